@@ -1,0 +1,224 @@
+"""Typed configuration: the base class, loading with `extends:`, overrides, one validation.
+
+Every config class is frozen and refuses unknown keys. A field is part of a stage's *identity*
+(it changes the result, so it is hashed into the fingerprint) unless it is declared with
+`runtime_field`, which is recorded but never hashed (device, processes, logging, ...).
+"""
+
+import difflib
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any, TypeVar
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from tempering.errors import ConfigError
+
+Tree = dict[str, Any]
+
+
+class Config(BaseModel):
+    """Base of all configuration classes: frozen, no unknown keys."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=())
+
+    def external_files(self) -> tuple[Path, ...]:
+        """Local files whose bytes belong to this config's identity (data, templates, code)."""
+        return ()
+
+
+ConfigT = TypeVar("ConfigT", bound=Config)
+
+
+def runtime_field(default: Any, **kwargs: Any) -> Any:
+    """A pydantic field that does not change the result: recorded in the manifest, never hashed."""
+    return Field(default, json_schema_extra={"runtime": True}, **kwargs)
+
+
+def identity(config: BaseModel) -> Tree:
+    """The resolved config, defaults included, without its runtime fields."""
+    tree: Tree = {}
+    for name, field in type(config).model_fields.items():
+        extra = field.json_schema_extra
+        if isinstance(extra, dict) and extra.get("runtime"):
+            continue
+        tree[name] = _plain(getattr(config, name))
+    return tree
+
+
+def external_files(config: BaseModel) -> tuple[Path, ...]:
+    """All external files of `config` and the configs inside it, in a stable order."""
+    found: list[Path] = []
+    for name in type(config).model_fields:
+        found += _files_in(getattr(config, name))
+    own = config.external_files() if isinstance(config, Config) else ()
+    return (*own, *found)
+
+
+def _files_in(value: Any) -> list[Path]:
+    if isinstance(value, BaseModel):
+        return list(external_files(value))
+    if isinstance(value, Mapping):
+        return [path for item in value.values() for path in _files_in(item)]
+    if isinstance(value, list | tuple):
+        return [path for item in value for path in _files_in(item)]
+    return []
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, BaseModel):
+        return identity(value)
+    if isinstance(value, Mapping):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    if isinstance(value, Path):
+        return str(value)
+    return value
+
+
+def load(path: str | Path, overrides: Iterable[str] = ()) -> Tree:
+    """Read a YAML config: its `extends:` bases (left to right), itself, then `key=value` overrides.
+
+    Mappings merge, lists replace, `null` switches a stage off. Paths in `extends:` are relative
+    to the file that names them.
+    """
+    tree = _load_file(Path(path), ())
+    for override in overrides:
+        _apply(tree, override)
+    return tree
+
+
+def _load_file(path: Path, seen: tuple[Path, ...]) -> Tree:
+    if path.resolve() in seen:
+        raise ConfigError(f"{path}: `extends:` runs in a circle", fix="remove one of the links")
+    try:
+        raw = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (FileNotFoundError, IsADirectoryError, PermissionError) as error:
+        raise ConfigError(
+            f"cannot read the config {path}: {error.strerror}",
+            expected="a YAML file",
+            fix="check the path; the default is configs/quickstart.yaml",
+        ) from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path} is not valid YAML: {error}", fix="correct the line named above") from None
+    if not isinstance(raw, dict):
+        raise ConfigError(
+            f"{path} holds {type(raw).__name__}", expected="a mapping of settings at the top level"
+        )
+    bases = raw.pop("extends", [])
+    tree: Tree = {}
+    for base in [bases] if isinstance(bases, str) else bases:
+        tree = merge(tree, _load_file(path.parent / base, (*seen, path.resolve())))
+    return merge(tree, raw)
+
+
+def merge(base: Tree, over: Tree) -> Tree:
+    """`over` laid on `base`: mappings merge, everything else replaces. A new `kind:` replaces whole."""
+    out = dict(base)
+    for key, value in over.items():
+        old = out.get(key)
+        if (
+            isinstance(old, dict)
+            and isinstance(value, dict)
+            and old.get("kind") == value.get("kind", old.get("kind"))
+        ):
+            out[key] = merge(old, value)
+        else:
+            out[key] = value
+    return out
+
+
+def _apply(tree: Tree, override: str) -> None:
+    dotted, sign, text = override.partition("=")
+    keys = dotted.strip().split(".")
+    if not sign or not all(keys):
+        raise ConfigError(
+            f"override {override!r}", expected="key=value with dots, e.g. ppo.learning_rate=1e-4"
+        )
+    try:
+        value = yaml.safe_load(text)
+    except yaml.YAMLError:
+        raise ConfigError(f"override {override!r}: the value is not valid YAML", fix="quote it") from None
+    if isinstance(value, str):
+        value = _number(value)
+    node = tree
+    for depth, key in enumerate(keys[:-1]):
+        below = node.get(key)
+        if below is None:
+            below = node[key] = {}
+        if not isinstance(below, dict):
+            at = ".".join(keys[: depth + 1])
+            raise ConfigError(f"override {override!r}: {at} is {below!r}", expected=f"a mapping at {at}")
+        below = node[key] = dict(below)  # bases may share sub-trees
+        node = below
+    node[keys[-1]] = value
+
+
+def _number(text: str) -> str | float:
+    # YAML 1.1 reads 1e-4 as a string; people mean a number.
+    try:
+        return float(text) if any(char.isdigit() for char in text) else text
+    except ValueError:
+        return text
+
+
+def validate(kind: type[ConfigT], tree: Tree, source: str) -> ConfigT:
+    """Validate `tree` as `kind`.
+
+    Raises:
+        ConfigError: naming the file, the dotted path, what was found and the nearest valid name.
+    """
+    try:
+        return kind.model_validate(_numbers(tree))
+    except ValidationError as error:
+        lines = [_explain(kind, item) for item in error.errors()]
+        raise ConfigError(
+            f"{source}: " + "\n".join(lines), fix="correct these settings and run again"
+        ) from None
+
+
+def _numbers(value: Any) -> Any:
+    """Turn `1e-4` (a string to YAML 1.1) into a number wherever it is exactly a number in that form."""
+    if isinstance(value, dict):
+        return {key: _numbers(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_numbers(item) for item in value]
+    if isinstance(value, str) and "e" in value.lower() and value[:1].isdigit():
+        return _number(value)
+    return value
+
+
+def _explain(kind: type[BaseModel], item: Any) -> str:
+    path = ".".join(str(part) for part in item["loc"])
+    if item["type"] == "extra_forbidden":
+        names = _names_at(kind, item["loc"][:-1])
+        near = difflib.get_close_matches(str(item["loc"][-1]), names, n=1)
+        hint = f"did you mean {near[0]!r}?" if near else f"valid names: {', '.join(sorted(names)) or 'none'}"
+        return f"{path}: unknown key; {hint}"
+    return f"{path}: found {item.get('input')!r}: {item['msg']}"
+
+
+def _names_at(kind: type[BaseModel], loc: tuple[Any, ...]) -> list[str]:
+    """Field names of the class that sits at `loc`; unions and lists are searched for the tag."""
+    classes: list[type[BaseModel]] = [kind]
+    for part in loc:
+        found = [cls for one in classes for cls in _field_classes(one, part)]
+        if found:
+            classes = found
+    return sorted({name for one in classes for name in one.model_fields})
+
+
+def _field_classes(kind: type[BaseModel], part: Any) -> list[type[BaseModel]]:
+    field = kind.model_fields.get(str(part))
+    if field is not None:
+        return _classes_in(field.annotation)
+    tag = kind.model_fields.get("kind")
+    return [kind] if tag is not None and tag.default == part else []
+
+
+def _classes_in(annotation: Any) -> list[type[BaseModel]]:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return [annotation]
+    return [cls for arg in getattr(annotation, "__args__", ()) for cls in _classes_in(arg)]
