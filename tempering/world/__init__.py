@@ -1,0 +1,52 @@
+"""The embedded default data: a small synthetic story world with exact answers.
+
+Tiny stories about a child, an object, an animal and a place, made to any size from a
+seed, whose quality an exact gold score knows. They let the whole pipeline run offline
+and let a test ask whether alignment did align. Standard library only.
+"""
+
+from tempering.world.flaws import Flaws, draw_flaws
+from tempering.world.gold import GoldScore, gold_score
+from tempering.world.questions import question_prompt
+from tempering.world.rows import (
+    GUESS,
+    corpus,
+    demonstrations,
+    minimal_pairs,
+    preferences,
+    prompts,
+    questions,
+)
+from tempering.world.stories import MAX_TOKENS, count_tokens, tell
+from tempering.world.words import (
+    Combo,
+    Split,
+    instruction,
+    is_held_out,
+    parse_instruction,
+    sample_combo,
+)
+
+__all__ = [
+    "GUESS",
+    "MAX_TOKENS",
+    "Combo",
+    "Flaws",
+    "GoldScore",
+    "Split",
+    "corpus",
+    "count_tokens",
+    "demonstrations",
+    "draw_flaws",
+    "gold_score",
+    "instruction",
+    "is_held_out",
+    "minimal_pairs",
+    "parse_instruction",
+    "preferences",
+    "prompts",
+    "question_prompt",
+    "questions",
+    "sample_combo",
+    "tell",
+]
