@@ -1,0 +1,56 @@
+"""tokenizer: train a byte-level BPE on data sets, or take one that exists and complete it."""
+
+from collections.abc import Mapping
+from itertools import islice
+from pathlib import Path
+from types import MappingProxyType
+
+from tempering.artifacts.draft import Draft
+from tempering.artifacts.kinds import DatasetArtifact, ModelArtifact, TokenizerArtifact
+from tempering.data.tokenizers import ExistingTokenizerConfig, TokenizerBase, TrainTokenizerConfig
+from tempering.stage import Summary, stage
+
+_MEASURED_TEXTS = 2_000
+
+
+@stage("tokenizer", version=1, makes=TokenizerArtifact)
+def tokenizer(
+    out: Draft,
+    config: TokenizerBase,
+    *,
+    datasets: Mapping[str, DatasetArtifact] = MappingProxyType({}),
+    base: TokenizerArtifact | ModelArtifact | None = None,
+) -> Summary:
+    """Make the tokenizer and measure it on the beginning of the data sets (those it was trained on)."""
+    from tempering.artifacts.tables import read_rows
+    from tempering.data.missing_pieces import missing_pieces
+    from tempering.data.rows import RowType, texts
+    from tempering.data.tokenizers import load_tokenizer, save_tokenizer, tokenizer_stats, train_tokenizer
+
+    running = [
+        text
+        for name in sorted(datasets)
+        for row in read_rows(datasets[name].rows_path("train"))
+        for text in texts(RowType(datasets[name].row_type), row)
+    ]
+    if isinstance(config, TrainTokenizerConfig):
+        made = train_tokenizer(running, config)
+    else:
+        assert isinstance(config, ExistingTokenizerConfig), f"no tokenizer of kind {config.kind}"
+        folder = _folder(base)
+        made = (
+            load_tokenizer(config.name_or_path, config.revision) if folder is None else load_tokenizer(folder)
+        )
+        out.details["added"] = missing_pieces(made)
+        for line in out.details["added"]:
+            out.warn(f"{config.name_or_path}: {line}")
+    save_tokenizer(made, out.tokenizer_dir)
+    stats = tokenizer_stats(made, islice(running, _MEASURED_TEXTS))
+    out.write_table("tokenizer_stats", [stats])
+    return {**stats, "vocab_size": len(made)}
+
+
+def _folder(base: TokenizerArtifact | ModelArtifact | None) -> Path | None:
+    if isinstance(base, ModelArtifact):
+        return base.model_dir
+    return base.tokenizer_dir if base is not None else None

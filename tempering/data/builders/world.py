@@ -1,0 +1,90 @@
+"""The embedded story world as a data set: any size, from a seed, offline.
+
+`split: test` draws from combinations that never occur in `split: train`, so evaluation prompts
+are new ones. Completions keep their leading space: prompt + completion is then, letter for
+letter, a document of the corpus.
+"""
+
+from collections.abc import Iterator, Mapping
+from typing import Any, Literal
+
+from pydantic import Field, model_validator
+
+from tempering import world
+from tempering.data.builders.base import BuilderConfig
+from tempering.data.rows import Rejected, Row, RowType, Values, to_messages
+
+_TYPES: Mapping[str, RowType] = {
+    "corpus": RowType.TEXT,
+    "demonstrations": RowType.PROMPT_COMPLETION,
+    "preferences": RowType.PREFERENCE,
+    "prompts": RowType.PROMPT,
+    "questions": RowType.QUESTION,
+    "minimal_pairs": RowType.MINIMAL_PAIR,
+}
+_SHARES: Mapping[str, Mapping[str, float]] = {
+    "corpus": {"header_share": 0.8, "question_share": 0.1},
+    "demonstrations": {"flawed_share": 0.35},
+    "preferences": {"noise": 0.1},
+}
+_COMPLETIONS = ("completion", "chosen", "rejected")
+
+
+class WorldConfig(BuilderConfig):
+    """Rows of the story world. A share that is not given has the world's default for these rows."""
+
+    kind: Literal["world"] = "world"
+    rows: Literal["corpus", "demonstrations", "preferences", "prompts", "questions", "minimal_pairs"] = Field(
+        description="which rows to make"
+    )
+    size: int = Field(ge=1, description="rows to make")
+    split: Literal["train", "test"] = Field(
+        default="train", description="test: from combinations that no training row has"
+    )
+    header_share: float | None = Field(default=None, ge=0, le=1, description="corpus: share with a prompt")
+    question_share: float | None = Field(
+        default=None, ge=0, le=1, description="corpus: share with a question"
+    )
+    flawed_share: float | None = Field(
+        default=None, ge=0, le=1, description="demonstrations: share with flaws"
+    )
+    noise: float | None = Field(
+        default=None, ge=0, le=1, description="preferences: share with the sides swapped"
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _resolve_shares(cls, given: Any) -> Any:
+        return {**_SHARES.get(str(given.get("rows")), {}), **given} if isinstance(given, dict) else given
+
+    @model_validator(mode="after")
+    def _refuse_other_shares(self) -> "WorldConfig":
+        for rows, shares in _SHARES.items():
+            wrong = [name for name in shares if rows != self.rows and getattr(self, name) is not None]
+            if wrong:
+                raise ValueError(f"{wrong[0]} is a setting of rows: {rows}, not of rows: {self.rows}")
+        if (self.header_share or 0) + (self.question_share or 0) > 1:
+            raise ValueError("header_share and question_share are together more than 1")
+        return self
+
+    @property
+    def row_type(self) -> RowType:
+        """As `rows` says."""
+        return _TYPES[self.rows]
+
+    def read(self) -> Iterator[Row | Rejected]:
+        """The rows; their line is their index."""
+        shares = {name: getattr(self, name) for name in _SHARES.get(self.rows, {})}
+        made = getattr(world, self.rows)(self.size, self.seed, split=self.split, **shares)
+        for index, values in enumerate(made):
+            yield Row(_with_messages(values), f"world/{self.rows}", index)
+
+
+def _with_messages(values: Mapping[str, Any]) -> Values:
+    return {name: _column(name, value) for name, value in values.items()}
+
+
+def _column(name: str, value: Any) -> Any:
+    if name == "prompt":
+        return to_messages(value)
+    return to_messages(value, "assistant") if name in _COMPLETIONS else value

@@ -1,0 +1,208 @@
+"""The canonical row types and the check that every row passes at the door.
+
+A row is a plain dict whose required columns are fixed by its type (TRL's standard types);
+further scalar columns are kept. Conversations are lists of `{role, content}`. A row that breaks
+a rule is never mended by guessing: `problem` names the rule, and the row is counted under it.
+"""
+
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+
+from tempering.errors import DataError
+
+Message = dict[str, str]
+Values = dict[str, Any]
+ROLES = ("system", "user", "assistant")
+
+
+class RowType(StrEnum):
+    """What a row can be used for."""
+
+    TEXT = "text"
+    PROMPT_COMPLETION = "prompt_completion"
+    PREFERENCE = "preference"
+    PROMPT = "prompt"
+    QUESTION = "question"
+    MINIMAL_PAIR = "minimal_pair"
+
+
+COLUMNS: Mapping[RowType, Mapping[str, str]] = {
+    RowType.TEXT: {"text": "string"},
+    RowType.PROMPT_COMPLETION: {"prompt": "prompt", "completion": "completion"},
+    RowType.PREFERENCE: {"prompt": "prompt", "chosen": "completion", "rejected": "completion"},
+    RowType.PROMPT: {"prompt": "prompt"},
+    RowType.QUESTION: {
+        "question": "string",
+        "context": "any string",
+        "answers": "strings",
+        "baseline": "number",
+    },
+    RowType.MINIMAL_PAIR: {"sentence_good": "string", "sentence_bad": "string", "paradigm": "any string"},
+}
+
+# What identifies a row when it is held out (unless its `group` says otherwise): rows that share it
+# must never stand on both sides.
+GROUP_COLUMNS: Mapping[RowType, tuple[str, ...]] = {
+    RowType.TEXT: ("text",),
+    RowType.PROMPT_COMPLETION: ("prompt",),
+    RowType.PREFERENCE: ("prompt",),
+    RowType.PROMPT: ("prompt",),
+    RowType.QUESTION: ("context",),
+    RowType.MINIMAL_PAIR: ("sentence_good", "sentence_bad"),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One normalised row and where it came from.
+
+    `line` is the row index where there are no lines. Rows of one `group` are held out together.
+    """
+
+    values: Values
+    file: str = ""
+    line: int = 0
+    group: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Rejected:
+    """A row that was left out, or (`kept`) kept after something in it was changed; counted by reason."""
+
+    file: str
+    line: int
+    reason: str
+    excerpt: str = ""
+    kept: bool = False
+
+
+def to_messages(value: object, role: str = "user") -> list[Message]:
+    """A plain string becomes one message of `role`; a list of messages is reduced to role and content.
+
+    Raises:
+        DataError: when it is neither.
+    """
+    if isinstance(value, str):
+        return [{"role": role, "content": value}]
+    found = _messages_problem(value)
+    if found:
+        raise DataError(found, expected="a string or a list of {role, content}")
+    assert isinstance(value, list)
+    return [{"role": message["role"], "content": message["content"]} for message in value]
+
+
+def problem(row_type: RowType, values: Mapping[str, Any]) -> str | None:
+    """Why `values` is not a row of `row_type`, or None. Reasons are short, so that they can be counted."""
+    columns = COLUMNS[row_type]
+    for name, kind in columns.items():
+        found = _column_problem(values.get(name), kind)
+        if found:
+            return f"{name}: {found}"
+    for name, value in values.items():
+        found = None if name in columns else _extra_problem(value)
+        if found:
+            return f"{name}: {found}"
+    if row_type is RowType.PREFERENCE and values["chosen"] == values["rejected"]:
+        return "chosen and rejected are the same"
+    if row_type is RowType.MINIMAL_PAIR and values["sentence_good"] == values["sentence_bad"]:
+        return "both sentences are the same"
+    return None
+
+
+def texts(row_type: RowType, values: Mapping[str, Any]) -> Iterator[str]:
+    """Every piece of running text in a row, once (what a tokenizer is trained on, what is counted)."""
+    for name, kind in COLUMNS[row_type].items():
+        value = values[name]
+        if kind in ("prompt", "completion"):
+            yield from (message["content"] for message in value)
+        elif kind == "strings":
+            yield from value
+        elif kind.endswith("string"):
+            yield value
+
+
+def _column_problem(value: Any, kind: str) -> str | None:
+    if kind == "number":
+        return None if value is None or _is_finite(value) else f"is {_kind_of(value)}, not a finite number"
+    if kind.endswith("string"):
+        return _string_problem(value, blank_allowed=kind == "any string")
+    if kind == "strings":
+        return _strings_problem(value)
+    return _messages_problem(value) or _turns_problem(value, "user" if kind == "prompt" else "assistant")
+
+
+def _strings_problem(value: Any) -> str | None:
+    if not isinstance(value, list):
+        return f"is {_kind_of(value)}, not a list"
+    if not value:
+        return "is empty"
+    return next((found for item in value if (found := _string_problem(item))), None)
+
+
+def _messages_problem(value: Any) -> str | None:
+    if not isinstance(value, list):
+        return f"is {_kind_of(value)}, not a list of messages"
+    if not value:
+        return "is empty"
+    for message in value:
+        if not isinstance(message, dict):
+            return f"a message is {_kind_of(message)}, not an object"
+        if message.get("role") not in ROLES:
+            return f"a message has the role {str(message.get('role'))[:30]!r}, not one of {', '.join(ROLES)}"
+        found = _string_problem(message.get("content"))
+        if found:
+            return f"the content of a message {found}"
+    return None
+
+
+def _turns_problem(messages: list[Message], last_role: str) -> str | None:
+    if messages[-1]["role"] != last_role:
+        return f"ends with a turn of the {messages[-1]['role']}, not of the {last_role}"
+    if last_role == "assistant" and messages[0]["role"] != "assistant":
+        return f"begins with a turn of the {messages[0]['role']}, not of the assistant"
+    return None
+
+
+def _string_problem(value: Any, *, blank_allowed: bool = False) -> str | None:
+    if not isinstance(value, str):
+        return f"is {_kind_of(value)}, not a string"
+    if not blank_allowed and not value.strip():
+        return "is empty"
+    if "\x00" in value:
+        return "holds a NUL character"
+    try:
+        value.encode("utf-8")
+    except UnicodeEncodeError:
+        return "holds a lone surrogate or invalid UTF-8"
+    return None
+
+
+def _extra_problem(value: Any) -> str | None:
+    if isinstance(value, str):
+        return _string_problem(value, blank_allowed=True)
+    if value is None or isinstance(value, bool | int | float):
+        return None
+    return f"is {_kind_of(value)}, not a scalar"
+
+
+def _is_finite(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def _kind_of(value: Any) -> str:
+    if value is None:
+        return "missing or null"
+    if isinstance(value, float) and math.isnan(value):
+        return "NaN"
+    names = {
+        bool: "a boolean",
+        int: "a number",
+        float: "a number",
+        list: "a list",
+        dict: "an object",
+        str: "a string",
+    }
+    return names.get(type(value), type(value).__name__)

@@ -1,0 +1,164 @@
+"""Tokenizers: trained here, or an existing one completed with what training needs.
+
+Ours is a byte-level BPE without an unknown token: every text is encoded and decoded without
+loss. EOS ends a document and an answer, and is never the pad token, since a padded EOS would be
+masked out and the model would never learn to stop. The chat template carries `{% generation %}`
+marks. Saved folders load with AutoTokenizer offline, in transformers 4 and 5.
+"""
+
+import json
+from collections.abc import Iterable
+from importlib.resources import files
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+from pydantic import Field
+
+from tempering.config import Config
+from tempering.errors import DataError
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+EOS, PAD = "<|endoftext|>", "<|pad|>"
+ROLE_TOKENS = ("<|user|>", "<|assistant|>", "<|system|>")
+_LEAST_VOCABULARY = 256 + 2 + len(ROLE_TOKENS)
+_TOKENIZER_FILES = (
+    "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json",
+    "chat_template.jinja", "vocab.json", "merges.txt", "tokenizer.model", "vocab.txt",
+)  # fmt: skip
+
+
+class TokenizerBase(Config):
+    """Where the tokenizer comes from."""
+
+    kind: str
+
+
+class TrainTokenizerConfig(TokenizerBase):
+    """Train a byte-level BPE on the train parts of data sets."""
+
+    kind: Literal["train"] = "train"
+    vocab_size: int = Field(
+        default=8192,
+        ge=_LEAST_VOCABULARY,
+        description="upper bound, with the 256 bytes and the special tokens",
+    )
+    min_frequency: int = Field(default=2, ge=1, description="pairs seen less often are never merged")
+    datasets: tuple[str, ...] = Field(min_length=1, description="names of the data sets to train on")
+
+
+class ExistingTokenizerConfig(TokenizerBase):
+    """Take a tokenizer that exists; what it lacks is added, and said."""
+
+    kind: Literal["existing"] = "existing"
+    name_or_path: str = Field(
+        description="local folder, Hub name, or the id of a tokenizer or model artifact"
+    )
+    revision: str = Field(default="main", description="commit, tag or branch, for a Hub name")
+
+    def external_files(self) -> tuple[Path, ...]:
+        """The tokenizer's files, when it is a local folder."""
+        return tuple(path for name in _TOKENIZER_FILES if (path := Path(self.name_or_path) / name).is_file())
+
+
+TokenizerConfig = Annotated[TrainTokenizerConfig | ExistingTokenizerConfig, Field(discriminator="kind")]
+
+
+def chat_template(name: Literal["chat", "plain"] = "chat") -> str:
+    """The source of a chat template shipped with the package."""
+    return files("tempering.data").joinpath("templates", f"{name}.jinja").read_text(encoding="utf-8").strip()
+
+
+def train_tokenizer(texts: Iterable[str], config: TrainTokenizerConfig) -> "PreTrainedTokenizerBase":
+    """A byte-level BPE trained on `texts` (Sennrich et al. 2016; bytes as in GPT-2).
+
+    Raises:
+        DataError: when there is no text.
+    """
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+    from transformers import PreTrainedTokenizerFast
+
+    counted = _Counted(texts)
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=config.vocab_size,
+        min_frequency=config.min_frequency,
+        initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()),
+        special_tokens=[EOS, PAD, *ROLE_TOKENS],
+        show_progress=False,
+    )
+    tokenizer.train_from_iterator(counted, trainer)
+    if not counted.characters:
+        raise DataError("there is no text to train the tokenizer on", fix="check the data sets in `datasets`")
+    wrapped = PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer,
+        eos_token=EOS,
+        pad_token=PAD,
+        additional_special_tokens=list(ROLE_TOKENS),
+        clean_up_tokenization_spaces=False,
+    )
+    wrapped.chat_template = chat_template()
+    return wrapped
+
+
+def load_tokenizer(name_or_path: str | Path, revision: str = "main") -> "PreTrainedTokenizerBase":
+    """A tokenizer from a folder (offline) or the Hub.
+
+    Raises:
+        DataError: when it cannot be loaded.
+    """
+    from transformers import AutoTokenizer
+
+    local = Path(name_or_path).is_dir()
+    try:
+        return AutoTokenizer.from_pretrained(str(name_or_path), revision=revision, local_files_only=local)
+    except (OSError, ValueError, KeyError) as error:
+        raise DataError(
+            f"no tokenizer can be loaded from {str(name_or_path)!r}: {str(error).splitlines()[0]}",
+            expected="a folder with tokenizer.json, or a name on the Hub",
+            fix="check name_or_path, and the network if it is a Hub name",
+        ) from None
+
+
+def save_tokenizer(tokenizer: "PreTrainedTokenizerBase", folder: Path) -> None:
+    """Write a tokenizer so that AutoTokenizer of transformers 4 and 5 reads it, without our paths in it."""
+    tokenizer.save_pretrained(str(folder))
+    path = folder / "tokenizer_config.json"
+    written: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    if written.get("tokenizer_class") in (None, "TokenizersBackend"):  # version 4 does not know that class
+        written["tokenizer_class"] = "PreTrainedTokenizerFast"
+    if isinstance(written.get("extra_special_tokens"), list):  # version 4 wants a mapping under this name
+        written["additional_special_tokens"] = written.pop("extra_special_tokens")
+    for name in ("name_or_path", "is_local", "local_files_only", "revision"):
+        written.pop(name, None)
+    path.write_text(
+        json.dumps(written, indent=2, ensure_ascii=False, sort_keys=True) + "\n", encoding="utf-8"
+    )
+
+
+def tokenizer_stats(tokenizer: "PreTrainedTokenizerBase", texts: Iterable[str]) -> dict[str, float]:
+    """`vocab_size` (len), and over `texts` `tokens_per_word` (split at spaces) and `bytes_per_token`."""
+    tokens = words = size = 0
+    for text in texts:
+        tokens += len(tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"])
+        words += len(text.split())
+        size += len(text.encode("utf-8"))
+    stats: dict[str, float] = {"vocab_size": len(tokenizer)}
+    if tokens and words:
+        stats |= {"tokens_per_word": tokens / words, "bytes_per_token": size / tokens}
+    return stats
+
+
+class _Counted:
+    """Iterates and counts, so that training on nothing is noticed without holding the texts."""
+
+    def __init__(self, texts: Iterable[str]) -> None:
+        self.texts, self.characters = texts, 0
+
+    def __iter__(self) -> Any:
+        for text in self.texts:
+            self.characters += len(text)
+            yield text

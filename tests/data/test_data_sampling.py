@@ -1,0 +1,122 @@
+"""The mix keeps its shares and its limit."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import ValidationError
+
+from tempering.data.encode import Encoded, Encoder, Unfit
+from tempering.data.rows import RowType, to_messages
+from tempering.data.sampling import SampleConfig, Source, check_rejected, common_row_type, mix, shuffled
+from tempering.errors import DataError
+
+
+class Lengths:
+    """An encoder whose rows say how many tokens they have."""
+
+    row_type = RowType.TEXT
+
+    def encode(self, values):
+        if values["text"] is None:
+            raise Unfit("too long")
+        yield Encoded({"input_ids": values["text"], "num_tokens": values["text"]})
+
+
+def source(name, lengths, weight=1.0):
+    return Source(name, RowType.TEXT, [{"text": length} for length in lengths], weight)
+
+
+lengths = st.lists(st.integers(1, 50), max_size=40)
+
+
+@given(
+    st.lists(st.tuples(lengths, st.floats(0.1, 10)), min_size=1, max_size=3),
+    st.integers(1, 800),
+    st.integers(0, 9),
+)
+def test_the_total_is_within_one_row_of_the_limit(given_sources, limit, seed):
+    sources = [source(str(n), rows, weight) for n, (rows, weight) in enumerate(given_sources)]
+    mixed = mix(sources, Lengths(), limit, seed)
+    available = sum(sum(rows) for rows, _ in given_sources)
+    assert mixed.tokens == sum(row["num_tokens"] for row in mixed.rows) == sum(one.tokens for one in sources)
+    if available >= limit:
+        assert limit <= mixed.tokens < limit + mixed.rows[-1]["num_tokens"]
+    else:
+        assert mixed.tokens == available
+        assert "less than the limit" in mixed.warnings[-1]
+
+
+def test_without_a_limit_every_row_is_used_once():
+    mixed = mix([source("a", range(1, 20)), source("b", range(20, 40), 3.0)], Lengths(), None, 0)
+    assert sorted(row["num_tokens"] for row in mixed.rows) == list(range(1, 40))
+    assert mixed.warnings == []
+
+
+def test_shares_hold_all_along():
+    sources = [source("a", [5] * 2000, 3.0), source("b", [20] * 2000, 1.0)]
+    mixed = mix(sources, Lengths(), 8000, 0)
+    for upto in (100, 200, len(mixed.rows)):
+        tokens = [
+            sum(row["num_tokens"] for row in mixed.rows[:upto] if row["num_tokens"] == n) for n in (5, 20)
+        ]
+        assert tokens[0] == pytest.approx(3 * tokens[1], abs=80)
+
+
+def test_a_source_that_runs_dry_is_named():
+    mixed = mix([source("short", [10]), source("long", [10] * 50)], Lengths(), 200, 0)
+    assert mixed.warnings == ["short is used up after 10 tokens; the others go on"]
+
+
+def test_order_hangs_on_the_seed_and_nothing_else():
+    rows = range(1, 60)
+    runs = [
+        [row["num_tokens"] for row in mix([source("a", rows)], Lengths(), None, n).rows] for n in (0, 0, 1)
+    ]
+    assert runs[0] == runs[1] != runs[2]
+    assert runs[0] != list(rows)
+    assert shuffled(5, "0/a") == [4, 3, 1, 2, 0]
+
+
+def test_rejections_are_counted_and_bounded():
+    mixed = mix([source("a", [1, None, 3, None])], Lengths(), None, 0)
+    counted = mixed.sources[0]
+    assert (counted.used, counted.rejected, counted.reasons) == (2, 2, {"too long": 2})
+    check_rejected(mixed, 0.5)
+    with pytest.raises(DataError, match="2 of 4 rows of a cannot be used: 2 x too long"):
+        check_rejected(mixed, 0.49)
+
+
+def config(**settings):
+    return SampleConfig(datasets={"a": 1.0, "b": 2.0}, **settings)
+
+
+def test_row_types():
+    pairs, answers = RowType.PREFERENCE, RowType.PROMPT_COMPLETION
+    assert common_row_type(config(), {"a": pairs, "b": pairs}) is pairs
+    assert common_row_type(config(row_type="prompt_completion"), {"a": pairs, "b": answers}) is answers
+    assert common_row_type(config(row_type="prompt"), {"a": pairs, "b": answers}) is RowType.PROMPT
+    with pytest.raises(DataError, match="cannot be mixed"):
+        common_row_type(config(), {"a": pairs, "b": answers})
+    with pytest.raises(DataError, match="data set b holds prompt_completion rows") as error:
+        common_row_type(config(row_type="preference"), {"a": pairs, "b": answers})
+    assert "prompt_completion or prompt" in error.value.fix
+    with pytest.raises(DataError, match="question rows") as error:
+        common_row_type(config(), {"a": RowType.QUESTION})
+    assert "evaluation" in error.value.fix
+
+
+@pytest.mark.parametrize("weight", [0, -1, float("inf"), float("nan")])
+def test_weights_are_positive(weight):
+    with pytest.raises(ValidationError):
+        SampleConfig(datasets={"a": weight})
+
+
+def test_pairs_as_demonstrations(tokenizer):
+    pair = {
+        "prompt": to_messages("the dog"),
+        "chosen": to_messages(" the cat", "assistant"),
+        "rejected": to_messages(" a", "assistant"),
+    }
+    encoder = Encoder(tokenizer, RowType.PROMPT_COMPLETION, 64)
+    (made,) = mix([Source("a", RowType.PREFERENCE, [pair])], encoder, None, 0).rows
+    assert tokenizer.decode(made["input_ids"]) == "<|user|>the dog<|assistant|> the cat<|endoftext|>"
