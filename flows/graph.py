@@ -1,0 +1,46 @@
+"""The graph: nodes (a stage with its config) and where their inputs come from.
+
+A node is the unit of planning, caching and running. One stage can have several nodes, such as
+`evaluate[sft]` and `evaluate[ppo]`.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from tempering.config import Config
+from tempering.stage import Stage
+
+
+@dataclass(frozen=True)
+class Ref:
+    """An input from the store instead of this graph: an artifact id, `STAGE@latest`, ..."""
+
+    ref: str
+
+
+Source = str | Ref
+"""A node's name, or an artifact that is already there."""
+
+
+@dataclass(frozen=True)
+class Node:
+    """One stage of one pipeline. `inputs`: role -> source, or role -> {key: source} for many."""
+
+    name: str
+    stage: Stage
+    config: Config
+    inputs: Mapping[str, Source | Mapping[str, Source]] = field(default_factory=dict)
+
+    def sources(self) -> dict[str, Source]:
+        """The inputs flattened as manifests name them: `datasets.corpus` -> source."""
+        flat: dict[str, Source] = {}
+        for role, given in self.inputs.items():
+            if isinstance(given, Mapping):
+                flat.update({f"{role}.{key}": source for key, source in given.items()})
+            else:
+                flat[role] = given
+        return flat
+
+    def parents(self) -> tuple[str, ...]:
+        """The nodes that must be done before this one."""
+        return tuple(dict.fromkeys(source for source in self.sources().values() if isinstance(source, str)))

@@ -1,0 +1,104 @@
+"""Why a node runs: what differs from the artifact it had in the pipeline's last run.
+
+Only what goes into the fingerprint is compared, and compared as it was hashed (`hashed` in the
+manifest), so that the reason shown is the reason there is.
+"""
+
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, Literal, TypedDict
+
+from tempering.artifacts.fingerprint import Fingerprint
+from tempering.artifacts.kinds import Artifact
+from tempering.artifacts.manifest import Manifest
+from tempering.artifacts.store import Miss
+
+WILL_RUN = "will run"
+
+
+class Why(TypedDict):
+    """One reason. `old` and `new` are config values, artifact ids, digests or words; None: not there."""
+
+    kind: Literal["config", "input", "version", "new", "damaged", "forced", "code"]
+    field: str
+    old: Any
+    new: Any
+
+
+def reasons(
+    node: str,
+    key: Fingerprint,
+    found: Artifact | Miss,
+    inputs: Mapping[str, str | None],
+    previous: tuple[str, Manifest | None] | None,
+    forced: str | None,
+    manifest_of: Callable[[str], Manifest | None],
+) -> list[Why]:
+    """All reasons for running a node that has no usable artifact, or is forced (`forced`: the option).
+
+    Args:
+        inputs: role -> id of the artifact that is there, or None where its stage will run.
+        previous: the artifact it had, with its manifest unless that is gone.
+    """
+    why = [Why(kind="forced", field=forced, old=None, new=None)] if forced else []
+    if isinstance(found, Artifact):
+        return why
+    if found.kind == "damaged":
+        return why + [Why(kind="damaged", field=f, old=found.artifact, new=b) for f, _, b in found.changes]
+    if found.kind == "code":
+        return why + [Why(kind="code", field=f, old=a, new=b) for f, a, b in found.changes]
+    if found.kind == "inputs":
+        made_from = manifest_of(found.artifact or "")
+        return why + [_input(role, made_from, inputs) for role, _, _ in found.changes]
+    return why + _differences(node, key, inputs, previous)
+
+
+def _differences(
+    node: str,
+    key: Fingerprint,
+    inputs: Mapping[str, str | None],
+    previous: tuple[str, Manifest | None] | None,
+) -> list[Why]:
+    artifact, manifest = previous or (None, None)
+    if manifest is None or manifest.hashed.get("stage") != key.hashed["stage"]:
+        return [Why(kind="new", field=node, old=artifact, new=None)]
+    old, new = manifest.hashed, key.hashed
+    why: list[Why] = []
+    if old["version"] != new["version"]:
+        why.append(Why(kind="version", field="version", old=old["version"], new=new["version"]))
+    changes = [*differences(old["config"], new["config"]), *_files(old["files"], new["files"])]
+    why += [Why(kind="config", field=f, old=a, new=b) for f, a, b in changes]
+    roles = dict.fromkeys([*old["inputs"], *new["inputs"]])
+    changed = [role for role in roles if old["inputs"].get(role) != new["inputs"].get(role)]
+    why += [_input(role, manifest, inputs) for role in changed]
+    return why or [Why(kind="new", field=node, old=artifact, new=None)]
+
+
+def differences(old: Any, new: Any, at: str = "") -> Iterator[tuple[str, Any, Any]]:
+    """(dotted field, old, new) for every leaf that differs; lists of other lengths as wholes."""
+    if isinstance(old, dict) and isinstance(new, dict):
+        for key in dict.fromkeys([*old, *new]):
+            yield from differences(old.get(key), new.get(key), f"{at}.{key}" if at else key)
+    elif isinstance(old, list) and isinstance(new, list) and len(old) == len(new):
+        for index, (one, other) in enumerate(zip(old, new, strict=True)):
+            yield from differences(one, other, f"{at}.{index}")
+    elif old != new or type(old) is not type(new):
+        yield at, old, new
+
+
+def _files(old: list[list[str]], new: list[list[str]]) -> list[tuple[str, str | None, str | None]]:
+    """External files whose bytes, names or order differ."""
+    before, after = (dict(files) for files in (old, new))
+    changed = [name for name in dict.fromkeys([*before, *after]) if before.get(name) != after.get(name)]
+    if not changed and old != new:
+        return [("files", ", ".join(name for name, _ in old), ", ".join(name for name, _ in new))]
+    return [(f"files.{name}", _short(before.get(name)), _short(after.get(name))) for name in changed]
+
+
+def _short(digest: str | None) -> str | None:
+    return digest[:12] if digest else None
+
+
+def _input(role: str, manifest: Manifest | None, inputs: Mapping[str, str | None]) -> Why:
+    before = manifest.inputs.get(role) if manifest else None
+    now = (inputs[role] or WILL_RUN) if role in inputs else None
+    return Why(kind="input", field=role, old=before.id if before else None, new=now)

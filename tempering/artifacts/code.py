@@ -1,0 +1,99 @@
+"""Which code made an artifact: the git state, and a digest per project module that the stage uses.
+
+Recorded and shown by `plan`; it does not by itself invalidate days of training (`--strict-code`
+makes it). Imports are found by reading the text, not by importing: planning stays fast. The
+store's own plumbing is left out, since it does not decide what a stage computes.
+"""
+
+import hashlib
+import re
+import subprocess
+import sys
+from functools import cache
+from pathlib import Path
+
+from tempering.artifacts.manifest import CodeState
+
+_IMPORT = re.compile(
+    r"^[ \t]*(?:from[ \t]+([\w.]+)[ \t]+import[ \t]+(\([^)]*\)|[^\n]*)|import[ \t]+([\w.]+))", re.MULTILINE
+)
+_PLUMBING = (
+    "tempering",
+    "tempering.artifacts",
+    "tempering.config",
+    "tempering.errors",
+    "tempering.runtime",
+    "tempering.stage",
+)
+
+
+def code_files(module: str) -> dict[str, str]:
+    """Module -> digest (16 digits) for `module` and all project modules it imports, directly or not."""
+    found: dict[str, str] = {}
+    open_ = [module]
+    while open_:
+        name = open_.pop()
+        if name in found or _is_plumbing(name):
+            continue
+        path = _file(name)
+        if path is None:
+            continue
+        digest, imports = _scan(path, path.stat().st_mtime_ns)
+        found[name] = digest
+        open_ += imports
+    return dict(sorted(found.items()))
+
+
+def code_changes(old: dict[str, str], new: dict[str, str]) -> list[tuple[str, str | None, str | None]]:
+    """(module, old digest, new digest) of each module that is not the same."""
+    names = sorted(old.keys() | new.keys())
+    return [(name, old.get(name), new.get(name)) for name in names if old.get(name) != new.get(name)]
+
+
+def code_state(module: str) -> CodeState:
+    """Everything a manifest records about the code."""
+    commit = _git("rev-parse", "HEAD")
+    status = _git("status", "--porcelain") if commit else None
+    return CodeState(commit=commit or None, dirty=bool(status) if commit else None, files=code_files(module))
+
+
+def _is_plumbing(name: str) -> bool:
+    return name in _PLUMBING or name.startswith("tempering.artifacts.")
+
+
+def _file(name: str) -> Path | None:
+    """The source of a module of the packages `tempering` and `tasks` (or of any that is imported)."""
+    package, *rest = name.split(".")
+    top = sys.modules.get(package)
+    if package not in ("tempering", "tasks") or top is None or not getattr(top, "__path__", None):
+        loaded = getattr(sys.modules.get(name), "__file__", None)
+        return Path(loaded) if loaded and "site-packages" not in loaded else None
+    base = Path(next(iter(top.__path__))).joinpath(*rest)
+    for path in (base / "__init__.py", base.with_suffix(".py")):
+        if path.is_file():
+            return path
+    return None
+
+
+@cache
+def _scan(path: Path, _mtime_ns: int) -> tuple[str, tuple[str, ...]]:
+    text = path.read_bytes()
+    names: list[str] = []
+    for source, targets, plain in _IMPORT.findall(text.decode(errors="replace")):
+        names.append(source or plain)
+        names += [f"{source}.{word}" for word in re.findall(r"\w+", targets)] if source else []
+    ours = tuple(name for name in names if name.split(".")[0] in ("tempering", "tasks"))
+    return hashlib.sha256(text).hexdigest()[:16], ours
+
+
+def _git(*arguments: str) -> str | None:
+    folder = Path(__file__).parent
+    if "site-packages" in folder.parts:  # installed: a repository around it is somebody else's
+        return None
+    try:
+        done = subprocess.run(
+            ["git", *arguments], cwd=folder, capture_output=True, text=True, timeout=10, check=False
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return done.stdout.strip() if done.returncode == 0 else None

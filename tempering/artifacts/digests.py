@@ -1,0 +1,96 @@
+"""SHA-256 of files, with a cache keyed by path, size and modification time.
+
+Like git's index the cache distrusts a file changed within the last two seconds: it could change
+again without its time showing it.
+"""
+
+import hashlib
+import json
+import time
+from collections.abc import Iterable
+from pathlib import Path
+
+from tempering.artifacts.atomic import write_atomic
+from tempering.errors import ConfigError
+
+_RACY = 2_000_000_000  # ns
+_MOST = 20_000  # entries kept
+
+
+def sha256_file(path: Path) -> str:
+    """The file's SHA-256 in hex."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+class DigestCache:
+    """Digests of files, remembered in `<store>/.cache/digests.json`."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._entries: dict[str, list[int | str]] | None = None
+        self._new: dict[str, list[int | str]] = {}
+
+    def sha256(self, path: Path) -> str:
+        """The digest of `path`, from the cache where size and time have not changed."""
+        path = path.absolute()
+        stat = path.stat()
+        known = self._load().get(str(path))
+        if known is not None and known[:2] == [stat.st_size, stat.st_mtime_ns]:
+            return str(known[2])
+        digest = sha256_file(path)
+        after = path.stat()
+        unchanged = (after.st_size, after.st_mtime_ns) == (stat.st_size, stat.st_mtime_ns)
+        if unchanged and time.time_ns() - stat.st_mtime_ns > _RACY:
+            self._new[str(path)] = self._load()[str(path)] = [stat.st_size, stat.st_mtime_ns, digest]
+        return digest
+
+    def save(self) -> None:
+        """Write new digests; a cache that cannot be written is only slower."""
+        if not self._new:
+            return
+        merged = {**self._read(), **self._new}
+        if len(merged) > _MOST:
+            merged = {path: entry for path, entry in merged.items() if Path(path).exists()}
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            write_atomic(self.path, json.dumps(merged).encode(), durable=False)
+        except OSError:
+            return
+        self._new.clear()
+
+    def _load(self) -> dict[str, list[int | str]]:
+        if self._entries is None:
+            self._entries = self._read()
+        return self._entries
+
+    def _read(self) -> dict[str, list[int | str]]:
+        try:
+            tree = json.loads(self.path.read_bytes())
+        except (OSError, ValueError):
+            return {}
+        return tree if isinstance(tree, dict) else {}
+
+
+def external_digests(paths: Iterable[Path], cache: DigestCache) -> list[tuple[str, str]]:
+    """(file name, digest) of each file, and of all files inside each folder, in the given order.
+
+    Raises:
+        ConfigError: naming a file that is missing or cannot be read.
+    """
+    found: list[tuple[str, str]] = []
+    for path in paths:
+        try:
+            if path.is_dir():
+                inside = sorted(file for file in path.rglob("*") if file.is_file())
+                found += [(file.relative_to(path.parent).as_posix(), cache.sha256(file)) for file in inside]
+            else:
+                found.append((path.name, cache.sha256(path)))
+        except OSError as error:
+            raise ConfigError(
+                f"cannot read {path}: {error.strerror}",
+                expected="a local file that the configuration names",
+                fix="put the file there, or correct its path in the configuration",
+            ) from None
+    cache.save()
+    return found

@@ -1,0 +1,184 @@
+"""The draft: the folder a stage writes into, and its line to the outside.
+
+A draft is made by `Store.draft` (then it holds a lease and can be committed) or, in a test, simply by
+`Draft(folder)`. It can be sent to a child process: callbacks and lease stay behind, the child
+sets its own callbacks and sends `outcome()` back for `adopt()`.
+"""
+
+import logging
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tempering.artifacts.kinds import Artifact
+from tempering.artifacts.manifest import InputRef
+from tempering.artifacts.names import checkpoint_tokens
+from tempering.artifacts.tables import write_parquet
+from tempering.runtime import RuntimeConfig
+
+if TYPE_CHECKING:
+    from tempering.artifacts.lease import Lease
+
+OnProgress = Callable[[int, int | None, str, Mapping[str, float]], None]
+"""done, total, unit, live metrics"""
+OnLog = Callable[[str, str], None]
+"""level ("info" or "warning"), text"""
+
+LOG_FILE = "log.txt"
+_PROGRESS_GAP = 0.1  # seconds between two calls of the callback
+_OUTCOME = ("name", "name_tokens", "tokens", "details", "resumed_from_tokens", "device")
+_log = logging.getLogger("tempering")
+
+
+@dataclass(frozen=True)
+class Ticket:
+    """What the store needs to commit a draft."""
+
+    node: str
+    stage: str
+    makes: type[Artifact]
+    fingerprint: str
+    hashed: Mapping[str, Any]
+    inputs: Mapping[str, InputRef]
+    config: Mapping[str, Any]
+    module: str = ""
+    started: float = field(default_factory=time.time)
+
+
+class Draft:
+    """What a stage writes into. Folders appear when first asked for."""
+
+    def __init__(
+        self,
+        path: Path,
+        *,
+        seed: int = 0,
+        runtime: RuntimeConfig | None = None,
+        on_progress: OnProgress | None = None,
+        on_log: OnLog | None = None,
+        ticket: Ticket | None = None,
+        lease: "Lease | None" = None,
+    ) -> None:
+        self.path = Path(path)
+        self.path.mkdir(parents=True, exist_ok=True)
+        self.seed = seed
+        self.runtime = runtime or RuntimeConfig()
+        self.on_progress, self.on_log = on_progress, on_log
+        self.ticket, self.lease = ticket, lease
+        self.name: str = ""
+        """The model's or data set's name for the folder; the node's name where the stage sets none."""
+        self.name_tokens: int | None = None
+        """The token budget for the folder's name."""
+        self.tokens: int = 0
+        """Tokens this stage used."""
+        self.details: dict[str, Any] = {}
+        """Facts for later stages and readers; goes into the manifest."""
+        self.resumed_from_tokens: int | None = None
+        self.device: str = self.runtime.device
+        """The device that was really used; a stage that chooses one says so here."""
+        self._last_progress = 0.0
+
+    @property
+    def model_dir(self) -> Path:
+        """Weights and tokenizer in Hugging Face layout."""
+        return self._folder("model")
+
+    @property
+    def checkpoints_dir(self) -> Path:
+        """`checkpoint_100K_tokens/` and so on."""
+        return self._folder("checkpoints")
+
+    @property
+    def metadata_dir(self) -> Path:
+        """Parquet tables about the work."""
+        return self._folder("metadata")
+
+    @property
+    def rows_dir(self) -> Path:
+        """`train.parquet` and `eval.parquet` of data sets and samples."""
+        return self._folder("rows")
+
+    @property
+    def tokenizer_dir(self) -> Path:
+        """A tokenizer in Hugging Face layout."""
+        return self._folder("tokenizer")
+
+    def _folder(self, name: str) -> Path:
+        folder = self.path / name
+        folder.mkdir(exist_ok=True)
+        return folder
+
+    def newest_checkpoint(self) -> Path | None:
+        """The complete checkpoint with the most tokens, from which this stage can go on."""
+        found = checkpoints_in(self.path)
+        return found[-1] if found else None
+
+    def write_table(self, name: str, rows: Any, schema: Any = None) -> Path:
+        """Write `metadata/<name>.parquet` atomically from a DataFrame, a Table, columns or rows."""
+        return write_parquet(self.metadata_dir / f"{name}.parquet", rows, schema)
+
+    def write_rows(self, part: str, rows: Any, schema: Any = None) -> Path:
+        """Write `rows/<part>.parquet` (`train` or `eval`) atomically."""
+        return write_parquet(self.rows_dir / f"{part}.parquet", rows, schema)
+
+    def progress(self, done: int, total: int | None, *, unit: str = "tokens", **live: float) -> None:
+        """Say how far the work is; passed on at most ten times a second, and always at the end."""
+        if self.on_progress is None:
+            return
+        now = time.monotonic()
+        if now - self._last_progress >= _PROGRESS_GAP or done == total:
+            self._last_progress = now
+            self.on_progress(done, total, unit, live)
+
+    def log(self, text: str) -> None:
+        """A line to the log."""
+        self._say("info", text)
+
+    def warn(self, text: str) -> None:
+        """A line to the log that people should see."""
+        self._say("warning", text)
+
+    def _say(self, level: str, text: str) -> None:
+        moment = datetime.now(UTC).strftime("%Y-%m-%d %H:%M:%S")
+        with (self.path / LOG_FILE).open("a", encoding="utf-8") as file:
+            file.write(f"{moment} {level} {text}\n")
+        if self.on_log is not None:
+            self.on_log(level, text)
+        else:
+            _log.log(logging.WARNING if level == "warning" else logging.INFO, text)
+
+    def outcome(self) -> dict[str, Any]:
+        """What the stage set, to be sent from the child process to `adopt` in its parent."""
+        return {key: getattr(self, key) for key in _OUTCOME}
+
+    def adopt(self, outcome: Mapping[str, Any]) -> None:
+        """Take over what a child process set on its copy of this draft."""
+        for key in _OUTCOME:
+            setattr(self, key, outcome[key])
+
+    def close(self) -> None:
+        """Give the lease back; the folder stays, so that the stage can go on from its checkpoints."""
+        if self.lease is not None:
+            self.lease.release()
+            self.lease = None
+
+    def __enter__(self) -> "Draft":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "on_progress": None, "on_log": None, "lease": None}
+
+
+def checkpoints_in(folder: Path) -> list[Path]:
+    """The complete checkpoints under `folder`/checkpoints, by tokens; `.tmp-*` does not count."""
+    try:
+        found = [(checkpoint_tokens(path.name), path) for path in (folder / "checkpoints").iterdir()]
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+    return [path for tokens, path in sorted((t, p) for t, p in found if t is not None)]

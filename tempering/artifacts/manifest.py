@@ -1,0 +1,144 @@
+"""The manifest: everything known about one artifact, written last; present means complete.
+
+`hashed` is exactly what the fingerprint was computed from, so `temper plan` can say field by field
+why a stage reruns. `seal` is a digest over all the rest: a manifest edited by hand is noticed.
+"""
+
+import hashlib
+import json
+import math
+from collections.abc import Mapping
+from pathlib import Path, PurePath
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from tempering.errors import ArtifactError
+
+SCHEMA_VERSION = 1
+FILE_NAME = "manifest.json"
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="ignore", protected_namespaces=())
+
+
+class FileEntry(_Part):
+    """One file of an artifact; `mtime_ns` saves hashing it again."""
+
+    size: int
+    mtime_ns: int
+    sha256: str
+
+
+class InputRef(_Part):
+    """The artifact a role was filled with."""
+
+    id: str
+    payload_digest: str
+    fingerprint: str
+
+
+class CodeState(_Part):
+    """The code that made an artifact: git state, and a digest per project module the stage uses."""
+
+    commit: str | None = None
+    dirty: bool | None = None
+    files: dict[str, str] = {}
+
+
+class Manifest(_Part):
+    """What `manifest.json` holds. `stage` is the node's name, such as `evaluate[ppo]`."""
+
+    schema_version: int = SCHEMA_VERSION
+    stage: str
+    kind: str
+    id: str
+    fingerprint: str
+    hashed: dict[str, Any] = {}
+    config: dict[str, Any] = {}
+    runtime: dict[str, Any] = {}
+    inputs: dict[str, InputRef] = {}
+    payload_digest: str = ""
+    code: CodeState = CodeState()
+    versions: dict[str, str] = {}
+    device: str = ""
+    seed: int = 0
+    tokens: int = 0
+    seconds: float = 0.0
+    resumed_from_tokens: int | None = None
+    metrics: dict[str, float | int | str | None] = {}
+    details: dict[str, Any] = {}
+    files: dict[str, FileEntry] = {}
+    created: str = ""
+    seal: str = ""
+
+    def to_json(self) -> bytes:
+        """The file's bytes, sealed."""
+        tree = self.model_dump(mode="json", exclude={"seal"})
+        tree["seal"] = _seal(tree)
+        return (json.dumps(tree, indent=1, ensure_ascii=False, allow_nan=False) + "\n").encode()
+
+
+def read_manifest(folder: Path, *, sealed: bool = True) -> Manifest:
+    """Read `folder`/manifest.json.
+
+    Raises:
+        ArtifactError: missing, not JSON, written by a newer version, or (`sealed`) edited since.
+    """
+    path = folder / FILE_NAME
+    try:
+        tree = json.loads(path.read_bytes())
+        seal = tree.pop("seal", "")
+        manifest = Manifest.model_validate({**tree, "seal": seal})
+    except (FileNotFoundError, NotADirectoryError):
+        raise _broken(path, "is missing") from None
+    except (ValueError, ValidationError, AttributeError) as error:
+        raise _broken(path, f"cannot be read: {str(error).splitlines()[0]}") from None
+    if manifest.schema_version > SCHEMA_VERSION:
+        raise ArtifactError(
+            f"{path} has schema version {manifest.schema_version}",
+            expected=f"at most {SCHEMA_VERSION}, the newest this version of Tempering knows",
+            fix="update tempering, or use another store",
+        )
+    if sealed and seal != _seal(tree):
+        raise _broken(path, "was changed after the artifact was made")
+    return manifest
+
+
+def _broken(path: Path, what: str) -> ArtifactError:
+    return ArtifactError(
+        f"{path} {what}",
+        expected="the manifest as the stage wrote it",
+        fix="restore it from a copy, or remove the folder and let the stage run again",
+    )
+
+
+def _seal(tree: Mapping[str, Any]) -> str:
+    text = json.dumps(tree, sort_keys=True, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def plain(value: Any) -> Any:
+    """`value` as JSON can hold it, for what is recorded but never hashed.
+
+    Lenient on purpose: a NaN metric must not lose days of training at the last step. NaN and
+    infinities become null, numpy and torch scalars numbers, everything unknown its text.
+    """
+    if value is None or isinstance(value, bool | int | str):
+        return value
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, BaseModel):
+        return plain(value.model_dump(mode="json"))
+    if isinstance(value, Mapping):
+        return {str(key): plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(item) for item in value]
+    if isinstance(value, set | frozenset):
+        return sorted((plain(item) for item in value), key=str)
+    if isinstance(value, PurePath):
+        return value.as_posix()
+    if hasattr(value, "item") and getattr(value, "size", 1) == 1:
+        return plain(value.item())
+    return str(value)

@@ -1,0 +1,79 @@
+"""Partials: work in progress that a killed run left, and what of it may be used.
+
+`inputs.json` says from which input payloads and by which code it was made. Made from others, it is
+discarded; otherwise its checkpoints and logs are kept and the stage goes on from them.
+"""
+
+import json
+import os
+import shutil
+import time
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+from tempering.artifacts.atomic import write_atomic
+from tempering.artifacts.draft import checkpoints_in
+from tempering.artifacts.manifest import FILE_NAME
+
+INPUTS_FILE = "inputs.json"
+
+
+def resume_point(
+    partial: Path, inputs: Mapping[str, str | None], code: Mapping[str, str] | None = None
+) -> str | None:
+    """The newest checkpoint's name, or None where there is nothing to go on from.
+
+    Args:
+        inputs: role -> payload digest; None matches any.
+        code: module -> digest; where given, a partial made by other code does not count.
+    """
+    left = _left(partial)
+    if left is None or (code is not None and left["code"] != dict(code)):
+        return None
+    made_from = left["inputs"]
+    if made_from.keys() != inputs.keys():
+        return None
+    if any(digest is not None and digest != made_from[role] for role, digest in inputs.items()):
+        return None
+    found = checkpoints_in(partial)
+    return found[-1].name if found else None
+
+
+def open_partial(
+    partial: Path, inputs: Mapping[str, str], code: Mapping[str, str], outputs: Iterable[str], *, fresh: bool
+) -> None:
+    """Make `partial` ready for a stage. `outputs` (files, folders) are written again in any case."""
+    if fresh or resume_point(partial, inputs) is None:
+        _discard(partial)
+        partial.mkdir(parents=True)
+        made_from = {"inputs": dict(inputs), "code": dict(code)}
+        write_atomic(partial / INPUTS_FILE, json.dumps(made_from).encode())
+    else:
+        for name in (FILE_NAME, "config.yaml", *outputs):
+            remove(partial / name)
+
+
+def remove(path: Path) -> None:
+    """Remove a file or a folder, if there."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def _left(partial: Path) -> dict[str, dict[str, str]] | None:
+    try:
+        left = json.loads((partial / INPUTS_FILE).read_bytes())
+        return {"inputs": dict(left["inputs"]), "code": dict(left["code"])}
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def _discard(partial: Path) -> None:
+    """Move it away first: a removal cut short must not leave half a checkpoint to resume from."""
+    for trash in partial.parent.glob(f".trash-{partial.name}-*"):
+        shutil.rmtree(trash, ignore_errors=True)
+    if partial.exists():
+        trash = partial.with_name(f".trash-{partial.name}-{os.getpid()}-{time.time_ns()}")
+        partial.rename(trash)
+        shutil.rmtree(trash, ignore_errors=True)

@@ -1,0 +1,148 @@
+"""Run records: what each run did, stage by stage, written as it happens.
+
+`runs/<id>.json` is replaced atomically after every stage. A run that was killed stays "running" in its
+record; the stages it recorded count all the same. Ids start with the time, so names sort by age.
+"""
+
+import os
+import socket
+import threading
+from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from tempering.artifacts.atomic import store_errors, write_atomic
+from tempering.artifacts.manifest import plain
+from tempering.artifacts.names import slug
+
+State = Literal["running", "completed", "failed"]
+Action = Literal["running", "cached", "run", "resume", "skipped", "failed"]
+
+
+class StageRecord(BaseModel):
+    """What one run did for one node."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    artifact: str | None = None
+    action: Action = "run"
+    fingerprint: str = ""
+    seconds: float = 0.0
+    tokens: int = 0
+    metrics: dict[str, float | int | str | None] = {}
+    resumed_from_tokens: int | None = None
+    why: list[dict[str, Any]] = []
+    error: str | None = None
+
+
+class RunRecord(BaseModel):
+    """One run of one pipeline."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    id: str
+    pipeline: str
+    command: str = ""
+    config: dict[str, Any] = {}
+    stages: dict[str, StageRecord] = {}
+    started: str
+    ended: str | None = None
+    state: State = "running"
+    pid: int = 0
+    host: str = ""
+
+    @property
+    def killed(self) -> bool:
+        """Still "running" in the record, while its process on this host is gone."""
+        if self.state != "running" or self.host != socket.gethostname():
+            return False
+        try:
+            os.kill(self.pid, 0)
+        except ProcessLookupError:
+            return True
+        except OSError:
+            return False
+        return False
+
+
+class Run:
+    """A run in progress; every change is on disk when the call returns. Safe between threads."""
+
+    def __init__(self, path: Path, record: RunRecord) -> None:
+        self.path, self.record = path, record
+        self._lock = threading.Lock()
+
+    @property
+    def id(self) -> str:
+        """The record's name."""
+        return self.record.id
+
+    def stage(self, node: str, action: Action, **fields: Any) -> None:
+        """Record what happened to `node` (fields of `StageRecord`), replacing an earlier entry."""
+        entry = StageRecord.model_validate({"action": action, **{key: plain(v) for key, v in fields.items()}})
+        with self._lock:
+            self.record.stages[node] = entry
+            self._write()
+
+    def finish(self, state: State) -> None:
+        """Close the record."""
+        with self._lock:
+            self.record.state = state
+            self.record.ended = datetime.now(UTC).isoformat()
+            self._write()
+
+    def _write(self) -> None:
+        with store_errors(f"cannot write the run record {self.path}"):
+            write_atomic(self.path, (self.record.model_dump_json(indent=1) + "\n").encode())
+
+
+class Runs:
+    """All run records of a store."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def start(self, pipeline: str, *, command: str = "", config: Mapping[str, Any] | None = None) -> Run:
+        """Open a new record in state "running"."""
+        with store_errors(f"cannot write run records to {self.folder}"):
+            self.folder.mkdir(parents=True, exist_ok=True)
+            while True:
+                now = datetime.now(UTC)
+                name = f"{now:%Y-%m-%d__%H-%M-%S}-{now.microsecond // 1000:03d}__{slug(pipeline)}"
+                try:
+                    (self.folder / f"{name}.json").touch(exist_ok=False)
+                    break
+                except FileExistsError:
+                    continue
+        record = RunRecord(
+            id=name, pipeline=pipeline, command=command, config=plain(config or {}), started=now.isoformat(),
+            pid=os.getpid(), host=socket.gethostname(),
+        )  # fmt: skip
+        run = Run(self.folder / f"{name}.json", record)
+        run._write()
+        return run
+
+    def newest(self, pipeline: str | None = None) -> Iterator[RunRecord]:
+        """Records, newest first, of one pipeline or of all; unreadable ones are left out."""
+        for path in sorted(self.folder.glob("*.json"), reverse=True):
+            record = _read(path)
+            if record is not None and pipeline in (None, record.pipeline):
+                yield record
+
+    def last_run(self, pipeline: str | None = None) -> RunRecord | None:
+        """The newest record of the pipeline."""
+        return next(self.newest(pipeline), None)
+
+    def get(self, run_id: str) -> RunRecord | None:
+        """The record with this id."""
+        return _read(self.folder / f"{run_id}.json")
+
+
+def _read(path: Path) -> RunRecord | None:
+    try:
+        return RunRecord.model_validate_json(path.read_bytes())
+    except (OSError, ValidationError):
+        return None

@@ -1,0 +1,282 @@
+"""The store: one folder with every artifact, the only cache of the project.
+
+    <root>/<stage>/<folder>/        artifacts, complete and never changed
+    <root>/.partial/                work in progress, never looked at for artifacts
+    <root>/.locks/  .cache/  runs/  leases, file digests, run records
+
+Local disk for now; callers use only the methods here and paths of artifacts and drafts, so that an
+object store can come behind the same class.
+"""
+
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Literal
+
+from tempering.artifacts import partial, refs
+from tempering.artifacts.atomic import store_errors
+from tempering.artifacts.code import code_changes, code_files
+from tempering.artifacts.commit import commit
+from tempering.artifacts.digests import DigestCache
+from tempering.artifacts.draft import Draft, OnLog, OnProgress, Ticket
+from tempering.artifacts.fingerprint import Fingerprint
+from tempering.artifacts.integrity import Damage, first_damage, verify_folder
+from tempering.artifacts.kinds import Artifact, artifact_from
+from tempering.artifacts.lease import Lease, Waiting, acquire
+from tempering.artifacts.manifest import FILE_NAME, InputRef, Manifest, read_manifest
+from tempering.artifacts.names import fingerprint8, slug
+from tempering.artifacts.runs import Runs
+from tempering.config import Config
+from tempering.errors import ArtifactError, StoreError
+from tempering.runtime import RuntimeConfig
+from tempering.stage import Stage
+
+Change = tuple[str, str | None, str | None]
+"""field, old, new"""
+
+
+@dataclass(frozen=True)
+class Miss:
+    """Why no artifact can be used: `changes` names the roles, the damaged file or the modules."""
+
+    kind: Literal["absent", "inputs", "damaged", "code"]
+    artifact: str | None = None
+    changes: tuple[Change, ...] = ()
+
+    def __str__(self) -> str:
+        fields = ", ".join(field for field, _, _ in self.changes)
+        return {
+            "absent": "there is no such artifact",
+            "inputs": f"{self.artifact} was made from other inputs: {fields}",
+            "damaged": f"{self.artifact} is damaged: {fields}",
+            "code": f"{self.artifact} was made by other code: {fields}",
+        }[self.kind]
+
+
+class Store:
+    """The artifact store at `root`.
+
+    Raises:
+        StoreError: `root` cannot be made, is no folder, or (`writable`) cannot be written to.
+    """
+
+    def __init__(self, root: str | Path, *, writable: bool = True) -> None:
+        self.root = Path(root).expanduser().absolute()
+        if writable:
+            self._check_writable()
+        elif self.root.exists() and not self.root.is_dir():
+            raise StoreError(
+                f"the store {self.root} is a file", expected="a folder", fix="choose another --store"
+            )
+        self.digests = DigestCache(self.root / ".cache" / "digests.json")
+
+    def _check_writable(self) -> None:
+        with store_errors(f"cannot write to the artifact store {self.root}"):
+            (self.root / ".partial").mkdir(parents=True, exist_ok=True)
+            probe = self.root / ".partial" / f".probe-{os.getpid()}"
+            probe.write_bytes(b"")
+            probe.unlink()
+
+    @cached_property
+    def runs(self) -> Runs:
+        """The records of all runs."""
+        return Runs(self.root / "runs")
+
+    # -- finding ---------------------------------------------------------------------------------
+
+    def lookup(
+        self,
+        fingerprint: str,
+        inputs: Mapping[str, str | None],
+        *,
+        code: Mapping[str, str] | None = None,
+    ) -> Artifact | Miss:
+        """The newest intact artifact with this fingerprint, made from these input payloads.
+
+        Args:
+            inputs: role -> payload digest; None where it is not known yet (it matches any).
+            code: module -> digest; where given, an artifact made by other code is a miss.
+        """
+        misses: list[Miss] = []
+        for folder, manifest in self._with_fingerprint(fingerprint):
+            miss = self._why_not(folder, manifest, inputs, code)
+            if miss is None:
+                self.digests.save()
+                assert manifest is not None
+                return artifact_from(folder, manifest)
+            misses.append(miss)
+        rank = {"damaged": 0, "code": 1, "inputs": 2}
+        return min(misses, key=lambda miss: rank.get(miss.kind, 3), default=Miss("absent"))
+
+    def _with_fingerprint(self, fingerprint: str) -> list[tuple[Path, Manifest | None]]:
+        found: list[tuple[Path, Manifest | None]] = []
+        for folder in self.folders():
+            if fingerprint8(folder.name) == fingerprint[:8]:
+                try:
+                    manifest = read_manifest(folder)
+                except ArtifactError:
+                    found.append((folder, None))
+                else:
+                    found += [(folder, manifest)] if manifest.fingerprint == fingerprint else []
+        return sorted(found, key=lambda pair: pair[1].created if pair[1] else "", reverse=True)
+
+    def _why_not(
+        self,
+        folder: Path,
+        manifest: Manifest | None,
+        inputs: Mapping[str, str | None],
+        code: Mapping[str, str] | None,
+    ) -> Miss | None:
+        if manifest is None:
+            return Miss("damaged", _id(folder), ((FILE_NAME, None, "it is missing or was changed"),))
+        changes = [
+            (role, old.payload_digest if old else None, inputs.get(role))
+            for role in sorted(manifest.inputs.keys() | inputs.keys())
+            if not _same_input(old := manifest.inputs.get(role), role, inputs)
+        ]
+        if changes:
+            return Miss("inputs", _id(folder), tuple(changes))
+        damage = first_damage(folder, manifest, self.digests)
+        if damage is not None:
+            return Miss("damaged", _id(folder), ((damage.file, None, damage.what),))
+        if code is not None and (other := code_changes(manifest.code.files, dict(code))):
+            return Miss("code", _id(folder), tuple(other))
+        return None
+
+    def get(self, ref: str, *, check: bool = True) -> Artifact:
+        """The artifact that `ref` names (see `refs`); `check` refuses a damaged one.
+
+        Raises:
+            ArtifactError: no such artifact (with the nearest names), ambiguous, or damaged.
+        """
+        folder, checkpoint = refs.find(self, ref)
+        manifest = read_manifest(folder, sealed=check)
+        if check and (damage := first_damage(folder, manifest, self.digests)) is not None:
+            raise ArtifactError(
+                f"{manifest.id} is damaged: {damage.file}: {damage.what}",
+                expected="every file as the stage wrote it",
+                fix="restore the file, or run the pipeline: the stage is made again",
+            )
+        return artifact_from(folder, manifest, checkpoint)
+
+    def folders(self) -> Iterator[Path]:
+        """All artifact folders; what lies under `.partial` is none."""
+        for stage in _folders_in(self.root):
+            if not stage.name.startswith(".") and stage.name != "runs":
+                yield from (folder for folder in _folders_in(stage) if fingerprint8(folder.name))
+
+    def verify(self, ref: str | None = None) -> Mapping[str, Sequence[Damage]]:
+        """Id -> everything that is wrong with it, for one artifact or all; every file is hashed."""
+        folders = [refs.find(self, ref)[0]] if ref else sorted(self.folders())
+        return {_id(folder): verify_folder(folder) for folder in folders}
+
+    def list(self) -> list[Artifact]:
+        """All artifacts with a readable manifest, newest first."""
+        found: list[Artifact] = []
+        for folder in self.folders():
+            try:
+                found.append(artifact_from(folder, read_manifest(folder, sealed=False)))
+            except ArtifactError:
+                continue
+        return sorted(found, key=lambda artifact: artifact.manifest.created, reverse=True)
+
+    # -- making ----------------------------------------------------------------------------------
+
+    def lease(
+        self, stage: str, fingerprint: str, *, waiting: Waiting | None = None, timeout: float | None = None
+    ) -> Lease:
+        """The right to make this artifact; waits while somebody else has it. Look up again after it."""
+        path = self.root / ".locks" / f"{slug(stage)}-{fingerprint}.lock"
+        with store_errors(f"cannot lock in the artifact store {self.root}"):
+            return acquire(path, waiting=waiting, timeout=timeout)
+
+    def draft(
+        self,
+        node: str,
+        stage: Stage,
+        fingerprint: Fingerprint,
+        inputs: Mapping[str, InputRef],
+        config: Config,
+        *,
+        runtime: RuntimeConfig | None = None,
+        fresh: bool = False,
+        on_progress: OnProgress | None = None,
+        on_log: OnLog | None = None,
+        waiting: Waiting | None = None,
+    ) -> Draft:
+        """Open a draft under a lease. It keeps the checkpoints of a killed run made from the same inputs.
+
+        Args:
+            fresh: start from nothing, whatever was left.
+        """
+        lease = self.lease(stage.name, fingerprint.hex, waiting=waiting)
+        try:
+            with store_errors(f"cannot write to the artifact store {self.root}"):
+                digests = {role: ref.payload_digest for role, ref in inputs.items()}
+                path = self._partial(stage.name, fingerprint.hex)
+                partial.open_partial(
+                    path, digests, code_files(stage.module), stage.makes.payload, fresh=fresh
+                )
+        except BaseException:
+            lease.release()
+            raise
+        ticket = Ticket(
+            node, stage.name, stage.makes, fingerprint.hex, fingerprint.hashed, dict(inputs),
+            config.model_dump(mode="json"), stage.module,
+        )  # fmt: skip
+        return Draft(
+            path,
+            seed=int(getattr(config, "seed", 0) or 0),
+            runtime=runtime,
+            on_progress=on_progress,
+            on_log=on_log,
+            ticket=ticket,
+            lease=lease,
+        )
+
+    def commit(
+        self, draft: Draft, summary: Mapping[str, Any] | None = None, *, seconds: float | None = None
+    ) -> Artifact:
+        """Make the draft an artifact and give its lease back.
+
+        Raises:
+            StoreError: the lease was lost, or the disk is full.
+        """
+        with store_errors(f"cannot commit {draft.path}"):
+            artifact = commit(self.root, draft, summary or {}, seconds)
+        draft.close()
+        return artifact
+
+    def resume_point(
+        self,
+        stage: str,
+        fingerprint: str,
+        inputs: Mapping[str, str | None],
+        *,
+        code: Mapping[str, str] | None = None,
+    ) -> str | None:
+        """The newest checkpoint's name in a partial that `draft` would keep, or None."""
+        return partial.resume_point(self._partial(stage, fingerprint), inputs, code)
+
+    def _partial(self, stage: str, fingerprint: str) -> Path:
+        return self.root / ".partial" / f"{slug(stage)}-{fingerprint}"
+
+
+def _same_input(old: InputRef | None, role: str, inputs: Mapping[str, str | None]) -> bool:
+    if old is None or role not in inputs:
+        return False
+    return inputs[role] is None or inputs[role] == old.payload_digest
+
+
+def _folders_in(folder: Path) -> Iterator[Path]:
+    try:
+        with os.scandir(folder) as entries:
+            yield from [Path(entry.path) for entry in entries if entry.is_dir()]
+    except (FileNotFoundError, NotADirectoryError):
+        return
+
+
+def _id(folder: Path) -> str:
+    return f"{folder.parent.name}/{folder.name}"

@@ -1,0 +1,170 @@
+"""Stages: a plain registry, without Prefect and without torch.
+
+A stage is a function from a config and input artifacts to one output artifact. Its signature is
+its contract: `config` gives the config class, each keyword-only parameter a role. It is called
+the same way by a test, the command line and the flow.
+"""
+
+import difflib
+import importlib
+import inspect
+import types
+import typing
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from tempering.artifacts.kinds import Artifact
+from tempering.config import Config
+from tempering.errors import ArtifactError, ConfigError
+
+Summary = Mapping[str, float | int | str]
+"""Headline metrics; the first one is shown in the live table."""
+
+
+@dataclass(frozen=True)
+class Role:
+    """One input: `kinds` it accepts, whether it may be left out, whether it is a mapping of many."""
+
+    name: str
+    kinds: tuple[type[Artifact], ...]
+    optional: bool = False
+    many: bool = False
+
+    def accepts(self, artifact: Artifact | type[Artifact]) -> bool:
+        """Whether an artifact (or artifacts of a class) may fill this role."""
+        kind = artifact if isinstance(artifact, type) else type(artifact)
+        return issubclass(kind, self.kinds)
+
+    @property
+    def wants(self) -> str:
+        """The accepted kinds in words."""
+        return " or ".join(kind.kind for kind in self.kinds)
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A registered stage. Call it as the function it wraps: `sft(out, config, model=..., sample=...)`."""
+
+    name: str
+    version: int
+    makes: type[Artifact]
+    config_class: type[Config]
+    roles: Mapping[str, Role]
+    trains: bool
+    function: Callable[..., Summary]
+
+    def __call__(self, out: Any, config: Config, **inputs: Any) -> Summary:
+        self.check_inputs(inputs)
+        return self.function(out, config, **inputs)
+
+    def __reduce__(self) -> tuple[object, ...]:
+        # The decorated name is this object, not the function: pickle by name, import in the child.
+        return _load_stage, (self.function.__module__, self.function.__qualname__)
+
+    @property
+    def module(self) -> str:
+        """The module that defines it."""
+        return self.function.__module__
+
+    def check_inputs(self, inputs: Mapping[str, Any]) -> None:
+        """Refuse inputs of the wrong kind before anything is computed.
+
+        Raises:
+            ArtifactError: naming the role, what it was given and what it takes.
+        """
+        self.check_roles(inputs)
+        for role in self.roles.values():
+            given = inputs.get(role.name)
+            for artifact in (given or {}).values() if role.many else [given]:
+                if artifact is not None and not role.accepts(artifact):
+                    known = isinstance(artifact, Artifact)
+                    what = f"{artifact.id}, a {artifact.kind}" if known else repr(artifact)
+                    raise ArtifactError(
+                        f"stage {self.name}: input {role.name} is {what}",
+                        expected=f"a {role.wants} artifact",
+                        fix=f"set `{role.name}:` of {self.name} to a stage or artifact that makes one",
+                    )
+
+    def check_roles(self, inputs: Mapping[str, Any]) -> None:
+        """Refuse unknown roles and missing ones."""
+        for name in inputs:
+            if name not in self.roles:
+                raise ConfigError(
+                    f"stage {self.name} has no input {name!r}",
+                    expected=f"one of: {', '.join(self.roles) or 'none'}",
+                )
+        for role in self.roles.values():
+            if inputs.get(role.name) is None and not role.optional and not role.many:
+                raise ConfigError(
+                    f"stage {self.name} needs an input {role.name!r}",
+                    expected=f"a {role.wants} artifact",
+                    fix=f"set `{role.name}:` of {self.name}",
+                )
+
+
+_REGISTRY: dict[str, Stage] = {}
+
+
+def stage(
+    name: str, *, version: int, makes: type[Artifact], trains: bool = False
+) -> Callable[[Callable[..., Summary]], Stage]:
+    """Register a function as the stage `name`.
+
+    Args:
+        version: raised by hand when the meaning of the output changes; part of the fingerprint.
+        makes: the kind of artifact it leaves.
+        trains: it needs the training slot (at most `runtime.max_parallel_stages` at a time).
+    """
+
+    def register(function: Callable[..., Summary]) -> Stage:
+        hints = typing.get_type_hints(function)
+        parameters = inspect.signature(function).parameters
+        keyword_only = [key for key, value in parameters.items() if value.kind is value.KEYWORD_ONLY]
+        roles = {key: _role(key, hints[key]) for key in keyword_only}
+        made = Stage(name, version, makes, hints["config"], roles, trains, function)
+        old = _REGISTRY.get(name)
+        assert old is None or old.module == made.module, f"two stages are called {name!r}"
+        _REGISTRY[name] = made
+        return made
+
+    return register
+
+
+def get_stage(name: str) -> Stage:
+    """The stage called `name`; `import tasks` registers all of them."""
+    if name not in _REGISTRY:
+        near = difflib.get_close_matches(name, _REGISTRY, n=3)
+        raise ConfigError(
+            f"there is no stage {name!r}", expected=f"one of: {', '.join(near or sorted(_REGISTRY))}"
+        )
+    return _REGISTRY[name]
+
+
+def stages() -> Mapping[str, Stage]:
+    """All registered stages by name."""
+    return types.MappingProxyType(_REGISTRY)
+
+
+def _load_stage(module: str, name: str) -> Stage:
+    found = getattr(importlib.import_module(module), name)
+    assert isinstance(found, Stage), f"{module}.{name} is not a stage"
+    return found
+
+
+def _role(name: str, hint: Any) -> Role:
+    """`XArtifact`, `XArtifact | None`, `XArtifact | YArtifact` or `Mapping[str, XArtifact]`."""
+    for part in (hint, *typing.get_args(hint)):
+        origin = typing.get_origin(part)
+        if isinstance(origin, type) and issubclass(origin, Mapping):
+            return Role(name, _kinds(name, typing.get_args(part)[1]), many=True)
+    return Role(name, _kinds(name, hint), optional=type(None) in typing.get_args(hint))
+
+
+def _kinds(name: str, hint: Any) -> tuple[type[Artifact], ...]:
+    union = typing.get_args(hint) or (hint,)
+    kinds = tuple(kind for kind in union if kind is not type(None))
+    assert all(isinstance(kind, type) and issubclass(kind, Artifact) for kind in kinds), (
+        f"the type of role {name!r} must be an artifact class, not {hint}"
+    )
+    return kinds

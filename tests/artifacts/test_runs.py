@@ -1,0 +1,57 @@
+"""Run records."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tempering.artifacts.runs import Runs
+from tempering.errors import StoreError
+
+
+def test_every_stage_is_on_disk_at_once(tmp_path: Path) -> None:
+    runs = Runs(tmp_path / "runs")
+    run = runs.start("quick start", command="temper run", config={"seed": 1, "path": Path("x")})
+    run.stage("sft", "run", artifact="sft/x", seconds=1.5, tokens=10, metrics={"loss": float("nan")})
+    record = runs.get(run.id)
+    assert record is not None
+    assert (record.state, record.ended, record.config) == ("running", None, {"seed": 1, "path": "x"})
+    assert record.stages["sft"].metrics == {"loss": None}
+    run.finish("completed")
+    assert json.loads(run.path.read_text())["state"] == "completed"
+
+
+def test_newest_first_by_pipeline(tmp_path: Path) -> None:
+    runs = Runs(tmp_path / "runs")
+    ids = [runs.start(name).id for name in ("a", "b", "a", "a")]
+    assert [record.id for record in runs.newest()] == ids[::-1]
+    assert [record.id for record in runs.newest("a")] == [ids[3], ids[2], ids[0]]
+    last = runs.last_run("b")
+    assert last is not None
+    assert last.id == ids[1]
+    assert runs.last_run("c") is None
+
+
+def test_a_broken_record_is_left_out(tmp_path: Path) -> None:
+    runs = Runs(tmp_path / "runs")
+    kept = runs.start("a")
+    (tmp_path / "runs/2999-01-01__a.json").write_text('{"half')
+    assert [record.id for record in runs.newest()] == [kept.id]
+
+
+def test_a_killed_run_says_so(tmp_path: Path) -> None:
+    code = "import sys, pathlib, tempering.artifacts.runs as r; r.Runs(pathlib.Path(sys.argv[1])).start('a')"
+    subprocess.run([sys.executable, "-c", code, str(tmp_path)], check=True)
+    runs = Runs(tmp_path)
+    record = runs.last_run()
+    assert record is not None
+    assert (record.state, record.killed) == ("running", True)
+    assert not runs.start("b").record.killed
+
+
+def test_a_folder_that_cannot_be(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(StoreError, match="run records"):
+        Runs(tmp_path / "file" / "runs").start("a")
