@@ -1,0 +1,25 @@
+"""dpo: direct preference optimisation against the starting model."""
+
+from tempering.artifacts.draft import Draft
+from tempering.artifacts.kinds import ModelArtifact, SampleArtifact
+from tempering.stage import Summary, stage
+from tempering.training.config import DPOConfig
+
+
+@stage("dpo", version=1, makes=ModelArtifact, trains=True)
+def dpo(out: Draft, config: DPOConfig, *, model: ModelArtifact, sample: SampleArtifact) -> Summary:
+    """Move `model` toward the chosen answers; its own log-probabilities are the reference."""
+    from tempering.data.tokenizers import load_tokenizer
+    from tempering.models.adapters import add_adapter
+    from tempering.models.device import prepare_device
+    from tempering.models.loading import load_causal_lm
+    from tempering.training.preference import dpo_trainer
+    from tempering.training.run import check_inputs, train
+
+    prepare_device(out)
+    check_inputs(model, sample, "preference")
+    tokenizer = load_tokenizer(model.model_dir)
+    policy = add_adapter(load_causal_lm(model.model_dir), config.adapter, out.seed)
+    trainer = dpo_trainer(policy, tokenizer, sample, config, out)
+    details = {"tokenizer": sample.details["tokenizer"], "prompt_format": "chat", "head": "causal_lm"}
+    return train(trainer, tokenizer, out, details)

@@ -1,0 +1,24 @@
+"""evaluate[MODEL]: every benchmark that applies to a model, with 95% intervals."""
+
+from collections.abc import Mapping
+
+from tempering.artifacts.draft import Draft
+from tempering.artifacts.kinds import DatasetArtifact, EvaluationArtifact, ModelArtifact
+from tempering.evaluation.config import EvaluateConfig
+from tempering.stage import Summary, stage
+
+
+@stage("evaluate", version=1, makes=EvaluationArtifact, trains=True)
+def evaluate(
+    out: Draft,
+    config: EvaluateConfig,
+    *,
+    model: ModelArtifact,
+    datasets: Mapping[str, DatasetArtifact],
+    reward_model: ModelArtifact | None = None,
+    baseline: EvaluationArtifact | None = None,
+) -> Summary:
+    """Measure `model`; win rates are against the completions in `baseline`, by the reward model."""
+    from tempering.evaluation.run import evaluate_model
+
+    return evaluate_model(out, config, model, datasets, reward_model, baseline)

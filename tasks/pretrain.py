@@ -1,0 +1,35 @@
+"""pretrain: a causal language model on packed blocks of text, from scratch or further."""
+
+from tempering.artifacts.draft import Draft
+from tempering.artifacts.kinds import ModelArtifact, SampleArtifact, TokenizerArtifact
+from tempering.stage import Summary, stage
+from tempering.training.config import PretrainConfig
+
+
+@stage("pretrain", version=1, makes=ModelArtifact, trains=True)
+def pretrain(
+    out: Draft,
+    config: PretrainConfig,
+    *,
+    tokenizer: TokenizerArtifact,
+    sample: SampleArtifact,
+    model: ModelArtifact | None = None,
+) -> Summary:
+    """Train on the sample; `model` is continued where one is given, else made from the config."""
+    from tempering.data.tokenizers import load_tokenizer
+    from tempering.models.adapters import add_adapter
+    from tempering.models.device import prepare_device
+    from tempering.models.loading import load_causal_lm, new_model
+    from tempering.training.causal import pretrain_trainer
+    from tempering.training.run import check_inputs, train
+
+    prepare_device(out)
+    loaded = load_tokenizer(tokenizer.tokenizer_dir)
+    if model is None:
+        start = new_model(config.architecture, loaded, out.seed)
+    else:
+        check_inputs(model, sample, "text")
+        start = load_causal_lm(model.model_dir)
+    trainer = pretrain_trainer(add_adapter(start, config.adapter, out.seed), sample, config, out)
+    details = {"tokenizer": tokenizer.payload_digest, "prompt_format": "plain", "head": "causal_lm"}
+    return train(trainer, loaded, out, details)

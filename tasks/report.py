@@ -1,0 +1,41 @@
+"""report: everything that a run made, on one self-contained page."""
+
+from collections.abc import Mapping
+
+from tempering.artifacts.draft import Draft
+from tempering.artifacts.kinds import (
+    DatasetArtifact,
+    EvaluationArtifact,
+    ModelArtifact,
+    ReportArtifact,
+    SampleArtifact,
+)
+from tempering.report.config import ReportConfig
+from tempering.stage import Summary, stage
+
+
+@stage("report", version=1, makes=ReportArtifact)
+def report(
+    out: Draft,
+    config: ReportConfig,
+    *,
+    evaluations: Mapping[str, EvaluationArtifact],
+    models: Mapping[str, ModelArtifact],
+    samples: Mapping[str, SampleArtifact],
+    datasets: Mapping[str, DatasetArtifact],
+) -> Summary:
+    """Render the page from what there is; stages that failed are named in it."""
+    from tempering.report.page import Contents, make_report
+    from tempering.report.table import metric_rows, schema
+
+    failures = getattr(out, "failures", None) or out.details.get("failures", {})
+    made = make_report(Contents(evaluations, models, samples, datasets, failures), config)
+    (out.path / "report.html").write_text(made.html, encoding="utf-8", newline="\n")
+    out.write_table("report_table", metric_rows(evaluations), schema())
+    out.details["verdict"] = made.verdict.sentence
+    out.log(made.verdict.sentence)
+    summary: dict[str, float | int | str] = {"models": len({*models, *evaluations})}
+    best = made.verdict.best
+    if best is not None and best.value is not None:
+        summary |= {"best": best.model, best.metric: best.value}
+    return summary | ({"failed": len(failures)} if failures else {})

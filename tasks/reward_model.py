@@ -1,0 +1,27 @@
+"""reward_model: a score for an answer, learnt from preference pairs (Bradley-Terry)."""
+
+from tempering.artifacts.draft import Draft
+from tempering.artifacts.kinds import ModelArtifact, SampleArtifact
+from tempering.stage import Summary, stage
+from tempering.training.config import RewardModelConfig
+
+
+@stage("reward_model", version=1, makes=ModelArtifact, trains=True)
+def reward_model(
+    out: Draft, config: RewardModelConfig, *, model: ModelArtifact, sample: SampleArtifact
+) -> Summary:
+    """Put a score head on `model` and train both."""
+    from tempering.data.tokenizers import load_tokenizer
+    from tempering.models.adapters import add_adapter
+    from tempering.models.device import prepare_device
+    from tempering.models.loading import load_scorer
+    from tempering.training.preference import reward_trainer
+    from tempering.training.run import check_inputs, train
+
+    prepare_device(out)
+    check_inputs(model, sample, "preference")
+    tokenizer = load_tokenizer(model.model_dir)
+    scorer = load_scorer(model.model_dir, new_head=True, seed=out.seed)
+    scorer = add_adapter(scorer, config.adapter, out.seed, "SEQ_CLS")
+    trainer = reward_trainer(scorer, tokenizer, sample, config, out)
+    return train(trainer, tokenizer, out, {"tokenizer": sample.details["tokenizer"], "head": "score"})

@@ -1,0 +1,25 @@
+"""sft: supervised fine-tuning on demonstrations; the loss covers the completions only."""
+
+from tempering.artifacts.draft import Draft
+from tempering.artifacts.kinds import ModelArtifact, SampleArtifact
+from tempering.stage import Summary, stage
+from tempering.training.config import SFTConfig
+
+
+@stage("sft", version=1, makes=ModelArtifact, trains=True)
+def sft(out: Draft, config: SFTConfig, *, model: ModelArtifact, sample: SampleArtifact) -> Summary:
+    """Teach `model` to answer in the chat format."""
+    from tempering.data.tokenizers import load_tokenizer
+    from tempering.models.adapters import add_adapter
+    from tempering.models.device import prepare_device
+    from tempering.models.loading import load_causal_lm
+    from tempering.training.causal import sft_trainer
+    from tempering.training.run import check_inputs, train
+
+    prepare_device(out)
+    check_inputs(model, sample, "prompt_completion")
+    tokenizer = load_tokenizer(model.model_dir)
+    policy = add_adapter(load_causal_lm(model.model_dir), config.adapter, out.seed)
+    trainer = sft_trainer(policy, tokenizer, sample, config, out)
+    details = {"tokenizer": sample.details["tokenizer"], "prompt_format": "chat", "head": "causal_lm"}
+    return train(trainer, tokenizer, out, details)

@@ -1,0 +1,1 @@
+"""Measuring models: completions and their scores, perplexity, questions, minimal pairs, preferences."""

@@ -1,0 +1,91 @@
+"""What every benchmark asks of a causal LM: completions, and log-probabilities of given text."""
+
+from collections.abc import Sequence
+from typing import Any, Literal
+
+import torch
+
+from tempering.data.encode import format_prompt, leading_ids, split_completion
+from tempering.data.tokenizers import load_tokenizer
+from tempering.models.loading import load_causal_lm
+from tempering.onpolicy.logprobs import completion_logprobs
+from tempering.onpolicy.rollout import Decoder, Sampling
+
+Messages = list[dict[str, str]]
+
+
+class LanguageModel:
+    """A policy with its tokenizer and the prompt format it was trained on.
+
+    Args:
+        folder: Hugging Face model folder.
+        prompt_format: `chat` (chat template) or `plain` (a base model: text goes on as text).
+        device: where to run.
+        batch_size: sequences a forward pass.
+    """
+
+    def __init__(
+        self, folder: Any, prompt_format: Literal["chat", "plain"], device: Any, batch_size: int = 128
+    ):
+        self.tokenizer = load_tokenizer(folder)
+        self.model = load_causal_lm(folder).to(device)
+        self.prompt_format, self.batch_size = prompt_format, batch_size
+
+    def prompt(self, messages: Messages) -> list[int]:
+        """Token ids up to where the answer starts."""
+        return [*self._start(), *format_prompt(self.tokenizer, messages, self.prompt_format)]
+
+    def pair(self, messages: Messages, answer: Messages) -> tuple[list[int], list[int]]:
+        """Token ids of a prompt and of its answer with EOS."""
+        prompt, completion = split_completion(self.tokenizer, messages, answer, self.prompt_format)
+        return [*self._start(), *prompt], completion
+
+    def _start(self) -> list[int]:
+        # In packed pretraining a document follows the EOS of the one before it.
+        plain = self.prompt_format == "plain" and not leading_ids(self.tokenizer)
+        return [self.tokenizer.eos_token_id] if plain else []
+
+    def decoder(self) -> Decoder:
+        """The engine that completes prompts with this model."""
+        return Decoder(self.model, [self.tokenizer.eos_token_id], self.tokenizer.pad_token_id)
+
+    def complete(self, prompts: list[list[int]], sampling: Sampling, seed: int) -> list[tuple[str, bool]]:
+        """Completion text and whether it ended with EOS, for each prompt, in order."""
+        decoder = self.decoder()
+        order = sorted(range(len(prompts)), key=lambda index: len(prompts[index]))
+        found: dict[int, tuple[str, bool]] = {}
+        for start in range(0, len(order), self.batch_size):
+            batch = order[start : start + self.batch_size]
+            generator = torch.Generator(self.model.device).manual_seed(seed + start)
+            rollout = decoder.generate([prompts[index] for index in batch], sampling, generator)
+            texts = rollout.texts(self.tokenizer)
+            found.update(zip(batch, zip(texts, rollout.ended.tolist(), strict=True), strict=True))
+        return [found[index] for index in range(len(prompts))]
+
+    @torch.no_grad()
+    def logprobs(self, rows: Sequence[tuple[list[int], list[int]]]) -> list[list[float]]:
+        """Log-probability of each completion token, for (prompt ids, completion ids) rows; fp32."""
+        order = sorted(range(len(rows)), key=lambda index: sum(map(len, rows[index])))
+        found: dict[int, list[float]] = {}
+        for start in range(0, len(order), self.batch_size):
+            batch = order[start : start + self.batch_size]
+            for index, values in zip(batch, self._logprobs([rows[index] for index in batch]), strict=True):
+                found[index] = values
+        return [found[index] for index in range(len(rows))]
+
+    def _logprobs(self, rows: list[tuple[list[int], list[int]]]) -> list[list[float]]:
+        left = max(len(prompt) for prompt, _ in rows)
+        right = max(len(completion) for _, completion in rows)
+        ids = torch.full((len(rows), left + right), self.tokenizer.pad_token_id)
+        attention = torch.zeros_like(ids)
+        mask = torch.zeros(len(rows), right, dtype=torch.bool)
+        for row, (prompt, completion) in enumerate(rows):
+            start, end = left - len(prompt), left + len(completion)
+            ids[row, start:end] = torch.tensor(prompt + completion)
+            attention[row, start:end] = 1
+            mask[row, : len(completion)] = True
+        device = self.model.device
+        values, _ = completion_logprobs(
+            self.model, ids.to(device), attention.to(device), mask.to(device), 1.0
+        )
+        return [line[keep].tolist() for line, keep in zip(values.cpu(), mask, strict=True)]

@@ -1,0 +1,90 @@
+"""Numbers with 95% intervals.
+
+Shares of yes/no outcomes get Wilson's score interval (1927); other means a percentile bootstrap
+over rows (Efron 1979, 2000 resamples, fixed seed). `n` is the number of rows.
+"""
+
+import math
+import re
+import string
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+
+Z95 = 1.959964
+
+
+@dataclass(frozen=True)
+class Metric:
+    """One measured number. `better` is `higher` or `lower`; `baseline` is what guessing gives."""
+
+    metric: str
+    value: float
+    low: float
+    high: float
+    n: int
+    benchmark: str
+    better: str = "higher"
+    baseline: float | None = None
+
+    def row(self, model: str) -> dict[str, Any]:
+        """As a row of metrics.parquet."""
+        return {"model": model, **asdict(self)}
+
+
+def wilson(successes: float, n: int) -> tuple[float, float]:
+    """Wilson's 95% interval of a share."""
+    if n == 0:
+        return math.nan, math.nan
+    share, z2 = successes / n, Z95**2
+    middle = (share + z2 / (2 * n)) / (1 + z2 / n)
+    half = Z95 / (1 + z2 / n) * math.sqrt(share * (1 - share) / n + z2 / (4 * n * n))
+    return max(0.0, middle - half), min(1.0, middle + half)
+
+
+def bootstrap(values: Sequence[float], *, resamples: int = 2000) -> tuple[float, float]:
+    """Percentile bootstrap 95% interval of the mean."""
+    array = np.asarray(values, dtype=float)
+    if len(array) < 2:
+        return math.nan, math.nan
+    generator = np.random.default_rng(0)
+    means = [array[generator.integers(0, len(array), len(array))].mean() for _ in range(resamples)]
+    low, high = np.quantile(means, [0.025, 0.975])
+    return float(low), float(high)
+
+
+def mean_metric(name: str, values: Sequence[float | None], benchmark: str, **more: Any) -> Metric:
+    """Mean of `values` (None and NaN left out) with its interval; yes/no values get Wilson's."""
+    kept = [float(value) for value in values if value is not None and not math.isnan(value)]
+    value = sum(kept) / len(kept) if kept else math.nan
+    yes_no = all(item in (0.0, 1.0) for item in kept)
+    low, high = wilson(sum(kept), len(kept)) if yes_no else bootstrap(kept)
+    return Metric(name, value, low, high, len(kept), benchmark, **more)
+
+
+def normalise_answer(text: str) -> str:
+    """SQuAD's normalisation: lower case, no punctuation, no articles, single spaces."""
+    text = "".join(char for char in text.lower() if char not in string.punctuation)
+    return " ".join(re.sub(r"\b(a|an|the)\b", " ", text).split())
+
+
+def exact_match(answer: str, gold: Sequence[str]) -> float:
+    """1 where the normalised answer is one of the gold ones."""
+    return float(normalise_answer(answer) in {normalise_answer(text) for text in gold})
+
+
+def f1(answer: str, gold: Sequence[str]) -> float:
+    """SQuAD's token F1 against the best gold answer."""
+    return max(
+        (_f1(normalise_answer(answer).split(), normalise_answer(text).split()) for text in gold), default=0.0
+    )
+
+
+def _f1(found: list[str], wanted: list[str]) -> float:
+    if not found or not wanted:
+        return float(found == wanted)
+    common = sum((Counter(found) & Counter(wanted)).values())
+    return 2 * common / (len(found) + len(wanted))

@@ -1,0 +1,57 @@
+"""What model to train: a new architecture from scratch, and the LoRA adapter around a model.
+
+A transformer is any Hugging Face configuration; the presets are Llama-style decoders small
+enough for the machine they name. Later families join the `Architecture` union.
+"""
+
+from typing import Any, Literal
+
+from pydantic import Field
+
+from tempering.config import Config
+
+PRESETS: dict[str, dict[str, Any]] = {
+    # 0.44 M parameters with a 700-token vocabulary: minutes on two CPU cores
+    "nano": {"hidden_size": 128, "intermediate_size": 320, "num_hidden_layers": 2, "num_attention_heads": 4},
+    # 5 M: an hour on a laptop
+    "micro": {"hidden_size": 256, "intermediate_size": 704, "num_hidden_layers": 6, "num_attention_heads": 8},
+    # 60 M: a single GPU
+    "small": {
+        "hidden_size": 640,
+        "intermediate_size": 1728,
+        "num_hidden_layers": 10,
+        "num_attention_heads": 10,
+    },
+}
+
+
+class TransformerConfig(Config):
+    """A decoder-only transformer from scratch, Llama-style unless `model_type` says otherwise."""
+
+    kind: Literal["transformer"] = "transformer"
+    preset: Literal["nano", "micro", "small"] = Field("nano", description="named size")
+    model_type: str = Field("llama", description="Hugging Face model type, e.g. llama, gpt2, qwen2")
+    max_position_embeddings: int = Field(512, ge=8, description="longest sequence, in tokens")
+    overrides: dict[str, Any] = Field(
+        default_factory=dict, description="settings of the Hugging Face config, laid over the preset"
+    )
+
+
+Architecture = TransformerConfig
+
+
+class LoraConfig(Config):
+    """A low-rank adapter (Hu et al. 2021, arXiv:2106.09685), made by PEFT."""
+
+    kind: Literal["lora"] = "lora"
+    rank: int = Field(16, ge=1, description="rank r of the update BA")
+    alpha: float = Field(32, gt=0, description="the update is scaled by alpha / rank")
+    dropout: float = Field(0.0, ge=0, lt=1, description="dropout before A, share of units")
+    target_modules: str | list[str] = Field("all-linear", description="module names, or all-linear")
+
+
+class MergeConfig(Config):
+    """Folding an adapter into its base model."""
+
+    tolerance: float = Field(1e-3, gt=0, description="largest allowed absolute difference of fp32 logits")
+    rows: int = Field(8, ge=1, description="sequences of the stage's sample that are compared")

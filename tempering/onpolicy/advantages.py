@@ -1,0 +1,63 @@
+"""Advantage estimators: pure functions of tensors.
+
+GAE: Schulman et al. 2016 (arXiv:1506.02438), eq. 16. Leave-one-out: Kool et al. 2019; Ahmadian
+et al. 2024 (arXiv:2402.14740), eq. 7. NaN marks a completion that could not be scored.
+"""
+
+import torch
+from torch import Tensor
+
+
+def gae(
+    rewards: Tensor, values: Tensor, mask: Tensor, *, gamma: float, gae_lambda: float
+) -> tuple[Tensor, Tensor]:
+    """Generalised advantage estimates.
+
+    Args:
+        rewards: (B, T) reward on arriving at each token.
+        values: (B, T) V(s_t), the value before token t is produced.
+        mask: (B, T) True where the token counts; a prefix of each row.
+        gamma: discount a token.
+        gae_lambda: bias-variance trade-off; 1 gives Monte-Carlo returns minus the value.
+
+    Returns:
+        advantages (B, T) and returns (B, T) = advantages + values; zero where masked.
+    """
+    counts = mask.to(rewards.dtype)
+    following = torch.zeros_like(rewards[:, 0])
+    next_value = torch.zeros_like(following)
+    columns: list[Tensor] = []
+    for t in reversed(range(rewards.shape[1])):
+        here = counts[:, t]
+        delta = rewards[:, t] + gamma * next_value - values[:, t]
+        following = (delta + gamma * gae_lambda * following) * here
+        next_value = values[:, t] * here
+        columns.append(following)
+    advantages = torch.stack(columns[::-1], dim=1)
+    return advantages, (advantages + values) * counts
+
+
+def leave_one_out(scores: Tensor) -> Tensor:
+    """Each score minus the mean of its scored siblings.
+
+    Args:
+        scores: (prompts, completions); NaN = could not be scored.
+
+    Returns:
+        (prompts, completions) advantages; 0 where unscored, and where no sibling is scored.
+    """
+    scored = ~scores.isnan()
+    clean = scores.nan_to_num(0.0)
+    siblings = scored.sum(1, keepdim=True) - 1
+    baseline = (clean.sum(1, keepdim=True) - clean) / siblings.clamp(min=1)
+    return torch.where(scored & (siblings > 0), clean - baseline, torch.zeros_like(clean))
+
+
+def whiten(values: Tensor, mask: Tensor, *, shift_mean: bool = True) -> Tensor:
+    """Unit variance (and zero mean) over the True entries of `mask`; zero elsewhere."""
+    kept = values[mask]
+    if kept.numel() < 2:
+        return torch.where(mask, values, torch.zeros_like(values))
+    mean, std = kept.mean(), kept.std(unbiased=False)
+    white = (values - mean) / (std + 1e-8)
+    return torch.where(mask, white if shift_mean else white + mean, torch.zeros_like(values))

@@ -1,0 +1,70 @@
+"""Log-probabilities of given completions, without ever holding all logits.
+
+The backbone runs once; the LM head runs over chunks of the positions that count, recomputed in
+the backward pass, so memory is chunk x vocabulary instead of batch x length x vocabulary.
+"""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils.checkpoint import checkpoint
+
+CHUNK = 4096
+
+
+def position_ids(attention_mask: Tensor) -> Tensor:
+    """(B, T) positions that count from the first real token of left-padded rows."""
+    return (attention_mask.long().cumsum(-1) - 1).clamp(min=0)
+
+
+def completion_logprobs(
+    model: Any, input_ids: Tensor, attention_mask: Tensor, completion_mask: Tensor, temperature: float
+) -> tuple[Tensor, Tensor]:
+    """Log-probabilities and entropies of the completion tokens.
+
+    Args:
+        model: a causal LM (or PEFT model around one).
+        input_ids: (B, P + C) left-padded prompts, then right-padded completions.
+        attention_mask: (B, P + C).
+        completion_mask: (B, C) True where a completion token counts.
+        temperature: logits are divided by it, as when sampling.
+
+    Returns:
+        logprobs (B, C) and entropies (B, C) in nats; 0 where masked.
+    """
+    base = model.get_base_model() if hasattr(model, "peft_config") else model
+    hidden = base.base_model(
+        input_ids=input_ids,
+        attention_mask=attention_mask,
+        position_ids=position_ids(attention_mask),
+        use_cache=False,
+    ).last_hidden_state
+    width = completion_mask.shape[1]
+    states = hidden[:, -width - 1 : -1][completion_mask]  # (N, H): the state that predicts each token
+    tokens = input_ids[:, -width:][completion_mask]  # (N,)
+    parts = [
+        _chunk(base, states[i : i + CHUNK], tokens[i : i + CHUNK], temperature, len(states) > CHUNK)
+        for i in range(0, max(len(states), 1), CHUNK)
+    ]
+    logprobs, entropy = (torch.cat(column) for column in zip(*parts, strict=True))
+    empty = torch.zeros(completion_mask.shape, dtype=logprobs.dtype, device=logprobs.device)
+    return empty.masked_scatter(completion_mask, logprobs), empty.masked_scatter(completion_mask, entropy)
+
+
+def _chunk(
+    model: Any, states: Tensor, tokens: Tensor, temperature: float, recompute: bool
+) -> tuple[Tensor, Tensor]:
+    if recompute and torch.is_grad_enabled():
+        return checkpoint(_head, model, states, tokens, temperature, use_reentrant=False)  # type: ignore[no-any-return]
+    return _head(model, states, tokens, temperature)
+
+
+def _head(model: Any, states: Tensor, tokens: Tensor, temperature: float) -> tuple[Tensor, Tensor]:
+    logits = model.get_output_embeddings()(states).float()
+    softcap = getattr(model.config.get_text_config(), "final_logit_softcapping", None)
+    if softcap:
+        logits = torch.tanh(logits / softcap) * softcap
+    logs = torch.log_softmax(logits / temperature, dim=-1)
+    entropy = -(logs.exp() * logs).sum(-1)
+    return logs.gather(-1, tokens[:, None]).squeeze(-1), entropy

@@ -1,0 +1,65 @@
+"""The learned reward: a Bradley-Terry model's score of prompt and completion.
+
+It is given text and tokenises with its own tokenizer and chat template, so it may come from
+another family than the policy. EOS is shown exactly as in its training: the template writes it
+after a whole answer, and it is taken off an answer that was cut short.
+"""
+
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from tempering.data.encode import Unfit, format_prompt, split_completion
+from tempering.data.tokenizers import load_tokenizer
+from tempering.models.loading import load_scorer
+
+BATCH = 64
+
+
+class LearnedReward:
+    """Callable in TRL's signature; scores are raw (unscaled) logits.
+
+    Args:
+        folder: a reward model folder (score head and tokenizer).
+        device: where to run it.
+    """
+
+    def __init__(self, folder: Path, device: Any = "cpu") -> None:
+        self.tokenizer = load_tokenizer(folder)
+        self.model = load_scorer(folder).to(device)
+
+    def __call__(
+        self, prompts: list[Any], completions: list[str], ended: list[bool] | None = None, **_: Any
+    ) -> list[float]:
+        done = ended or [True] * len(completions)
+        rows = [self.encode(*item) for item in zip(prompts, completions, done, strict=True)]
+        order = sorted(range(len(rows)), key=lambda index: len(rows[index]))
+        scores = [0.0] * len(rows)
+        for start in range(0, len(order), BATCH):
+            batch = order[start : start + BATCH]
+            for index, score in zip(batch, self._score([rows[index] for index in batch]), strict=True):
+                scores[index] = score
+        return scores
+
+    def encode(self, prompt: list[dict[str, str]], completion: str, ended: bool) -> list[int]:
+        """Token ids as in the reward model's training."""
+        answer = [{"role": "assistant", "content": completion}]
+        try:
+            prompt_ids, ids = split_completion(self.tokenizer, prompt, answer, "chat")
+        except Unfit:  # nothing was said: EOS, or not even that
+            prompt_ids, ids = format_prompt(self.tokenizer, prompt, "chat"), [self.tokenizer.eos_token_id]
+        return [*prompt_ids, *(ids if ended else ids[:-1])]
+
+    @torch.no_grad()
+    def _score(self, rows: list[list[int]]) -> list[float]:
+        width = max(map(len, rows))
+        ids = torch.full((len(rows), width), self.tokenizer.pad_token_id)
+        mask = torch.zeros_like(ids)
+        for index, row in enumerate(rows):  # right padding, as in training
+            ids[index, : len(row)] = torch.tensor(row)
+            mask[index, : len(row)] = 1
+        device = self.model.device
+        with torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda"):
+            logits = self.model(input_ids=ids.to(device), attention_mask=mask.to(device)).logits
+        return logits.float().squeeze(-1).tolist()  # type: ignore[no-any-return]

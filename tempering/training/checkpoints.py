@@ -1,0 +1,62 @@
+"""Checkpoint folders: written beside, synced, renamed; only whole ones can be resumed from.
+
+A checkpoint is named by the token threshold it crossed (`checkpoint_100K_tokens`); the exact
+count is in its trainer state. The two newest keep optimizer and random state, older ones keep
+their weights only. transformers writes straight into the final folder and resumes from the
+highest number even when half written, so the folder and its rotation are ours.
+"""
+
+import json
+import os
+import shutil
+from pathlib import Path
+
+RESUME_FILES = ("optimizer.pt", "scheduler.pt", "rng_state.pth", "scaler.pt")
+KEEP_RESUMABLE = 2
+
+
+def publish(temporary: Path, final: Path) -> None:
+    """Make the checkpoint in `temporary` visible as `final`, all of it or nothing."""
+    for path in temporary.rglob("*"):
+        if path.is_file():
+            path.chmod(0o644)
+            _sync(path)
+    _sync(temporary)
+    if final.exists():  # a resumed run crosses a threshold again; the content is the same
+        shutil.rmtree(final)
+    temporary.rename(final)
+    _sync(final.parent)
+    prune(final.parent)
+
+
+def _sync(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def tokens_of(checkpoint: Path) -> int:
+    """The exact token count of a checkpoint."""
+    state = json.loads((checkpoint / "trainer_state.json").read_text())
+    return int(state["num_input_tokens_seen"])
+
+
+def resumable(folder: Path) -> list[Path]:
+    """Whole checkpoints with training state, oldest first; never a half-written one."""
+    found = [path for path in folder.glob("checkpoint_*_tokens") if (path / "optimizer.pt").exists()]
+    return sorted(found, key=lambda path: (tokens_of(path), path.stat().st_mtime_ns))
+
+
+def sweep(folder: Path) -> None:
+    """Remove what a kill left half written."""
+    for leftover in folder.glob(".tmp-*"):
+        shutil.rmtree(leftover)
+
+
+def prune(folder: Path) -> None:
+    """Leave training state in the newest `KEEP_RESUMABLE` checkpoints only."""
+    for checkpoint in resumable(folder)[:-KEEP_RESUMABLE]:
+        for name in RESUME_FILES:
+            (checkpoint / name).unlink(missing_ok=True)

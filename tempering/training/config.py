@@ -1,0 +1,101 @@
+"""Settings of every stage that trains.
+
+Batch sizes are global (sequences an optimizer step over all processes): part of the identity.
+`micro_batch_size` only says how they are cut up to fit into memory: runtime.
+"""
+
+from typing import Literal
+
+from pydantic import Field, model_validator
+
+from tempering.config import Config, runtime_field
+from tempering.models.config import Architecture, LoraConfig
+
+
+class TrainingConfig(Config):
+    """What all trainers share. The first of `num_epochs`, `max_steps`, `token_limit` ends the run."""
+
+    learning_rate: float = Field(1e-3, gt=0, description="peak learning rate of AdamW")
+    lr_schedule: Literal["constant", "linear", "cosine"] = Field(
+        "cosine", description="decay after warm-up, as a function of the share of the run that is done"
+    )
+    warmup_fraction: float = Field(0.05, ge=0, lt=1, description="share of the run with rising learning rate")
+    batch_size: int = Field(
+        32, ge=1, description="sequences (or pairs) an optimizer step, over all processes"
+    )
+    num_epochs: float = Field(1.0, gt=0, description="passes over the sample")
+    max_steps: int | None = Field(None, ge=1, description="optimizer steps")
+    token_limit: int | None = Field(None, ge=1, description="tokens forwarded, padding not counted")
+    checkpoint_interval: int | None = Field(
+        None, ge=1, description="tokens between checkpoints; null: at the end"
+    )
+    weight_decay: float = Field(0.01, ge=0, description="decoupled weight decay of AdamW")
+    adam_beta1: float = Field(0.9, ge=0, lt=1, description="AdamW's decay of the first moment")
+    adam_beta2: float = Field(0.98, ge=0, lt=1, description="AdamW's decay of the second moment")
+    max_grad_norm: float = Field(1.0, ge=0, description="gradient norm is clipped to this; 0: never")
+    precision: Literal["fp32", "bf16", "fp16"] = Field(
+        "fp32", description="autocast type, weights stay fp32; bf16 for GPUs and CPUs with bf16 units"
+    )
+    adapter: LoraConfig | None = Field(None, description="train a LoRA adapter instead of all weights")
+    seed: int = Field(
+        0, ge=0, description="of initialisation, order and sampling; the pipeline's unless given"
+    )
+    micro_batch_size: int | None = runtime_field(
+        None, ge=1, description="sequences a forward pass; null: batch_size"
+    )
+    gradient_checkpointing: bool = runtime_field(False, description="recompute activations to save memory")
+
+    @model_validator(mode="after")
+    def _micro_divides(self) -> "TrainingConfig":
+        if self.micro_batch_size and self.batch_size % self.micro_batch_size:
+            raise ValueError(
+                f"batch_size {self.batch_size} is not a multiple of micro_batch_size {self.micro_batch_size}"
+            )
+        return self
+
+
+class PretrainConfig(TrainingConfig):
+    """Causal language modelling on packed blocks."""
+
+    architecture: Architecture = Field(
+        default_factory=Architecture, description="the model to make from scratch"
+    )
+    model: str | None = Field(None, description="continue this stage, artifact, folder or Hub name instead")
+    sample: str = Field("pretrain", description="the sample to train on")
+    block_size: int = Field(128, ge=8, description="tokens a packed block")
+    batch_size: int = Field(32, ge=1, description="blocks an optimizer step")
+
+    @model_validator(mode="after")
+    def _no_adapter(self) -> "PretrainConfig":
+        if self.adapter is not None and self.model is None:
+            raise ValueError("an adapter needs a model to adapt; set pretrain.model, or drop the adapter")
+        return self
+
+
+class SFTConfig(TrainingConfig):
+    """Supervised fine-tuning; the loss covers the completion only."""
+
+    model: str = Field("pretrain", description="stage, artifact, folder or Hub name to start from")
+    sample: str = Field("sft", description="the sample to train on")
+
+
+class RewardModelConfig(TrainingConfig):
+    """Bradley-Terry reward model on preference pairs."""
+
+    model: str = Field("sft", description="stage, artifact, folder or Hub name to start from")
+    sample: str = Field("preferences", description="the sample to train on")
+    center_rewards_coefficient: float | None = Field(
+        0.01, ge=0, description="weight of the mean-zero penalty on scores (arXiv:2312.09244)"
+    )
+
+
+class DPOConfig(TrainingConfig):
+    """Direct preference optimisation (Rafailov et al. 2023, arXiv:2305.18290)."""
+
+    model: str = Field(
+        "sft", description="stage, artifact, folder or Hub name to start from; also the reference"
+    )
+    sample: str = Field("preferences", description="the sample to train on")
+    beta: float = Field(0.1, gt=0, description="strength of the pull to the reference model")
+    loss_type: Literal["sigmoid", "ipo", "hinge", "robust"] = Field("sigmoid", description="TRL's loss name")
+    label_smoothing: float = Field(0.0, ge=0, lt=0.5, description="assumed share of flipped pairs")

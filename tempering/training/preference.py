@@ -1,0 +1,83 @@
+"""Reward model and DPO on tokenised preference pairs, by TRL."""
+
+from typing import Any
+
+import datasets
+from trl import DPOConfig as TRLDPOConfig
+from trl import DPOTrainer, RewardTrainer
+from trl import RewardConfig as TRLRewardConfig
+
+from tempering.artifacts.draft import Draft
+from tempering.artifacts.kinds import SampleArtifact
+from tempering.training.causal import need_rows, read_part
+from tempering.training.config import DPOConfig, RewardModelConfig
+from tempering.training.trainer import TokenTrainer, training_arguments
+
+COLUMNS = ["prompt_ids", "chosen_ids", "rejected_ids"]
+
+
+class RewardStageTrainer(TokenTrainer, RewardTrainer):
+    """TRL's RewardTrainer with token accounting."""
+
+
+class DPOStageTrainer(TokenTrainer, DPOTrainer):
+    """TRL's DPOTrainer with token accounting, on rows that are tokenised already."""
+
+    def _prepare_dataset(self, dataset: Any, *args: Any, **kwargs: Any) -> Any:
+        return dataset
+
+
+def _whole(row: dict[str, list[int]]) -> dict[str, list[int]]:
+    return {side: row["prompt_ids"] + row[side] for side in ("chosen_ids", "rejected_ids")}
+
+
+def _joined(rows: datasets.Dataset | None) -> datasets.Dataset | None:
+    """The reward model reads prompt and completion as one sequence."""
+    return rows and rows.map(_whole, remove_columns=["prompt_ids"], keep_in_memory=True)
+
+
+def reward_trainer(
+    model: Any, tokenizer: Any, sample: SampleArtifact, config: RewardModelConfig, out: Draft
+) -> RewardStageTrainer:
+    """Bradley-Terry loss on the score at the last token of each side."""
+    return RewardStageTrainer(
+        model=model,
+        config=config,
+        out=out,
+        processing_class=tokenizer,
+        train_dataset=_joined(need_rows(read_part(sample, "train", COLUMNS), sample.id)),
+        eval_dataset=_joined(read_part(sample, "eval", COLUMNS)),
+        args=TRLRewardConfig(
+            **training_arguments(
+                config,
+                out,
+                max_length=None,
+                center_rewards_coefficient=config.center_rewards_coefficient,
+            )
+        ),
+    )
+
+
+def dpo_trainer(
+    model: Any, tokenizer: Any, sample: SampleArtifact, config: DPOConfig, out: Draft
+) -> DPOStageTrainer:
+    """DPO against the starting model, whose log-probabilities are computed once, before training."""
+    arguments = training_arguments(
+        config,
+        out,
+        max_length=None,
+        beta=config.beta,
+        loss_type=[config.loss_type],
+        label_smoothing=config.label_smoothing,
+        precompute_ref_log_probs=True,
+        precompute_ref_batch_size=max(config.micro_batch_size or config.batch_size, 32),
+    )
+    return DPOStageTrainer(
+        model=model,
+        config=config,
+        out=out,
+        processing_class=tokenizer,
+        train_dataset=need_rows(read_part(sample, "train", COLUMNS), sample.id),
+        eval_dataset=read_part(sample, "eval", COLUMNS),
+        args=TRLDPOConfig(**arguments),
+    )

@@ -1,0 +1,98 @@
+"""The common course of a training stage: checks before, training, then what the artifact holds."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from tempering.artifacts.draft import Draft
+from tempering.artifacts.kinds import ModelArtifact, SampleArtifact
+from tempering.artifacts.tables import read_rows
+from tempering.errors import ArtifactError, DataError
+
+
+def check_inputs(model: ModelArtifact, sample: SampleArtifact, row_type: str) -> None:
+    """Refuse nonsense before anything is computed.
+
+    Raises:
+        DataError: the sample's rows are of another type.
+        ArtifactError: model and sample have different tokenizers, or the model is a bare adapter
+            or a reward model.
+    """
+    if sample.row_type != row_type:
+        raise DataError(
+            f"{sample.id} holds {sample.row_type} rows",
+            expected=f"{row_type} rows",
+            fix="name another sample, or set its row_type",
+        )
+    if model.details.get("tokenizer") != sample.details.get("tokenizer"):
+        raise ArtifactError(
+            f"{model.id} and {sample.id} were made with different tokenizers",
+            expected="token ids that mean the same to both",
+            fix="rebuild the sample with the model's tokenizer",
+        )
+    check_language_model(model)
+
+
+def check_language_model(model: ModelArtifact) -> None:
+    """Refuse what is not a whole causal language model."""
+    if model.details.get("head", "causal_lm") != "causal_lm":
+        raise ArtifactError(
+            f"{model.id} is a reward model",
+            expected="a causal language model",
+            fix="name a stage that makes one, e.g. sft",
+        )
+    if model.details.get("adapter"):
+        raise ArtifactError(
+            f"{model.id} holds an adapter only",
+            expected="a whole model",
+            fix="use the artifact of its merge stage",
+        )
+
+
+def train(
+    trainer: Any, tokenizer: Any, out: Draft, details: Mapping[str, Any]
+) -> dict[str, float | int | str]:
+    """Train (or go on), measure on the held-out rows, and fill `model/` and `metadata/`.
+
+    Args:
+        details: facts for later stages, beside those noted here.
+
+    Returns:
+        headline metrics: held-out ones where the sample has an eval part.
+    """
+    trainer.train_or_resume()
+    found: dict[str, float] = {}
+    if trainer.eval_dataset is not None:
+        found = trainer.evaluate()
+        out.write_table(
+            "held_out", [{"metric": name, "value": float(value)} for name, value in found.items()]
+        )
+    save_trained(trainer.model, tokenizer, out, details)
+    steps: int = trainer.state.global_step
+    summary: dict[str, float | int | str] = {
+        shown: round(found[name], 4) for name, shown in _HELD_OUT.items() if name in found
+    }
+    return summary | last_rows(out.metadata_dir / "training_stats.parquet", ("loss",)) | {"steps": steps}
+
+
+_HELD_OUT = {
+    "eval_accuracy": "held_out_accuracy",
+    "eval_rewards/accuracies": "held_out_accuracy",
+    "eval_loss": "held_out_loss",
+}
+
+
+def last_rows(stats: Path, names: Sequence[str]) -> dict[str, float]:
+    """Means of the columns `names` over the last tenth of the logged steps."""
+    rows = read_rows(stats)
+    last = rows[-max(1, len(rows) // 10) :]
+    return {name: round(sum(row[name] for row in last) / len(last), 4) for name in names}
+
+
+def save_trained(model: Any, tokenizer: Any, out: Draft, details: Mapping[str, Any]) -> None:
+    """Write `model/` and note what later stages must know of it."""
+    from tempering.models.loading import parameter_count, save_model
+
+    save_model(model, tokenizer, out.model_dir)
+    out.name_tokens = out.tokens
+    out.details |= {"parameters": parameter_count(model), "adapter": hasattr(model, "peft_config"), **details}

@@ -1,0 +1,227 @@
+"""What every trainer here adds to `transformers.Trainer`, as a mixin.
+
+Tokens are the unit of account: counted in the trainer state (so a resume goes on counting),
+they trigger checkpoints, end the run at `token_limit` and drive the learning rate. Log rows
+are ours, one a step. The mixin sits left of Trainer or a TRL trainer in the class list.
+"""
+
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import PrinterCallback, TrainerCallback
+from transformers.trainer_callback import TrainerControl, TrainerState
+from transformers.training_args import TrainingArguments
+
+from tempering.artifacts.draft import Draft
+from tempering.artifacts.names import checkpoint_name
+from tempering.training.checkpoints import publish, resumable, sweep, tokens_of
+from tempering.training.config import TrainingConfig
+from tempering.training.row_log import RowLog
+from tempering.training.schedule import learning_rate_factor
+
+
+def training_arguments(config: TrainingConfig, out: Draft, **more: Any) -> dict[str, Any]:
+    """Arguments that hold for every trainer; `more` are those of the trainer at hand."""
+    micro = config.micro_batch_size or config.batch_size
+    device = out.runtime.device
+    return {
+        "output_dir": str(out.checkpoints_dir),
+        "per_device_train_batch_size": micro,
+        "per_device_eval_batch_size": max(micro, 32),
+        "gradient_accumulation_steps": config.batch_size // micro,
+        "learning_rate": config.learning_rate,
+        "num_train_epochs": config.num_epochs,
+        "max_steps": config.max_steps or -1,
+        "weight_decay": config.weight_decay,
+        "adam_beta1": config.adam_beta1,
+        "adam_beta2": config.adam_beta2,
+        "max_grad_norm": config.max_grad_norm,
+        "bf16": config.precision == "bf16",
+        "fp16": config.precision == "fp16",
+        "activation_checkpointing": config.gradient_checkpointing,
+        "use_cpu": device == "cpu" or (device == "auto" and not torch.cuda.is_available()),
+        "seed": out.seed,
+        "data_seed": out.seed,
+        "save_strategy": "no",  # ours: by tokens, see TokenCallback
+        "logging_steps": 1,
+        "logging_nan_inf_filter": False,
+        "include_num_input_tokens_seen": "non_padding",
+        "report_to": [],
+        "disable_tqdm": True,
+        "dataloader_pin_memory": torch.cuda.is_available(),
+        **more,
+    }
+
+
+class TokenTrainer:
+    """Mixin: token-named atomic checkpoints, resume from the newest whole one, token schedule.
+
+    Keyword arguments beside Trainer's own:
+        config: the stage's training config.
+        out: the draft that holds `checkpoints/`, the logs and the progress callback.
+    """
+
+    def __init__(self, *args: Any, config: TrainingConfig, out: Draft, **kwargs: Any) -> None:
+        self.config, self.out = config, out
+        self.stats = RowLog(out.metadata_dir / "training_stats.jsonl")
+        super().__init__(*args, **kwargs)
+        self._ledger = TokenCallback(self)
+        self.add_callback(self._ledger)  # type: ignore[attr-defined]
+        self.remove_callback(PrinterCallback)  # type: ignore[attr-defined]
+
+    # -- resume ------------------------------------------------------------------------------
+
+    def train_or_resume(self) -> None:
+        """Train to the end, from the newest whole checkpoint of the draft if there is one."""
+        sweep(self.out.checkpoints_dir)
+        found = resumable(self.out.checkpoints_dir)
+        if found:
+            for log in self.row_logs():
+                log.restore()
+            self.out.resumed_from_tokens = tokens_of(found[-1])
+            self.out.log(f"resuming from {found[-1].name}")
+        else:
+            for log in self.row_logs():
+                log.path.unlink(missing_ok=True)
+        self.train(resume_from_checkpoint=str(found[-1]) if found else None)  # type: ignore[attr-defined]
+        self.out.tokens = self.tokens
+        for log in self.row_logs():
+            log.to_parquet()
+
+    def row_logs(self) -> list[RowLog]:
+        """The logs that are cut on resume and become Parquet at the end."""
+        return [self.stats]
+
+    @property
+    def tokens(self) -> int:
+        """Tokens counted so far, over all processes and sessions of this run."""
+        return int(self.state.num_input_tokens_seen)  # type: ignore[attr-defined]
+
+    # -- learning rate -----------------------------------------------------------------------
+
+    def progress(self, steps: int) -> float:
+        """Share of the run that is done, by steps or tokens, whichever is further."""
+        by_steps: float = steps / max(1, self.state.max_steps)  # type: ignore[attr-defined]
+        limit = self.config.token_limit
+        return max(by_steps, self.tokens / limit) if limit else by_steps
+
+    def create_scheduler(self, num_training_steps: int, optimizer: Any = None) -> Any:
+        """LambdaLR over `learning_rate_factor`; Trainer calls this."""
+        if self.lr_scheduler is None:
+            self.lr_scheduler = torch.optim.lr_scheduler.LambdaLR(
+                optimizer or self.optimizer,  # type: ignore[attr-defined]
+                lambda step: learning_rate_factor(self.config, self.progress(step)),
+            )
+            self._created_lr_scheduler = True
+        return self.lr_scheduler
+
+    lr_scheduler: Any = None
+
+    # -- checkpoints -------------------------------------------------------------------------
+
+    def _get_output_dir(self, trial: Any) -> str:
+        return str(self._writing or self.args.output_dir)  # type: ignore[attr-defined]
+
+    _writing: Path | None = None
+
+    def _save_checkpoint(self, model: Any, trial: Any) -> None:
+        name = checkpoint_name(self._ledger.crossed or self.tokens)
+        self._writing = self.out.checkpoints_dir / f".tmp-{name}"
+        try:
+            super()._save_checkpoint(model, trial)  # type: ignore[misc]
+            written = self._writing / f"checkpoint-{self.state.global_step}"  # type: ignore[attr-defined]
+            self.save_extra_state(written)
+            publish(written, self.out.checkpoints_dir / name)
+            self._writing.rmdir()
+        finally:
+            self._writing = None
+
+    def save_extra_state(self, folder: Path) -> None:
+        """More state for a checkpoint, for trainers that have some."""
+
+    def create_model_card(self, *args: Any, **kwargs: Any) -> None:
+        """No card in checkpoints; the export writes one that knows the lineage."""
+
+
+class TokenCallback(TrainerCallback):
+    """Saves at token thresholds, stops at the limit, writes log rows and progress."""
+
+    def __init__(self, trainer: Any) -> None:
+        self.trainer = trainer
+        self.config: TrainingConfig = trainer.config
+        self.crossed: int | None = None
+        self._started = time.monotonic()
+        self._at_start = 0
+        self._next = 0
+
+    def on_train_begin(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
+    ) -> None:
+        self._started, self._at_start = time.monotonic(), int(state.num_input_tokens_seen)
+        for log in self.trainer.row_logs():
+            log.cut(state.global_step)
+        self._plan_next(self._at_start)
+
+    def _threshold(self, tokens: int) -> int:
+        interval = self.config.checkpoint_interval
+        return tokens // interval * interval if interval else 0
+
+    def _plan_next(self, tokens: int) -> None:
+        self._next = self._threshold(tokens) + (self.config.checkpoint_interval or 0)
+
+    def at_boundary(self) -> bool:
+        """Whether a checkpoint or the end may fall on this step (on-policy: between rollouts only)."""
+        return bool(getattr(self.trainer, "at_boundary", True))
+
+    def on_step_end(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
+    ) -> None:
+        tokens = int(state.num_input_tokens_seen)
+        self.crossed = None
+        if not self.at_boundary():
+            return
+        if self._next and tokens >= self._next:
+            self.crossed = self._threshold(tokens)
+            control.should_save = True
+            self._plan_next(tokens)
+        limit = self.config.token_limit
+        exhausted = bool(getattr(self.trainer, "exhausted", False))
+        if (limit and tokens >= limit) or state.global_step >= state.max_steps or exhausted:
+            control.should_training_stop = control.should_save = True
+
+    def on_log(
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        logs: dict[str, Any] | None = None,
+        **_: Any,
+    ) -> None:
+        if not logs or "loss" not in logs:
+            return
+        tokens, seconds = int(state.num_input_tokens_seen), time.monotonic() - self._started
+        row = {
+            key: value
+            for key, value in logs.items()
+            if isinstance(value, int | float) and key not in _NOT_LOGGED
+        }
+        speed = (tokens - self._at_start) / max(seconds, 1e-9)
+        self.trainer.stats.append(
+            [
+                {
+                    "step": state.global_step,
+                    "tokens": tokens,
+                    "seconds": round(seconds, 3),
+                    "tokens_per_second": round(speed, 1),
+                    **row,
+                }
+            ]
+        )
+        done = self.trainer.progress(state.global_step)
+        total = int(tokens / done) if done > 0 else None
+        self.trainer.out.progress(tokens, total, loss=float(logs["loss"]))
+
+
+_NOT_LOGGED = {"num_input_tokens_seen", "num_tokens", "epoch", "train_tokens_per_second", "train_runtime"}

@@ -1,0 +1,64 @@
+"""Settings for the whole session: offline, no telemetry, one way of threading."""
+
+import os
+
+for name, value in {
+    "OMP_WAIT_POLICY": "PASSIVE", "HF_HUB_OFFLINE": "1", "HF_HUB_DISABLE_TELEMETRY": "1", "DO_NOT_TRACK": "1",
+    "PREFECT_SERVER_ANALYTICS_ENABLED": "false", "TOKENIZERS_PARALLELISM": "false", "TQDM_DISABLE": "1",
+    "HF_DATASETS_DISABLE_PROGRESS_BARS": "1", "TRANSFORMERS_VERBOSITY": "error", "HF_HUB_DISABLE_PROGRESS_BARS": "1",
+}.items():  # fmt: skip
+    os.environ.setdefault(name, value)
+
+import copy  # noqa: E402
+from collections.abc import Callable  # noqa: E402
+from pathlib import Path  # noqa: E402
+from typing import Any  # noqa: E402
+
+import pytest  # noqa: E402
+
+
+@pytest.fixture(scope="session")
+def tiny_store(tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """A store that fills up with the artifacts of the tiny pipeline as tests ask for them."""
+    from tempering.artifacts.store import Store
+
+    return Store(tmp_path_factory.mktemp("tiny-store"))
+
+
+@pytest.fixture(scope="session")
+def tiny(tiny_store: Any) -> Callable[..., Any]:
+    """`tiny("sft")` is the artifact of that node of the tiny pipeline; made once a session."""
+    from tests.tiny import run_nodes
+
+    nodes = tiny_nodes({})
+    made: dict[str, Any] = {}
+    return lambda name: run_nodes(tiny_store, nodes, name, made)
+
+
+def tiny_nodes(changes: dict[str, Any]) -> list[Any]:
+    """The nodes of the tiny pipeline with `section.field: value` changes."""
+    from flows.build import build_graph
+    from flows.config import PipelineConfig
+    from tempering.config import validate
+    from tests.tiny import PIPELINE
+
+    tree = copy.deepcopy(PIPELINE)
+    for dotted, value in changes.items():
+        *path, last = dotted.split(".")
+        node = tree
+        for key in path:
+            node = node.setdefault(key, {})
+        node[last] = value
+    return build_graph(validate(PipelineConfig, tree, "tiny"))
+
+
+@pytest.fixture
+def nodes() -> Callable[[dict[str, Any]], list[Any]]:
+    """Builds the tiny pipeline's nodes with changes."""
+    return tiny_nodes
+
+
+@pytest.fixture
+def repository() -> Path:
+    """The root of the checkout."""
+    return Path(__file__).parent.parent
