@@ -1,0 +1,1 @@
+"""The report: what a run made, on one self-contained HTML page."""

@@ -1,0 +1,121 @@
+"""From artifacts to the page: gather, judge, render.
+
+Rendered by Jinja's immutable sandbox with autoescaping and StrictUndefined: all text is data,
+only `Markup` made by `svg` is not escaped. No clock is read: same artifacts, same bytes.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from jinja2 import FileSystemLoader, StrictUndefined
+from jinja2.sandbox import ImmutableSandboxedEnvironment
+
+from tempering.artifacts.kinds import (
+    Artifact,
+    DatasetArtifact,
+    EvaluationArtifact,
+    ModelArtifact,
+    SampleArtifact,
+)
+from tempering.report import inventory, provenance
+from tempering.report.answers import side_by_side
+from tempering.report.config import ReportConfig
+from tempering.report.curves import loss_panels, on_policy_panels
+from tempering.report.names import Model, cast
+from tempering.report.numbers import count, duration, visible
+from tempering.report.pairing import differences, parents_of
+from tempering.report.scoreboard import headline_chart, score_tables
+from tempering.report.table import Figure, Line, families, figures, headline, lines
+from tempering.report.verdict import Verdict, judge
+
+
+@dataclass(frozen=True)
+class Contents:
+    """The artifacts that a report is made of; any may be missing."""
+
+    evaluations: Mapping[str, EvaluationArtifact] = field(default_factory=dict)
+    models: Mapping[str, ModelArtifact] = field(default_factory=dict)
+    samples: Mapping[str, SampleArtifact] = field(default_factory=dict)
+    datasets: Mapping[str, DatasetArtifact] = field(default_factory=dict)
+    failures: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def artifacts(self) -> Sequence[Artifact]:
+        """All of them."""
+        groups = (self.datasets, self.samples, self.models, self.evaluations)
+        return [artifact for group in groups for artifact in group.values()]
+
+
+@dataclass(frozen=True)
+class Report:
+    """The page, and the numbers and the verdict in it."""
+
+    html: str
+    figures: Sequence[Figure]
+    line: Line | None
+    verdict: Verdict
+
+
+def make_report(contents: Contents, config: ReportConfig) -> Report:
+    """The report of `contents`."""
+    models = cast({*contents.models, *contents.evaluations})
+    found = figures(contents.evaluations)
+    every = lines(found)
+    policies = [key for key in models if key != "reward_model"]
+    line = headline(every, policies)
+    deltas = {}
+    if line is not None:
+        parents = parents_of(contents.models, [key for key in policies if key in line.figures])
+        deltas = differences(contents.evaluations, parents, line.benchmark, line.metric, line.better)
+        deltas = {key: deltas[key] for key in models if key in deltas}
+    verdict = judge(line, models, deltas)
+    html = _render(
+        title=visible(config.title), facts=_facts(contents), verdict=verdict,
+        failures=provenance.failures(contents.failures),
+        headline=headline_chart(line, models, deltas) if line else None,
+        tables=score_tables(families(every), models),
+        losses=loss_panels(contents.models, models), on_policy=on_policy_panels(contents.models, models),
+        answers=side_by_side(contents.evaluations, models, config.prompts),
+        **_inventory(contents, models),
+    )  # fmt: skip
+    return Report(html, found, line, verdict)
+
+
+def _facts(contents: Contents) -> list[str]:
+    """What stands under the title."""
+    artifacts = contents.artifacts
+    tokens = sum(artifact.manifest.tokens for artifact in contents.models.values())
+    seconds = sum(artifact.manifest.seconds for artifact in artifacts)
+    models = len(contents.models)
+    facts = [
+        provenance.newest(artifacts), provenance.devices(artifacts),
+        f"{models} model{'s' if models != 1 else ''}" if models else "",
+        f"{count(tokens)} tokens trained on" if tokens else "",
+        f"computed in {duration(seconds)}" if seconds else "",
+    ]  # fmt: skip
+    return [fact for fact in facts if fact]
+
+
+def _inventory(contents: Contents, models: Mapping[str, Model]) -> dict[str, Any]:
+    before = {"Data sets": contents.datasets, "Samples": contents.samples}
+    return {
+        "costs": inventory.costs(before, contents.models, {"Evaluations": contents.evaluations}, models),
+        "datasets": inventory.dataset_rows(contents.datasets),
+        "samples": inventory.sample_rows(contents.samples),
+        "origins": provenance.origins(
+            {"Data set ": contents.datasets, "Sample for ": contents.samples, "": contents.models,
+             "Evaluation of ": contents.evaluations}
+        ),
+        "versions": provenance.versions(contents.artifacts),
+    }  # fmt: skip
+
+
+def _render(**values: Any) -> str:
+    environment = ImmutableSandboxedEnvironment(
+        loader=FileSystemLoader(Path(__file__).parent), autoescape=True, undefined=StrictUndefined,
+        trim_blocks=True, lstrip_blocks=True,
+    )  # fmt: skip
+    environment.filters["count"] = count
+    return environment.get_template("page.html.jinja").render(**values)

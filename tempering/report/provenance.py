@@ -1,0 +1,74 @@
+"""Where everything came from: the config, code, versions, inputs and seed of every stage, and failures."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+import yaml
+
+from tempering.artifacts.kinds import Artifact
+from tempering.artifacts.manifest import Manifest
+from tempering.report.names import label_of, ordered
+from tempering.report.numbers import moment, visible
+
+
+@dataclass(frozen=True)
+class Origin:
+    """One artifact's manifest, as shown."""
+
+    label: str
+    facts: Sequence[tuple[str, str]]
+    inputs: Sequence[tuple[str, str]]
+    config: str
+
+
+@dataclass(frozen=True)
+class Failure:
+    """A stage that failed."""
+
+    stage: str
+    message: str
+
+
+def origins(groups: Mapping[str, Mapping[str, Artifact]]) -> list[Origin]:
+    """Every artifact of `groups` (prefix -> artifacts): data first, then models, then evaluations."""
+    return [
+        _origin(f"{prefix}{label_of(name)}", artifacts[name].manifest)
+        for prefix, artifacts in groups.items()
+        for name in ordered(artifacts)
+    ]
+
+
+def _origin(label: str, manifest: Manifest) -> Origin:
+    code = manifest.code.commit or "not in a git repository"
+    facts = [
+        ("Artifact", manifest.id), ("Fingerprint", manifest.fingerprint), ("Made", moment(manifest.created)),
+        ("Code", f"{code}, with uncommitted changes" if manifest.code.dirty else code),
+        ("Device", manifest.device), ("Seed", str(manifest.seed)),
+    ]  # fmt: skip
+    inputs = [(role, given.id) for role, given in sorted(manifest.inputs.items())]
+    config = yaml.safe_dump(manifest.config, sort_keys=False, allow_unicode=True, width=100)
+    return Origin(label, [fact for fact in facts if fact[1]], inputs, visible(config, 20_000))
+
+
+def versions(artifacts: Iterable[Artifact]) -> list[tuple[str, str]]:
+    """Library -> version; all of them where stages were made with different ones."""
+    found: dict[str, set[str]] = {}
+    for artifact in artifacts:
+        for name, version in artifact.manifest.versions.items():
+            found.setdefault(name, set()).add(version)
+    return [(name, ", ".join(sorted(found[name]))) for name in sorted(found)]
+
+
+def failures(messages: Mapping[str, str]) -> list[Failure]:
+    """Failed stages in pipeline order."""
+    return [Failure(name, visible(messages[name], 2000)) for name in ordered(messages)]
+
+
+def newest(artifacts: Sequence[Artifact]) -> str:
+    """When the newest artifact was made: the date of the report, so that it does not depend on today."""
+    return moment(max((artifact.manifest.created for artifact in artifacts), default=""))
+
+
+def devices(artifacts: Sequence[Artifact]) -> str:
+    """All devices that were used."""
+    return ", ".join(sorted({artifact.manifest.device for artifact in artifacts if artifact.manifest.device}))

@@ -1,0 +1,158 @@
+"""The headline chart and the tables of metrics, as the template wants them."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from markupsafe import Markup
+
+from tempering.report.names import Model, metric_label
+from tempering.report.numbers import decimals, guess, interval, number
+from tempering.report.pairing import Difference, Effect
+from tempering.report.strips import axis, strip
+from tempering.report.svg import Scale, scale_for
+from tempering.report.table import Figure, Line
+
+
+@dataclass(frozen=True)
+class Bar:
+    """One model in the headline chart."""
+
+    model: Model
+    chart: Markup
+    value: str
+    around: str
+    best: bool
+    delta: str
+    delta_around: str
+    against: str
+    effect: Effect | str
+
+
+@dataclass(frozen=True)
+class Headline:
+    """The chart that the report is about."""
+
+    title: str
+    benchmark: str
+    better: str
+    baseline: str
+    rows: int
+    bars: Sequence[Bar]
+    axis: Markup
+
+    @property
+    def paired(self) -> bool:
+        """Whether there is any difference to show."""
+        return any(bar.delta for bar in self.bars)
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One number in a table; `raw` is the exact value, None where the model was not measured."""
+
+    model: Model
+    raw: float | None
+    value: str
+    around: str
+    best: bool
+    chart: Markup
+
+
+@dataclass(frozen=True)
+class TableRow:
+    """One metric."""
+
+    label: str
+    metric: str
+    benchmark: str
+    better: str
+    baseline: str
+    rows: str
+    cells: Sequence[Cell]
+
+
+@dataclass(frozen=True)
+class Table:
+    """Metrics of models that can be compared."""
+
+    models: Sequence[Model]
+    rows: Sequence[TableRow]
+
+
+def headline_chart(line: Line, cast: Mapping[str, Model], deltas: Mapping[str, Difference]) -> Headline:
+    """Dots and whiskers of every model, with the paired difference to the stage before."""
+    shown = {key: line.figures[key] for key in cast if key in line.figures}
+    scale, places = _scale(line), _places(line)
+    spread = decimals([value for item in deltas.values() for value in (item.mean, item.low, item.high)])
+    best = line.best(shown) if len(shown) > 1 else None
+    bars = [
+        _bar(item, cast, scale, places, item is best, deltas.get(key), spread) for key, item in shown.items()
+    ]
+    title = metric_label(line.metric)
+    rows = max((item.n for item in shown.values()), default=0)
+    base = guess(line.baseline)
+    below = axis(scale, baseline=line.baseline, title=f"Axis: {title}")
+    return Headline(title, line.benchmark, line.better, base, rows, bars, below)
+
+
+def _bar(
+    item: Figure,
+    cast: Mapping[str, Model],
+    scale: Scale,
+    places: int,
+    best: bool,
+    delta: Difference | None,
+    spread: int,
+) -> Bar:
+    model = cast[item.model]
+    chart = strip(
+        item.numbers,
+        scale,
+        color=model.color,
+        name=model.label,
+        baseline=item.baseline,
+        height=46,
+        ticks=True,
+    )
+    said = number(item.value, places), interval(item.low, item.high, places)
+    if delta is None:
+        return Bar(model, chart, *said, best, "", "", "", "")
+    change = number(delta.mean, spread, sign=True), interval(delta.low, delta.high, spread, sign=True)
+    return Bar(model, chart, *said, best, *change, cast[delta.against].label, delta.effect)
+
+
+def score_tables(groups: Iterable[Sequence[Line]], cast: Mapping[str, Model]) -> list[Table]:
+    """One table for each family of comparable models, the largest first."""
+    tables = []
+    for group in groups:
+        models = [cast[key] for key in cast if any(key in line.figures for line in group)]
+        tables.append(Table(models, [_row(line, models) for line in group]))
+    return sorted(tables, key=lambda table: -len(table.models))
+
+
+def _row(line: Line, models: Sequence[Model]) -> TableRow:
+    scale, places = _scale(line), _places(line)
+    best = line.best() if len(line.figures) > 1 else None
+    base = guess(line.baseline)
+    counts = sorted({item.n for item in line.figures.values()})
+    rows = f"{counts[0]:,}" if len(counts) == 1 else f"{counts[0]:,} to {counts[-1]:,}"
+    cells = [_cell(line.figures.get(model.key), model, scale, places, best) for model in models]
+    return TableRow(metric_label(line.metric), line.metric, line.benchmark, line.better, base, rows, cells)
+
+
+def _cell(item: Figure | None, model: Model, scale: Scale, places: int, best: Figure | None) -> Cell:
+    if item is None or item.value is None:
+        return Cell(model, None, number(None), "", False, Markup(""))
+    chart = strip(item.numbers, scale, color=model.color, name=model.label, baseline=item.baseline)
+    equal = best is not None and item.value == best.value
+    return Cell(
+        model, item.value, number(item.value, places), interval(item.low, item.high, places), equal, chart
+    )
+
+
+def _scale(line: Line) -> Scale:
+    return scale_for([line.baseline, *(value for item in line.figures.values() for value in item.numbers)])
+
+
+def _places(line: Line) -> int:
+    return decimals([value for item in line.figures.values() for value in item.numbers])

@@ -1,0 +1,136 @@
+"""The numbers of the report as rows: the same for the page, the Parquet file and `--json`."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, fields
+from typing import Any
+
+from tempering.artifacts.kinds import EvaluationArtifact
+from tempering.report.names import ordered
+from tempering.report.numbers import finite
+from tempering.report.reading import rows_of
+
+
+@dataclass(frozen=True)
+class Figure:
+    """One measured number of one model; None where it could not be measured."""
+
+    model: str
+    metric: str
+    value: float | None
+    low: float | None
+    high: float | None
+    n: int
+    baseline: float | None
+    better: str
+    benchmark: str
+
+    @property
+    def gain(self) -> float:
+        """The value with the sign that makes more the better; worst of all where it is missing."""
+        if self.value is None:
+            return float("-inf")
+        return -self.value if self.better == "lower" else self.value
+
+    @property
+    def numbers(self) -> tuple[float | None, float | None, float | None]:
+        """Value and interval."""
+        return self.value, self.low, self.high
+
+
+@dataclass(frozen=True)
+class Line:
+    """One metric on one benchmark: its figures by model."""
+
+    benchmark: str
+    metric: str
+    figures: Mapping[str, Figure]
+
+    @property
+    def better(self) -> str:
+        """`higher` or `lower`."""
+        return next(iter(self.figures.values())).better
+
+    @property
+    def baseline(self) -> float | None:
+        """What guessing gives."""
+        return next((item.baseline for item in self.figures.values() if item.baseline is not None), None)
+
+    def best(self, among: Iterable[str] | None = None) -> Figure | None:
+        """The figure with the best value; the first in order where several are equal."""
+        keys = self.figures if among is None else [key for key in among if key in self.figures]
+        found = [self.figures[key] for key in keys if self.figures[key].value is not None]
+        return max(found, key=lambda item: item.gain, default=None)
+
+
+def metric_rows(evaluations: Mapping[str, EvaluationArtifact]) -> list[dict[str, Any]]:
+    """All metrics as plain rows (see `Figure`), in pipeline order; what is not finite is None."""
+    return [asdict(item) for item in figures(evaluations)]
+
+
+def schema() -> Any:
+    """The Parquet schema of `metric_rows`, so that an empty table has its columns too."""
+    import pyarrow as pa
+
+    kinds = {float | None: pa.float64(), int: pa.int64(), str: pa.string()}
+    return pa.schema([(item.name, kinds[item.type]) for item in fields(Figure)])  # type: ignore[index]
+
+
+def figures(evaluations: Mapping[str, EvaluationArtifact]) -> list[Figure]:
+    """All measured numbers, models in pipeline order."""
+    return [
+        _figure(key, row)
+        for key in ordered(evaluations)
+        for row in rows_of(evaluations[key], "metrics")
+        if row.get("metric")
+    ]
+
+
+def lines(found: Iterable[Figure]) -> list[Line]:
+    """The figures grouped by benchmark and metric, in the order of their first appearance."""
+    groups: dict[tuple[str, str], dict[str, Figure]] = {}
+    for item in found:
+        groups.setdefault((item.benchmark, item.metric), {}).setdefault(item.model, item)
+    order = {name: rank for rank, name in reversed(list(enumerate(key[0] for key in groups)))}
+    keys = sorted(groups, key=lambda key: order[key[0]])
+    return [Line(*key, groups[key]) for key in keys]
+
+
+def families(found: Iterable[Line]) -> list[list[Line]]:
+    """Lines in groups whose models can be compared: a reward model shares no metric with a policy."""
+    groups: list[tuple[set[str], list[Line]]] = []
+    for line in found:
+        keys = set(line.figures)
+        touching = [group for group in groups if group[0] & keys]
+        merged = [other for group in touching for other in group[1]] + [line]
+        at = groups.index(touching[0]) if touching else len(groups)
+        groups = [group for group in groups if group not in touching]
+        groups.insert(at, (keys.union(*(group[0] for group in touching)), merged))
+    return [group[1] for group in groups]
+
+
+def headline(found: Iterable[Line], among: Iterable[str]) -> Line | None:
+    """The line that the report is about: gold score, else reward, else loss, else any, of most models."""
+    wanted = set(among)
+    usable = [
+        line
+        for line in found
+        if any(item.value is not None for key, item in line.figures.items() if key in wanted)
+    ]
+    rank = {"gold_score": 0, "reward": 1, "loss": 2}
+    return min(usable, key=lambda line: (rank.get(line.metric, 3), -len(line.figures)), default=None)
+
+
+def _figure(model: str, row: Mapping[str, Any]) -> Figure:
+    value, low, high, baseline = (finite(row.get(key)) for key in ("value", "low", "high", "baseline"))
+    better = "lower" if row.get("better") == "lower" else "higher"
+    return Figure(
+        model,
+        str(row["metric"]),
+        value,
+        low,
+        high,
+        int(finite(row.get("n")) or 0),
+        baseline,
+        better,
+        str(row.get("benchmark") or ""),
+    )

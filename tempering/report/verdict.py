@@ -1,0 +1,136 @@
+"""What the numbers say, in words: one sentence for the top of the page, and what did not help.
+
+Every word follows from the figures. Two intervals that overlap are not called a gain; where rows
+can be paired, the paired interval decides whether a stage helped.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from tempering.report.names import Model, metric_label
+from tempering.report.numbers import decimals, guess, interval, number
+from tempering.report.pairing import Difference
+from tempering.report.table import Figure, Line
+
+_NOTHING = "Nothing was measured: this page shows how the models were made, not how good they are."
+_LEARNED = (
+    "Reward is what the aligned stages were trained on: it says that they learned, not that they are good."
+)
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """`sentence` for the top, `notes` below it; `best` is the best aligned model, else the best one."""
+
+    sentence: str
+    notes: Sequence[str] = ()
+    best: Figure | None = None
+
+
+def judge(line: Line | None, cast: Mapping[str, Model], deltas: Mapping[str, Difference]) -> Verdict:
+    """The verdict on the headline metric."""
+    if line is None:
+        return Verdict(_NOTHING)
+    policies = [key for key in cast if key in line.figures]
+    aligned = [key for key in policies if cast[key].aligned]
+    base = next((key for key in ("sft", "pretrain") if key in line.figures and key not in aligned), None)
+    best = line.best(aligned) or line.best(policies)
+    if best is None:
+        return Verdict(f"{metric_label(line.metric)} could not be measured for any model.")
+    sentence = _sentence(line, best, len(aligned), line.figures[base] if base else None, cast, deltas)
+    return Verdict(sentence, _notes(line, cast, deltas, best), best)
+
+
+def _sentence(
+    line: Line,
+    best: Figure,
+    aligned: int,
+    base: Figure | None,
+    cast: Mapping[str, Model],
+    deltas: Mapping[str, Difference],
+) -> str:
+    places = decimals([value for item in line.figures.values() for value in item.numbers])
+    name, metric, said = cast[best.model].label, _metric_name(line.metric), _said(best, places)
+    if not cast[best.model].aligned:
+        others = sum(item.value is not None for item in line.figures.values())
+        if others < 2:
+            return f"{name} has a {metric} of {said}; there is no other model to compare it with."
+        return f"{name} has the best {metric} of {others} models, {said}; none of them is an aligned one."
+    lead = f"{name} reaches a {metric} of {said}"
+    if aligned > 1:
+        lead = f"{name} is the best of {aligned} aligned models in {metric}: {said}"
+    if base is None or base.value is None:
+        return f"{lead}; there is no SFT model to compare it with."
+    return f"{lead}{_against(best, base, cast, places, deltas.get(best.model))}"
+
+
+def _against(
+    best: Figure, base: Figure, cast: Mapping[str, Model], places: int, delta: Difference | None
+) -> str:
+    name, said = f"{cast[base.model].label}’s", _said(base, places, "")
+    if None in (best.low, best.high, base.low, base.high):
+        return f", against {name} {said}; without both intervals nothing more can be said."
+    side = separated(best, base)
+    above, below = ("below", "above") if best.better == "lower" else ("above", "below")
+    if side > 0:
+        return f", wholly {above} {name} {said}."
+    if side < 0:
+        return f", wholly {below} {name} {said}: alignment did not help."
+    text = f", but its interval overlaps {name} {said}"
+    if delta is not None and delta.against == base.model and delta.effect != "unclear":
+        return f"{text}; row by row the difference is {_delta(delta)}, {delta.effect}."
+    return f"{text}: no clear gain from alignment."
+
+
+def separated(one: Figure, other: Figure) -> int:
+    """1 where the interval of `one` lies wholly on the better side of `other`'s, -1 on the worse, else 0."""
+    if one.low is None or one.high is None or other.low is None or other.high is None:
+        return 0
+    above = (one.low > other.high) - (one.high < other.low)
+    return -above if one.better == "lower" else above
+
+
+def _notes(
+    line: Line, cast: Mapping[str, Model], deltas: Mapping[str, Difference], best: Figure
+) -> list[str]:
+    """Stages that did not help, plainly; and the limits of the metric."""
+    notes = []
+    for key, delta in deltas.items():
+        name, against = cast[key].label, cast[delta.against].label
+        if delta.effect == "worse":
+            notes.append(f"{name} made it worse: {_delta(delta)} against {against}.")
+        elif delta.effect == "unclear":
+            notes.append(f"{name} did not clearly help: {_delta(delta)} against {against}.")
+    close = [
+        cast[key].label
+        for key, item in line.figures.items()
+        if key != best.model and cast[key].aligned and None not in item.numbers and not separated(best, item)
+    ]
+    if close and cast[best.model].aligned:
+        name = cast[best.model].label
+        notes.append(f"{name} is not clearly ahead of {' and '.join(close)}: their intervals overlap.")
+    if best.baseline is not None and best.low is not None and best.high is not None:
+        guessing = Figure(
+            "", line.metric, best.baseline, best.baseline, best.baseline, 0, None, line.better, ""
+        )
+        if separated(best, guessing) <= 0:
+            notes.append(f"No model is clearly better than guessing ({guess(best.baseline)}).")
+    if line.metric == "reward":
+        notes.append(_LEARNED)
+    return notes
+
+
+def _metric_name(metric: str) -> str:
+    label = metric_label(metric)
+    return label if label.isupper() or label[1:2].isdigit() else label[0].lower() + label[1:]
+
+
+def _said(item: Figure, places: int, what: str = "95% interval ") -> str:
+    around = interval(item.low, item.high, places)
+    return number(item.value, places) + (f" ({what}{around})" if around else "")
+
+
+def _delta(delta: Difference) -> str:
+    places = decimals([delta.mean, delta.low, delta.high], 2)
+    around = interval(delta.low, delta.high, places, sign=True)
+    return number(delta.mean, places, sign=True) + (f" ({around})" if around else "")

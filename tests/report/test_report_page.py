@@ -1,0 +1,244 @@
+"""The page holds what the tables hold, escapes what it is given and needs nothing but itself."""
+
+import math
+import re
+from dataclasses import replace
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+from fabricate import GOLD, artifact, contents, evaluation_tables, stats
+
+from tasks.report import report
+from tempering.artifacts.draft import Draft
+from tempering.artifacts.kinds import EvaluationArtifact, ModelArtifact
+from tempering.report.config import ReportConfig
+from tempering.report.numbers import number
+from tempering.report.page import Contents, make_report
+
+VOID = {"meta", "br", "link", "img", "input", "hr"}
+NASTY = [
+    "<script>alert(1)</script>", "</p></div><img src=x onerror=alert(1)>", "{{ 7 * 7 }} {% raw %}",
+    "W" * 5000, "\u202eevil\u202c", "\u0645\u0631\u062d\u0628\u0627", "", "a\x00b\x07c\x1b[31m",
+    '" onmouseover="alert(1)',
+    "]]>--><!-- <style>*{display:none}</style>", "&lt;b&gt;",
+]  # fmt: skip
+
+
+class Page(HTMLParser):
+    """Checks nesting while reading; collects tags, attributes and text."""
+
+    def __init__(self, html: str) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.words: list[str] = []
+        self.feed(html)
+        assert not self.open
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        self.words.append(data)
+
+    @property
+    def text(self) -> str:
+        return " ".join(" ".join(self.words).split())
+
+    def all(self, name: str) -> list[dict[str, str | None]]:
+        return [attributes for tag, attributes in self.tags if tag == name]
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Contents:
+    return contents(tmp_path_factory.mktemp("run"))
+
+
+@pytest.fixture(scope="module")
+def html(whole: Contents) -> str:
+    return make_report(whole, ReportConfig(title="Quick & small")).html
+
+
+def test_every_number_of_the_table_is_in_the_page(whole: Contents, tmp_path: Path) -> None:
+    out = Draft(tmp_path / "draft")
+    summary = report(out, ReportConfig(), **_inputs(whole))
+    rows = pq.read_table(out.path / "metadata" / "report_table.parquet").to_pylist()
+    assert len(rows) == 5 * 5 + 1
+    page = Page((out.path / "report.html").read_text(encoding="utf-8"))
+    shown = {
+        (cell["data-model"], cell["data-benchmark"], cell["data-metric"]): float(cell["data-value"] or "nan")
+        for cell in page.all("td")
+        if "data-value" in cell
+    }
+    assert shown == {(row["model"], row["benchmark"], row["metric"]): row["value"] for row in rows}
+    best = max((row for row in rows if row["metric"] == "gold_score"), key=lambda row: row["value"])
+    assert summary["best"] == best["model"] == "rloo"
+    assert summary["gold_score"] == best["value"]
+    assert f"{number(best['value'], 3)} (95% interval {number(best['low'], 3)}" in page.text
+
+
+def test_the_page_names_models_sections_and_versions(html: str) -> None:
+    text = Page(html).text
+    for wanted in (
+        "Quick & small", "21 November 2026", "cpu", "Pretrained", "Reward model", "RLOO",
+        "KL to the starting model",
+        "Completion length", "12,345", "1 × empty text", "torch 2.13.0", "c0ffee, with uncommitted changes",
+        "5 min 10 s", "45.6K", "guess 0.5", "learning_rate: 0.001", "5 more prompts",
+    ):  # fmt: skip
+        assert wanted in text, wanted
+
+
+def test_every_picture_says_what_it_shows(html: str) -> None:
+    for picture in Page(html).all("svg"):
+        nested = "viewbox" in picture
+        assert nested or picture.get("aria-hidden") == "true" or picture.get("aria-label")
+
+
+def test_the_page_needs_nothing_but_itself(html: str) -> None:
+    page = Page(html)
+    assert not {tag for tag, _ in page.tags} & {"script", "link", "img", "iframe", "object", "base"}
+    for _, attributes in page.tags:
+        assert not {"src", "srcset", "xlink:href", "data"} & attributes.keys()
+        assert not any(name.startswith("on") for name in attributes)
+        assert all(not (attributes.get("href") or "#").startswith(part) for part in ("http", "//"))
+    assert not re.search(r"https?://|@import|url\(", html)
+    assert "default-src 'none'" in html
+
+
+def test_same_artifacts_same_bytes(whole: Contents, html: str) -> None:
+    shuffled = replace(
+        whole,
+        models=dict(reversed(whole.models.items())),
+        evaluations=dict(reversed(whole.evaluations.items())),
+    )
+    assert make_report(shuffled, ReportConfig(title="Quick & small")).html == html
+
+
+def test_hostile_completions_stay_text(tmp_path: Path) -> None:
+    tables = evaluation_tables("sft", 20)
+    tables["completions"] = [
+        {"benchmark": "stories", "prompt": f"Tell {text}", "completion": text, "ended": True, "gold": 0.5}
+        for text in NASTY
+    ]
+    evaluation = artifact(EvaluationArtifact, tmp_path, "evaluate[sft]", tables)
+    made = make_report(
+        Contents({"sft": evaluation}, failures={"<b>ppo": NASTY[0]}),
+        ReportConfig(title=NASTY[0], prompts=len(NASTY)),
+    )
+    page = Page(made.html)
+    assert not page.all("script")
+    assert not page.all("img")
+    assert "1 stage failed <b>ppo <script>alert(1)</script>" in page.text
+    assert len(page.all("style")) == 1
+    assert "{{ 7 * 7 }}" in page.text
+    assert "49 {%" not in page.text
+    assert "(3,500 more characters)" in page.text
+    assert "(empty)" in page.text
+    assert "a␀b␇c␛[31m" in page.text
+    assert not re.search("[\x00-\x08\u202a-\u202e]", made.html)
+    assert "مرحبا" in page.text
+    assert not any("onmouseover" in attributes for _, attributes in page.tags)
+
+
+def test_words_that_were_asked_for_are_marked(tmp_path: Path) -> None:
+    tables = evaluation_tables("sft", 20)
+    tables["completions"] = [
+        {"benchmark": "b", "prompt": f"Tell a story. {thing}, dog:", "completion": said, "gold": 0.5}
+        for thing, said in (("Mia", "A DOG met mia. A dogfight."), ("Leo", "Nothing."))
+    ]
+    found = make_report(
+        Contents({"sft": artifact(EvaluationArtifact, tmp_path, "evaluate[sft]", tables)}), ReportConfig()
+    )
+    # `dog`, `a` and `story` are in every prompt: they belong to the instruction.
+    assert re.findall("<mark>(.*?)</mark>", found.html) == ["asked for and found", "mia"]
+    assert "without Leo" in re.sub("<.*?>", "", found.html)
+
+
+def test_without_gold_nothing_is_marked_and_reward_is_the_headline(tmp_path: Path) -> None:
+    evaluations = {}
+    for stage in ("sft", "ppo"):
+        tables = evaluation_tables(stage, 40)
+        for name in ("metrics", "scores"):
+            tables[name] = [row for row in tables[name] if row["metric"] != "gold_score"]
+        for row in tables["completions"]:
+            del row["gold"]
+        evaluations[stage] = artifact(EvaluationArtifact, tmp_path, f"evaluate[{stage}]", tables)
+    made = make_report(Contents(evaluations), ReportConfig())
+    assert made.line is not None
+    assert made.line.metric == "reward"
+    assert "<mark>" not in made.html
+    assert "PPO reaches a reward of" in made.verdict.sentence
+
+
+def test_nothing_but_one_model(tmp_path: Path) -> None:
+    model = artifact(ModelArtifact, tmp_path, "my_model", {"training_stats": stats("sft", 3)})
+    made = make_report(Contents(models={"my_model": model}), ReportConfig())
+    text = Page(made.html).text
+    assert "Nothing was measured" in text
+    assert "my model" in text
+    assert "Time and tokens" in text
+
+
+def test_nothing_at_all() -> None:
+    assert "Nothing was measured" in Page(make_report(Contents(), ReportConfig()).html).text
+
+
+def test_nan_and_empty_tables(tmp_path: Path) -> None:
+    tables = evaluation_tables("ppo", 20)
+    for row in tables["metrics"]:
+        row |= {"value": math.nan, "low": math.nan, "high": math.inf}
+    evaluations = {
+        "ppo": artifact(EvaluationArtifact, tmp_path, "evaluate[ppo]", tables),
+        "sft": artifact(
+            EvaluationArtifact, tmp_path, "evaluate[sft]", {"metrics": [], "scores": [], "completions": []}
+        ),
+    }
+    rows = [{"step": 1, "tokens": 10, "loss": math.nan, "score": None}]
+    models = {
+        "ppo": artifact(ModelArtifact, tmp_path, "ppo", {"training_stats": rows}),
+        "sft": artifact(ModelArtifact, tmp_path, "sft", {"training_stats": []}),
+    }
+    out = Draft(tmp_path / "draft")
+    report(out, ReportConfig(), evaluations=evaluations, models=models, samples={}, datasets={})
+    made = (out.path / "report.html").read_text()
+    assert "nan" not in re.sub("<style>.*?</style>", "", made, flags=re.S).lower().split()
+    assert "Nothing was measured" in Page(made).text
+    table = pq.read_table(out.path / "metadata" / "report_table.parquet")
+    assert table["value"].null_count == table.num_rows == 5
+
+
+def test_failures_are_named_and_counted(whole: Contents, tmp_path: Path) -> None:
+    out = Draft(tmp_path / "draft")
+    out.details["failures"] = {"ppo": "out of memory", "dpo": "no pairs"}
+    assert report(out, ReportConfig(), **_inputs(whole))["failed"] == 2
+    text = Page((out.path / "report.html").read_text()).text
+    assert re.search("2 stages failed dpo no pairs ppo out of memory", text)
+
+
+def test_no_table_is_an_empty_table_with_columns(tmp_path: Path) -> None:
+    out = Draft(tmp_path / "draft")
+    assert report(out, ReportConfig(), evaluations={}, models={}, samples={}, datasets={}) == {"models": 0}
+    table = pq.read_table(out.path / "metadata" / "report_table.parquet")
+    assert table.column_names[:6] == ["model", "metric", "value", "low", "high", "n"]
+
+
+def test_unknown_stages_get_their_own_colours(tmp_path: Path) -> None:
+    run = contents(tmp_path, stages=("sft", "my_ppo", "other"))
+    page = make_report(run, ReportConfig()).html
+    assert "m-x0" in page
+    assert "m-x1" in page
+    assert set(GOLD) > {"sft"}
+
+
+def _inputs(run: Contents) -> dict[str, object]:
+    return {name: getattr(run, name) for name in ("evaluations", "models", "samples", "datasets")}

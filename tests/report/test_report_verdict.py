@@ -1,0 +1,130 @@
+"""The verdict follows from the numbers, also where they say that a stage did not help."""
+
+from pathlib import Path
+
+import pytest
+from fabricate import artifact, contents
+
+from tempering.artifacts.kinds import EvaluationArtifact, ModelArtifact
+from tempering.report.names import cast
+from tempering.report.pairing import Difference, differences, parents_of
+from tempering.report.table import Figure, Line, families, figures, headline, lines, metric_rows
+from tempering.report.verdict import judge, separated
+
+
+def figure(
+    model: str, value: float | None, half: float = 0.01, better: str = "higher", metric: str = "gold_score",
+    baseline: float | None = None,
+) -> Figure:  # fmt: skip
+    low, high = (None, None) if value is None else (value - half, value + half)
+    return Figure(model, metric, value, low, high, 100, baseline, better, "b")
+
+
+def line_of(*found: Figure) -> Line:
+    return Line("b", found[0].metric, {item.model: item for item in found})
+
+
+def said(*found: Figure, deltas: dict[str, Difference] | None = None) -> str:
+    line = line_of(*found)
+    verdict = judge(line, cast(line.figures), deltas or {})
+    return " ".join([verdict.sentence, *verdict.notes])
+
+
+def test_a_clear_gain() -> None:
+    text = said(figure("sft", 0.70), figure("ppo", 0.80), figure("rloo", 0.90))
+    assert "RLOO is the best of 2 aligned models in gold score: 0.900 (95% interval 0.890 to 0.910)" in text
+    assert "wholly above SFT’s 0.700 (0.690 to 0.710)" in text
+
+
+def test_lower_is_better() -> None:
+    text = said(
+        figure("sft", 2.0, better="lower", metric="loss"), figure("ppo", 1.5, better="lower", metric="loss")
+    )
+    assert "PPO reaches a loss of 1.50" in text
+    assert "wholly below SFT’s" in text
+
+
+def test_an_overlap_is_no_gain() -> None:
+    assert "no clear gain from alignment" in said(figure("sft", 0.70), figure("ppo", 0.71))
+
+
+def test_pairs_decide_where_intervals_overlap() -> None:
+    delta = Difference("ppo", "sft", 0.01, 0.004, 0.016, 100, "higher")
+    text = said(figure("sft", 0.70), figure("ppo", 0.71), deltas={"ppo": delta})
+    assert "row by row the difference is +0.010 (+0.004 to +0.016), better" in text
+
+
+def test_a_loss_is_called_one() -> None:
+    worse = Difference("ppo", "sft", -0.1, -0.12, -0.08, 100, "higher")
+    unclear = Difference("dpo", "sft", 0.0, -0.02, 0.02, 100, "higher")
+    text = said(
+        figure("sft", 0.7), figure("dpo", 0.65), figure("ppo", 0.6), deltas={"dpo": unclear, "ppo": worse}
+    )
+    assert "wholly below SFT’s 0.700 (0.690 to 0.710): alignment did not help." in text
+    assert "DPO did not clearly help: 0.000 (−0.020 to +0.020) against SFT." in text
+    assert "PPO made it worse: −0.10 (−0.12 to −0.08) against SFT." in text
+
+
+def test_a_tie_at_the_top_is_said() -> None:
+    text = said(figure("sft", 0.5), figure("ppo", 0.9), figure("rloo", 0.905))
+    assert "RLOO is not clearly ahead of PPO" in text
+
+
+def test_no_better_than_guessing() -> None:
+    assert "No model is clearly better than guessing (0.5)." in said(figure("sft", 0.5, baseline=0.5))
+
+
+def test_one_model_and_none_measured() -> None:
+    assert "no other model to compare it with" in said(figure("sft", 0.5))
+    assert "could not be measured" in said(figure("sft", None))
+    assert "no SFT model" in said(figure("ppo", 0.5))
+
+
+@pytest.mark.parametrize(("one", "other", "side"), [(0.9, 0.7, 1), (0.7, 0.9, -1), (0.7, 0.71, 0)])
+def test_separated_knows_the_direction(one: float, other: float, side: int) -> None:
+    assert separated(figure("a", one), figure("b", other)) == side
+    assert separated(figure("a", one, better="lower"), figure("b", other, better="lower")) == -side
+
+
+def test_differences_are_paired_by_row(tmp_path: Path) -> None:
+    def scores(stage: str, values: dict[int, float | None]) -> EvaluationArtifact:
+        rows = [
+            {"benchmark": "b", "metric": "m", "row": row, "value": value} for row, value in values.items()
+        ]
+        made: EvaluationArtifact = artifact(
+            EvaluationArtifact, tmp_path, f"evaluate[{stage}]", {"scores": rows}
+        )
+        return made
+
+    # Row 9 is in one model only and row 3 has no score: both are left out.
+    base = {row: float(row) for row in range(9)}
+    evaluations = {
+        "sft": scores("sft", base),
+        "ppo": scores("ppo", {row: value + 0.5 for row, value in base.items()} | {3: None, 9: 99.0}),
+    }
+    found = differences(evaluations, {"ppo": "sft"}, "b", "m", "lower")["ppo"]
+    assert (found.mean, found.low, found.high, found.n) == (0.5, 0.5, 0.5, 8)
+    assert found.effect == "worse"
+
+
+def test_parents_come_from_lineage(tmp_path: Path) -> None:
+    sft = artifact(ModelArtifact, tmp_path, "sft")
+    dpo = artifact(ModelArtifact, tmp_path, "dpo", parent=sft)
+    ppo = artifact(ModelArtifact, tmp_path, "ppo", parent=dpo)
+    stranger = artifact(ModelArtifact, tmp_path, "stranger", parent=artifact(ModelArtifact, tmp_path, "hub"))
+    models = {"sft": sft, "dpo": dpo, "ppo": ppo, "stranger": stranger}
+    assert parents_of(models, list(models)) == {"dpo": "sft", "ppo": "dpo"}
+    assert parents_of({}, ["rloo", "pretrain", "sft"]) == {"sft": "pretrain", "rloo": "sft"}
+
+
+def test_families_and_headline(tmp_path: Path) -> None:
+    run = contents(tmp_path, stages=("sft", "reward_model", "ppo"))
+    found = lines(figures(run.evaluations))
+    assert [[line.metric for line in group] for group in families(found)][1:] == [["accuracy"]]
+    top = headline(found, ["sft", "ppo"])
+    assert top is not None
+    assert top.metric == "gold_score"
+    assert headline(found, ["other"]) is None
+    rows = metric_rows(run.evaluations)
+    assert list(rows[0])[:6] == ["model", "metric", "value", "low", "high", "n"]
+    assert [row["model"] for row in rows] == ["sft"] * 5 + ["reward_model"] + ["ppo"] * 5
