@@ -1,0 +1,79 @@
+"""The configuration of a whole pipeline, and reading it from YAML.
+
+A section that is `null` switches its stage off. `seed` at the top is the seed of every section
+that does not set its own.
+"""
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from pydantic import Field, model_validator
+
+from tempering.config import Config, load, runtime_field, validate
+from tempering.data.builders import Builder
+from tempering.data.sampling import SampleConfig
+from tempering.data.tokenizers import TokenizerConfig
+from tempering.evaluation.config import EvaluateConfig
+from tempering.models.config import MergeConfig
+from tempering.onpolicy.config import PPOConfig, RLOOConfig
+from tempering.report.config import ReportConfig
+from tempering.runtime import RuntimeConfig
+from tempering.training.config import DPOConfig, PretrainConfig, RewardModelConfig, SFTConfig
+
+_SEEDED = ("pretrain", "sft", "reward_model", "dpo", "ppo", "rloo", "evaluate")
+_SEEDED_EACH = ("datasets", "samples")
+
+
+class PipelineConfig(Config):
+    """Everything a run needs."""
+
+    name: str = runtime_field("pipeline", min_length=1, description="names the runs and the artifact folders")
+    seed: int = runtime_field(0, ge=0, description="seed of every section that has none of its own")
+    runtime: RuntimeConfig = runtime_field(RuntimeConfig(), description="device, threads, parallel stages")
+    datasets: Mapping[str, Builder] = Field(min_length=1, description="data sets by name")
+    tokenizer: TokenizerConfig = Field(description="train one, or take one that exists")
+    samples: Mapping[str, SampleConfig] = Field(
+        default_factory=dict, description="mixed, tokenised, limited samples"
+    )
+    pretrain: PretrainConfig | None = Field(None, description="language modelling; null: off")
+    sft: SFTConfig | None = Field(None, description="supervised fine-tuning; null: off")
+    reward_model: RewardModelConfig | None = Field(None, description="reward model; null: off")
+    dpo: DPOConfig | None = Field(None, description="direct preference optimisation; null: off")
+    ppo: PPOConfig | None = Field(None, description="proximal policy optimisation; null: off")
+    rloo: RLOOConfig | None = Field(None, description="REINFORCE leave-one-out; null: off")
+    merge: MergeConfig = Field(
+        default_factory=MergeConfig, description="merging adapters into their base models"
+    )
+    evaluate: EvaluateConfig | None = Field(None, description="benchmarks; null: off")
+    report: ReportConfig | None = Field(None, description="the page at the end; null: off")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _spread_seed(cls, tree: Any) -> Any:
+        if not isinstance(tree, dict) or "seed" not in tree:
+            return tree
+        tree = dict(tree)
+        for name in _SEEDED:
+            tree[name] = _seeded(tree.get(name), tree["seed"])
+        for name in _SEEDED_EACH:
+            if isinstance(tree.get(name), dict):
+                tree[name] = {key: _seeded(one, tree["seed"]) for key, one in tree[name].items()}
+        return tree
+
+
+def _seeded(section: Any, seed: Any) -> Any:
+    return {"seed": seed, **section} if isinstance(section, dict) else section
+
+
+def load_pipeline(path: str | Path, overrides: Iterable[str] = ()) -> PipelineConfig:
+    """The pipeline in a YAML file, with `key=value` overrides.
+
+    Raises:
+        ConfigError: with the file, the setting and the nearest valid name.
+    """
+    tree = load(path, overrides)
+    tree.setdefault(
+        "name", Path(path).stem if Path(path).stem != "pipeline" else Path(path).resolve().parent.name
+    )
+    return validate(PipelineConfig, tree, str(path))

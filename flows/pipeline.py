@@ -1,0 +1,124 @@
+"""One run of a pipeline, from the config to the exit code: what `temper run` and `plan` do.
+
+Where everything is cached it says so and starts nothing, not even Prefect. Otherwise a `Session` does
+the work: the fork server and the Prefect server start in the background while Prefect is imported.
+`python -m flows.pipeline CONFIG [key=value ...]` is the same as `temper run`.
+"""
+
+import argparse
+import shlex
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from flows.build import build_graph
+from flows.config import load_pipeline
+from flows.graph import Node
+from flows.plan import forced_nodes, plan, select
+from flows.process import Workers
+from flows.runner import Runner
+from flows.session import Ended, Planned, Session
+from flows.table import Display, clock
+from tempering.artifacts.store import Store
+
+
+@dataclass(frozen=True)
+class Options:
+    """What the command line says about a run or a plan."""
+
+    config: str
+    overrides: tuple[str, ...] = ()
+    store: str = "artifacts"
+    start: str | None = None
+    only: str | None = None
+    force: tuple[str, ...] = ()
+    port: int | None = None
+    strict_code: bool = False
+
+    @classmethod
+    def from_arguments(cls, args: argparse.Namespace) -> "Options":
+        """The options in the arguments that `flows.cli` has parsed."""
+        from flows.cli import store_root
+
+        return cls(
+            args.config, tuple(args.overrides), store_root(args), args.start, args.only, tuple(args.force),
+            args.port, args.strict_code,
+        )  # fmt: skip
+
+
+def plan_pipeline(options: Options, *, writable: bool = False) -> Planned:
+    """Load the config and compare it with the store; computes nothing.
+
+    Raises:
+        UserError: the config, an override, a stage's name or the store is wrong.
+    """
+    config = load_pipeline(options.config, options.overrides)
+    runtime = config.runtime
+    if options.strict_code:
+        runtime = runtime.model_copy(update={"strict_code": True})
+    nodes = _wanted(build_graph(config), options.only)
+    store = Store(options.store, writable=writable)
+    rows = plan(
+        nodes, store, options.force, options.start, options.only, runtime.strict_code, pipeline=config.name
+    )
+    forced = frozenset(forced_nodes(nodes, options.force, options.start))
+    return Planned(config, runtime, store, tuple(nodes), tuple(rows), forced)
+
+
+def _wanted(nodes: list[Node], only: str | None) -> list[Node]:
+    """With `only`: these nodes and what they are made from, since what comes after must not run."""
+    if only is None:
+        return nodes
+    names = select(nodes, only)
+    for node in reversed(nodes):
+        if node.name in names:
+            names.update(node.parents())
+    return [node for node in nodes if node.name in names]
+
+
+def run_pipeline(options: Options, display: Display) -> Ended:
+    """Plan, run what is not cached, and keep a record of it.
+
+    Raises:
+        UserError: before anything was started.
+    """
+    planned = plan_pipeline(options, writable=True)
+    run = planned.store.runs.start(
+        planned.config.name, command=shlex.join(sys.argv), config=planned.config.model_dump(mode="json")
+    )
+    workers = Workers()
+    runner = Runner(
+        planned.store, planned.runtime, display, workers,
+        forced=planned.forced,
+        nodes=planned.nodes,
+    )  # fmt: skip
+    session = Session(planned, options.port, run, runner, display)
+    try:
+        if all(row.action == "cached" for row in planned.rows):
+            session.reuse()
+        else:
+            session.run_all()
+    except BaseException:
+        run.finish("failed")
+        raise
+    return session.end()
+
+
+def summary(ended: Ended, seconds: float) -> str:
+    """What people are told at the end of a run."""
+    counts: dict[str, int] = {}
+    for row in ended.rows:
+        counts[row["action"]] = counts.get(row["action"], 0) + 1
+    done = f"{', '.join(f'{number} {action}' for action, number in counts.items())} in {clock(seconds)}"
+    return "\n".join([done, *(f"report: {page}" for page in ended.pages)])
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """`python -m flows.pipeline CONFIG [key=value ...]`: the same as `temper run`."""
+    from flows.cli import main as temper
+
+    return temper(["run", *(sys.argv[1:] if arguments is None else arguments)])
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,55 @@
+"""The plan for people: stage, action, and why in words."""
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from flows.plan import PlanRow
+
+_STYLES = {"cached": "blue", "run": "bold green", "resume": "bold magenta", "skipped": "dim"}
+
+
+def print_plan(rows: Iterable[PlanRow]) -> None:
+    """Print the plan on stdout; as wide as the terminal, or unbounded into a pipe."""
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=None, padding=(0, 1), header_style="dim", pad_edge=False)
+    table.add_column("stage", no_wrap=True)
+    table.add_column("action", no_wrap=True)
+    table.add_column("why", overflow="fold")
+    counts: dict[str, int] = {}
+    for row in rows:
+        counts[row.action] = counts.get(row.action, 0) + 1
+        reasons = [explain(why) for why in row.why]
+        if row.resume_from:
+            reasons.append(f"goes on from {row.resume_from}")
+        action = Text(row.action, style=_STYLES.get(row.action, ""))
+        table.add_row(Text(row.stage), action, Text("\n".join(reasons)))
+    console = Console(highlight=False)
+    if not console.is_terminal:
+        console = Console(highlight=False, width=200)
+    console.print(table)
+    console.print(", ".join(f"{number} {action}" for action, number in counts.items()) or "nothing to do")
+
+
+def explain(why: Mapping[str, Any]) -> str:
+    """One reason in words: `learning_rate 0.0003 → 0.0001`."""
+    kind, field, old, new = why["kind"], why["field"], why["old"], why["new"]
+    if kind == "new":
+        return "has not run yet" if old is None else f"its last artifact {old} is gone or is not comparable"
+    if kind == "forced":
+        return f"asked for with {field}"
+    if kind == "damaged":
+        return f"{old} is damaged: {field}: {new}"
+    if kind == "input":
+        return f"input {field}: {_word(old, 'none')} → {_word(new, 'none')}"
+    if kind == "version":
+        return f"the stage's version {old} → {new}"
+    if kind == "code":
+        return f"note: its code has changed since: {field}"
+    return f"{field} {_word(old)} → {_word(new)}"
+
+
+def _word(value: Any, absent: str = "null") -> str:
+    return absent if value is None else str(value)

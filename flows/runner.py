@@ -1,0 +1,243 @@
+"""Running one node: look it up, wait for a place and for the lease, run it in a child, commit.
+
+No Prefect here. The store is asked twice: before anything is waited for, and under the lease, since
+another run may have made the artifact meanwhile. The parent holds the lease and commits; the child
+only writes into the draft's folder and sends back small facts. There is no retry: a stage that failed
+fails again, and one that was killed goes on from its checkpoint at the next run.
+"""
+
+import contextlib
+import shutil
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from flows.child import Message
+from flows.graph import Node, Ref, Source
+from flows.process import Cancelled, StageCrashed, Workers
+from flows.slots import Slots, light_slots
+from flows.table import Display, headline
+from flows.work import work
+from tempering.artifacts.draft import LOG_FILE, checkpoints_in
+from tempering.artifacts.kinds import Artifact, ReportArtifact
+from tempering.artifacts.lease import Lease
+from tempering.artifacts.resolve import Resolution, resolve
+from tempering.artifacts.store import Store
+from tempering.errors import StoreError, UserError
+from tempering.runtime import RuntimeConfig
+
+Action = Literal["cached", "run", "resume", "failed", "skipped"]
+Log = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What was done for one node; `artifact` is None where it failed or was skipped."""
+
+    node: str
+    action: Action
+    artifact: Artifact | None = None
+    seconds: float = 0.0
+    error: BaseException | None = None
+    root: str = ""
+    """The node whose failure this one's is: itself where it failed, an ancestor where it was skipped."""
+
+    @property
+    def ok(self) -> bool:
+        """Whether there is an artifact."""
+        return self.artifact is not None
+
+    @property
+    def reason(self) -> str:
+        """The first line of the root failure, with the node it comes from."""
+        text = str(self.error or "").strip().splitlines()
+        first = text[0] if text else type(self.error).__name__
+        return first if self.root == self.node else f"{self.root} failed: {first}"
+
+    def facts(self) -> dict[str, Any]:
+        """The row's numbers: what `run --json` adds to a plan's row, and what a run record holds."""
+        made = self.artifact.manifest if self.artifact else None
+        worked = made is not None and self.action != "cached"
+        return {
+            "seconds": round(self.seconds, 3),
+            "tokens": made.tokens if made else 0,
+            "resumed_from_tokens": made.resumed_from_tokens if made and worked else None,
+            "metrics": dict(made.metrics) if made else {},
+        }
+
+
+@dataclass
+class Runner:
+    """Runs the nodes of one pipeline, from as many threads as the caller likes."""
+
+    store: Store
+    runtime: RuntimeConfig
+    display: Display
+    workers: Workers
+    forced: frozenset[str] = frozenset()
+    nodes: Sequence[Node] = ()
+    """All nodes in order, so that the earliest of those that could train does."""
+    outcomes: dict[str, Outcome] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self._queued: set[str] = set()
+        self._training = Slots(self.runtime.max_parallel_stages)
+        self._light = light_slots()
+
+    def run_node(self, node: Node, log: Log = lambda text: None) -> Outcome:
+        """Run `node`, whose parents have outcomes already. A stage's failure is in the outcome.
+
+        A report is made of what there is; every other stage is skipped when an input is missing.
+        """
+        missing = [self.outcomes[name] for name in node.parents() if not self.outcomes[name].ok]
+        tolerant = node.stage.makes is ReportArtifact
+        started = time.monotonic()
+        try:
+            if missing and not tolerant:
+                outcome = Outcome(node.name, "skipped", error=missing[0].error, root=missing[0].root)
+            else:
+                failures = {entry.root: self.outcomes[entry.root].reason for entry in missing}
+                outcome = self._make(node, self._inputs(node), failures, log)
+        except Exception as error:
+            spent = time.monotonic() - started
+            outcome = Outcome(node.name, "failed", seconds=spent, error=error, root=node.name)
+        self.outcomes[node.name] = outcome
+        self._show(outcome)
+        return outcome
+
+    def _inputs(self, node: Node) -> dict[str, Any]:
+        """Role -> artifact or mapping of artifacts; parents that failed are left out."""
+        inputs: dict[str, Any] = {}
+        for role, given in node.inputs.items():
+            if isinstance(given, Mapping):
+                found = {key: self._artifact(source) for key, source in given.items()}
+                inputs[role] = {key: artifact for key, artifact in found.items() if artifact is not None}
+            else:
+                inputs[role] = self._artifact(given)
+        return inputs
+
+    def _artifact(self, source: Source) -> Artifact | None:
+        return self.store.get(source.ref) if isinstance(source, Ref) else self.outcomes[source].artifact
+
+    def _make(self, node: Node, inputs: dict[str, Any], failures: Mapping[str, str], log: Log) -> Outcome:
+        # A report names failures, which are in no fingerprint: it is never taken from the store then.
+        force = node.name in self.forced or bool(failures)
+        strict = self.runtime.strict_code
+        found = resolve(self.store, node.stage, node.config, inputs, force=force, strict_code=strict)
+        if found.cached is not None:
+            return Outcome(node.name, "cached", found.cached)
+        self.display.start(node.name, "queued")
+        with self._slot(node), self._lease(node, found):
+            if not force:  # another run may have made it while this one waited
+                found = resolve(self.store, node.stage, node.config, inputs, strict_code=strict)
+                if found.cached is not None:
+                    return Outcome(node.name, "cached", found.cached)
+            self.display.start(node.name, "resumed" if found.resume_from else "running")
+            return self._work(node, found, inputs, failures, log)
+
+    def _slot(self, node: Node) -> contextlib.AbstractContextManager[None]:
+        self._queued.add(node.name)
+        slots = self._training if node.stage.trains else self._light
+        rank = next((index for index, other in enumerate(self.nodes) if other.name == node.name), 0)
+        earlier = [other for other in self.nodes[:rank] if other.stage.trains == node.stage.trains]
+
+        def coming() -> bool:
+            return any(
+                other.name not in self._queued
+                and other.name not in self.outcomes
+                and all(parent in self.outcomes for parent in other.parents())
+                for other in earlier
+            )
+
+        return slots.take(rank, self.workers.cancel, coming)
+
+    def _work(
+        self, node: Node, found: Resolution, inputs: dict[str, Any], failures: Mapping[str, str], log: Log
+    ) -> Outcome:
+        started = time.monotonic()
+        draft = self.store.draft(
+            node.name, node.stage, found.fingerprint, found.inputs, node.config,
+            runtime=self.runtime, fresh=found.fresh,
+        )  # fmt: skip
+        with draft:
+            if failures:
+                draft.details["failures"] = dict(failures)
+            listener = _Listener(node.name, self.display, log)
+            try:
+                summary, outcome = self.workers.run(
+                    work, node.stage.module, node.stage.name, draft, node.config, inputs,
+                    log=draft.path / LOG_FILE, listener=listener,
+                )  # fmt: skip
+            except UserError:
+                if not checkpoints_in(draft.path):  # nothing half-written stays behind a mistake
+                    shutil.rmtree(draft.path, ignore_errors=True)
+                raise
+            draft.adopt(outcome)
+            seconds = time.monotonic() - started
+            artifact = self.store.commit(draft, summary, seconds=seconds)
+        return Outcome(node.name, "resume" if found.resume_from else "run", artifact, seconds)
+
+    def _lease(self, node: Node, found: Resolution) -> Lease:
+        """Take the lease, looking every second whether the run has been cancelled."""
+        told: set[str] = set()
+
+        def waiting(text: str) -> None:
+            if text not in told:
+                told.add(text)
+                self.display.note(f"{node.name}: {text}")
+
+        while True:
+            if self.workers.cancel.is_set():
+                raise Cancelled("cancelled")
+            try:
+                return self.store.lease(node.stage.name, found.fingerprint.hex, waiting=waiting, timeout=1)
+            except StoreError as error:
+                if " is held by " not in error.found:
+                    raise
+
+    def _show(self, outcome: Outcome) -> None:
+        made = outcome.artifact
+        if made is not None:
+            state = "Cached" if outcome.action == "cached" else "done"
+            self.display.end(
+                outcome.node, state, seconds=None if state == "Cached" else outcome.seconds,
+                shown=headline(made.manifest.metrics),
+            )  # fmt: skip
+        elif isinstance(outcome.error, Cancelled):
+            self.display.end(outcome.node, "cancelled")
+        else:
+            state = "failed" if outcome.action == "failed" else "not run"
+            spent = outcome.seconds if state == "failed" else None
+            self.display.end(outcome.node, state, seconds=spent, shown=outcome.reason)
+
+
+def explain(error: BaseException) -> str:
+    """A failure for people: the message, and for a crash the traceback or the last lines of the log."""
+    if not isinstance(error, StageCrashed):
+        return str(error)
+    more = error.traceback or error.log_tail
+    return f"{error}\n{_indent(more)}" if more.strip() else str(error)
+
+
+def _indent(text: str) -> str:
+    return "\n".join(f"    {line}" for line in text.rstrip().splitlines())
+
+
+@dataclass(frozen=True)
+class _Listener:
+    node: str
+    display: Display
+    log: Log
+
+    def message(self, message: Message) -> None:
+        if message[0] == "progress":
+            self.display.progress(self.node, *message[1:])
+        elif message[0] == "log":
+            _, level, text = message
+            self.log(text)
+            if level == "warning" and not self.display.verbose:
+                self.display.note(f"{self.node}: {text}")
+
+    def line(self, text: str) -> None:
+        self.display.line(self.node, text)

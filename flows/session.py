@@ -1,0 +1,178 @@
+"""A run in progress: its servers, its record, its signals, and what it came to.
+
+Ctrl-C and SIGTERM kill the stages' processes and let the flow end in order; what has not ended
+after five seconds is left behind. The record is written after each stage.
+"""
+
+import contextlib
+import os
+import signal
+import threading
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from flows.config import PipelineConfig
+from flows.graph import Node
+from flows.plan import PlanRow
+from flows.process import Cancelled, prepare_environment
+from flows.runner import Outcome, Runner, explain
+from flows.table import Display
+from tempering.artifacts.kinds import ReportArtifact
+from tempering.artifacts.runs import Run
+from tempering.artifacts.store import Store
+from tempering.errors import UserError
+from tempering.runtime import RuntimeConfig
+
+_PATIENCE = 5.0  # seconds that a cancelled run may take to end in order
+
+
+@dataclass(frozen=True)
+class Planned:
+    """A pipeline and what would be done for each of its nodes."""
+
+    config: PipelineConfig
+    runtime: RuntimeConfig
+    store: Store
+    nodes: tuple[Node, ...]
+    rows: tuple[PlanRow, ...]
+    forced: frozenset[str]
+
+
+@dataclass(frozen=True)
+class Ended:
+    """What was done: one row a node, the exit code, and the run record's id."""
+
+    rows: list[dict[str, Any]]
+    code: int
+    run: str
+    pages: tuple[Path, ...] = ()
+
+
+@dataclass
+class Session:
+    """A run in progress, from the first process started to its record closed."""
+
+    planned: Planned
+    port: int | None
+    run: Run
+    runner: Runner
+    display: Display
+    signal: int | None = None
+    _done: threading.Event = field(default_factory=threading.Event)
+
+    def reuse(self) -> None:
+        """Everything is cached: record it without starting anything."""
+        for row in self.planned.rows:
+            assert row.artifact is not None
+            self._record(Outcome(row.stage, "cached", self.planned.store.get(row.artifact, check=False)))
+        count = len(self.planned.rows)
+        self.display.note(f"{self.planned.config.name}: all {count} stages are Cached, nothing to do")
+
+    def run_all(self) -> None:
+        """Start the servers, then run the flow."""
+        from flows.server import client_environment, start_server
+
+        root = self.planned.store.root
+        prepare_environment()
+        server = start_server(root, self.port)
+        self.display.add(node.name for node in self.planned.nodes)
+        try:
+            with self.display:
+                self.runner.workers.warm_up()
+                os.environ.update(client_environment(server, root))
+                from flows.flow import close_dead_runs, run_flow
+
+                server.wait()
+                if self.port is not None:
+                    self.display.note(f"Prefect's pages: {server.url.removesuffix('/api')}")
+                if server.process is not None:
+                    close_dead_runs()
+                with self._signals():
+                    run_flow(self.planned.config.name, self.run.id, self.planned.nodes, self._execute)
+        finally:
+            self._done.set()
+            self.runner.workers.close()
+            server.stop()
+
+    def end(self) -> Ended:
+        """Close the record, explain failures and make the rows."""
+        outcomes = self.runner.outcomes
+        failed = [outcome for outcome in outcomes.values() if outcome.action == "failed"]
+        real = [outcome for outcome in failed if not isinstance(outcome.error, Cancelled)]
+        for outcome in real:
+            assert outcome.error is not None
+            self.display.note(f"\n{outcome.node} failed: {explain(outcome.error)}")
+        whole = len(outcomes) == len(self.planned.rows) and not failed
+        self.run.finish("completed" if whole else "failed")
+        rows = [self._row(row, outcomes.get(row.stage)) for row in self.planned.rows]
+        made = [outcome.artifact for outcome in outcomes.values()]
+        pages = tuple(artifact.html for artifact in made if isinstance(artifact, ReportArtifact))
+        return Ended(rows, self._code(whole, real), self.run.id, pages)
+
+    def _code(self, whole: bool, failed: Sequence[Outcome]) -> int:
+        if self.signal is not None:
+            return 128 + self.signal
+        if whole:
+            return 0
+        # A malformed row is found only while a stage runs; it is the user's mistake all the same.
+        return 2 if failed and all(isinstance(outcome.error, UserError) for outcome in failed) else 1
+
+    def _execute(self, node: Node, log: Any) -> Outcome:
+        try:
+            self.run.stage(node.name, "running")
+            outcome = self.runner.run_node(node, log)
+            self._record(outcome)
+        except Exception as error:  # the record cannot be written, as on a full disk
+            outcome = Outcome(node.name, "failed", error=error, root=node.name)
+            self.runner.outcomes[node.name] = outcome
+        return outcome
+
+    def _record(self, outcome: Outcome) -> None:
+        self.runner.outcomes[outcome.node] = outcome
+        made = outcome.artifact
+        why = next(row.why for row in self.planned.rows if row.stage == outcome.node)
+        self.run.stage(
+            outcome.node, outcome.action, artifact=made.id if made else None,
+            fingerprint=made.manifest.fingerprint if made else "", why=why,
+            error=None if outcome.error is None else explain(outcome.error), **outcome.facts(),
+        )  # fmt: skip
+
+    def _row(self, planned: PlanRow, outcome: Outcome | None) -> dict[str, Any]:
+        outcome = outcome or Outcome(planned.stage, "skipped", root=planned.stage)
+        made = outcome.artifact.id if outcome.artifact else None
+        row = {**plan_row(planned), "action": outcome.action, "artifact": made, **outcome.facts()}
+        return row if outcome.ok else {**row, "error": outcome.reason}
+
+    @contextlib.contextmanager
+    def _signals(self) -> Iterator[None]:
+        """Ctrl-C and SIGTERM: kill the stages; the flow then ends by itself."""
+        if threading.current_thread() is not threading.main_thread():
+            yield
+            return
+
+        def cancel(number: int, frame: object) -> None:
+            if self.signal is None:
+                self.signal = number
+                self.display.note("interrupted: ending the stages; run again to go on from their checkpoints")
+                threading.Thread(target=self._give_up, daemon=True).start()
+                self.runner.workers.stop()
+
+        old = {number: signal.signal(number, cancel) for number in (signal.SIGINT, signal.SIGTERM)}
+        try:
+            yield
+        finally:
+            for number, handler in old.items():
+                signal.signal(number, handler)
+
+    def _give_up(self) -> None:
+        assert self.signal is not None
+        if not self._done.wait(_PATIENCE):
+            self.run.finish("failed")
+            os._exit(128 + self.signal)
+
+
+def plan_row(row: PlanRow) -> dict[str, Any]:
+    """A row as `plan --json` prints it."""
+    return {"stage": row.stage, "action": row.action, "why": row.why, "artifact": row.artifact}

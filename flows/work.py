@@ -1,0 +1,46 @@
+"""What a stage's process does: call the stage with its draft, and send back small facts.
+
+Apart from the runner, so that the child imports nothing of it.
+"""
+
+import fcntl
+import importlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from flows.child import Send
+from tempering.artifacts.draft import Draft
+from tempering.config import Config
+from tempering.runtime import RuntimeConfig
+from tempering.stage import Stage, get_stage
+
+_LOCK = ".tmp-working"  # a commit drops `.tmp-*`
+
+
+def work(
+    send: Send, module: str, stage: str, draft: Draft, config: Config, inputs: Mapping[str, Any]
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Run a stage in this process, the child: its summary, and what it set on the draft."""
+    found = _registered(module, stage)
+    draft.on_progress = lambda *report: send(("progress", *report))
+    draft.on_log = lambda level, text: send(("log", level, text))
+    _limit_threads(draft.runtime)
+    with (draft.path / _LOCK).open("w") as lock:
+        # The child of a parent killed a moment ago may still be writing here: wait for its end.
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        summary = dict(found(draft, config, **inputs))
+        Path(lock.name).unlink(missing_ok=True)
+    return summary, draft.outcome()
+
+
+def _registered(module: str, stage: str) -> Stage:
+    importlib.import_module(module)
+    return get_stage(stage)
+
+
+def _limit_threads(runtime: RuntimeConfig) -> None:
+    if runtime.threads is not None:
+        import torch
+
+        torch.set_num_threads(runtime.threads)

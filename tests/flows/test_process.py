@@ -1,0 +1,130 @@
+"""A stage's process: what comes back, how it ends, what it prints."""
+
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+
+from flows import preload
+from flows.child import Message, Send
+from flows.process import Cancelled, StageCrashed, Workers
+from tempering.errors import DataError
+
+
+def add(send: Send, one: int, two: int) -> int:
+    send(("progress", one, two))
+    print("printed")
+    os.system("echo from the shell")
+    print("a bar 1%\ra bar 100%")
+    return one + two
+
+
+def kill(send: Send) -> None:
+    print("last words", flush=True)
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def leave(send: Send) -> None:
+    os._exit(3)
+
+
+def fail(send: Send) -> None:
+    raise ValueError("no good")
+
+
+def mistake(send: Send) -> None:
+    raise DataError("rows.jsonl:3", expected="JSON", fix="mend it")
+
+
+def sleep(send: Send) -> None:
+    send(("ready",))
+    time.sleep(60)
+
+
+@dataclass
+class Heard:
+    messages: list[Message] = field(default_factory=list)
+    lines: list[str] = field(default_factory=list)
+    ready: threading.Event = field(default_factory=threading.Event)
+
+    def message(self, message: Message) -> None:
+        self.messages.append(message)
+        self.ready.set()
+
+    def line(self, text: str) -> None:
+        self.lines.append(text)
+
+
+@pytest.fixture
+def workers(monkeypatch: pytest.MonkeyPatch) -> Iterator[Workers]:
+    monkeypatch.setenv("TEMPER_PRELOAD", "json")
+    made = Workers()
+    yield made
+    made.close()
+
+
+def test_result_messages_and_everything_printed(workers: Workers, tmp_path: Path) -> None:
+    heard = Heard()
+    (tmp_path / "log.txt").write_text("of an earlier try\n")
+    assert workers.run(add, 1, 2, log=tmp_path / "log.txt", listener=heard) == 3
+    assert heard.messages == [("progress", 1, 2)]
+    assert heard.lines == ["printed", "from the shell", "a bar 100%"]
+
+
+@pytest.mark.parametrize(
+    ("function", "message"),
+    [
+        (kill, "was killed by SIGKILL"),
+        (leave, "ended with exit code 3"),
+        (fail, "^ValueError: no good$"),
+    ],
+)
+def test_a_crash_says_what_happened(workers: Workers, tmp_path: Path, function: object, message: str) -> None:
+    with pytest.raises(StageCrashed, match=message) as caught:
+        workers.run(function, log=tmp_path / "log.txt", listener=Heard())  # type: ignore[arg-type]
+    assert ("last words" in caught.value.log_tail) == (function is kill)
+    assert ('raise ValueError("no good")' in caught.value.traceback) == (function is fail)
+    assert "flows/child.py" not in caught.value.traceback
+
+
+def test_a_users_mistake_stays_one(workers: Workers, tmp_path: Path) -> None:
+    with pytest.raises(DataError) as caught:
+        workers.run(mistake, log=tmp_path / "log.txt", listener=Heard())
+    assert (caught.value.found, caught.value.expected, caught.value.fix) == (
+        "rows.jsonl:3",
+        "JSON",
+        "mend it",
+    )
+
+
+def test_stop_ends_a_running_stage(workers: Workers, tmp_path: Path) -> None:
+    heard = Heard()
+    threading.Thread(target=lambda: heard.ready.wait() and workers.stop()).start()
+    with pytest.raises(Cancelled):
+        workers.run(sleep, log=tmp_path / "log.txt", listener=heard)
+
+
+def test_the_next_child_is_quick(workers: Workers, tmp_path: Path) -> None:
+    workers.run(add, 1, 2, log=tmp_path / "log.txt", listener=Heard())
+    started = time.monotonic()
+    workers.run(add, 1, 2, log=tmp_path / "log.txt", listener=Heard())
+    assert time.monotonic() - started < 1
+
+
+def test_a_failed_preload_is_told_by_the_first_stage(
+    workers: Workers, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TEMPER_PRELOAD", "json no_such_library")
+    with pytest.raises(StageCrashed, match="importing no_such_library"):
+        workers.run(add, 1, 2, log=tmp_path / "log.txt", listener=Heard())
+
+
+def test_importing_the_preload_imports_nothing() -> None:
+    assert preload.ERROR is None
+    assert "trl" not in sys.modules

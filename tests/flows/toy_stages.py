@@ -1,0 +1,120 @@
+"""Toy stages for the flow's tests: they count, sleep, fail or wait to be killed, in milliseconds.
+
+Importable by name, because a stage's process imports the module that defines it.
+"""
+
+import os
+import time
+from collections.abc import Mapping
+from pathlib import Path
+
+from tempering.artifacts.draft import Draft
+from tempering.artifacts.kinds import (
+    DatasetArtifact,
+    EvaluationArtifact,
+    ModelArtifact,
+    ReportArtifact,
+    SampleArtifact,
+)
+from tempering.config import Config, runtime_field
+from tempering.errors import DataError
+from tempering.stage import Summary, stage
+
+
+class ToyData(Config):
+    """Rows of numbers; `bad` stands for a malformed line."""
+
+    rows: int = 10
+    bad: bool = False
+
+
+class ToySample(Config):
+    """`limit` rows of it."""
+
+    limit: int = 5
+
+
+class ToyTrain(Config):
+    """Counts steps; `crash` says how it ends, `wait_for` lets a test hold it."""
+
+    steps: int = 3
+    learning_rate: float = 0.1
+    crash: str = ""
+    wait_for: str = runtime_field("", description="a file that must exist before the training ends")
+    hold: str = runtime_field("", description="how to wait: sleep or spin")
+
+
+class ToyEvaluate(Config):
+    """Nothing to set."""
+
+
+class ToyReport(Config):
+    """Nothing to set."""
+
+
+@stage("toy_data", version=1, makes=DatasetArtifact)
+def toy_data(out: Draft, config: ToyData) -> Summary:
+    if config.bad:
+        raise DataError("rows.jsonl:3: not JSON", expected="one JSON object a line", fix="correct line 3")
+    print("printed by a library")
+    os.system("echo written by a shell")
+    out.write_rows("train", [{"number": number} for number in range(config.rows)])
+    return {"rows": config.rows}
+
+
+@stage("toy_sample", version=1, makes=SampleArtifact)
+def toy_sample(out: Draft, config: ToySample, *, data: DatasetArtifact) -> Summary:
+    out.write_rows("train", data.rows().head(config.limit))
+    out.tokens = config.limit
+    return {"rows": config.limit}
+
+
+@stage("toy_train", version=1, makes=ModelArtifact, trains=True)
+def toy_train(
+    out: Draft, config: ToyTrain, *, sample: SampleArtifact, model: ModelArtifact | None = None
+) -> Summary:
+    checkpoint = out.newest_checkpoint()
+    done = int((checkpoint / "state").read_text()) if checkpoint else 0
+    out.resumed_from_tokens = done * 100 if checkpoint else None
+    for step in range(done + 1, config.steps + 1):
+        folder = out.checkpoints_dir / f"checkpoint_{step * 100}_tokens"
+        folder.mkdir(exist_ok=True)
+        (folder / "state").write_text(str(step))
+        out.progress(step * 100, config.steps * 100, loss=1 / step)
+        _end(config, step)
+    out.log("trained")
+    start = (model.model_dir / "weights").read_text() if model else ""
+    (out.model_dir / "weights").write_text(f"{start}/{config.steps}*{config.learning_rate}")
+    out.tokens = config.steps * 100
+    return {"loss": 1 / config.steps}
+
+
+def _end(config: ToyTrain, step: int) -> None:
+    if config.crash == "raise":
+        print("last words")
+        raise RuntimeError("the loss is not a number")
+    if config.crash == "kill":
+        os.kill(os.getpid(), 9)
+    if config.wait_for and step == 2:
+        Path(config.wait_for + ".pid").write_text(str(os.getpid()))
+        while not Path(config.wait_for).exists():
+            if config.hold != "spin":
+                time.sleep(0.02)
+
+
+@stage("toy_evaluate", version=1, makes=EvaluationArtifact)
+def toy_evaluate(out: Draft, config: ToyEvaluate, *, model: ModelArtifact) -> Summary:
+    score = float(len((model.model_dir / "weights").read_text()))
+    name = model.manifest.stage
+    out.write_table("metrics", [
+        {"model": name, "metric": "gold_score", "value": score, "low": score - 1, "high": score + 1, "n": 10},
+        {"model": name, "metric": "undefined", "value": float("nan"), "low": None, "high": None, "n": 0},
+    ])  # fmt: skip
+    return {"gold_score": score}
+
+
+@stage("toy_report", version=1, makes=ReportArtifact)
+def toy_report(out: Draft, config: ToyReport, *, evaluations: Mapping[str, EvaluationArtifact]) -> Summary:
+    failures = out.details.get("failures", {})
+    (out.path / "report.html").write_text(f"<p>{sorted(evaluations)} without {failures}</p>")
+    return {"models": len(evaluations)}
