@@ -205,5 +205,3 @@ def _age(created: str) -> str:
 
 def _print_json(document: Any) -> None:
     print(json.dumps(document, indent=1, ensure_ascii=False, allow_nan=False))
-
-

@@ -91,6 +91,7 @@ def run_pipeline(options: Options, display: Display) -> Ended:
         planned.store, planned.runtime, display, workers,
         forced=planned.forced,
         nodes=planned.nodes,
+        name=planned.config.name,
     )  # fmt: skip
     session = Session(planned, options.port, run, runner, display)
     try:

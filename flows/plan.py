@@ -248,9 +248,7 @@ class _Planner:
     def _need_inputs(self, node: Node) -> None:
         if self.only is None:
             return
-        lacking = [
-            name for name in node.parents() if self.outputs[name].id is None and name not in self.only
-        ]
+        lacking = [name for name in node.parents() if self.outputs[name].id is None and name not in self.only]
         if lacking:
             raise UserError(
                 f"--only {node.name}: its input {', '.join(lacking)} is not in the store as configured",

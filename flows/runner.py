@@ -20,7 +20,7 @@ from flows.slots import Slots, light_slots
 from flows.table import Display, headline
 from flows.work import work
 from tempering.artifacts.draft import LOG_FILE, checkpoints_in
-from tempering.artifacts.kinds import Artifact, ReportArtifact
+from tempering.artifacts.kinds import Artifact, EvaluationArtifact, ModelArtifact, ReportArtifact
 from tempering.artifacts.lease import Lease
 from tempering.artifacts.resolve import Resolution, resolve
 from tempering.artifacts.store import Store
@@ -79,6 +79,8 @@ class Runner:
     nodes: Sequence[Node] = ()
     """All nodes in order, so that the earliest of those that could train does."""
     outcomes: dict[str, Outcome] = field(default_factory=dict)
+    name: str = ""
+    """The pipeline's, after which models, evaluations and reports are called."""
 
     def __post_init__(self) -> None:
         self._queued: set[str] = set()
@@ -160,6 +162,8 @@ class Runner:
             node.name, node.stage, found.fingerprint, found.inputs, node.config,
             runtime=self.runtime, fresh=found.fresh,
         )  # fmt: skip
+        if issubclass(node.stage.makes, ModelArtifact | EvaluationArtifact | ReportArtifact):
+            draft.name = self.name
         with draft:
             if failures:
                 draft.details["failures"] = dict(failures)

@@ -5,6 +5,7 @@ Apart from the runner, so that the child imports nothing of it.
 
 import fcntl
 import importlib
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -26,6 +27,8 @@ def work(
     draft.on_progress = lambda *report: send(("progress", *report))
     draft.on_log = lambda level, text: send(("log", level, text))
     _limit_threads(draft.runtime)
+    if not found.trains:
+        os.nice(10)  # data is made beside the training, and must not slow it
     with (draft.path / _LOCK).open("w") as lock:
         # The child of a parent killed a moment ago may still be writing here: wait for its end.
         fcntl.flock(lock, fcntl.LOCK_EX)

@@ -30,7 +30,8 @@ PIPELINE: dict[str, Any] = {
         "prompts": {"datasets": {"prompts": 1}, "max_length": 96},
     },
     "pretrain": {
-        "architecture": {"preset": "nano", "overrides": SMALL}, "block_size": 64, "batch_size": 8, "max_steps": 12,
+        "architecture": {"preset": "nano", "overrides": SMALL}, "block_size": 64, "batch_size": 8,
+        "max_steps": 12,
         "checkpoint_interval": 1500, "learning_rate": 3e-3,
     },
     "sft": {"batch_size": 8, "checkpoint_interval": 1500, "num_epochs": 1},
@@ -53,7 +54,9 @@ PIPELINE: dict[str, Any] = {
 """A whole pipeline that trains in seconds: every stage takes several steps and checkpoints."""
 
 
-def run_nodes(store: Store, nodes: list[Any], wanted: str, made: dict[str, Artifact] | None = None) -> Artifact:
+def run_nodes(
+    store: Store, nodes: list[Any], wanted: str, made: dict[str, Artifact] | None = None
+) -> Artifact:
     """Run `wanted` and what it needs in this process, through the store; what is there is reused."""
     found = made if made is not None else {}
     by_name = {node.name: node for node in nodes}
@@ -69,7 +72,9 @@ def run_nodes(store: Store, nodes: list[Any], wanted: str, made: dict[str, Artif
 def inputs_of(node: Any, artifact: Any) -> dict[str, Any]:
     """Role -> artifact(s), each fetched by calling `artifact` with a node's name."""
     return {
-        role: {key: artifact(name) for key, name in given.items()} if isinstance(given, dict) else artifact(given)
+        role: {key: artifact(name) for key, name in given.items()}
+        if isinstance(given, dict)
+        else artifact(given)
         for role, given in node.inputs.items()
     }
 
@@ -80,12 +85,12 @@ def run_node(store: Store, node: Any, artifact: Any) -> Artifact:
     found = resolve(store, node.stage, node.config, inputs)
     if found.cached is not None:
         return found.cached
-    with store.draft(node.name, node.stage, found.fingerprint, found.inputs, node.config, runtime=CPU) as draft:
+    with store.draft(
+        node.name, node.stage, found.fingerprint, found.inputs, node.config, runtime=CPU
+    ) as draft:
         return store.commit(draft, dict(node.stage(draft, node.config, **inputs)))
 
 
 def fresh_draft(path: Path, seed: int = 0) -> Draft:
     """A draft outside any store."""
     return Draft(path, seed=seed, runtime=CPU)
-
-

@@ -77,7 +77,7 @@ class Draft:
         self.details: dict[str, Any] = {}
         """Facts for later stages and readers; goes into the manifest."""
         self.resumed_from_tokens: int | None = None
-        self.device: str = self.runtime.device
+        self.device: str = "cpu"
         """The device that was really used; a stage that chooses one says so here."""
         self._last_progress = 0.0
 

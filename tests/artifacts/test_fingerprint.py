@@ -103,7 +103,7 @@ def test_a_folder_counts_with_all_its_files(tmp_path: Path) -> None:
     (tmp_path / "rows/deep").mkdir(parents=True)
     (tmp_path / "rows/deep/a.txt").write_text("a")
     cache = DigestCache(tmp_path / "digests.json")
-    (name, digest), = external_digests([tmp_path / "rows"], cache)
+    ((name, digest),) = external_digests([tmp_path / "rows"], cache)
     assert (name, digest) == ("rows/deep/a.txt", sha256_file(tmp_path / "rows/deep/a.txt"))
 
 

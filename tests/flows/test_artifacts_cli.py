@@ -69,9 +69,7 @@ def test_list_json_is_one_document(store: Store, model: Artifact, capsys: pytest
     assert rows[0]["metrics"] == {"loss": 0.123456}
 
 
-def test_list_of_one_stage_or_kind(
-    store: Store, model: Artifact, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_list_of_one_stage_or_kind(store: Store, model: Artifact, capsys: pytest.CaptureFixture[str]) -> None:
     for word in ("cli_rows", "dataset"):
         temper(store, "list", word, "--json")
         assert [row["kind"] for row in json.loads(capsys.readouterr().out)] == ["dataset"]

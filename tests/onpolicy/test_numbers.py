@@ -31,9 +31,7 @@ def test_gae_by_hand() -> None:
 
 def test_gae_ignores_padding() -> None:
     mask = tensor([[True, True, False]])
-    advantages, returns = gae(
-        tensor([[0.0, 1, 9]]), tensor([[0.5, 0.6, 7]]), mask, gamma=0.9, gae_lambda=0.8
-    )
+    advantages, returns = gae(tensor([[0.0, 1, 9]]), tensor([[0.5, 0.6, 7]]), mask, gamma=0.9, gae_lambda=0.8)
     close(advantages, [[0.04 + 0.72 * 0.4, 0.4, 0]])
     close(returns, [[0.54 + 0.72 * 0.4, 1.0, 0]])
 

@@ -101,4 +101,6 @@ def test_stream_gives_the_tokens_of_generate(model: Any) -> None:
     decoder = Decoder(model, [EOS], PAD)
     whole = decoder.generate([PROMPTS[0]], Sampling(10), generator())
     streamed = list(decoder.stream(PROMPTS[0], Sampling(10), generator()))
-    assert streamed == [token for token in whole.completion_ids[0][whole.completion_mask[0]].tolist() if token != EOS]
+    assert streamed == [
+        token for token in whole.completion_ids[0][whole.completion_mask[0]].tolist() if token != EOS
+    ]

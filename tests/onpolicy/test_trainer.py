@@ -74,7 +74,10 @@ def state(draft: Any) -> dict[str, torch.Tensor]:
 @pytest.mark.parametrize("name", ["ppo", "rloo"])
 def test_micro_batches_change_nothing(tiny: Any, tmp_path: Any, name: str) -> None:
     settings = {"max_steps": 4, "entropy_coef": 0.0}
-    whole, cut = run(tiny, tmp_path, name, **settings), run(tiny, tmp_path, name, micro_batch_size=2, **settings)
+    whole, cut = (
+        run(tiny, tmp_path, name, **settings),
+        run(tiny, tmp_path, name, micro_batch_size=2, **settings),
+    )
     for key, tensor in state(whole).items():
         torch.testing.assert_close(state(cut)[key], tensor, atol=2e-4, rtol=1e-3)
 

@@ -71,7 +71,12 @@ def weights(artifact: Any) -> dict[str, bytes]:
 
 def rows(artifact: Any, table: str) -> list[dict[str, Any]]:
     frame = artifact.read(table)
-    return frame.drop(columns=[name for name in frame if name in TIMES]).astype(object).where(frame.notna(), None).to_dict("records")
+    return (
+        frame.drop(columns=[name for name in frame if name in TIMES])
+        .astype(object)
+        .where(frame.notna(), None)
+        .to_dict("records")
+    )
 
 
 def same_run(first: Any, second: Any) -> None:

@@ -1,0 +1,89 @@
+"""Every configuration field has an effect: it changes a fingerprint, or it is declared a runtime field."""
+
+import types
+import typing
+from collections.abc import Iterator
+from typing import Any, Literal
+
+import pytest
+from annotated_types import Ge, Gt, Le, Lt
+from pydantic import BaseModel
+from pydantic.fields import FieldInfo
+
+from flows.config import PipelineConfig
+from tempering.config import Config, identity
+
+MADE_UP = {"function": "tests.rewards.some_rewards:undecided", "target_modules": "q_proj", "path": "x.txt"}
+
+
+def config_classes(kind: type[BaseModel], seen: set[type[BaseModel]] | None = None) -> set[type[BaseModel]]:
+    """Every config class that a pipeline can hold."""
+    found = seen if seen is not None else set()
+    if kind not in found:
+        found.add(kind)
+        for field in kind.model_fields.values():
+            for inner in classes_in(field.annotation):
+                config_classes(inner, found)
+    return found
+
+
+def classes_in(annotation: Any) -> list[type[BaseModel]]:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return [annotation]
+    return [found for part in typing.get_args(annotation) for found in classes_in(part)]
+
+
+def fields() -> Iterator[Any]:
+    for kind in sorted(config_classes(PipelineConfig), key=lambda kind: kind.__name__):
+        for name, field in kind.model_fields.items():
+            if name != "kind":
+                yield pytest.param(kind, name, field, id=f"{kind.__name__}.{name}")
+
+
+@pytest.mark.parametrize(("kind", "name", "field"), fields())
+def test_field(kind: type[Config], name: str, field: FieldInfo) -> None:
+    assert field.description, "a line that says meaning and unit"
+    extra = field.json_schema_extra
+    runtime = isinstance(extra, dict) and bool(extra.get("runtime"))
+    rest: dict[str, Any] = dict.fromkeys(kind.model_fields)
+    one = kind.model_construct(**rest | {name: field.get_default(call_default_factory=True)})
+    other = kind.model_construct(**rest | {name: another_value(field, name)})
+    assert (identity(one).get(name) == identity(other).get(name)) is runtime
+
+
+def another_value(field: FieldInfo, name: str) -> Any:
+    """A value of the field's type that is not its default."""
+    default = field.get_default(call_default_factory=True)
+    for value in candidates(field.annotation, field, name):
+        if value != default:
+            return value
+    raise AssertionError(f"no other value for {name}: {field.annotation}")
+
+
+def candidates(annotation: Any, field: FieldInfo, name: str) -> Iterator[Any]:
+    origin, arguments = typing.get_origin(annotation), typing.get_args(annotation)
+    if name in MADE_UP:
+        yield MADE_UP[name]
+    elif origin is Literal:
+        yield from arguments
+    elif origin in (types.UnionType, typing.Union, typing.Annotated):
+        for part in arguments:
+            yield from candidates(part, field, name)
+    elif annotation is bool:
+        yield from (True, False)
+    elif annotation in (int, float):
+        yield from numbers(field)
+    elif annotation is str:
+        yield "another"
+    elif isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        yield annotation.model_construct(**dict.fromkeys(annotation.model_fields, "another"))
+    elif origin is not None:
+        yield {"another": 1} if "apping" in str(origin) or origin is dict else ("another",)
+
+
+def numbers(field: FieldInfo) -> Iterator[float]:
+    low = max([item.ge for item in field.metadata if isinstance(item, Ge)] + [-1e9])
+    low = max([item.gt for item in field.metadata if isinstance(item, Gt)] + [low])
+    high = min([item.le for item in field.metadata if isinstance(item, Le)] + [1e9])
+    high = min([item.lt for item in field.metadata if isinstance(item, Lt)] + [high])
+    yield from (value for value in (0.25, 0.5, 1, 2, 3, 300, 301) if low < value < high)
