@@ -56,7 +56,7 @@ def list_command(args: argparse.Namespace) -> int:
     wanted = getattr(args, "stage", None)
     found = [artifact for artifact in _store(args).list() if wanted is None or wanted in _labels(artifact)]
     if args.json:
-        _print_json([_row(artifact) for artifact in found])
+        _print_json([_manifest(artifact) for artifact in found])
     elif found:
         _print_table(found)
     else:
@@ -67,10 +67,10 @@ def list_command(args: argparse.Namespace) -> int:
 def show_command(args: argparse.Namespace) -> int:
     """Print one manifest."""
     artifact = _store(args).get(args.ref, check=False)
-    tree = artifact.manifest.model_dump(mode="json")
     if args.json:
-        _print_json({**tree, "path": str(artifact.path)})
+        _print_json(_manifest(artifact))
         return 0
+    tree = artifact.manifest.model_dump(mode="json")
     import yaml
 
     files, hashed, code = tree.pop("files"), tree.pop("hashed"), tree["code"].pop("files")
@@ -131,18 +131,8 @@ def _labels(artifact: "Artifact") -> tuple[str, ...]:
     return node, node.split("[")[0], artifact.path.parent.name, artifact.kind
 
 
-def _row(artifact: "Artifact") -> dict[str, Any]:
-    manifest = artifact.manifest
-    return {
-        "id": artifact.id,
-        "stage": manifest.stage,
-        "kind": manifest.kind,
-        "tokens": manifest.tokens,
-        "size": sum(entry.size for entry in manifest.files.values()),
-        "created": manifest.created,
-        "fingerprint": manifest.fingerprint,
-        "metrics": manifest.metrics,
-    }
+def _manifest(artifact: "Artifact") -> dict[str, Any]:
+    return {**artifact.manifest.model_dump(mode="json"), "path": str(artifact.path)}
 
 
 def _print_table(found: "Sequence[Artifact]") -> None:

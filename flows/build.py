@@ -66,6 +66,14 @@ class Graph:
                     f"evaluate.models: there is no stage {name!r}", expected=f"some of {list(TRAINING)}"
                 )
 
+        for field in ("reward_model", "baseline"):
+            other: str | None = getattr(self.config.evaluate, field, None)
+            if other is not None and other not in TRAINING:
+                raise ConfigError(
+                    f"evaluate.{field}: there is no stage {other!r}",
+                    expected=f"null or one of {list(TRAINING)}",
+                )
+
     def add(
         self, name: str, stage: str, config: Config, inputs: Mapping[str, Source | Mapping[str, Source]]
     ) -> str:

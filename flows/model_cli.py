@@ -33,7 +33,7 @@ def add_parser(subparsers: Any) -> None:
             "--temperature", type=_share_or_more, default=1.0, help="0 is greedy (default 1.0)"
         )
         parser.add_argument("--top-k", type=_positive, help="sample from the k likeliest tokens only")
-        parser.add_argument("--top-p", type=_share_or_more, help="sample from the nucleus of this mass only")
+        parser.add_argument("--top-p", type=_share, help="sample from the nucleus of this mass only")
         parser.add_argument("--seed", type=int, default=0, help="of the sampling (default 0)")
     out = _add(subparsers, "export", export, "write a model as a plain Hugging Face folder")
     out.add_argument("folder", type=Path, help="a folder that does not exist yet, or is empty")
@@ -62,6 +62,13 @@ def _share_or_more(text: str) -> float:
     value = float(text)
     if not 0 <= value < 100:
         raise argparse.ArgumentTypeError(f"{value} is not between 0 and 100")
+    return value
+
+
+def _share(text: str) -> float:
+    value = float(text)
+    if not 0 < value <= 1:
+        raise argparse.ArgumentTypeError(f"{value} is not above 0 and at most 1")
     return value
 
 

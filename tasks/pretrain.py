@@ -21,7 +21,7 @@ def pretrain(
     from tempering.models.device import prepare_device
     from tempering.models.loading import load_causal_lm, new_model
     from tempering.training.causal import pretrain_trainer
-    from tempering.training.run import check_inputs, train
+    from tempering.training.run import check_block, check_inputs, token_budget, train
 
     prepare_device(out)
     loaded = load_tokenizer(tokenizer.tokenizer_dir)
@@ -30,6 +30,8 @@ def pretrain(
     else:
         check_inputs(model, sample, "text")
         start = load_causal_lm(model.model_dir)
-    trainer = pretrain_trainer(add_adapter(start, config.adapter, out.seed), sample, config, out)
+    check_block(start, config)
+    out.name_tokens = token_budget(config, sample)
+    trainer = pretrain_trainer(add_adapter(start, config.adapter, out.seed), loaded, sample, config, out)
     details = {"tokenizer": tokenizer.payload_digest, "prompt_format": "plain", "head": "causal_lm"}
     return train(trainer, loaded, out, details)

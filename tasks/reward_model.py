@@ -16,12 +16,13 @@ def reward_model(
     from tempering.models.device import prepare_device
     from tempering.models.loading import load_scorer
     from tempering.training.preference import reward_trainer
-    from tempering.training.run import check_inputs, train
+    from tempering.training.run import check_inputs, inherited, token_budget, train
 
     prepare_device(out)
     check_inputs(model, sample, "preference")
     tokenizer = load_tokenizer(model.model_dir)
     scorer = load_scorer(model.model_dir, new_head=True, seed=out.seed)
     scorer = add_adapter(scorer, config.adapter, out.seed, "SEQ_CLS")
+    out.name_tokens = token_budget(config, sample)
     trainer = reward_trainer(scorer, tokenizer, sample, config, out)
-    return train(trainer, tokenizer, out, {"tokenizer": sample.details["tokenizer"], "head": "score"})
+    return train(trainer, tokenizer, out, {**inherited(sample), "head": "score"})

@@ -48,5 +48,6 @@ def sample(
     out.name_tokens = config.token_limit
     out.tokens = parts["train"].tokens
     out.details |= {"row_type": str(target), "tokenizer": tokenizer.payload_digest}
+    out.details["prompt_format"] = config.prompt_format
     rows = {"rows": len(parts["train"].rows), "eval_rows": len(parts["eval"].rows)}
     return {"tokens": out.tokens, **rows, "eval_tokens": parts["eval"].tokens}

@@ -14,12 +14,12 @@ def sft(out: Draft, config: SFTConfig, *, model: ModelArtifact, sample: SampleAr
     from tempering.models.device import prepare_device
     from tempering.models.loading import load_causal_lm
     from tempering.training.causal import sft_trainer
-    from tempering.training.run import check_inputs, train
+    from tempering.training.run import check_inputs, inherited, token_budget, train
 
     prepare_device(out)
     check_inputs(model, sample, "prompt_completion")
     tokenizer = load_tokenizer(model.model_dir)
     policy = add_adapter(load_causal_lm(model.model_dir), config.adapter, out.seed)
+    out.name_tokens = token_budget(config, sample)
     trainer = sft_trainer(policy, tokenizer, sample, config, out)
-    details = {"tokenizer": sample.details["tokenizer"], "prompt_format": "chat", "head": "causal_lm"}
-    return train(trainer, tokenizer, out, details)
+    return train(trainer, tokenizer, out, {**inherited(sample), "head": "causal_lm"})

@@ -40,7 +40,7 @@ def fields() -> Iterator[Any]:
                 yield pytest.param(kind, name, field, id=f"{kind.__name__}.{name}")
 
 
-@pytest.mark.parametrize(("kind", "name", "field"), fields())
+@pytest.mark.parametrize(("kind", "name", "field"), list(fields()))
 def test_field(kind: type[Config], name: str, field: FieldInfo) -> None:
     assert field.description, "a line that says meaning and unit"
     extra = field.json_schema_extra

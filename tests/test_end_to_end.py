@@ -26,6 +26,8 @@ class Shop:
     def __init__(self, folder: Path) -> None:
         self.folder, self.store, self.config = folder, folder / "artifacts", folder / "tiny.yaml"
         self.config.write_text(yaml.safe_dump(PIPELINE, sort_keys=False))
+        (folder / "configs").mkdir()
+        (folder / "configs" / "quickstart.yaml").write_text("extends: ../tiny.yaml\n")  # the default config
 
     def temper(self, *arguments: object, stdin: str = "") -> subprocess.CompletedProcess[str]:
         return subprocess.run(
@@ -151,7 +153,7 @@ def test_a_malformed_line_stops_the_run_with_file_and_line(shop: Shop) -> None:
     rows = [json.dumps({"text": f"Once upon a time {index}."}) for index in range(20)]
     (shop.folder / "bad.jsonl").write_text("\n".join([*rows[:7], '{"text": "torn', *rows[7:]]) + "\n")
     done = shop.temper(
-        "run", shop.config, "datasets.corpus={kind: text, path: bad.jsonl}", "--only", "tokenizer"
+        "run", shop.config, "datasets.corpus={kind: text, path: bad.jsonl}", "--only", "dataset[corpus]"
     )
     assert done.returncode == 2, done.stderr
     assert re.search(r"bad\.jsonl\D+8\b", done.stderr), done.stderr

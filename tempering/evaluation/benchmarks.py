@@ -45,7 +45,7 @@ class Tools:
     policy: LanguageModel | None
     scorer: LearnedReward | None
     seed: int
-    baseline: dict[str, float]  # prompt -> reward of the baseline model's completion
+    baseline: dict[tuple[str, int], float]  # (benchmark, row) -> reward of the baseline's completion
     evaluates_scorer: bool = False
 
 
@@ -69,15 +69,21 @@ def run_benchmark(name: str, config: Benchmark, rows: list[Row], tools: Tools, f
 def completions(
     name: str, config: CompletionsBenchmark, rows: list[Row], tools: Tools, found: Findings
 ) -> None:
-    """Gold score, reward, win rate against the baseline's rewards, EOS share and length."""
+    """Gold score, reward, win rate against the baseline's rewards, and EOS share."""
     assert tools.policy is not None
     model = tools.policy
     prompts = [[dict(turn) for turn in row["prompt"]] for row in rows]
     sampling = Sampling(config.max_new_tokens, temperature=config.temperature)
     answers = model.complete([model.prompt(prompt) for prompt in prompts], sampling, tools.seed)
     table: list[Row] = [
-        {"benchmark": name, "prompt": prompt[-1]["content"], "completion": text, "ended": ended}
-        for prompt, (text, ended) in zip(prompts, answers, strict=True)
+        {
+            "benchmark": name,
+            "row": number,
+            "prompt": prompt[-1]["content"],
+            "completion": text,
+            "ended": ended,
+        }
+        for number, (prompt, (text, ended)) in enumerate(zip(prompts, answers, strict=True))
     ]
     if config.gold:
         _gold(name, table, found)
@@ -102,8 +108,9 @@ def _gold(name: str, table: list[Row], found: Findings) -> None:
     found.add("perfect_share", [float(row["perfect"]) for row in table], name)
 
 
-def _win_rate(name: str, table: list[Row], baseline: dict[str, float], found: Findings) -> None:
-    pairs = [(row["reward"], baseline[row["prompt"]]) for row in table if row["prompt"] in baseline]
+def _win_rate(name: str, table: list[Row], baseline: dict[tuple[str, int], float], found: Findings) -> None:
+    known = [(row, baseline.get((name, row["row"]))) for row in table]
+    pairs = [(row["reward"], theirs) for row, theirs in known if theirs is not None]
     if pairs:
         wins = [1.0 if ours > theirs else 0.5 if ours == theirs else 0.0 for ours, theirs in pairs]
         found.add("win_rate", wins, name, baseline=0.5)
@@ -115,13 +122,8 @@ def perplexity(
     """Nats a token, averaged over rows (each row's mean), so that the interval is over rows."""
     assert tools.policy is not None
     model = tools.policy
-    pairs = [_split(model, row, config.max_length) for row in rows]
-    found.add(
-        "loss",
-        [-fmean(line) for line in model.logprobs([pair for pair in pairs if pair[1]])],
-        name,
-        better="lower",
-    )
+    lines = model.logprobs([_split(model, row, config.max_length) for row in rows])
+    found.add("loss", [-fmean(line) for line in lines], name, better="lower")
 
 
 def _split(model: LanguageModel, row: Row, max_length: int) -> tuple[list[int], list[int]]:
@@ -145,7 +147,7 @@ def questions(name: str, config: QuestionsBenchmark, rows: list[Row], tools: Too
         for text in texts
     ]
     answers = model.complete(prompts, Sampling(config.max_new_tokens, temperature=0), tools.seed)
-    said = [text.strip().split("\n")[0].split(".")[0] for text, _ in answers]
+    said = [text.strip().split("\n")[0].split(". ")[0] for text, _ in answers]
     known = [row["baseline"] for row in rows if row.get("baseline") is not None]
     guess = fmean(known) if known else None
     found.add(

@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from tempering.config import Config, runtime_field
+from tempering.config import Config
 
 
 class Benchmark(Config):
@@ -15,7 +15,7 @@ class Benchmark(Config):
 
 
 class CompletionsBenchmark(Benchmark):
-    """Complete prompts; measure gold score (embedded world), reward, win rate, length, EOS share."""
+    """Complete prompts; measure gold score (embedded world), reward, win rate, EOS share."""
 
     kind: Literal["completions"]
     gold: bool = Field(False, description="the prompts are the embedded world's: score them exactly")
@@ -47,7 +47,7 @@ class MinimalPairsBenchmark(Benchmark):
 
 
 class PreferencesBenchmark(Benchmark):
-    """Share of pairs that a reward model, or a policy's log-probability, orders as labelled."""
+    """Share of pairs that a reward model orders as labelled."""
 
     kind: Literal["preferences"]
 
@@ -73,4 +73,6 @@ class EvaluateConfig(Config):
     reward_model: str | None = Field("reward_model", description="scores completions; null: no reward metric")
     baseline: str | None = Field("sft", description="model that win rates are against; null: none")
     seed: int = Field(0, ge=0, description="of the sampling; the pipeline's unless given")
-    batch_size: int = runtime_field(128, ge=1, description="sequences a forward pass")
+    batch_size: int = Field(
+        128, ge=1, description="sequences a forward pass; decides the samples that are drawn"
+    )

@@ -5,8 +5,9 @@ from typing import Any, Literal
 
 import torch
 
-from tempering.data.encode import format_prompt, leading_ids, split_completion
+from tempering.data.encode import Unfit, format_prompt, leading_ids, split_completion
 from tempering.data.tokenizers import load_tokenizer
+from tempering.errors import DataError
 from tempering.models.loading import load_causal_lm
 from tempering.onpolicy.logprobs import completion_logprobs
 from tempering.onpolicy.rollout import Decoder, Sampling
@@ -33,11 +34,19 @@ class LanguageModel:
 
     def prompt(self, messages: Messages) -> list[int]:
         """Token ids up to where the answer starts."""
-        return [*self._start(), *format_prompt(self.tokenizer, messages, self.prompt_format)]
+        try:
+            return [*self._start(), *format_prompt(self.tokenizer, messages, self.prompt_format)]
+        except Unfit as error:
+            raise DataError(
+                f"a prompt cannot be rendered: {error}", fix="correct the prompt or the template"
+            ) from None
 
     def pair(self, messages: Messages, answer: Messages) -> tuple[list[int], list[int]]:
         """Token ids of a prompt and of its answer with EOS."""
-        prompt, completion = split_completion(self.tokenizer, messages, answer, self.prompt_format)
+        try:
+            prompt, completion = split_completion(self.tokenizer, messages, answer, self.prompt_format)
+        except Unfit as error:
+            raise DataError(f"a row cannot be rendered: {error}", fix="correct or remove the row") from None
         return [*self._start(), *prompt], completion
 
     def _start(self) -> list[int]:

@@ -33,6 +33,10 @@ def new_model(
     }
     set_seed(seed)
     try:
+        known = AutoConfig.for_model(config.model_type)
+        unknown = [key for key in config.overrides if not hasattr(known, key)]
+        if unknown:
+            raise ValueError(f"it has no setting {unknown[0]!r}")
         hf_config = AutoConfig.for_model(config.model_type, **settings)
         model = AutoModelForCausalLM.from_config(hf_config)
     except ValueError as error:
@@ -62,7 +66,7 @@ def load_scorer(folder: str | Path, *, new_head: bool = False, seed: int = 0) ->
 
     Args:
         folder: a reward model, or with `new_head` a causal LM to put a fresh head on.
-        new_head: allow (and zero-initialise) a missing score head; otherwise that is an error,
+        new_head: allow a missing score head, initialised from `seed`; otherwise that is an error,
             since a silently re-initialised head gives random rewards.
     """
     from transformers import AutoModelForSequenceClassification, set_seed

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from tempering.errors import ConfigError
 from tempering.onpolicy.advantages import gae, leave_one_out, whiten
 from tempering.onpolicy.config import OnPolicyConfig, PPOConfig, RLOOConfig
 from tempering.onpolicy.kl import ESTIMATORS
@@ -23,6 +24,7 @@ class Prompts:
 
     def __init__(self, rows: Sequence[Mapping[str, Any]], seed: int) -> None:
         self.rows, self.seed = rows, seed
+        self._orders: dict[int, list[int]] = {}
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -177,9 +179,17 @@ class Collector:
         }
         prompts = [[dict(turn) for turn in row["prompt"]] for row in rows]
         scores = self.reward(prompts, texts, ended=ended.tolist(), **columns)
-        if len(scores) != len(texts):
-            raise ValueError(f"the reward function gave {len(scores)} scores for {len(texts)} completions")
-        return torch.tensor([float("nan") if score is None else float(score) for score in scores])
+        try:
+            numbers = [float("nan") if score is None else float(score) for score in scores]
+        except (TypeError, ValueError):
+            numbers = []
+        if len(numbers) != len(texts):
+            raise ConfigError(
+                f"the reward function gave {str(scores)[:80]} for {len(texts)} completions",
+                expected="a list with one number or None for each completion",
+                fix="correct the function's return value",
+            )
+        return torch.tensor(numbers)
 
 
 def summarise(experience: Experience, kl_coef: float) -> dict[str, float]:

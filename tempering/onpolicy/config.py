@@ -16,9 +16,7 @@ from tempering.training.config import TrainingConfig
 class OnPolicyConfig(TrainingConfig):
     """What PPO and RLOO share."""
 
-    model: str = Field(
-        "sft", description="stage, artifact, folder or Hub name of the policy; also the reference"
-    )
+    model: str = Field("sft", description="stage or artifact of the policy; also the reference")
     sample: str = Field("prompts", description="the prompts to complete")
     reward: RewardConfig = Field(default_factory=ModelReward, description="where the score comes from")
     learning_rate: float = Field(3e-4, gt=0, description="peak learning rate of AdamW")
@@ -28,6 +26,7 @@ class OnPolicyConfig(TrainingConfig):
     batch_size: int = Field(96, ge=1, description="sequences an optimizer step, over all processes")
     num_epochs: float = Field(1.0, gt=0, description="passes over the prompts")
     rollout_batch_size: int = Field(96, ge=1, description="completions a rollout")
+    num_completions: int = Field(1, ge=1, description="completions of each prompt in a rollout")
     ppo_epochs: int = Field(1, ge=1, description="passes over a rollout")
     max_new_tokens: int = Field(48, ge=1, description="longest completion, in tokens, EOS included")
     min_new_tokens: int = Field(0, ge=0, description="EOS cannot come before this many tokens")
@@ -64,6 +63,11 @@ class OnPolicyConfig(TrainingConfig):
                 f"rollout_batch_size {self.rollout_batch_size} is not a multiple of "
                 f"batch_size {self.batch_size}"
             )
+        if self.rollout_batch_size % self.num_completions:
+            raise ValueError(
+                f"rollout_batch_size {self.rollout_batch_size} is not a multiple of "
+                f"num_completions {self.num_completions}"
+            )
         return self
 
 
@@ -83,7 +87,6 @@ class PPOConfig(OnPolicyConfig):
     gamma: float = Field(1.0, ge=0, le=1, description="discount a token")
     gae_lambda: float = Field(0.95, ge=0, le=1, description="GAE's lambda (Schulman et al. 2016)")
     whiten_advantages: bool = Field(True, description="zero mean and unit variance over the rollout")
-    num_completions: int = Field(1, ge=1, description="completions of each prompt in a rollout")
     ppo_epochs: int = Field(2, ge=1, description="passes over a rollout")
 
     @model_validator(mode="after")
@@ -98,12 +101,3 @@ class RLOOConfig(OnPolicyConfig):
 
     num_completions: int = Field(4, ge=2, description="completions of each prompt, k")
     normalize_advantages: bool = Field(True, description="divide by the rollout's standard deviation")
-
-    @model_validator(mode="after")
-    def _whole_groups(self) -> "RLOOConfig":
-        if self.rollout_batch_size % self.num_completions:
-            raise ValueError(
-                f"rollout_batch_size {self.rollout_batch_size} is not a multiple of "
-                f"num_completions {self.num_completions}"
-            )
-        return self

@@ -16,7 +16,7 @@ from tempering.onpolicy.rollout import Decoder, Sampling
 from tempering.onpolicy.trainer import OnPolicyTrainer
 from tempering.onpolicy.value import ValueModel
 from tempering.rewards.build import build_reward
-from tempering.training.run import check_inputs, last_rows, save_trained
+from tempering.training.run import check_inputs, inherited, last_rows, save_trained, token_budget
 
 
 def on_policy(
@@ -37,6 +37,7 @@ def on_policy(
     policy = add_adapter(load_causal_lm(model.model_dir), config.adapter, out.seed).to(device)
     rows = read_rows(sample.rows_path("train"))
     check_lengths(rows, policy, config, sample)
+    out.name_tokens = token_budget(config, sample)
     trainer = OnPolicyTrainer(
         policy=policy,
         reference=None if config.adapter else load_causal_lm(model.model_dir),
@@ -44,7 +45,7 @@ def on_policy(
         prompts=Prompts(rows, out.seed),
         collector=Collector(
             Decoder(policy, [tokenizer.eos_token_id], tokenizer.pad_token_id),
-            build_reward(config.reward, reward_model.model_dir if reward_model else None, device),
+            build_reward(config.reward, reward_model, device),
             tokenizer,
             Sampling(
                 config.max_new_tokens, config.min_new_tokens, config.temperature, config.top_k, config.top_p
@@ -55,8 +56,7 @@ def on_policy(
         out=out,
     )
     trainer.train_or_resume()
-    details = {"tokenizer": sample.details["tokenizer"], "prompt_format": "chat", "head": "causal_lm"}
-    save_trained(policy, tokenizer, out, details)
+    save_trained(policy, tokenizer, out, {**inherited(sample), "head": "causal_lm"})
     names = ("score", "kl", "completion_length", "ended_share")
     summary = last_rows(out.metadata_dir / "training_stats.parquet", names)
     return {**summary, "steps": trainer.state.global_step}
@@ -87,4 +87,10 @@ def value_model(
         return None
     source = reward_model if config.value_init == "reward_model" else model
     assert source is not None, "the config makes sure of a reward model"
+    if source.details.get("tokenizer") != model.details.get("tokenizer"):
+        raise ConfigError(
+            f"{config.value_init} has another tokenizer than the policy",
+            expected="a value model that reads the policy's tokens",
+            fix="set value_init: policy",
+        )
     return ValueModel.from_folder(source.model_dir)

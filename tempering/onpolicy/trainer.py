@@ -18,6 +18,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from transformers import Trainer, TrainingArguments
+from trl.trainer.utils import disable_dropout_in_model
 
 from tempering.artifacts.draft import Draft
 from tempering.models.loading import load_weights
@@ -49,6 +50,14 @@ class ActorCritic(nn.Module):
         if self.value is not None:
             found["values"] = self.values(input_ids, attention_mask, completion_mask)
         return found
+
+    def activation_checkpointing_enable(self, **kwargs: Any) -> None:
+        """Trainer calls this where the config asks for it."""
+        self.policy.gradient_checkpointing_enable()
+        if self.value is not None:
+            self.value.backbone.gradient_checkpointing_enable()
+
+    gradient_checkpointing_enable = activation_checkpointing_enable
 
     def values(self, input_ids: Tensor, attention_mask: Tensor, completion_mask: Tensor) -> Tensor:
         """V of the state before each completion token, (B, C) in fp32; 0 where masked."""
@@ -93,14 +102,19 @@ class OnPolicyTrainer(TokenTrainer, Trainer):
         self._logged: dict[str, list[float]] = defaultdict(list)
         self._rollout_stats: dict[str, float] = {}
         self._step_kl = (0.0, 0)  # sum over tokens, tokens: of the optimizer step at hand
-        groups = config.rollout_batch_size // config.num_completions  # type: ignore[attr-defined]
+        groups = config.rollout_batch_size // config.num_completions
         self.total_rollouts = max(1, -(-int(config.num_epochs * len(prompts)) // groups))
-        steps = self.total_rollouts * config.ppo_epochs * (config.rollout_batch_size // config.batch_size)
+        per_rollout = config.ppo_epochs * (config.rollout_batch_size // config.batch_size)
+        steps = self.total_rollouts * per_rollout
         arguments = training_arguments(config, out) | {
-            "max_steps": min(steps, config.max_steps or steps),
+            "max_steps": min(steps, max(1, (config.max_steps or steps) // per_rollout) * per_rollout),
             "ignore_data_skip": True,
             "remove_unused_columns": False,
         }
+        # Dropout would make the ratio of new and old probabilities differ from 1 before any update.
+        for module in (policy, value):
+            if module is not None:
+                disable_dropout_in_model(module)
         super().__init__(
             model=ActorCritic(policy, value, config.temperature),
             config=config,
@@ -154,8 +168,11 @@ class OnPolicyTrainer(TokenTrainer, Trainer):
         device = self.args.device
         generator = torch.Generator(device).manual_seed(self.rollout_seed())
         sampled = self.collector.sample(self.prompts.take(self.rollouts_done, self.config), generator)
+        was_training = self.model.training
+        self.model.eval()
         with torch.no_grad(), self.compute_loss_context_manager():
             experience = self._compare(sampled)
+        self.model.train(was_training)
         experience.shape_rewards(self.config, self.kl.coef)
         self._count_tokens(experience)
         self._rollout_stats = summarise(experience, self.kl.coef)
@@ -205,6 +222,7 @@ class OnPolicyTrainer(TokenTrainer, Trainer):
         mask, config = inputs["completion_mask"], self.config
         found = model(inputs["input_ids"], inputs["attention_mask"], mask)
         counted = mask & inputs["scored"][:, None]
+        token_share = counted.sum() / inputs["batch_tokens"][0]
         if isinstance(config, PPOConfig):
             policy_loss, clipped = clipped_policy_loss(
                 found["logprobs"],
@@ -221,7 +239,7 @@ class OnPolicyTrainer(TokenTrainer, Trainer):
                 value_clip_range=config.value_clip_range,
             )
             self._note(value_loss=value_loss, value_clip_fraction=value_clipped)
-            share = counted.sum() / inputs["batch_tokens"][0]
+            share = token_share
         else:
             policy_loss, clipped = clipped_policy_loss(
                 found["logprobs"].sum(1),
@@ -233,14 +251,15 @@ class OnPolicyTrainer(TokenTrainer, Trainer):
             value_loss = policy_loss.new_zeros(())
             share = inputs["scored"].sum() / inputs["batch_sequences"][0]
         entropy = masked_mean(found["entropy"], counted)
-        loss = policy_loss - config.entropy_coef * entropy + getattr(config, "value_coef", 0.0) * value_loss
+        loss = share * (policy_loss + getattr(config, "value_coef", 0.0) * value_loss)
+        loss = loss - token_share * config.entropy_coef * entropy
         step_kl = masked_mean(inputs["old_logprobs"] - found["logprobs"], counted)
         tokens = int(counted.sum())
         self._step_kl = (self._step_kl[0] + float(step_kl.detach()) * tokens, self._step_kl[1] + tokens)
         self._note(policy_loss=policy_loss, clip_fraction=clipped, entropy=entropy, step_kl=step_kl)
         # A mean over the whole optimizer batch, however it is cut into micro-batches; Trainer
         # divides by their number.
-        return loss * share * self.current_gradient_accumulation_steps
+        return loss * self.current_gradient_accumulation_steps
 
     def _note(self, **values: Tensor) -> None:
         for name, value in values.items():

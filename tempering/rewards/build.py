@@ -3,9 +3,9 @@
 import hashlib
 import importlib
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Any
 
+from tempering.artifacts.kinds import ModelArtifact
 from tempering.errors import ConfigError
 from tempering.rewards.config import FunctionReward, GoldReward, ModelReward, RandomReward
 
@@ -14,15 +14,15 @@ Messages = list[dict[str, str]]
 RewardFunction = Callable[..., Sequence[float | None]]
 
 
-def build_reward(config: Any, model_folder: Path | None, device: Any) -> RewardFunction:
-    """The reward function of `config`; `model_folder` is the reward model's where one is named."""
+def build_reward(config: Any, reward_model: ModelArtifact | None, device: Any) -> RewardFunction:
+    """The reward function of `config`; `reward_model` where it names one."""
     match config:
         case ModelReward():
             from tempering.rewards.learned import LearnedReward
 
-            if model_folder is None:
+            if reward_model is None:
                 raise ConfigError("the reward names a model, but none was given", fix="set reward.model")
-            return LearnedReward(model_folder, device)
+            return LearnedReward.of(reward_model, device)
         case FunctionReward():
             return _load_function(config.function)
         case GoldReward():
@@ -35,13 +35,16 @@ def build_reward(config: Any, model_folder: Path | None, device: Any) -> RewardF
 def _load_function(name: str) -> RewardFunction:
     module, _, attribute = name.partition(":")
     try:
-        return getattr(importlib.import_module(module), attribute)  # type: ignore[no-any-return]
-    except (ImportError, AttributeError) as error:
+        found = getattr(importlib.import_module(module), attribute)
+    except (ImportError, AttributeError, SyntaxError) as error:
         raise ConfigError(
             f"reward function {name!r}: {error}",
             expected="an importable module:function",
             fix="check the name; the module must be on PYTHONPATH",
         ) from error
+    if not callable(found):
+        raise ConfigError(f"reward function {name!r} is {type(found).__name__}", expected="a function")
+    return found  # type: ignore[no-any-return]
 
 
 def gold_reward(prompts: list[Messages], completions: list[str], ended: list[bool], **_: Any) -> list[float]:

@@ -7,13 +7,14 @@ from typing import Annotated, Literal
 from pydantic import Field, field_validator
 
 from tempering.config import Config
+from tempering.errors import ConfigError
 
 
 class ModelReward(Config):
     """The score of a reward model artifact; it is given text and uses its own tokenizer."""
 
     kind: Literal["model"] = "model"
-    model: str = Field("reward_model", description="stage, artifact or folder of the reward model")
+    model: str = Field("reward_model", description="stage or artifact of the reward model")
 
 
 class FunctionReward(Config):
@@ -32,7 +33,14 @@ class FunctionReward(Config):
 
     def external_files(self) -> tuple[Path, ...]:
         """The file that defines the function: changing it changes the result."""
-        spec = importlib.util.find_spec(self.function.partition(":")[0])
+        try:
+            spec = importlib.util.find_spec(self.function.partition(":")[0])
+        except ModuleNotFoundError as error:
+            raise ConfigError(
+                f"reward function {self.function!r}: {error}",
+                expected="an importable module:function",
+                fix="check the name; the module must be on PYTHONPATH",
+            ) from None
         return (Path(spec.origin),) if spec and spec.origin else ()
 
 

@@ -10,7 +10,8 @@ from typing import Any
 
 import torch
 
-from tempering.data.encode import Unfit, format_prompt, split_completion
+from tempering.artifacts.kinds import ModelArtifact
+from tempering.data.encode import PromptFormat, Unfit, format_prompt, split_completion
 from tempering.data.tokenizers import load_tokenizer
 from tempering.models.loading import load_scorer
 
@@ -23,11 +24,19 @@ class LearnedReward:
     Args:
         folder: a reward model folder (score head and tokenizer).
         device: where to run it.
+        prompt_format: how its training data was rendered.
     """
 
-    def __init__(self, folder: Path, device: Any = "cpu") -> None:
-        self.tokenizer = load_tokenizer(folder)
+    def __init__(self, folder: Path, device: Any = "cpu", prompt_format: PromptFormat = "chat") -> None:
+        self.tokenizer, self.prompt_format = load_tokenizer(folder), prompt_format
         self.model = load_scorer(folder).to(device)
+        self.room = getattr(self.model.config.get_text_config(), "max_position_embeddings", 1 << 30)
+
+    @classmethod
+    def of(cls, artifact: ModelArtifact, device: Any) -> "LearnedReward":
+        """The reward of a model artifact, in the prompt format it was trained on."""
+        prompt_format: Any = artifact.details.get("prompt_format", "chat")
+        return cls(artifact.model_dir, device, prompt_format)
 
     def __call__(
         self, prompts: list[Any], completions: list[str], ended: list[bool] | None = None, **_: Any
@@ -43,13 +52,15 @@ class LearnedReward:
         return scores
 
     def encode(self, prompt: list[dict[str, str]], completion: str, ended: bool) -> list[int]:
-        """Token ids as in the reward model's training."""
+        """Token ids as in the reward model's training; a prompt that is too long loses its beginning."""
         answer = [{"role": "assistant", "content": completion}]
         try:
-            prompt_ids, ids = split_completion(self.tokenizer, prompt, answer, "chat")
+            prompt_ids, ids = split_completion(self.tokenizer, prompt, answer, self.prompt_format)
         except Unfit:  # nothing was said: EOS, or not even that
-            prompt_ids, ids = format_prompt(self.tokenizer, prompt, "chat"), [self.tokenizer.eos_token_id]
-        return [*prompt_ids, *(ids if ended else ids[:-1])]
+            prompt_ids = format_prompt(self.tokenizer, prompt, self.prompt_format)
+            ids = [self.tokenizer.eos_token_id]
+        ids = ids if ended else ids[:-1]
+        return [*prompt_ids[-max(1, self.room - len(ids)) :], *ids][-self.room :]
 
     @torch.no_grad()
     def _score(self, rows: list[list[int]]) -> list[float]:
@@ -60,6 +71,5 @@ class LearnedReward:
             ids[index, : len(row)] = torch.tensor(row)
             mask[index, : len(row)] = 1
         device = self.model.device
-        with torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda"):
-            logits = self.model(input_ids=ids.to(device), attention_mask=mask.to(device)).logits
+        logits = self.model(input_ids=ids.to(device), attention_mask=mask.to(device)).logits
         return logits.float().squeeze(-1).tolist()  # type: ignore[no-any-return]

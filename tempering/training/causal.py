@@ -68,18 +68,22 @@ class SFTStageTrainer(TokenTrainer, SFTTrainer):
 
 
 def pretrain_trainer(
-    model: Any, sample: SampleArtifact, config: PretrainConfig, out: Draft
+    model: Any, tokenizer: Any, sample: SampleArtifact, config: PretrainConfig, out: Draft
 ) -> PretrainTrainer:
     """Trainer over the packed blocks of a sample; held-out blocks where the sample has some."""
     train = pack(need_rows(read_part(sample, "train", ["input_ids"]), sample.id), config.block_size)
     held_out = read_part(sample, "eval", ["input_ids"])
+    fits = held_out is not None and sum(map(len, held_out["input_ids"])) >= config.block_size
+    if held_out is not None and not fits:
+        out.warn(f"the eval part of {sample.id} is shorter than one block: not measured")
     return PretrainTrainer(
         model=model,
         config=config,
         out=out,
+        processing_class=tokenizer,
         data_collator=_collate_blocks,
         train_dataset=train,
-        eval_dataset=pack(held_out, config.block_size) if held_out else None,
+        eval_dataset=pack(held_out, config.block_size) if fits else None,
         args=TrainingArguments(**training_arguments(config, out)),
     )
 

@@ -43,10 +43,12 @@ class RowLog:
 
     def cut(self, after_step: int) -> None:
         """Drop the rows of later steps than `after_step`; atomic."""
-        kept = [row for row in self.rows() if row["step"] <= after_step]
+        self._write([row for row in self.rows() if row["step"] <= after_step])
+
+    def _write(self, rows: list[Row]) -> None:
         temporary = self.path.with_suffix(".tmp")
         with temporary.open("w", encoding="utf-8") as file:
-            file.writelines(json.dumps(row, ensure_ascii=True) + "\n" for row in kept)
+            file.writelines(json.dumps(row, ensure_ascii=True) + "\n" for row in rows)
             file.flush()
             os.fsync(file.fileno())
         temporary.replace(self.path)
@@ -60,10 +62,8 @@ class RowLog:
         """Undo `to_parquet`, for a stage that was killed after it and goes on."""
         if self.path.exists() or not self._parquet.exists():
             return
-        self.append(
-            {key: value for key, value in row.items() if value is not None}
-            for row in read_rows(self._parquet)
-        )
+        rows = read_rows(self._parquet)
+        self._write([{key: value for key, value in row.items() if value is not None} for row in rows])
 
     @property
     def _parquet(self) -> Path:

@@ -7,7 +7,8 @@ from typing import Any
 from tempering.artifacts.draft import Draft
 from tempering.artifacts.kinds import ModelArtifact, SampleArtifact
 from tempering.artifacts.tables import read_rows
-from tempering.errors import ArtifactError, DataError
+from tempering.errors import ArtifactError, ConfigError, DataError
+from tempering.training.config import PretrainConfig, TrainingConfig
 
 
 def check_inputs(model: ModelArtifact, sample: SampleArtifact, row_type: str) -> None:
@@ -31,6 +32,28 @@ def check_inputs(model: ModelArtifact, sample: SampleArtifact, row_type: str) ->
             fix="rebuild the sample with the model's tokenizer",
         )
     check_language_model(model)
+
+
+def check_block(model: Any, config: PretrainConfig) -> None:
+    """Refuse blocks that are longer than the model's positions."""
+    room = getattr(model.config.get_text_config(), "max_position_embeddings", None)
+    if room and config.block_size > room:
+        raise ConfigError(
+            f"pretrain.block_size is {config.block_size}, and the model has {room} positions",
+            expected=f"at most {room}",
+            fix="lower block_size, or raise architecture.max_position_embeddings",
+        )
+
+
+def token_budget(config: TrainingConfig, sample: SampleArtifact) -> int | None:
+    """The token limit of a stage, else of its sample: what the artifact is called by."""
+    limit: int | None = config.token_limit or sample.manifest.config.get("token_limit")
+    return limit
+
+
+def inherited(sample: SampleArtifact) -> dict[str, Any]:
+    """What a model takes over from the sample it was trained on."""
+    return {"tokenizer": sample.details["tokenizer"], "prompt_format": sample.details["prompt_format"]}
 
 
 def check_language_model(model: ModelArtifact) -> None:
@@ -94,5 +117,4 @@ def save_trained(model: Any, tokenizer: Any, out: Draft, details: Mapping[str, A
     from tempering.models.loading import parameter_count, save_model
 
     save_model(model, tokenizer, out.model_dir)
-    out.name_tokens = out.tokens
     out.details |= {"parameters": parameter_count(model), "adapter": hasattr(model, "peft_config"), **details}

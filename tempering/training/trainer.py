@@ -21,6 +21,8 @@ from tempering.training.config import TrainingConfig
 from tempering.training.row_log import RowLog
 from tempering.training.schedule import learning_rate_factor
 
+FINISHED = "finished"  # marks the checkpoint at the end of a run
+
 
 def training_arguments(config: TrainingConfig, out: Draft, **more: Any) -> dict[str, Any]:
     """Arguments that hold for every trainer; `more` are those of the trainer at hand."""
@@ -66,6 +68,9 @@ class TokenTrainer:
     def __init__(self, *args: Any, config: TrainingConfig, out: Draft, **kwargs: Any) -> None:
         self.config, self.out = config, out
         self.stats = RowLog(out.metadata_dir / "training_stats.jsonl")
+        arguments = kwargs["args"]
+        if arguments.device.type == "cuda":  # one process, one device: several come with `accelerate launch`
+            arguments._n_gpu = 1
         super().__init__(*args, **kwargs)
         self._ledger = TokenCallback(self)
         self.add_callback(self._ledger)  # type: ignore[attr-defined]
@@ -85,10 +90,21 @@ class TokenTrainer:
         else:
             for log in self.row_logs():
                 log.path.unlink(missing_ok=True)
-        self.train(resume_from_checkpoint=str(found[-1]) if found else None)  # type: ignore[attr-defined]
+        if found and (found[-1] / FINISHED).exists():
+            self._take_finished(found[-1])
+        else:
+            self.train(resume_from_checkpoint=str(found[-1]) if found else None)  # type: ignore[attr-defined]
         self.out.tokens = self.tokens
         for log in self.row_logs():
             log.to_parquet()
+
+    def _take_finished(self, checkpoint: Path) -> None:
+        """The stage was killed after its last checkpoint: there is nothing left to train."""
+        self._load_from_checkpoint(str(checkpoint))  # type: ignore[attr-defined]
+        state = TrainerState.load_from_json(str(checkpoint / "trainer_state.json"))
+        self.state = state
+        for log in self.row_logs():
+            log.cut(state.global_step)
 
     def row_logs(self) -> list[RowLog]:
         """The logs that are cut on resume and become Parquet at the end."""
@@ -97,13 +113,13 @@ class TokenTrainer:
     @property
     def tokens(self) -> int:
         """Tokens counted so far, over all processes and sessions of this run."""
-        return int(self.state.num_input_tokens_seen)  # type: ignore[attr-defined]
+        return int(self.state.num_input_tokens_seen)
 
     # -- learning rate -----------------------------------------------------------------------
 
     def progress(self, steps: int) -> float:
         """Share of the run that is done, by steps or tokens, whichever is further."""
-        by_steps: float = steps / max(1, self.state.max_steps)  # type: ignore[attr-defined]
+        by_steps: float = steps / max(1, self.state.max_steps)
         limit = self.config.token_limit
         return max(by_steps, self.tokens / limit) if limit else by_steps
 
@@ -131,8 +147,10 @@ class TokenTrainer:
         self._writing = self.out.checkpoints_dir / f".tmp-{name}"
         try:
             super()._save_checkpoint(model, trial)  # type: ignore[misc]
-            written = self._writing / f"checkpoint-{self.state.global_step}"  # type: ignore[attr-defined]
+            written = self._writing / f"checkpoint-{self.state.global_step}"
             self.save_extra_state(written)
+            if self._ledger.finished:
+                (written / FINISHED).touch()
             publish(written, self.out.checkpoints_dir / name)
             self._writing.rmdir()
         finally:
@@ -152,6 +170,7 @@ class TokenCallback(TrainerCallback):
         self.trainer = trainer
         self.config: TrainingConfig = trainer.config
         self.crossed: int | None = None
+        self.finished = False
         self._started = time.monotonic()
         self._at_start = 0
         self._next = 0
@@ -189,7 +208,7 @@ class TokenCallback(TrainerCallback):
         limit = self.config.token_limit
         exhausted = bool(getattr(self.trainer, "exhausted", False))
         if (limit and tokens >= limit) or state.global_step >= state.max_steps or exhausted:
-            control.should_training_stop = control.should_save = True
+            control.should_training_stop = control.should_save = self.finished = True
 
     def on_log(
         self,

@@ -1,8 +1,8 @@
 """Killed at any moment and run again: same weights, same log rows as the uninterrupted run, bit for bit.
 
 Every training stage is killed with SIGKILL in its own process, once in the middle of an optimizer
-step and once in the middle of writing its second checkpoint, and must then really go on from the
-first one.
+step, once in the middle of writing its second checkpoint, and once after its last one, and must then
+really go on from a checkpoint.
 """
 
 import multiprocessing
@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from flows.preload import MODULES
 from tests.conftest import tiny_nodes
 from tests.tiny import inputs_of, run_node
 
@@ -41,8 +42,11 @@ def arrange_death(death: str) -> None:
         if death == "mid-save" and published:
             (temporary / "optimizer.pt").write_bytes(b"half")
             os.kill(os.getpid(), signal.SIGKILL)
+        last = (temporary / "finished").exists()
         original(temporary, final)
         published.append(final.name)
+        if death == "after-the-end" and last:
+            os.kill(os.getpid(), signal.SIGKILL)
 
     def stepping(self: Any, *args: Any, **kwargs: Any) -> Any:
         if death == "mid-step" and published:
@@ -57,7 +61,7 @@ def arrange_death(death: str) -> None:
 
 def run_child(*arguments: Any) -> int:
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["flows.preload"])
+    context.set_forkserver_preload([*MODULES, "tests.conftest"])
     process = context.Process(target=child, args=arguments)
     process.start()
     process.join(300)
@@ -87,20 +91,44 @@ def same_run(first: Any, second: Any) -> None:
             assert rows(first, table) == rows(second, table)
 
 
-def kill_and_resume(tiny: Any, tmp_path: Path, name: str, changes: dict[str, Any], death: str) -> None:
+@pytest.fixture(scope="module")
+def uninterrupted(tiny: Any, tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """The store of a stage's uninterrupted run, and the ids of its inputs; run once for each stage."""
+    made: dict[str, Any] = {}
+
+    def store_of(name: str, changes: dict[str, Any]) -> Any:
+        key = f"{name} {changes}"
+        if key not in made:
+            store, ids = store_with_inputs(tiny, tmp_path_factory.mktemp("whole"), name, changes)
+            assert run_child(store, name, ids, changes, "") == 0
+            made[key] = store
+        return made[key]
+
+    return store_of
+
+
+def store_with_inputs(
+    tiny: Any, folder: Path, name: str, changes: dict[str, Any]
+) -> tuple[Any, dict[str, str]]:
+    """A new store that sees the inputs of a stage: it finds what lies in its folders."""
     from tempering.artifacts.store import Store
 
     node = next(node for node in tiny_nodes(changes) if node.name == name)
     artifacts: dict[str, Any] = {}
     inputs_of(node, lambda source: artifacts.setdefault(source, tiny(source)))
-    whole, killed = Store(tmp_path / "whole"), Store(tmp_path / "killed")
-    ids = {source: artifact.id for source, artifact in artifacts.items()}
-    for store in (whole, killed):  # the inputs are shared: a store finds what lies in its folders
-        for artifact in artifacts.values():
-            folder = store.root / artifact.path.parent.name
-            folder.mkdir(exist_ok=True)
-            (folder / artifact.path.name).symlink_to(artifact.path)
-    assert run_child(whole, name, ids, changes, "") == 0
+    store = Store(folder)
+    for artifact in artifacts.values():
+        kind = store.root / artifact.path.parent.name
+        kind.mkdir(exist_ok=True)
+        (kind / artifact.path.name).symlink_to(artifact.path)
+    return store, {source: artifact.id for source, artifact in artifacts.items()}
+
+
+def kill_and_resume(
+    tiny: Any, uninterrupted: Any, tmp_path: Path, name: str, changes: dict[str, Any], death: str
+) -> None:
+    whole = uninterrupted(name, changes)
+    killed, ids = store_with_inputs(tiny, tmp_path, name, changes)
     assert run_child(killed, name, ids, changes, death) == -signal.SIGKILL
     assert run_child(killed, name, ids, changes, "") == 0
     finished, resumed = whole.get(f"{name}@latest"), killed.get(f"{name}@latest")
@@ -110,13 +138,17 @@ def kill_and_resume(tiny: Any, tmp_path: Path, name: str, changes: dict[str, Any
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("death", ["mid-step", "mid-save"])
+@pytest.mark.parametrize("death", ["mid-step", "mid-save", "after-the-end"])
 @pytest.mark.parametrize("name", TRAINING)
-def test_resumed_equals_uninterrupted(tiny: Any, tmp_path: Path, name: str, death: str) -> None:
-    kill_and_resume(tiny, tmp_path, name, {}, death)
+def test_resumed_equals_uninterrupted(
+    tiny: Any, uninterrupted: Any, tmp_path: Path, name: str, death: str
+) -> None:
+    kill_and_resume(tiny, uninterrupted, tmp_path, name, {}, death)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["sft", "ppo", "rloo"])
-def test_resumed_equals_uninterrupted_with_an_adapter(tiny: Any, tmp_path: Path, name: str) -> None:
-    kill_and_resume(tiny, tmp_path, name, {f"{name}.adapter": LORA}, "mid-step")
+def test_resumed_equals_uninterrupted_with_an_adapter(
+    tiny: Any, uninterrupted: Any, tmp_path: Path, name: str
+) -> None:
+    kill_and_resume(tiny, uninterrupted, tmp_path, name, {f"{name}.adapter": LORA}, "mid-step")
