@@ -7,9 +7,10 @@ highest number even when half written, so the folder and its rotation are ours.
 """
 
 import json
-import os
 import shutil
 from pathlib import Path
+
+from tempering.artifacts.atomic import sync
 
 RESUME_FILES = ("optimizer.pt", "scheduler.pt", "rng_state.pth", "scaler.pt")
 KEEP_RESUMABLE = 2
@@ -20,21 +21,13 @@ def publish(temporary: Path, final: Path) -> None:
     for path in temporary.rglob("*"):
         if path.is_file():
             path.chmod(0o644)
-            _sync(path)
-    _sync(temporary)
+            sync(path)
+    sync(temporary)
     if final.exists():  # a resumed run crosses a threshold again; the content is the same
         shutil.rmtree(final)
     temporary.rename(final)
-    _sync(final.parent)
+    sync(final.parent)
     prune(final.parent)
-
-
-def _sync(path: Path) -> None:
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
 
 
 def tokens_of(checkpoint: Path) -> int:
