@@ -111,7 +111,7 @@ class Runs:
             self.folder.mkdir(parents=True, exist_ok=True)
             while True:
                 now = datetime.now(UTC)
-                name = f"{now:%Y-%m-%d__%H-%M-%S}-{now.microsecond // 1000:03d}__{slug(pipeline)}"
+                name = f"{now:%Y-%m-%d__%H-%M-%S-%f}__{slug(pipeline)}"
                 try:
                     (self.folder / f"{name}.json").touch(exist_ok=False)
                     break

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from conftest import ROOT, Answer
+from tests.flows.conftest import ROOT, Answer
 
 Temper = Callable[..., Answer]
 

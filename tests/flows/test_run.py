@@ -13,7 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from conftest import HERE, ROOT, Answer, Started, wait_for
+from tests.flows.conftest import HERE, ROOT, Answer, Started, wait_for
 
 from tempering.artifacts.runs import RunRecord
 
@@ -243,7 +243,7 @@ def test_interrupting_ends_in_order(api: str, start: Start, toy: Path, store: Pa
     )
     wait_for((tmp_path / "flag.pid").exists)
     run.process.send_signal(signal.SIGINT)
-    ended = run.wait(10)
+    ended = run.wait(60)
     assert ended.code == 130
     assert "interrupted" in ended.err
     assert "Traceback" not in ended.err
