@@ -6,7 +6,8 @@ left out.
 """
 
 import difflib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 
 import tasks  # noqa: F401  registers the stages
 from flows.config import PipelineConfig
@@ -81,13 +82,27 @@ class Graph:
         self.made.setdefault(name, Node(name, get_stage(stage), config, inputs))
         return name
 
+    @contextmanager
+    def _opened(self, name: str) -> Iterator[None]:
+        """While the inputs of `name` are made, nothing among them may need `name`."""
+        if name in self.open:
+            raise ConfigError(
+                f"stages feed each other in a circle: {' -> '.join([*self.open, name])}",
+                fix="start one of these stages from another model, or leave out one of these data sets",
+            )
+        self.open.append(name)
+        yield
+        self.open.remove(name)
+
     # -- data --------------------------------------------------------------------------------
 
     def dataset(self, name: str, used_by: str = "") -> str:
-        """dataset[NAME]."""
-        return self.add(
-            f"dataset[{name}]", "dataset", _named(self.config.datasets, name, "data set", used_by), {}
-        )
+        """dataset[NAME], after the evaluation sets whose text it must not hold."""
+        config = _named(self.config.datasets, name, "data set", used_by)
+        inside = f"datasets.{name}.quality.decontaminate"
+        with self._opened(f"dataset[{name}]"):
+            against = {key: self.dataset(key, inside) for key in config.quality.decontaminate}
+        return self.add(f"dataset[{name}]", "dataset", config, {"against": against} if against else {})
 
     def tokenizer(self) -> str:
         """The tokenizer, trained on data sets or taken from elsewhere."""
@@ -103,34 +118,32 @@ class Graph:
         """sample[NAME]."""
         config = _named(self.config.samples, name, "sample", used_by)
         datasets = {key: self.dataset(key, f"samples.{name}.datasets") for key in config.datasets}
-        return self.add(
-            f"sample[{name}]", "sample", config, {"tokenizer": self.tokenizer(), "datasets": datasets}
-        )
+        inputs: dict[str, Source | Mapping[str, Source]] = {
+            "tokenizer": self.tokenizer(),
+            "datasets": datasets,
+        }
+        if config.curriculum is not None and config.curriculum.model is not None:
+            inputs["model"] = self.model(config.curriculum.model, f"samples.{name}.curriculum.model")
+        return self.add(f"sample[{name}]", "sample", config, inputs)
 
     # -- models ------------------------------------------------------------------------------
 
     def training(self, name: str) -> str:
         """One training stage with its inputs."""
-        if name in self.open:
-            raise ConfigError(
-                f"the models feed each other in a circle: {' -> '.join([*self.open, name])}",
-                fix="start one of these stages from another model",
-            )
         if name in self.made:
             return name
-        self.open.append(name)
         config = getattr(self.config, name)
-        inputs: dict[str, Source | Mapping[str, Source]] = {
-            "sample": self.sample(config.sample, f"{name}.sample")
-        }
-        if name == "pretrain":
-            inputs["tokenizer"] = self.tokenizer()
-        if config.model is not None:
-            inputs["model"] = self.model(config.model, f"{name}.model")
-        reward = getattr(config, "reward", None)
-        if isinstance(reward, ModelReward):
-            inputs["reward_model"] = self.model(reward.model, f"{name}.reward.model")
-        self.open.remove(name)
+        with self._opened(name):
+            inputs: dict[str, Source | Mapping[str, Source]] = {
+                "sample": self.sample(config.sample, f"{name}.sample")
+            }
+            if name == "pretrain":
+                inputs["tokenizer"] = self.tokenizer()
+            if config.model is not None:
+                inputs["model"] = self.model(config.model, f"{name}.model")
+            reward = getattr(config, "reward", None)
+            if isinstance(reward, ModelReward):
+                inputs["reward_model"] = self.model(reward.model, f"{name}.reward.model")
         return self.add(name, name, config, inputs)
 
     def model(self, name: str, used_by: str) -> Source:

@@ -1,27 +1,65 @@
-"""dataset[NAME]: foreign files, or the story world, to checked rows in two parts."""
+"""dataset[NAME]: foreign files, or the story world, to checked and filtered rows in two parts."""
 
-from dataclasses import asdict
+from collections.abc import Iterator, Mapping
+from types import MappingProxyType
 
 from tempering.artifacts.draft import Draft
 from tempering.artifacts.kinds import DatasetArtifact
+from tempering.config import external_revisions
 from tempering.data.builders.base import BuilderConfig
+from tempering.errors import DataError
 from tempering.stage import Summary, stage
 
 
-@stage("dataset", version=1, makes=DatasetArtifact)
-def dataset(out: Draft, config: BuilderConfig) -> Summary:
-    """Normalise, check and split one data set; every rejected row is listed with file and line."""
-    from tempering.data.parts import build_parts, count_reasons
-    from tempering.data.schemas import rejected_schema, row_schema, to_table
+@stage("dataset", version=2, makes=DatasetArtifact)
+def dataset(
+    out: Draft, config: BuilderConfig, *, against: Mapping[str, DatasetArtifact] = MappingProxyType({})
+) -> Summary:
+    """Normalise, check, filter and split one data set; every row left out is listed with file and line.
 
-    parts = build_parts(config)
-    schema = row_schema(parts.row_type, [*parts.train, *parts.eval])
-    out.write_rows("train", to_table(parts.train, schema))
-    out.write_rows("eval", to_table(parts.eval, schema))
-    out.write_table("summary", parts.summary())
-    out.write_table("rejected", to_table([asdict(item) for item in parts.rejected], rejected_schema()))
-    for reason, count in count_reasons(parts.rejected).most_common():
+    Args:
+        against: evaluation sets whose text must not occur in the train part.
+    """
+    from tempering.data.parts import build_parts
+
+    _check_unmoved(out, config)
+    totals = build_parts(
+        config,
+        out.rows_dir,
+        out.metadata_dir / "rejected.parquet",
+        _running_text(against),
+        say=out.log,
+        progress=lambda rows: out.progress(rows, None, unit="rows"),
+    )
+    out.write_table("summary", totals.summary())
+    if totals.quality:
+        out.write_table("quality", totals.quality)
+    for reason, count in totals.reasons.most_common():
         out.log(f"{count} rows: {reason}")
-    out.details["row_type"] = str(parts.row_type)
-    dropped = sum(not item.kept for item in parts.rejected)
-    return {"rows": len(parts.train), "eval_rows": len(parts.eval), "rejected": dropped}
+    out.details["row_type"] = str(totals.row_type)
+    counts = {"rows": totals.rows["train"], "eval_rows": totals.rows["eval"]}
+    if not counts["rows"]:  # all of it is held out: the first one is what the live table shows
+        counts = dict(reversed(counts.items()))
+    return {**counts, "rejected": totals.dropped.total(), "filtered": totals.filtered.total()}
+
+
+def _check_unmoved(out: Draft, config: BuilderConfig) -> None:
+    """Refuse to file rows of one commit under the fingerprint of another, should a branch have moved."""
+    planned = dict(out.ticket.hashed.get("files", [])) if out.ticket else {}
+    for what, commit in external_revisions(config):
+        if planned.get(what, commit) != commit:
+            raise DataError(
+                f"{what} moved to commit {commit[:12]} since this run was planned",
+                expected=f"commit {planned[what][:12]}",
+                fix="run again, or set `revision` to a commit",
+            )
+
+
+def _running_text(against: Mapping[str, DatasetArtifact]) -> Iterator[str]:
+    from tempering.data.rows import RowType, texts
+    from tempering.data.shards import count_rows, iter_rows
+
+    for one in against.values():
+        part = "eval" if count_rows(one.rows_path("eval")) else "train"
+        for row in iter_rows(one.rows_path(part)):
+            yield from texts(RowType(one.row_type), row)

@@ -1,53 +1,64 @@
-"""sample[NAME]: data sets mixed by weight, tokenised, and cut to a token limit."""
+"""sample[NAME]: data sets mixed by weight, tokenised, cut to a token limit, in random or learning order."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Any
 
 from tempering.artifacts.draft import Draft
-from tempering.artifacts.kinds import DatasetArtifact, SampleArtifact, TokenizerArtifact
+from tempering.artifacts.kinds import DatasetArtifact, ModelArtifact, SampleArtifact, TokenizerArtifact
 from tempering.data.sampling import SampleConfig
-from tempering.errors import DataError
 from tempering.stage import Summary, stage
 
+if TYPE_CHECKING:
+    import numpy as np
 
-@stage("sample", version=1, makes=SampleArtifact)
+
+@stage("sample", version=2, makes=SampleArtifact)
 def sample(
-    out: Draft, config: SampleConfig, *, tokenizer: TokenizerArtifact, datasets: Mapping[str, DatasetArtifact]
+    out: Draft,
+    config: SampleConfig,
+    *,
+    tokenizer: TokenizerArtifact,
+    datasets: Mapping[str, DatasetArtifact],
+    model: ModelArtifact | None = None,
 ) -> Summary:
-    """Tokenise what the limits ask for, of both parts, and say what each source gave and lost."""
-    from tempering.artifacts.tables import read_rows
-    from tempering.data.encode import Encoder
-    from tempering.data.rows import RowType
-    from tempering.data.sampling import Source, check_rejected, common_row_type, mix
-    from tempering.data.schemas import to_table, token_schema
-    from tempering.data.tokenizers import load_tokenizer
+    """Tokenise what the limits ask for, of both parts, and say what each source gave and lost.
 
-    types = {name: RowType(datasets[name].row_type) for name in config.datasets}
-    target = common_row_type(config, types)
-    loaded = load_tokenizer(tokenizer.tokenizer_dir)
-    encoder = Encoder(loaded, target, config.max_length, config.max_prompt_length, config.prompt_format)
-    parts = {}
-    for part, limit in (("train", config.token_limit), ("eval", config.eval_token_limit)):
-        sources = [
-            Source(name, types[name], read_rows(datasets[name].rows_path(part)), weight)
-            for name, weight in sorted(config.datasets.items())
-        ]
-        parts[part] = mix(sources, encoder, limit, config.seed)
-        check_rejected(parts[part], config.max_rejected_fraction)
-        for warning in parts[part].warnings:
-            out.warn(f"{part}: {warning}")
-    if not any(mixed.rows for mixed in parts.values()):
-        raise DataError(
-            "the data sets of this sample hold no rows", fix="check their `eval_fraction` and `max_rows`"
-        )
-    schema = token_schema(target, [row for mixed in parts.values() for row in mixed.rows])
-    for part, mixed in parts.items():
-        out.write_rows(part, to_table(mixed.rows, schema))
-    out.write_table(
-        "sources", [source.summary(part) for part, mixed in parts.items() for source in mixed.sources]
+    Args:
+        model: whose loss is the difficulty, for a curriculum by loss.
+    """
+    from tempering.data.rows import RowType
+    from tempering.data.samples import make_sample
+    from tempering.data.tokenizers import load_tokenizer
+    from tempering.training.run import check_language_model, check_tokenizer
+
+    if model is not None:
+        check_tokenizer(model, tokenizer.payload_digest, tokenizer.id)
+        check_language_model(model)
+    made = make_sample(
+        config,
+        load_tokenizer(tokenizer.tokenizer_dir),
+        {name: RowType(datasets[name].row_type) for name in config.datasets},
+        {name: datasets[name].path / "rows" for name in config.datasets},
+        out.rows_dir,
+        losses=lambda rows: _losses(out, rows, model),
+        progress=lambda tokens, limit: out.progress(tokens, limit, unit="tokens"),
     )
-    out.name_tokens = config.token_limit
-    out.tokens = parts["train"].tokens
-    out.details |= {"row_type": str(target), "tokenizer": tokenizer.payload_digest}
-    out.details["prompt_format"] = config.prompt_format
-    rows = {"rows": len(parts["train"].rows), "eval_rows": len(parts["eval"].rows)}
-    return {"tokens": out.tokens, **rows, "eval_tokens": parts["eval"].tokens}
+    for warning in made.warnings:
+        out.warn(warning)
+    out.write_table("sources", made.sources())
+    if made.difficulty is not None:
+        out.write_table("curriculum", {"difficulty": made.difficulty})
+    train, held_out = made.mixes["train"], made.mixes["eval"]
+    out.name_tokens, out.tokens = config.token_limit, train.tokens
+    out.details |= {"row_type": str(made.row_type), "tokenizer": tokenizer.payload_digest}
+    out.details |= {"prompt_format": config.prompt_format, "ordered": config.curriculum is not None}
+    rows = {"rows": train.rows, "eval_rows": held_out.rows}
+    return {"tokens": train.tokens, **rows, "eval_tokens": held_out.tokens}
+
+
+def _losses(out: Draft, rows: Iterable[Any], model: ModelArtifact | None) -> "np.ndarray":
+    from tempering.data.difficulty import losses
+    from tempering.models.device import prepare_device
+
+    assert model is not None, "the graph gives a curriculum by loss its model"
+    return losses(model.model_dir, rows, prepare_device(out))

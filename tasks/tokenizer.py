@@ -1,6 +1,6 @@
 """tokenizer: train a byte-level BPE on data sets, or take one that exists and complete it."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from itertools import islice
 from pathlib import Path
 from types import MappingProxyType
@@ -22,19 +22,25 @@ def tokenizer(
     base: TokenizerArtifact | ModelArtifact | None = None,
 ) -> Summary:
     """Make the tokenizer and measure it on the beginning of the data sets (those it was trained on)."""
-    from tempering.artifacts.tables import read_rows
     from tempering.data.missing_pieces import missing_pieces
     from tempering.data.rows import RowType, texts
-    from tempering.data.tokenizers import load_tokenizer, save_tokenizer, tokenizer_stats, train_tokenizer
+    from tempering.data.shards import iter_rows
+    from tempering.data.tokenizers import (
+        load_tokenizer,
+        on_all_cores,
+        save_tokenizer,
+        tokenizer_stats,
+        train_tokenizer,
+    )
 
-    running = [
-        text
-        for name in sorted(datasets)
-        for row in read_rows(datasets[name].rows_path("train"))
-        for text in texts(RowType(datasets[name].row_type), row)
-    ]
+    def running() -> Iterator[str]:
+        for name in sorted(datasets):
+            for row in iter_rows(datasets[name].rows_path("train")):
+                yield from texts(RowType(datasets[name].row_type), row)
+
     if isinstance(config, TrainTokenizerConfig):
-        made = train_tokenizer(running, config)
+        with on_all_cores():
+            made = train_tokenizer(running(), config)
     else:
         assert isinstance(config, ExistingTokenizerConfig), f"no tokenizer of kind {config.kind}"
         folder = _folder(base)
@@ -45,7 +51,7 @@ def tokenizer(
         for line in out.details["added"]:
             out.warn(f"{config.name_or_path}: {line}")
     save_tokenizer(made, out.tokenizer_dir)
-    stats = tokenizer_stats(made, islice(running, _MEASURED_TEXTS))
+    stats = tokenizer_stats(made, islice(running(), _MEASURED_TEXTS))
     out.write_table("tokenizer_stats", [stats])
     return {**stats, "vocab_size": len(made)}
 

@@ -6,7 +6,7 @@ Every config class is frozen and refuses unknown keys. A field is part of a stag
 """
 
 import difflib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -25,6 +25,10 @@ class Config(BaseModel):
 
     def external_files(self) -> tuple[Path, ...]:
         """Local files whose bytes belong to this config's identity (data, templates, code)."""
+        return ()
+
+    def external_revisions(self) -> tuple[tuple[str, str], ...]:
+        """`(what, commit)` of things elsewhere that belong to this config's identity (Hub data sets)."""
         return ()
 
 
@@ -49,21 +53,24 @@ def identity(config: BaseModel) -> Tree:
 
 def external_files(config: BaseModel) -> tuple[Path, ...]:
     """All external files of `config` and the configs inside it, in a stable order."""
-    found: list[Path] = []
-    for name in type(config).model_fields:
-        found += _files_in(getattr(config, name))
-    own = config.external_files() if isinstance(config, Config) else ()
-    return (*own, *found)
+    return tuple(file for inner in _configs_in(config) for file in inner.external_files())
 
 
-def _files_in(value: Any) -> list[Path]:
+def external_revisions(config: BaseModel) -> tuple[tuple[str, str], ...]:
+    """All external revisions of `config` and the configs inside it, in a stable order."""
+    return tuple(found for inner in _configs_in(config) for found in inner.external_revisions())
+
+
+def _configs_in(value: Any) -> Iterator[Config]:
     if isinstance(value, BaseModel):
-        return list(external_files(value))
+        if isinstance(value, Config):
+            yield value
+        value = [getattr(value, name) for name in type(value).model_fields]
     if isinstance(value, Mapping):
-        return [path for item in value.values() for path in _files_in(item)]
+        value = list(value.values())
     if isinstance(value, list | tuple):
-        return [path for item in value for path in _files_in(item)]
-    return []
+        for item in value:
+            yield from _configs_in(item)
 
 
 def _plain(value: Any) -> Any:
@@ -86,7 +93,7 @@ def load(path: str | Path, overrides: Iterable[str] = ()) -> Tree:
     """
     tree = _load_file(Path(path), ())
     for override in overrides:
-        _apply(tree, override)
+        apply_override(tree, override)
     return tree
 
 
@@ -130,7 +137,12 @@ def merge(base: Tree, over: Tree) -> Tree:
     return out
 
 
-def _apply(tree: Tree, override: str) -> None:
+def apply_override(tree: Tree, override: str) -> None:
+    """Set one `key=value` in `tree`; dots reach into mappings, the value is YAML.
+
+    Raises:
+        ConfigError: when it is no such thing, or a key on the way is no mapping.
+    """
     dotted, sign, text = override.partition("=")
     keys = dotted.strip().split(".")
     if not sign or not all(keys):

@@ -98,7 +98,7 @@ class Draft:
 
     @property
     def rows_dir(self) -> Path:
-        """`train.parquet` and `eval.parquet` of data sets and samples."""
+        """`train/` and `eval/` of data sets and samples: shards of Parquet."""
         return self._folder("rows")
 
     @property
@@ -121,8 +121,8 @@ class Draft:
         return write_parquet(self.metadata_dir / f"{name}.parquet", rows, schema)
 
     def write_rows(self, part: str, rows: Any, schema: Any = None) -> Path:
-        """Write `rows/<part>.parquet` (`train` or `eval`) atomically."""
-        return write_parquet(self.rows_dir / f"{part}.parquet", rows, schema)
+        """Write the rows of a part (`train` or `eval`) that are in memory as one shard, atomically."""
+        return write_parquet(self.rows_dir / part / "00000.parquet", rows, schema)
 
     def progress(self, done: int, total: int | None, *, unit: str = "tokens", **live: float) -> None:
         """Say how far the work is; passed on at most ten times a second, and always at the end."""

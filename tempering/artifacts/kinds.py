@@ -91,12 +91,12 @@ class _RowsArtifact(Artifact):
         return str(self.manifest.details.get("row_type", ""))
 
     def rows_path(self, part: str = "train") -> Path:
-        """The Parquet file of one part (`train` or `eval`)."""
-        return self.path / "rows" / f"{part}.parquet"
+        """The folder of Parquet shards of one part (`train` or `eval`)."""
+        return self.path / "rows" / part
 
     def rows(self, part: str = "train") -> "pd.DataFrame":
-        """`rows/<part>.parquet` as a DataFrame."""
-        return self._table(f"rows/{part}.parquet")
+        """`rows/<part>/` as a DataFrame."""
+        return self._table(f"rows/{part}")
 
 
 @dataclass(frozen=True)

@@ -42,7 +42,7 @@ def write_parquet(path: Path, rows: Any, schema: Any = None) -> Path:
 
 
 def read_rows(path: Path, columns: Iterable[str] | None = None) -> list[dict[str, Any]]:
-    """All rows of a Parquet file as dictionaries."""
+    """All rows of a Parquet file, or of a folder of them, as dictionaries."""
     import pyarrow.parquet as pq
 
     rows: list[dict[str, Any]] = pq.read_table(path, columns=list(columns) if columns else None).to_pylist()

@@ -1,29 +1,35 @@
-"""From text rows to token rows.
+"""From text rows to token rows, many at a time.
 
-The completion mask comes from the prompt, not from template marks: the prompt rendered with its
-generation prompt must be the beginning of the whole conversation, and what follows, up to and
-with EOS, is the completion. So the mask can be neither all zero nor without EOS, whatever the
-template. A prompt that is too long loses its beginning; a completion is never cut, since a cut
-answer would teach not to stop: such a row is refused and counted.
+A prompt that is too long loses its beginning; a completion is never cut, since a cut answer would
+teach not to stop: such a row is refused and counted. Documents are cut into pieces. Each kind of row
+is written as a generator that asks for texts to be tokenised; `encode_batch` runs many of them side
+by side, so that the tokenizer always gets a whole batch and can use all cores.
 """
 
-from collections.abc import Iterator, Mapping
+import hashlib
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
-from tempering.data.rows import COLUMNS, Message, RowType, Values
-from tempering.errors import DataError
+from tempering.data.formats import (
+    Ids,
+    PromptFormat,
+    Text,
+    Tokenising,
+    Unfit,
+    leading_for,
+    leading_ids,
+    render_answers,
+    render_conversation,
+    render_prompt,
+    tokenise,
+    tokenise_answers,
+)
+from tempering.data.rows import EMPTY_ANSWER, Message, RowType, Values
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
-
-PromptFormat = Literal["chat", "plain"]
-"""chat: the tokenizer's chat template; plain: prompt, a space, completion, for base models."""
-
-
-class Unfit(Exception):
-    """A row that cannot be encoded; the message is the reason it is counted under."""
 
 
 @dataclass(frozen=True)
@@ -41,13 +47,22 @@ class Encoded:
 
 @dataclass(frozen=True)
 class Encoder:
-    """Encodes rows of one type for one use."""
+    """Encodes rows for one use.
+
+    Args:
+        row_type: what the rows become, one of `uses.TOKEN_TYPES`.
+        query_lengths: least and most tokens of a prompt; a document gives one prompt, of a length
+            drawn between them; null: no bounds.
+        seed: decides the drawn lengths.
+    """
 
     tokenizer: "PreTrainedTokenizerBase"
     row_type: RowType
     max_length: int
     max_prompt_length: int | None = None
     prompt_format: PromptFormat = "chat"
+    query_lengths: tuple[int, int] | None = None
+    seed: int = 0
 
     def encode(self, values: Mapping[str, Any]) -> Iterator[Encoded]:
         """The token rows of one row: one, or for a document its pieces of `max_length`.
@@ -56,58 +71,155 @@ class Encoder:
             Unfit: when the completion does not fit, or the text holds a special token.
             DataError: when the chat template makes it impossible to tell prompt from completion.
         """
+        (found,) = self.encode_batch([values])
+        if isinstance(found, Unfit):
+            raise found
+        yield from found
+
+    def encode_batch(self, rows: Sequence[Mapping[str, Any]]) -> list[list[Encoded] | Unfit]:
+        """For each row its token rows, or why it cannot be encoded."""
+        found: list[list[Encoded] | Unfit] = [[] for _ in rows]
+        waiting: dict[int, tuple[Tokenising[list[Encoded]], list[Text]]] = {}
+
+        def step(index: int, work: Tokenising[list[Encoded]], ids: list[Ids] | None) -> None:
+            try:
+                waiting[index] = (work, work.send(ids) if ids is not None else next(work))
+            except StopIteration as end:
+                found[index] = end.value
+            except Unfit as error:
+                found[index] = error
+
+        for index, values in enumerate(rows):
+            step(index, self._row(values), None)
+        while waiting:
+            asked, waiting = waiting, {}
+            ids = iter(tokenise(self.tokenizer, [text for _, texts in asked.values() for text in texts]))
+            for index, (work, texts) in asked.items():
+                step(index, work, [next(ids) for _ in texts])
+        return found
+
+    def _row(self, values: Mapping[str, Any]) -> Tokenising[list[Encoded]]:
         if self.row_type is RowType.TEXT:
-            yield from self._document(values["text"])
-        elif self.row_type is RowType.PROMPT:
-            yield self._prompt(values)
-        elif self.row_type is RowType.PROMPT_COMPLETION:
-            yield self._prompt_completion(values["prompt"], values["completion"])
+            return self._document(values)
+        if self.row_type is RowType.PROMPT:
+            return self._text_prompt(values) if "text" in values else self._prompt(values)
+        if self.row_type is RowType.PROMPT_COMPLETION:
+            return self._conversation(values) if "messages" in values else self._prompt_completion(values)
+        assert self.row_type is RowType.PREFERENCE, f"rows of type {self.row_type} are not tokenised"
+        return self._preference(values)
+
+    def _document(self, values: Mapping[str, Any]) -> Tokenising[list[Encoded]]:
+        eos = self._eos
+        if "messages" in values:
+            self._refuse_special(values["messages"])
+            text = render_conversation(self.tokenizer, values["messages"], self.prompt_format)
+            (ids,) = yield [Text(text)]
+            ids = [*leading_for(self.tokenizer, self.prompt_format), *ids]
+            ids = ids if ids[-1:] == [eos] else [*ids, eos]
         else:
-            assert self.row_type is RowType.PREFERENCE, f"rows of type {self.row_type} are not tokenised"
-            yield self._preference(values["prompt"], values["chosen"], values["rejected"])
+            (ids,) = yield [Text(values["text"], literal=True)]
+            ids = [*self._leading, *ids, eos]
+        pieces = [ids[start : start + self.max_length] for start in range(0, len(ids), self.max_length)]
+        return [Encoded({"input_ids": piece, "num_tokens": len(piece)}) for piece in pieces]
 
-    def _document(self, text: str) -> Iterator[Encoded]:
-        ids = [*leading_ids(self.tokenizer), *_plain_ids(self.tokenizer, text), self.tokenizer.eos_token_id]
-        for start in range(0, len(ids), self.max_length):
-            piece = ids[start : start + self.max_length]
-            yield Encoded({"input_ids": piece, "num_tokens": len(piece)})
+    def _text_prompt(self, values: Mapping[str, Any]) -> Tokenising[list[Encoded]]:
+        """The beginning of a document as a prompt, of a length drawn between the query lengths."""
+        assert self.query_lengths is not None, "documents as prompts without query lengths"
+        (ids,) = yield [Text(values["text"], literal=True)]
+        ids = [*self._leading, *ids]
+        least, most = self.query_lengths
+        if len(ids) < least:
+            raise Unfit("the text is shorter than query_min_length")
+        drawn = least + _draw(self.seed, values["text"]) % (min(most, len(ids)) - least + 1)
+        query = self.tokenizer.decode(ids[len(self._leading) : drawn])
+        return [
+            self._query(values, ids[:drawn], query, [{"role": "user", "content": query}], drawn < len(ids))
+        ]
 
-    def _prompt(self, values: Mapping[str, Any]) -> Encoded:
+    def _prompt(self, values: Mapping[str, Any]) -> Tokenising[list[Encoded]]:
         self._refuse_special(values["prompt"])
-        whole = format_prompt(self.tokenizer, values["prompt"], self.prompt_format)
+        text = render_prompt(self.tokenizer, values["prompt"], self.prompt_format)
+        (ids,) = yield [Text(text, literal=self.prompt_format == "plain")]
+        whole = [*self._prompt_leading, *ids]
         kept = self._fit_prompt(whole, 0)
+        least, most = self.query_lengths or (0, len(kept))
+        if len(kept) < least:
+            raise Unfit("the prompt is shorter than query_min_length")
+        kept = kept[-most:]
         truncated = len(kept) < len(whole)
-        query = self.tokenizer.decode(kept) if truncated else render_prompt(
-            self.tokenizer, values["prompt"], self.prompt_format
-        )  # fmt: skip
-        fixed = {"input_ids": kept, "query": query, "prompt": values["prompt"], "num_tokens": len(kept)}
-        return Encoded({**values, **fixed}, truncated)
+        query = self.tokenizer.decode(kept) if truncated else text
+        return [self._query(values, kept, query, values["prompt"], truncated)]
 
-    def _prompt_completion(self, prompt: list[Message], completion: list[Message]) -> Encoded:
+    def _query(
+        self, values: Mapping[str, Any], ids: Ids, query: str, prompt: list[Message], truncated: bool
+    ) -> Encoded:
+        further = {name: value for name, value in values.items() if name != "text"}
+        fixed = {"input_ids": ids, "query": query, "prompt": prompt, "num_tokens": len(ids)}
+        return Encoded({**further, **fixed}, truncated)
+
+    def _prompt_completion(self, values: Mapping[str, Any]) -> Tokenising[list[Encoded]]:
+        prompt, completion = values["prompt"], values["completion"]
         self._refuse_special([*prompt, *completion])
-        whole, answer = split_completion(self.tokenizer, prompt, completion, self.prompt_format)
+        segments = render_answers(self.tokenizer, [*prompt, *completion], self.prompt_format, len(prompt))
+        whole, answer = yield from tokenise_answers(self.tokenizer, segments, self._prompt_leading)
+        self._need_answer(answer)
         kept = self._fit_prompt(whole, len(answer))
         mask = [False] * len(kept) + [True] * len(answer)
-        values = {"input_ids": [*kept, *answer], "completion_mask": mask, "num_tokens": len(mask)}
-        return Encoded(values, len(kept) < len(whole))
+        row = {"input_ids": [*kept, *answer], "completion_mask": mask, "num_tokens": len(mask)}
+        return [Encoded(row, len(kept) < len(whole))]
 
-    def _preference(self, prompt: list[Message], chosen: list[Message], rejected: list[Message]) -> Encoded:
-        self._refuse_special([*prompt, *chosen, *rejected])
-        whole, good = split_completion(self.tokenizer, prompt, chosen, self.prompt_format)
-        other, bad = split_completion(self.tokenizer, prompt, rejected, self.prompt_format)
+    def _conversation(self, values: Mapping[str, Any]) -> Tokenising[list[Encoded]]:
+        """All turns of the assistant are trained on; an answer whose beginning is cut off is not."""
+        messages = _upto_last_answer(values["messages"])
+        self._refuse_special(messages)
+        segments = render_answers(self.tokenizer, messages, self.prompt_format)
+        parts = yield from tokenise_answers(self.tokenizer, segments, self._prompt_leading)
+        self._need_answer(parts[-1])
+        self._fit_prompt([], len(parts[-1]))
+        cut = max(0, sum(map(len, parts)) - self.max_length)
+        ids: Ids = []
+        mask: list[bool] = []
+        for at, part in enumerate(parts):
+            whole = at % 2 == 1 and len(ids) >= cut
+            mask += self._answer_mask(part) if whole else [False] * len(part)
+            ids += part
+        row = {"input_ids": ids[cut:], "completion_mask": mask[cut:], "num_tokens": len(ids) - cut}
+        return [Encoded(row, cut > 0)]
+
+    def _preference(self, values: Mapping[str, Any]) -> Tokenising[list[Encoded]]:
+        prompt, sides = values["prompt"], (values["chosen"], values["rejected"])
+        self._refuse_special([*prompt, *sides[0], *sides[1]])
+        tokens: list[list[Ids]] = []
+        for side in sides:
+            segments = render_answers(self.tokenizer, [*prompt, *side], self.prompt_format, len(prompt))
+            tokens.append((yield from tokenise_answers(self.tokenizer, segments, self._prompt_leading)))
+        (whole, good), (other, bad) = tokens
         assert whole == other, "the same prompt was encoded in two ways"
         if good == bad:
             raise Unfit("chosen and rejected are the same tokens")
+        self._need_answer(good)
+        if values["rejected"] != EMPTY_ANSWER:
+            self._need_answer(bad)
         kept = self._fit_prompt(whole, max(len(good), len(bad)))
-        tokens = 2 * len(kept) + len(good) + len(bad)
-        values = {"prompt_ids": kept, "chosen_ids": good, "rejected_ids": bad, "num_tokens": tokens}
-        return Encoded(values, len(kept) < len(whole))
+        count = 2 * len(kept) + len(good) + len(bad)
+        row = {"prompt_ids": kept, "chosen_ids": good, "rejected_ids": bad, "num_tokens": count}
+        return [Encoded(row, len(kept) < len(whole))]
 
-    def _fit_prompt(self, ids: list[int], completion: int) -> list[int]:
+    def _need_answer(self, ids: Ids) -> None:
+        if ids == [self._eos]:
+            raise Unfit("no completion token is left")
+
+    def _fit_prompt(self, ids: Ids, completion: int) -> Ids:
         room = self.max_length - completion
         if room < 1:
             raise Unfit("the completion leaves no room for a prompt in max_length")
         return ids[-min(room, self.max_prompt_length or room) :]
+
+    def _answer_mask(self, ids: Ids) -> list[bool]:
+        """An answer up to and with its EOS, if it has one: a template may write more after it."""
+        eos = self._eos
+        end = len(ids) - ids[::-1].index(eos) if eos in ids else len(ids)
+        return [True] * end + [False] * (len(ids) - end)
 
     def _refuse_special(self, messages: list[Message]) -> None:
         # In a rendered conversation such text would become a control token: a forged turn or end.
@@ -121,121 +233,28 @@ class Encoder:
         added = self.tokenizer.added_tokens_decoder.values()
         return tuple(token.content for token in added if token.special)
 
+    @cached_property
+    def _eos(self) -> int:
+        return int(self.tokenizer.eos_token_id)
 
-def format_prompt(
-    tokenizer: "PreTrainedTokenizerBase", messages: list[Message], prompt_format: PromptFormat
-) -> list[int]:
-    """Token ids of a prompt, ready to be continued by an answer."""
-    return _ids(tokenizer, render_prompt(tokenizer, messages, prompt_format), prompt_format)
+    @cached_property
+    def _leading(self) -> Ids:
+        return leading_ids(self.tokenizer)
 
-
-def render_prompt(
-    tokenizer: "PreTrainedTokenizerBase", messages: list[Message], prompt_format: PromptFormat
-) -> str:
-    """The prompt as text: with its generation prompt (chat), or the bare contents (plain)."""
-    if prompt_format == "plain":
-        return "\n\n".join(message["content"] for message in messages)
-    return _render(tokenizer, messages, add_generation_prompt=True)
+    @cached_property
+    def _prompt_leading(self) -> Ids:
+        return leading_for(self.tokenizer, self.prompt_format)
 
 
-def split_completion(
-    tokenizer: "PreTrainedTokenizerBase",
-    prompt: list[Message],
-    completion: list[Message],
-    prompt_format: PromptFormat,
-) -> tuple[list[int], list[int]]:
-    """`(prompt ids, completion ids with EOS as the last)`; the prompt ids are those of `format_prompt`.
-
-    Raises:
-        Unfit: when the template refuses the conversation.
-        DataError: when the rendered prompt is not the beginning of the rendered conversation.
-    """
-    before = render_prompt(tokenizer, prompt, prompt_format)
-    whole = _render_whole(tokenizer, prompt, completion, prompt_format, before)
-    prompt_ids = _ids(tokenizer, before, prompt_format)
-    ids = _ids(tokenizer, whole, prompt_format)
-    if ids[: len(prompt_ids)] == prompt_ids:
-        answer = ids[len(prompt_ids) :]
-    else:  # a token reaches over the border: encode apart, as generation would
-        answer = tokenizer(whole[len(before) :], add_special_tokens=False, verbose=False)["input_ids"]
-    eos = tokenizer.eos_token_id
-    end = len(answer) - answer[::-1].index(eos) if eos in answer else len(answer)
-    answer = answer[:end] if eos in answer else [*answer, eos]  # templates may write a newline after EOS
-    if answer == [eos]:
-        raise Unfit("no completion token is left")
-    return prompt_ids, answer
+def _upto_last_answer(messages: list[Message]) -> list[Message]:
+    end = len(messages)
+    while end and messages[end - 1]["role"] != "assistant":
+        end -= 1
+    if not any(message["role"] == "user" for message in messages[:end]):
+        raise Unfit("the conversation has no answer")
+    return messages[:end]
 
 
-def leading_ids(tokenizer: "PreTrainedTokenizerBase") -> list[int]:
-    """The BOS token, where the tokenizer puts one before every text; else nothing."""
-    bos = tokenizer.bos_token_id
-    return [bos] if bos is not None and tokenizer("a", verbose=False)["input_ids"][:1] == [bos] else []
-
-
-def convert(values: Values, source: RowType, target: RowType) -> Values:
-    """A row of `source` for the use of `target`: a pair's chosen side as an answer, a prompt alone.
-
-    Raises:
-        DataError: when `source` has not the columns for that.
-    """
-    if source is target:
-        return values
-    if target is RowType.PROMPT and "prompt" in COLUMNS[source]:
-        return {
-            name: value for name, value in values.items() if name == "prompt" or name not in COLUMNS[source]
-        }
-    if (source, target) == (RowType.PREFERENCE, RowType.PROMPT_COMPLETION):
-        return {"prompt": values["prompt"], "completion": values["chosen"]}
-    missing = ", ".join(name for name in COLUMNS[target] if name not in COLUMNS[source])
-    raise DataError(f"{source} rows cannot be used as {target} rows: they lack {missing}")
-
-
-def _render_whole(
-    tokenizer: "PreTrainedTokenizerBase",
-    prompt: list[Message],
-    completion: list[Message],
-    prompt_format: PromptFormat,
-    before: str,
-) -> str:
-    if prompt_format == "plain":
-        answer = "\n\n".join(message["content"] for message in completion)
-        apart = before[-1:].isspace() or answer[:1].isspace()
-        return before + ("" if apart else " ") + answer
-    whole = _render(tokenizer, [*prompt, *completion], add_generation_prompt=False)
-    if not whole.startswith(before):
-        raise DataError(
-            "the chat template renders a prompt with its generation prompt differently from the beginning "
-            f"of the whole conversation: {before[-60:]!r} is not in {whole[: len(before) + 20][-80:]!r}",
-            expected="a template whose generation prompt begins the assistant's turn",
-            fix="give the tokenizer another chat template, or set `prompt_format: plain`",
-        )
-    return whole
-
-
-def _render(
-    tokenizer: "PreTrainedTokenizerBase", messages: list[Message], *, add_generation_prompt: bool
-) -> str:
-    from jinja2 import TemplateError
-
-    try:
-        text: str = tokenizer.apply_chat_template(
-            messages, tokenize=False, add_generation_prompt=add_generation_prompt
-        )
-    except TemplateError as error:  # some templates know no system turn, or want strict alternation
-        raise Unfit(f"the chat template refuses the conversation: {error}") from None
-    return text
-
-
-def _ids(tokenizer: "PreTrainedTokenizerBase", text: str, prompt_format: PromptFormat) -> list[int]:
-    if prompt_format == "plain":
-        return [*leading_ids(tokenizer), *_plain_ids(tokenizer, text)]
-    ids: list[int] = tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"]
-    return ids
-
-
-def _plain_ids(tokenizer: "PreTrainedTokenizerBase", text: str) -> list[int]:
-    """Ids of running text; special tokens written out in it stay text."""
-    ids: list[int] = tokenizer(text, add_special_tokens=False, split_special_tokens=True, verbose=False)[
-        "input_ids"
-    ]
-    return ids
+def _draw(seed: int, text: str) -> int:
+    digest = hashlib.blake2b(f"{seed}/{text}".encode(), digest_size=8).digest()
+    return int.from_bytes(digest, "big")

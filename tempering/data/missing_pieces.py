@@ -14,14 +14,15 @@ from tempering.errors import DataError
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
+_PROBE = [{"role": role, "content": f"{role} says this"} for role in ("user", "assistant") * 2]
 _MARK = re.compile(r"\{%-?\s*(end)?generation\s*-?%\}")
 
 
 def missing_pieces(tokenizer: "PreTrainedTokenizerBase") -> list[str]:
     """Add what `tokenizer` lacks, in place; returns what was done, in words, for the log.
 
-    A template of another family without `{% generation %}` marks stays as it is: the completion
-    mask is then computed from the prompt (see `encode`), never from the marks.
+    Templates without `{% generation %}` marks are given them where that changes nothing in what they
+    write. Any other stays as it is: our masks come from rendering (see `formats`), never from marks.
 
     Raises:
         DataError: when it has no EOS token or is not a fast tokenizer.
@@ -57,7 +58,27 @@ def _marked_template(tokenizer: "PreTrainedTokenizerBase") -> list[str]:
         if template != ours and _bare(template) == _bare(ours):
             tokenizer.chat_template = ours
             return ["chat template given its {% generation %} marks"]
-    return []
+    return _marked_by_trl(tokenizer) if isinstance(template, str) and not _MARK.search(template) else []
+
+
+def _marked_by_trl(tokenizer: "PreTrainedTokenizerBase") -> list[str]:
+    """TRL's marked form of a well-known family's template, where it writes the same text."""
+    from trl.chat_template_utils import get_training_chat_template
+
+    try:
+        marked = get_training_chat_template(tokenizer)
+    except (ValueError, TypeError):  # a family it does not know
+        return []
+    if marked is None or not _MARK.search(marked):
+        return []
+    texts = [
+        tokenizer.apply_chat_template(_PROBE, tokenize=False, chat_template=template)
+        for template in (tokenizer.chat_template, marked)
+    ]
+    if texts[0] != texts[1]:
+        return []
+    tokenizer.chat_template = marked
+    return ["chat template given its {% generation %} marks"]
 
 
 def _bare(template: object) -> str:

@@ -16,24 +16,35 @@ from tempering.errors import DataError
 Message = dict[str, str]
 Values = dict[str, Any]
 ROLES = ("system", "user", "assistant")
+EMPTY_ANSWER: list[Message] = [{"role": "assistant", "content": ""}]
+"""Saying nothing: only as the rejected side of a pair that was made by the corruption `empty`."""
 
 
 class RowType(StrEnum):
     """What a row can be used for."""
 
     TEXT = "text"
+    MESSAGES = "messages"
     PROMPT_COMPLETION = "prompt_completion"
     PREFERENCE = "preference"
+    UNPAIRED_PREFERENCE = "unpaired_preference"
     PROMPT = "prompt"
+    SCORED_CONVERSATION = "scored_conversation"
+    CLASSIFICATION = "classification"
     QUESTION = "question"
     MINIMAL_PAIR = "minimal_pair"
+    MULTIPLE_CHOICE = "multiple_choice"
 
 
 COLUMNS: Mapping[RowType, Mapping[str, str]] = {
     RowType.TEXT: {"text": "string"},
+    RowType.MESSAGES: {"messages": "messages"},
     RowType.PROMPT_COMPLETION: {"prompt": "prompt", "completion": "completion"},
     RowType.PREFERENCE: {"prompt": "prompt", "chosen": "completion", "rejected": "completion"},
+    RowType.UNPAIRED_PREFERENCE: {"prompt": "prompt", "completion": "completion", "label": "boolean"},
     RowType.PROMPT: {"prompt": "prompt"},
+    RowType.SCORED_CONVERSATION: {"messages": "messages", "score": "score", "reason": "any string"},
+    RowType.CLASSIFICATION: {"text": "string", "text_pair": "any string", "label": "integer"},
     RowType.QUESTION: {
         "question": "string",
         "context": "any string",
@@ -41,17 +52,23 @@ COLUMNS: Mapping[RowType, Mapping[str, str]] = {
         "baseline": "number",
     },
     RowType.MINIMAL_PAIR: {"sentence_good": "string", "sentence_bad": "string", "paradigm": "any string"},
+    RowType.MULTIPLE_CHOICE: {"question": "string", "choices": "strings", "answer": "integer"},
 }
 
 # What identifies a row when it is held out (unless its `group` says otherwise): rows that share it
 # must never stand on both sides.
 GROUP_COLUMNS: Mapping[RowType, tuple[str, ...]] = {
     RowType.TEXT: ("text",),
+    RowType.MESSAGES: ("messages",),
     RowType.PROMPT_COMPLETION: ("prompt",),
     RowType.PREFERENCE: ("prompt",),
+    RowType.UNPAIRED_PREFERENCE: ("prompt",),
     RowType.PROMPT: ("prompt",),
+    RowType.SCORED_CONVERSATION: ("messages",),
+    RowType.CLASSIFICATION: ("text", "text_pair"),
     RowType.QUESTION: ("context",),
     RowType.MINIMAL_PAIR: ("sentence_good", "sentence_bad"),
+    RowType.MULTIPLE_CHOICE: ("question",),
 }
 
 
@@ -77,6 +94,15 @@ class Rejected:
     reason: str
     excerpt: str = ""
     kept: bool = False
+    filter: str = ""
+    """The quality filter that took it out; such a row is no fault of the data and never fails the stage."""
+
+
+@dataclass(frozen=True, slots=True)
+class Notice:
+    """Something that reading found out and a person should hear: the schema, the split, the encoding."""
+
+    text: str
 
 
 def to_messages(value: object, role: str = "user") -> list[Message]:
@@ -98,6 +124,8 @@ def problem(row_type: RowType, values: Mapping[str, Any]) -> str | None:
     """Why `values` is not a row of `row_type`, or None. Reasons are short, so that they can be counted."""
     columns = COLUMNS[row_type]
     for name, kind in columns.items():
+        if name == "rejected" and values.get("corruption") == "empty" and values.get(name) == EMPTY_ANSWER:
+            continue
         found = _column_problem(values.get(name), kind)
         if found:
             return f"{name}: {found}"
@@ -105,10 +133,19 @@ def problem(row_type: RowType, values: Mapping[str, Any]) -> str | None:
         found = None if name in columns else _extra_problem(value)
         if found:
             return f"{name}: {found}"
+    return _meaning_problem(row_type, values)
+
+
+def _meaning_problem(row_type: RowType, values: Mapping[str, Any]) -> str | None:
+    """What is wrong with columns that are each right by themselves."""
     if row_type is RowType.PREFERENCE and values["chosen"] == values["rejected"]:
         return "chosen and rejected are the same"
     if row_type is RowType.MINIMAL_PAIR and values["sentence_good"] == values["sentence_bad"]:
         return "both sentences are the same"
+    if row_type is RowType.MULTIPLE_CHOICE and not 0 <= values["answer"] < len(values["choices"]):
+        return f"answer: is {values['answer']}, and there are {len(values['choices'])} choices"
+    if row_type is RowType.CLASSIFICATION and values["label"] < 0:
+        return f"label: is {values['label']}: hidden, as in a test split"
     return None
 
 
@@ -116,7 +153,7 @@ def texts(row_type: RowType, values: Mapping[str, Any]) -> Iterator[str]:
     """Every piece of running text in a row, once (what a tokenizer is trained on, what is counted)."""
     for name, kind in COLUMNS[row_type].items():
         value = values[name]
-        if kind in ("prompt", "completion"):
+        if kind in ("prompt", "completion", "messages"):
             yield from (message["content"] for message in value)
         elif kind == "strings":
             yield from value
@@ -125,13 +162,26 @@ def texts(row_type: RowType, values: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _column_problem(value: Any, kind: str) -> str | None:
+    if kind in ("boolean", "integer", "score"):
+        return _scalar_problem(value, kind)
     if kind == "number":
         return None if value is None or _is_finite(value) else f"is {_kind_of(value)}, not a finite number"
     if kind.endswith("string"):
         return _string_problem(value, blank_allowed=kind == "any string")
     if kind == "strings":
         return _strings_problem(value)
+    if kind == "messages":
+        return _messages_problem(value)
     return _messages_problem(value) or _turns_problem(value, "user" if kind == "prompt" else "assistant")
+
+
+def _scalar_problem(value: Any, kind: str) -> str | None:
+    if kind == "score":
+        return None if _is_finite(value) else f"is {_kind_of(value)}, not a finite number"
+    right = isinstance(value, bool) if kind == "boolean" else type(value) is int and value.bit_length() < 64
+    return (
+        None if right else f"is {_kind_of(value)}, not {'a boolean' if kind == 'boolean' else 'an integer'}"
+    )
 
 
 def _strings_problem(value: Any) -> str | None:
@@ -189,7 +239,9 @@ def _extra_problem(value: Any) -> str | None:
 
 
 def _is_finite(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    if isinstance(value, float):
+        return math.isfinite(value)
+    return type(value) is int and value.bit_length() < 1024  # more, and it is no float
 
 
 def _kind_of(value: Any) -> str:

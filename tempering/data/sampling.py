@@ -1,31 +1,41 @@
-"""Mixing data sets by weight and cutting the mix to a token limit.
+"""What a training stage sees: which data sets, in which shares, up to how many tokens."""
 
-The token is the unit of account: the next row comes from the source that is furthest behind its
-share of tokens, so the shares hold at every point of the sample, not only at its end. Rows are
-encoded as they are needed, so a small limit on a large data set costs little. The order of a
-source hangs on seed, name and row index alone (hashes, not a library's generator).
-"""
+from collections.abc import Mapping
+from typing import Any, Literal
 
-import hashlib
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Literal
-
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from tempering.config import Config
-from tempering.data.encode import Encoded, Encoder, PromptFormat, Unfit, convert
-from tempering.data.rows import COLUMNS, RowType, Values
+from tempering.data.curriculum import CurriculumConfig
+from tempering.data.formats import PromptFormat
+from tempering.data.rows import COLUMNS, RowType
+from tempering.data.uses import uses_of
 from tempering.errors import DataError
 
-TOKEN_TYPES = (RowType.TEXT, RowType.PROMPT_COMPLETION, RowType.PREFERENCE, RowType.PROMPT)
+
+class SourceConfig(Config):
+    """How much of one data set goes into a sample."""
+
+    weight: float = Field(
+        default=1.0,
+        gt=0,
+        allow_inf_nan=False,
+        description="share of the sample's tokens: weight / sum of weights",
+    )
+    fraction: float = Field(
+        default=1.0, gt=0, le=1, description="share of the data set's rows that may be used, of both parts"
+    )
+    rows: int | None = Field(default=None, ge=1, description="rows of the train part, at most; null = all")
+    token_limit: int | None = Field(
+        default=None, ge=1, description="tokens of the train part from this data set, at most; null = all"
+    )
 
 
 class SampleConfig(Config):
     """Which rows a training stage sees, in which order, as tokens."""
 
-    datasets: Mapping[str, float] = Field(
-        min_length=1, description="data set -> weight; shares of tokens are weight / sum of weights"
+    datasets: Mapping[str, SourceConfig] = Field(
+        min_length=1, description="data set -> its weight (a number), or weight, fraction, rows, token_limit"
     )
     row_type: Literal["auto", "text", "prompt_completion", "preference", "prompt"] = Field(
         default="auto", description="what the rows are used as; auto: what they are"
@@ -44,65 +54,78 @@ class SampleConfig(Config):
     max_prompt_length: int | None = Field(
         default=None, ge=1, description="longest prompt in tokens; null = as max_length allows"
     )
+    query_min_length: int | None = Field(
+        default=None, ge=1, description="prompts: least tokens; shorter ones are left out; null: no bound"
+    )
+    query_max_length: int | None = Field(
+        default=None,
+        ge=1,
+        description="prompts: most tokens; from a text, its beginning, of a length drawn between the two",
+    )
     prompt_format: PromptFormat = Field(
-        default="chat", description="chat: the chat template; plain: prompt, space, completion"
+        default="chat",
+        description="chat: the chat template (token_format: standard); plain: prompt, space, completion; "
+        "role_markers: `User:`, `Assistant:`; turn_markers: EOS after every turn",
+    )
+    curriculum: CurriculumConfig | None = Field(
+        default=None, description="easy rows first; null: in random order"
     )
     max_rejected_fraction: float = Field(
         default=0.1, ge=0, le=1, description="fails when a larger share is too long or holds special tokens"
     )
     seed: int = Field(default=0, ge=0, description="decides the order of the rows")
 
-    @field_validator("datasets")
+    @model_validator(mode="before")
     @classmethod
-    def _positive(cls, weights: Mapping[str, float]) -> Mapping[str, float]:
-        for name, weight in weights.items():
-            if not 0 < weight < float("inf"):
-                raise ValueError(f"the weight of {name} is {weight}, not a positive number")
-        return weights
+    def _old_name(cls, given: Any) -> Any:
+        if not isinstance(given, dict) or "token_format" not in given:
+            return given
+        if "prompt_format" in given:
+            raise ValueError("token_format and prompt_format are two names for one setting: set one")
+        rest = {name: value for name, value in given.items() if name != "token_format"}
+        name = given["token_format"]
+        return {**rest, "prompt_format": "chat" if name == "standard" else name}
 
-
-@dataclass
-class Source:
-    """One data set of a mix, and what became of its rows."""
-
-    name: str
-    row_type: RowType
-    rows: Sequence[Values]
-    weight: float = 1.0
-    used: int = 0
-    tokens: int = 0
-    truncated: int = 0
-    rejected: int = 0
-    reasons: dict[str, int] = field(default_factory=dict)
-
-    def summary(self, part: str) -> Values:
-        """A row of `metadata/sources.parquet`."""
-        counts = {
-            "rows": self.used,
-            "tokens": self.tokens,
-            "truncated": self.truncated,
-            "rejected": self.rejected,
+    @field_validator("datasets", mode="before")
+    @classmethod
+    def _weights(cls, given: Any) -> Any:
+        if not isinstance(given, Mapping):
+            return given
+        numbers = (int, float)
+        return {
+            name: {"weight": one} if isinstance(one, numbers) and not isinstance(one, bool) else one
+            for name, one in given.items()
         }
-        return {"source": self.name, "part": part, **counts, "reasons": ", ".join(sorted(self.reasons))}
 
+    @model_validator(mode="after")
+    def _lengths(self) -> "SampleConfig":
+        least, most = self.query_min_length, self.query_max_length
+        if (least is None) != (most is None):
+            raise ValueError("query_min_length and query_max_length are set together, or not at all")
+        if least is not None and most is not None and not least <= most <= self.max_length:
+            raise ValueError(
+                f"query_min_length ({least}) <= query_max_length ({most}) <= max_length ({self.max_length}) "
+                "does not hold"
+            )
+        return self
 
-@dataclass
-class Mixed:
-    """Token rows in training order, how each source fared, and what a person should know."""
-
-    rows: list[Values]
-    tokens: int
-    sources: list[Source]
-    warnings: list[str]
+    @property
+    def query_lengths(self) -> tuple[int, int] | None:
+        """Least and most tokens of a prompt, where they are bounded."""
+        if self.query_min_length is None or self.query_max_length is None:
+            return None
+        return self.query_min_length, self.query_max_length
 
 
 def common_row_type(config: SampleConfig, types: Mapping[str, RowType]) -> RowType:
     """What the rows of all data sets will be used as.
 
     Raises:
-        DataError: when a data set has not the columns for it, or types are mixed without a word.
+        DataError: when a data set has not the columns for it, types are mixed without a word, or texts
+            are asked for as prompts without saying how long.
     """
-    wanted = set(types.values()) if config.row_type == "auto" else {RowType(config.row_type)}
+    natural = {name: next(iter(uses_of(kind)), kind) for name, kind in types.items()}
+    wanted = set(natural.values()) if config.row_type == "auto" else {RowType(config.row_type)}
     if len(wanted) > 1:
         held = ", ".join(f"{name} holds {kind} rows" for name, kind in types.items())
         raise DataError(
@@ -110,7 +133,7 @@ def common_row_type(config: SampleConfig, types: Mapping[str, RowType]) -> RowTy
         )
     target = next(iter(wanted))
     for name, kind in types.items():
-        uses = _uses(kind)
+        uses = uses_of(kind)
         if target not in uses:
             raise DataError(
                 f"data set {name} holds {kind} rows ({', '.join(COLUMNS[kind])})",
@@ -118,79 +141,21 @@ def common_row_type(config: SampleConfig, types: Mapping[str, RowType]) -> RowTy
                 fix=f"use {name} as {' or '.join(uses)}, or choose another data set or `rows:` of its builder"
                 if uses else f"name {name} in an evaluation; {kind} rows are not trained on",
             )  # fmt: skip
+        if target is RowType.PROMPT and uses[0] is RowType.TEXT:
+            _check_text_prompts(config, name)
     return target
 
 
-def mix(sources: list[Source], encoder: Encoder, limit: int | None, seed: int) -> Mixed:
-    """Interleave the encoded rows of `sources` by weight until `limit` tokens are reached.
-
-    The total is at least `limit` and less than `limit` + the last row; less, with a warning, when
-    the data does not suffice. Without a limit all rows are used.
-    """
-    mixed = Mixed([], 0, sources, [])
-    streams = {source.name: _encoded(source, encoder, seed) for source in sources}
-    left = list(sources)
-    while left and (limit is None or mixed.tokens < limit):
-        source = min(left, key=lambda one: (one.tokens / one.weight, one.name))
-        encoded = next(streams[source.name], None)
-        if encoded is None:
-            left.remove(source)
-            if limit is not None and left:
-                mixed.warnings.append(
-                    f"{source.name} is used up after {source.tokens} tokens; the others go on"
-                )
-            continue
-        source.used += 1
-        source.tokens += encoded.num_tokens
-        source.truncated += encoded.truncated
-        mixed.tokens += encoded.num_tokens
-        mixed.rows.append(encoded.values)
-    if limit is not None and mixed.tokens < limit:
-        mixed.warnings.append(f"all rows together have {mixed.tokens} tokens, less than the limit of {limit}")
-    return mixed
-
-
-def _encoded(source: Source, encoder: Encoder, seed: int) -> Iterator[Encoded]:
-    for index in shuffled(len(source.rows), f"{seed}/{source.name}"):
-        try:
-            yield from encoder.encode(convert(source.rows[index], source.row_type, encoder.row_type))
-        except Unfit as error:
-            source.rejected += 1
-            source.reasons[str(error)] = source.reasons.get(str(error), 0) + 1
-
-
-def check_rejected(mixed: Mixed, fraction: float) -> None:
-    """Refuse a mix of which a source lost more than `fraction` of its rows.
-
-    Raises:
-        DataError: with the reasons and their counts.
-    """
-    for source in mixed.sources:
-        if source.rejected > fraction * (source.used + source.rejected):
-            reasons = ", ".join(f"{count} x {reason}" for reason, count in source.reasons.items())
-            raise DataError(
-                f"{source.rejected} of {source.used + source.rejected} rows of {source.name} cannot be used: "
-                f"{reasons}",
-                expected=f"at most {fraction:.2%} (max_rejected_fraction of the sample)",
-                fix="raise max_length, or max_rejected_fraction",
-            )
-
-
-def shuffled(count: int, key: str) -> list[int]:
-    """0 .. count-1 in an order that `key` decides, the same in every version of every library."""
-    state = hashlib.blake2b(key.encode("utf-8"), digest_size=16)
-
-    def place(index: int) -> bytes:
-        mine = state.copy()
-        mine.update(index.to_bytes(8, "big"))
-        return mine.digest()
-
-    return sorted(range(count), key=place)
-
-
-def _uses(kind: RowType) -> list[RowType]:
-    found = [kind] if kind in TOKEN_TYPES else []
-    if "prompt" in COLUMNS[kind]:
-        found += [RowType.PROMPT] if kind is not RowType.PROMPT else []
-        found += [RowType.PROMPT_COMPLETION] if kind is RowType.PREFERENCE else []
-    return found
+def _check_text_prompts(config: SampleConfig, name: str) -> None:
+    if config.query_lengths is None:
+        raise DataError(
+            f"data set {name} holds texts, and a text is no prompt before it is cut",
+            expected="query_min_length and query_max_length, in tokens",
+            fix="set both on this sample",
+        )
+    if config.prompt_format != "plain":
+        raise DataError(
+            f"data set {name} holds texts, whose beginnings go on as text, not as a conversation",
+            expected="prompt_format: plain",
+            fix="set it on this sample",
+        )

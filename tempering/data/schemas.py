@@ -1,8 +1,9 @@
 """The Parquet schema of each row type, before and after tokenising.
 
 The schema does not hang on the rows, so that an empty part can be read like a full one and the
-same rows give the same bytes. Extra columns are typed over all rows of all parts and follow the
-fixed ones by name; pandas, which adds metadata of its own, takes no part.
+same rows give the same bytes. Extra columns are typed over the rows that were seen (`wider` joins
+what was found in several groups) and follow the fixed ones by name; pandas, which adds metadata of
+its own, takes no part.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -16,18 +17,21 @@ if TYPE_CHECKING:
 _INT64 = range(-(2**63), 2**63)
 
 
-def row_schema(row_type: RowType, rows: Iterable[Mapping[str, Any]] = ()) -> "pa.Schema":
-    """The schema of text rows, with the extra columns found in `rows`."""
+def row_schema(row_type: RowType) -> "pa.Schema":
+    """The fixed columns of text rows."""
     import pyarrow as pa
 
-    strings, number = pa.list_(pa.string()), pa.float64()
-    kinds = {"prompt": _messages(), "completion": _messages(), "strings": strings, "number": number}
+    messages, number = _messages(), pa.float64()
+    kinds = {
+        "prompt": messages, "completion": messages, "messages": messages, "strings": pa.list_(pa.string()),
+        "number": number, "score": number, "integer": pa.int64(), "boolean": pa.bool_(),
+    }  # fmt: skip
     columns = {name: kinds.get(kind, pa.string()) for name, kind in COLUMNS[row_type].items()}
-    return pa.schema([*columns.items(), *_extra_fields(rows, columns)])
+    return pa.schema(list(columns.items()))
 
 
-def token_schema(row_type: RowType, rows: Iterable[Mapping[str, Any]] = ()) -> "pa.Schema":
-    """The schema of tokenised rows, with the extra columns found in `rows`."""
+def token_schema(row_type: RowType) -> "pa.Schema":
+    """The fixed columns of tokenised rows."""
     import pyarrow as pa
 
     ids, mask = pa.list_(pa.int32()), pa.list_(pa.bool_())
@@ -37,8 +41,7 @@ def token_schema(row_type: RowType, rows: Iterable[Mapping[str, Any]] = ()) -> "
         RowType.PREFERENCE: {"prompt_ids": ids, "chosen_ids": ids, "rejected_ids": ids},
         RowType.PROMPT: {"input_ids": ids, "query": pa.string(), "prompt": _messages()},
     }[row_type]
-    columns = {**columns, "num_tokens": pa.int64()}
-    return pa.schema([*columns.items(), *_extra_fields(rows, columns)])
+    return pa.schema([*columns.items(), ("num_tokens", pa.int64())])
 
 
 def rejected_schema() -> "pa.Schema":
@@ -47,7 +50,34 @@ def rejected_schema() -> "pa.Schema":
 
     text = pa.string()
     columns = {"file": text, "line": pa.int64(), "reason": text, "excerpt": text, "kept": pa.bool_()}
+    columns["filter"] = text
     return pa.schema(list(columns.items()))
+
+
+def full_schema(fixed: "pa.Schema", extras: Mapping[str, "pa.DataType"]) -> "pa.Schema":
+    """The fixed columns and, by name, the further ones; one without any value is a column of texts."""
+    import pyarrow as pa
+
+    found = [(name, pa.string() if pa.types.is_null(kind) else kind) for name, kind in sorted(extras.items())]
+    return pa.schema([*fixed, *(pa.field(name, kind) for name, kind in found)])
+
+
+def extra_types(rows: Iterable[Mapping[str, Any]], known: Iterable[str]) -> dict[str, "pa.DataType"]:
+    """The types of the columns of `rows` beside `known` ones; null for one that holds no value."""
+    seen: dict[str, set[type]] = {}
+    fixed = set(known)
+    for row in rows:
+        for name in row.keys() - fixed:
+            value = row[name]
+            kind = str if isinstance(value, int) and value not in _INT64 else type(value)
+            seen.setdefault(name, set()).add(kind)
+    return {name: _scalar_type(kinds - {type(None)}) for name, kinds in seen.items()}
+
+
+def wider(one: Mapping[str, "pa.DataType"], other: Mapping[str, "pa.DataType"]) -> dict[str, "pa.DataType"]:
+    """The columns of both, each with a type that holds the values of both."""
+    return {name: _wider_type([types[name] for types in (one, other) if name in types])
+            for name in {*one, *other}}  # fmt: skip
 
 
 def to_table(rows: Sequence[Mapping[str, Any]], schema: "pa.Schema") -> "pa.Table":
@@ -64,27 +94,27 @@ def _messages() -> "pa.DataType":
     return pa.list_(pa.struct([("role", pa.string()), ("content", pa.string())]))
 
 
-def _extra_fields(rows: Iterable[Mapping[str, Any]], known: Iterable[str]) -> list[tuple[str, "pa.DataType"]]:
-    seen: dict[str, set[type]] = {}
-    fixed = set(known)
-    for row in rows:
-        for name in row.keys() - fixed:
-            value = row[name]
-            kind = str if isinstance(value, int) and value not in _INT64 else type(value)
-            seen.setdefault(name, set()).add(kind)
-    return [(name, _scalar_type(seen[name] - {type(None)})) for name in sorted(seen)]
-
-
 def _scalar_type(kinds: set[type]) -> "pa.DataType":
     import pyarrow as pa
 
+    if not kinds:
+        return pa.null()
     if kinds == {bool}:
         return pa.bool_()
     if kinds == {int}:
         return pa.int64()
-    if kinds and kinds <= {int, float}:
+    if kinds <= {int, float}:
         return pa.float64()
     return pa.string()
+
+
+def _wider_type(types: Sequence["pa.DataType"]) -> "pa.DataType":
+    import pyarrow as pa
+
+    known = {kind for kind in types if not pa.types.is_null(kind)}
+    if len(known) <= 1:
+        return next(iter(known), pa.null())
+    return pa.float64() if known == {pa.int64(), pa.float64()} else pa.string()
 
 
 def _as_text(row: Mapping[str, Any], textual: Sequence[str]) -> Values:

@@ -7,7 +7,9 @@ marks. Saved folders load with AutoTokenizer offline, in transformers 4 and 5.
 """
 
 import json
-from collections.abc import Iterable
+import os
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -20,6 +22,7 @@ from tempering.errors import DataError
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
+_PARALLEL = "TOKENIZERS_PARALLELISM"
 EOS, PAD = "<|endoftext|>", "<|pad|>"
 ROLE_TOKENS = ("<|user|>", "<|assistant|>", "<|system|>")
 _LEAST_VOCABULARY = 256 + 2 + len(ROLE_TOKENS)
@@ -65,7 +68,7 @@ class ExistingTokenizerConfig(TokenizerBase):
 TokenizerConfig = Annotated[TrainTokenizerConfig | ExistingTokenizerConfig, Field(discriminator="kind")]
 
 
-def chat_template(name: Literal["chat", "plain"] = "chat") -> str:
+def chat_template(name: Literal["chat", "plain", "role_markers", "turn_markers"] = "chat") -> str:
     """The source of a chat template shipped with the package."""
     return files("tempering.data").joinpath("templates", f"{name}.jinja").read_text(encoding="utf-8").strip()
 
@@ -102,6 +105,20 @@ def train_tokenizer(texts: Iterable[str], config: TrainTokenizerConfig) -> "PreT
     )
     wrapped.chat_template = chat_template()
     return wrapped
+
+
+@contextmanager
+def on_all_cores() -> Iterator[None]:
+    """Let tokenizers work on a batch with all cores; elsewhere they keep to one, for the trainers' sake."""
+    kept = os.environ.get(_PARALLEL)
+    os.environ[_PARALLEL] = "true"
+    try:
+        yield
+    finally:
+        if kept is None:
+            del os.environ[_PARALLEL]
+        else:
+            os.environ[_PARALLEL] = kept
 
 
 def load_tokenizer(name_or_path: str | Path, revision: str = "main") -> "PreTrainedTokenizerBase":

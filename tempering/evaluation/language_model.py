@@ -1,11 +1,11 @@
 """What every benchmark asks of a causal LM: completions, and log-probabilities of given text."""
 
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Any
 
 import torch
 
-from tempering.data.encode import Unfit, format_prompt, leading_ids, split_completion
+from tempering.data.formats import PromptFormat, Unfit, format_prompt, leading_ids, split_completion
 from tempering.data.tokenizers import load_tokenizer
 from tempering.errors import DataError
 from tempering.models.loading import load_causal_lm
@@ -25,9 +25,7 @@ class LanguageModel:
         batch_size: sequences a forward pass.
     """
 
-    def __init__(
-        self, folder: Any, prompt_format: Literal["chat", "plain"], device: Any, batch_size: int = 128
-    ):
+    def __init__(self, folder: Any, prompt_format: PromptFormat, device: Any, batch_size: int = 128):
         self.tokenizer = load_tokenizer(folder)
         self.model = load_causal_lm(folder).to(device)
         self.prompt_format, self.batch_size = prompt_format, batch_size

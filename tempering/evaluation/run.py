@@ -1,11 +1,13 @@
 """Evaluating one model: run its benchmarks and write the tables."""
 
 from collections.abc import Mapping
+from itertools import islice
 from typing import Any
 
 from tempering.artifacts.draft import Draft
 from tempering.artifacts.kinds import DatasetArtifact, EvaluationArtifact, ModelArtifact
 from tempering.artifacts.tables import read_rows
+from tempering.data.shards import count_rows, iter_rows
 from tempering.errors import DataError
 from tempering.evaluation.benchmarks import Findings, Tools, run_benchmark
 from tempering.evaluation.config import Benchmark, EvaluateConfig
@@ -73,11 +75,11 @@ def check_rows(name: str, kind: str, dataset: DatasetArtifact) -> None:
 
 def benchmark_rows(dataset: DatasetArtifact, benchmark: Benchmark, out: Draft) -> list[dict[str, Any]]:
     """The eval part of a data set; with a warning the train part where nothing is held out."""
-    rows = read_rows(dataset.rows_path("eval"))
-    if not rows:
+    part = "eval"
+    if not count_rows(dataset.rows_path(part)):
         out.warn(f"{dataset.id} holds nothing out (eval_fraction: 0): its train part is used")
-        rows = read_rows(dataset.rows_path("train"))
-    return rows[: benchmark.max_rows]
+        part = "train"
+    return list(islice(iter_rows(dataset.rows_path(part)), benchmark.max_rows))
 
 
 def baseline_rewards(baseline: EvaluationArtifact | None) -> dict[tuple[str, int], float]:

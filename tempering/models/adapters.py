@@ -5,11 +5,12 @@ followed by `merge[STAGE]`, and every later stage uses the merged model; so adap
 stack by accident, and a merged model must give the adapter's logits (checked on real rows).
 """
 
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tempering.artifacts.kinds import ModelArtifact
-from tempering.artifacts.tables import read_rows
+from tempering.data.shards import iter_rows
 from tempering.errors import ArtifactError, ConfigError
 from tempering.models.config import LoraConfig, MergeConfig
 from tempering.models.loading import load_causal_lm, load_scorer
@@ -95,7 +96,7 @@ def merge_adapter(
     columns = ("input_ids", "prompt_ids", "chosen_ids")
     batches = [
         torch.tensor([[token for name in columns for token in row.get(name) or []]])
-        for row in read_rows(rows)[: config.rows]
+        for row in islice(iter_rows(rows), config.rows)
     ]
     with torch.no_grad():
         before = [model(input_ids=ids).logits.float() for ids in batches]

@@ -19,12 +19,12 @@ from tempering.rewards.build import RewardFunction
 class Prompts:
     """The prompts of a sample: token ids, messages and further columns.
 
-    Each pass over them has its own order, made from the seed and the number of the pass.
+    Each pass over them has its own order, made from the seed and the number of the pass; `ordered`
+    ones (by a curriculum) keep theirs.
     """
 
-    def __init__(self, rows: Sequence[Mapping[str, Any]], seed: int) -> None:
-        self.rows, self.seed = rows, seed
-        self._orders: dict[int, list[int]] = {}
+    def __init__(self, rows: Sequence[Mapping[str, Any]], seed: int, *, ordered: bool = False) -> None:
+        self.rows, self.seed, self.ordered = rows, seed, ordered
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -37,6 +37,8 @@ class Prompts:
 
     def _at(self, position: int) -> Mapping[str, Any]:
         epoch, index = divmod(position, len(self.rows))
+        if self.ordered:
+            return self.rows[index]
         order = torch.randperm(
             len(self.rows), generator=torch.Generator().manual_seed(self.seed * 7919 + epoch)
         )

@@ -42,7 +42,7 @@ def on_policy(
         policy=policy,
         reference=None if config.adapter else load_causal_lm(model.model_dir),
         value=value_model(config, model, reward_model),
-        prompts=Prompts(rows, out.seed),
+        prompts=Prompts(rows, out.seed, ordered=bool(sample.details.get("ordered"))),
         collector=Collector(
             Decoder(policy, [tokenizer.eos_token_id], tokenizer.pad_token_id),
             build_reward(config.reward, reward_model, device),

@@ -1,10 +1,10 @@
 """Pretraining on packed blocks and SFT with completion-only loss."""
 
-from collections.abc import Iterator
 from typing import Any
 
 import datasets
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from transformers import Trainer, TrainingArguments
 from trl import SFTConfig as TRLSFTConfig
@@ -14,7 +14,7 @@ from tempering.artifacts.draft import Draft
 from tempering.artifacts.kinds import SampleArtifact
 from tempering.errors import DataError
 from tempering.training.config import PretrainConfig, SFTConfig
-from tempering.training.trainer import TokenTrainer, training_arguments
+from tempering.training.trainer import TokenTrainer, row_order, training_arguments
 
 
 def read_part(sample: SampleArtifact, part: str, columns: list[str]) -> datasets.Dataset | None:
@@ -84,7 +84,7 @@ def pretrain_trainer(
         data_collator=_collate_blocks,
         train_dataset=train,
         eval_dataset=pack(held_out, config.block_size) if fits else None,
-        args=TrainingArguments(**training_arguments(config, out)),
+        args=TrainingArguments(**training_arguments(config, out, train_sampling_strategy=row_order(sample))),
     )
 
 
@@ -94,13 +94,13 @@ def sft_trainer(
     """TRL trainer over tokenised prompt-completion rows; the loss covers the completion only."""
     columns = ["input_ids", "completion_mask"]
     train = need_rows(read_part(sample, "train", columns), sample.id)
-    for mask in _masks(train):
-        if not any(mask):
-            raise DataError(
-                f"{sample.id} has a row without a completion token",
-                expected="a loss mask that covers the completion",
-                fix="raise the sample's max_length",
-            )
+    empty = _without_completion(train)
+    if empty:
+        raise DataError(
+            f"{sample.id} has {empty} rows without a completion token",
+            expected="a loss mask that covers the completion",
+            fix="raise the sample's max_length",
+        )
     return SFTStageTrainer(
         model=model,
         config=config,
@@ -108,9 +108,22 @@ def sft_trainer(
         processing_class=tokenizer,
         train_dataset=train,
         eval_dataset=read_part(sample, "eval", columns),
-        args=TRLSFTConfig(**training_arguments(config, out, max_length=None, completion_only_loss=True)),
+        args=TRLSFTConfig(
+            **training_arguments(
+                config,
+                out,
+                max_length=None,
+                completion_only_loss=True,
+                train_sampling_strategy=row_order(sample),
+            )
+        ),
     )
 
 
-def _masks(rows: datasets.Dataset) -> Iterator[list[int]]:
-    yield from (row["completion_mask"] for row in rows)
+def _without_completion(rows: datasets.Dataset) -> int:
+    """Rows whose mask is false all through, counted without leaving Arrow."""
+    empty = 0
+    for chunk in rows.data.column("completion_mask").chunks:
+        covered = pc.list_parent_indices(chunk).filter(chunk.flatten())
+        empty += len(chunk) - len(pc.unique(covered))
+    return empty

@@ -11,7 +11,7 @@ from tempering.artifacts.draft import Draft
 from tempering.artifacts.kinds import SampleArtifact
 from tempering.training.causal import need_rows, read_part
 from tempering.training.config import DPOConfig, RewardModelConfig
-from tempering.training.trainer import TokenTrainer, training_arguments
+from tempering.training.trainer import TokenTrainer, row_order, training_arguments
 
 COLUMNS = ["prompt_ids", "chosen_ids", "rejected_ids"]
 
@@ -53,6 +53,7 @@ def reward_trainer(
                 out,
                 max_length=None,
                 center_rewards_coefficient=config.center_rewards_coefficient,
+                train_sampling_strategy=row_order(sample),
             )
         ),
     )
@@ -71,6 +72,7 @@ def dpo_trainer(
         label_smoothing=config.label_smoothing,
         precompute_ref_log_probs=True,
         precompute_ref_batch_size=max(config.micro_batch_size or config.batch_size, 32),
+        train_sampling_strategy=row_order(sample),
     )
     return DPOStageTrainer(
         model=model,

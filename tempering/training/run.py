@@ -25,13 +25,22 @@ def check_inputs(model: ModelArtifact, sample: SampleArtifact, row_type: str) ->
             expected=f"{row_type} rows",
             fix="name another sample, or set its row_type",
         )
-    if model.details.get("tokenizer") != sample.details.get("tokenizer"):
+    check_tokenizer(model, sample.details.get("tokenizer"), sample.id)
+    check_language_model(model)
+
+
+def check_tokenizer(model: ModelArtifact, tokenizer: object, what: str) -> None:
+    """Refuse a model whose token ids mean something else than those of `what`.
+
+    Args:
+        tokenizer: payload digest of the tokenizer that `what` was made with.
+    """
+    if model.details.get("tokenizer") != tokenizer:
         raise ArtifactError(
-            f"{model.id} and {sample.id} were made with different tokenizers",
+            f"{model.id} and {what} were made with different tokenizers",
             expected="token ids that mean the same to both",
             fix="rebuild the sample with the model's tokenizer",
         )
-    check_language_model(model)
 
 
 def check_block(model: Any, config: PretrainConfig) -> None:

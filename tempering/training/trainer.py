@@ -15,6 +15,7 @@ from transformers.trainer_callback import TrainerControl, TrainerState
 from transformers.training_args import TrainingArguments
 
 from tempering.artifacts.draft import Draft
+from tempering.artifacts.kinds import SampleArtifact
 from tempering.artifacts.names import checkpoint_name
 from tempering.training.checkpoints import publish, resumable, sweep, tokens_of
 from tempering.training.config import TrainingConfig
@@ -22,6 +23,11 @@ from tempering.training.row_log import RowLog
 from tempering.training.schedule import learning_rate_factor
 
 FINISHED = "finished"  # marks the checkpoint at the end of a run
+
+
+def row_order(sample: SampleArtifact) -> str:
+    """Trainer's sampling strategy: the sample's own order where a curriculum made it."""
+    return "sequential" if sample.details.get("ordered") else "random"
 
 
 def training_arguments(config: TrainingConfig, out: Draft, **more: Any) -> dict[str, Any]:

@@ -1,149 +1,230 @@
-"""Each foreign schema is normalised, and each of its faults is counted by reason."""
+"""Every builder reads a file and gives valid rows of its type; what all builders share."""
 
-from collections import Counter
+import copy
+import json
+from typing import get_args
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from pydantic import TypeAdapter, ValidationError
 
 from tempering.config import external_files, identity
 from tempering.data.builders import (
     AlpacaConfig,
+    AutoConfig,
     Builder,
     ChatConfig,
     HHConfig,
+    PromptsConfig,
+    SentimentConfig,
     SquadConfig,
+    StackExchangeConfig,
     TextConfig,
+    UltraFeedbackConfig,
     WorldConfig,
     build,
 )
-from tempering.data.rows import Row, RowType
-from tempering.errors import DataError
+from tempering.data.rows import Notice, Rejected, Row, RowType, problem
+from tests.data.built import notes_of, reasons_of, rows_of
+
+ADAPTER = TypeAdapter(Builder)
+UNION, _ = get_args(Builder)
+KINDS = {kind.model_fields["kind"].default: kind for kind in get_args(UNION)}
+
+# kind -> file, settings, row type, good rows, rejected rows
+FIXTURES = {
+    "text": ("stories.txt", {}, "text", 3, 0),
+    "tinystories": ("stories.txt", {}, "text", 3, 0),
+    "babylm": ("simple_wiki.train", {}, "text", 4, 1),
+    "sentiment": ("sentiment.jsonl", {}, "classification", 3, 3),
+    "alpaca": ("alpaca.json", {}, "prompt_completion", 4, 5),
+    "chat": ("chat.jsonl", {}, "messages", 3, 6),
+    "sharegpt": ("sharegpt.json", {}, "messages", 2, 1),
+    "prompt_response": ("prompt_response.jsonl", {}, "prompt_completion", 5, 3),
+    "prompts": ("prompts.jsonl", {}, "prompt", 4, 2),
+    "preference": ("preference.json", {}, "preference", 5, 3),
+    "ultrafeedback": ("ultrafeedback.jsonl", {}, "preference", 3, 5),
+    "hh": ("hh.jsonl", {}, "preference", 3, 6),
+    "stack_exchange": ("stack_exchange.json", {}, "preference", 1, 2),
+    "kto": ("kto.jsonl", {}, "unpaired_preference", 3, 3),
+    "scored": ("scored.jsonl", {}, "scored_conversation", 3, 3),
+    "squad": ("squad.json", {}, "question", 3, 2),
+    "classification": ("glue.jsonl", {"labels": ["yes", "maybe", "contradiction"]}, "classification", 9, 3),
+    "minimal_pairs": ("minimal_pairs.jsonl", {}, "minimal_pair", 2, 2),
+    "multiple_choice": ("multiple_choice.jsonl", {}, "multiple_choice", 5, 4),
+    "auto": ("kto.jsonl", {}, "unpaired_preference", 3, 3),
+}
 
 
-def split(config):
+def test_every_builder_has_a_fixture():
+    assert set(FIXTURES) == set(KINDS) - {"world"}
+
+
+@pytest.mark.parametrize("kind", FIXTURES)
+def test_a_file_becomes_rows_of_the_type(fixtures, kind):
+    file, given, row_type, rows, rejected = FIXTURES[kind]
+    config = ADAPTER.validate_python({"kind": kind, "path": str(fixtures / file), **given})
     items = list(build(config))
-    rows = [item.values for item in items if isinstance(item, Row)]
-    return rows, [item for item in items if not isinstance(item, Row)]
+    good = [item for item in items if isinstance(item, Row)]
+    assert (str(config.row_type), len(good)) == (row_type, rows)
+    assert all(problem(config.row_type, item.values) is None for item in good)
+    assert len(reasons_of(config)) == rejected
+    assert {item.file for item in items if not isinstance(item, Notice)} == {file}
+    assert ADAPTER.validate_python(config.model_dump()) == config
 
 
-def said(messages):
-    return [(message["role"][0], message["content"]) for message in messages]
+def records_in(path):
+    text = path.read_text("utf-8")
+    if path.suffix == ".jsonl":
+        return [json.loads(line) for line in text.split("\n") if line]
+    found = json.loads(text)
+    return [one for one in found if isinstance(one, dict)] if isinstance(found, list) else [found]
 
 
-def test_text_documents_by_separator(fixtures):
-    items = list(build(TextConfig(path=fixtures / "stories.txt")))
-    assert [(item.line, item.values["text"]) for item in items] == [
-        (1, "Lily had a cat.\nThe cat\u2028was red."),
-        (6, "Tom ran."),
-        (6, "Mia sat.\n\nShe slept."),
+def mutations(record):
+    """`record` with one of its values, at any depth, exchanged or gone."""
+    odd = st.sampled_from(
+        [None, 3, 1e400, -(10**400), True, "", " ", "\ud800", "9" * 5000, [], [None], {}, {"role": []}]
+    )
+
+    @st.composite
+    def mutated(draw):
+        made = copy.deepcopy(record)
+        place = made
+        while True:
+            keys = list(place) if isinstance(place, dict) else list(range(len(place)))
+            key = draw(st.sampled_from(keys))
+            inner = place[key]
+            if isinstance(inner, dict | list) and inner and draw(st.booleans()):
+                place = inner
+                continue
+            if isinstance(place, dict) and draw(st.booleans()):
+                del place[key]
+            else:
+                place[key] = draw(odd)
+            return made
+
+    return mutated()
+
+
+@pytest.mark.parametrize("kind", [kind for kind in FIXTURES if FIXTURES[kind][0].endswith(("json", "jsonl"))])
+@settings(max_examples=40, deadline=None)
+@given(data=st.data())
+def test_no_record_breaks_a_builder(fixtures, kind, data):
+    file, given, *_ = FIXTURES[kind]
+    record = data.draw(st.sampled_from(records_in(fixtures / file)).flatmap(mutations))
+    config = ADAPTER.validate_python({"kind": kind, "path": str(fixtures / file), **given})
+    if kind == "auto":
+        config = config.builder(fixtures / file)
+    for item in config.rows_of(fixtures / file, 7, record):
+        if isinstance(item, Row):
+            problem(config.row_type, item.values)
+        assert isinstance(item, Row | Rejected)
+        assert item.line == 7
+
+
+def test_columns_are_named_by_hand_and_reach_into_objects(tmp_path):
+    path = tmp_path / "a.jsonl"
+    path.write_text('{"ask": {"first": "Why?"}, "answers": ["So.", "No."], "score.raw": 2, "id": 1}\n')
+    config = {"kind": "prompt_response", "path": path}
+    columns = {"prompt": "ask.first", "completion": "answers.1", "rated": "score.raw"}
+    (row,) = rows_of(ADAPTER.validate_python({**config, "columns": columns}))
+    assert (row["prompt"][0]["content"], row["completion"][0]["content"]) == ("Why?", "No.")
+    assert (row["rated"], row["id"]) == (2, 1)
+    missing = ADAPTER.validate_python(
+        {**config, "columns": {"prompt": "ask.first", "completion": "answers.7"}}
+    )
+    assert reasons_of(missing)[0][1].startswith("no answer")
+
+
+def test_a_change_is_noted_once_a_row(tmp_path):
+    path = tmp_path / "a.jsonl"
+    side = [
+        {"role": "user", "content": "Hi"},
+        {"role": "user", "content": ""},
+        {"role": "assistant", "content": "x"},
     ]
+    path.write_text(
+        json.dumps({"chosen": side, "rejected": [*side[:2], {"role": "assistant", "content": "y"}]})
+    )
+    assert notes_of(ADAPTER.validate_python({"kind": "preference", "path": path})) == [
+        (1, "empty turns taken out")
+    ]
+
+
+def test_columns_that_could_be_taken_for_the_row_are_not_kept(tmp_path):
+    path = tmp_path / "a.jsonl"
+    path.write_text('{"question": "Why?", "text": "Why? So.", "num_tokens": 3, "level": 1}\n')
+    assert set(rows_of(PromptsConfig(path=path))[0]) == {"prompt", "level"}
 
 
 @pytest.mark.parametrize(
-    ("documents", "expected"),
-    [("line", ["a", "b", "c"]), ("blank_line", ["a\nb", "c"]), ("file", ["a\nb\n\nc"])],
+    ("kind", "folder", "expected"),
+    [
+        (StackExchangeConfig, "finetune", "prompt_completion"),
+        (StackExchangeConfig, "reward", "preference"),
+        (StackExchangeConfig, "rl", "prompts"),
+        (UltraFeedbackConfig, "rl", "prompts"),
+        (HHConfig, "finetune", "prompt_completion"),
+        (AutoConfig, "finetune", "prompt_completion"),
+        (AutoConfig, "evaluation", "auto"),
+        (AlpacaConfig, "rl", "prompts"),
+        (AlpacaConfig, "reward", "prompt_completion"),  # nothing to prefer: its own default
+        (ChatConfig, "finetune", "messages"),
+        (ChatConfig, "rl", "prompts"),
+        (SentimentConfig, "rl", "text"),
+        (SquadConfig, "finetune", "prompt_completion"),
+        (SquadConfig, "reward", "preferences"),
+    ],
 )
-def test_text_documents_by_line_blank_line_and_file(tmp_path, documents, expected):
-    path = tmp_path / "a.txt"
-    path.write_text("a\nb\n\n \nc\n".replace(" \n", "") if documents == "file" else "a\nb\n\n \nc\n")
-    rows, _ = split(TextConfig(path=path, documents=documents))
-    assert [row["text"] for row in rows] == expected
+def test_rows_follow_the_local_folder(kind, folder, expected):
+    config = kind(path=f"data/{folder}/a.jsonl")
+    assert config.rows == expected == identity(config)["rows"]
+    assert config.eval_fraction == (1.0 if folder == "evaluation" else 0.05)
+    explicit = kind.model_fields["rows"].default
+    assert kind(path=f"data/{folder}/a.jsonl", rows=explicit, eval_fraction=0.5).rows == explicit
 
 
-def test_text_without_its_separator_is_refused(tmp_path):
-    path = tmp_path / "a.txt"
-    path.write_text("a\nb\n")
-    with pytest.raises(DataError, match="in none of them"):
-        list(build(TextConfig(path=path)))
+def test_the_folder_nearest_to_the_file_counts_and_all_must_agree():
+    assert StackExchangeConfig(path="reward/data/finetune/sub/a.jsonl").rows == "prompt_completion"
+    assert StackExchangeConfig(path="data/rl").rows == "prompts"
+    assert StackExchangeConfig(path=["data/rl/a.jsonl", "data/rl/b.jsonl"]).rows == "prompts"
+    assert StackExchangeConfig(path=["data/rl/a.jsonl", "data/finetune/b.jsonl"]).rows == "preference"
+    assert StackExchangeConfig(path="data/reward.jsonl").rows == "preference"
+    assert TextConfig(path="data/evaluation/a.txt").eval_fraction == 1.0
+    assert TextConfig(path="data/evaluation/a.txt", eval_fraction=0.2).eval_fraction == 0.2
+    held = TextConfig(path="data/evaluation", train_split="train", eval_split="test")
+    assert held.passes() == (("train", 0.0), ("test", 1.0))
 
 
-def test_an_invalid_line_costs_its_document_and_no_other(tmp_path):
-    path = tmp_path / "a.txt"
-    path.write_bytes(b"a\n\nb\n\xff\nb\n\nc\n")
-    rows, rejected = split(TextConfig(path=path, documents="blank_line"))
-    assert [row["text"] for row in rows] == ["a", "c"]
-    assert [item.line for item in rejected] == [4]
-    rows, _ = split(TextConfig(path=path, documents="line"))
-    assert [row["text"] for row in rows] == ["a", "b", "b", "c"]
+def test_the_pairs_of_ultrafeedback_have_a_split_of_their_own():
+    assert UltraFeedbackConfig().split == "train_prefs"
+    assert UltraFeedbackConfig(split="test_prefs").split == "test_prefs"
+    assert UltraFeedbackConfig(path="a.jsonl").split is None
+    assert UltraFeedbackConfig(hub="some/other").split is None
 
 
-def test_alpaca(fixtures):
-    rows, rejected = split(AlpacaConfig(path=fixtures / "alpaca.json"))
-    assert said(rows[0]["prompt"] + rows[0]["completion"]) == [("u", "Name a colour."), ("a", "Red.")]
-    assert rows[1]["prompt"][0]["content"] == "Add the numbers.\n\n2 and 3"
-    assert [row["prompt"][0]["content"] for row in rows[2:]] == ["Say hello.", "Say bye."]
-    assert [(item.line, item.reason) for item in rejected] == [
-        (4, "completion: the content of a message is empty"),
-        (5, "instruction: is missing or null, not a string"),
-        (6, "input: is int, not a string"),
-        (7, "completion: the content of a message holds a lone surrogate or invalid UTF-8"),
-        (8, "not a JSON object"),
-    ]
+def test_the_union_picks_by_kind_and_the_path_is_no_identity(fixtures):
+    config = ADAPTER.validate_python({"kind": "text", "path": str(fixtures / "stories.txt")})
+    assert isinstance(config, TextConfig)
+    assert "path" not in identity(config)
+    assert external_files(config) == (fixtures / "stories.txt",)
+    with pytest.raises(ValidationError):
+        ADAPTER.validate_python({"kind": "text", "path": "a", "sepperator": "x"})
+    with pytest.raises(ValidationError, match="say where the rows are"):
+        ADAPTER.validate_python({"kind": "text"})
 
 
-def test_chat_cuts_a_trailing_user_turn_and_counts_it(fixtures):
-    rows, rejected = split(ChatConfig(path=fixtures / "chat.jsonl"))
-    assert [(said(row["prompt"]), said(row["completion"])) for row in rows] == [
-        ([("u", "Hi")], [("a", "Hello")]),
-        ([("u", "One?"), ("a", "Two."), ("u", "Three?")], [("a", "Four.")]),
-        ([("s", "Be short."), ("u", "Why?")], [("a", "So.")]),
-    ]
-    assert all(set(row) == {"prompt", "completion"} for row in rows)
-    cut = [item for item in rejected if item.kept]
-    assert [item.line for item in cut] == [1]
-    reasons = [item.reason for item in rejected if not item.kept]
-    assert reasons[0] == "no assistant turn"
-    assert "is a list, not a string" in reasons[1]
-    assert reasons[2] == "no user turn before the last answer"
-    assert "is empty" in reasons[3]
-    assert "'tool'" in reasons[4]
-    assert "missing or null" in reasons[5]
+def test_max_rows_counts_good_rows(fixtures):
+    items = list(build(HHConfig(path=fixtures / "hh.jsonl", max_rows=3)))
+    assert [isinstance(item, Row) for item in items].count(True) == 3
+    assert len(items) == 8  # what comes after the third good row is not read
 
 
-def test_hh(fixtures):
-    rows, rejected = split(HHConfig(path=fixtures / "hh.jsonl"))
-    assert [said(row["prompt"]) for row in rows] == [
-        [("u", "Hi")],
-        [("u", "A"), ("a", "B"), ("u", "C")],
-        [("u", "A"), ("a", "B\n\nC"), ("u", "Q")],
-    ]
-    assert said(rows[1]["rejected"]) == [("a", "E\n\nwith two paragraphs")]
-    assert Counter(item.reason for item in rejected) == {
-        "the prompts of chosen and rejected differ": 2,
-        "chosen: the last answer is empty": 1,
-        "chosen: does not end with an answer": 1,
-        "chosen and rejected are the same": 1,
-        "chosen: does not begin with Human: or Assistant:": 1,
-    }
-    assert [item.line for item in rejected] == [3, 4, 5, 6, 7, 9]
-
-
-def test_hh_prompts_need_no_equal_prompts(fixtures):
-    rows, rejected = split(HHConfig(path=fixtures / "hh.jsonl", rows="prompts"))
-    assert [set(row) for row in rows] == [{"prompt"}] * 6
-    assert len(rejected) == 3
-
-
-def test_squad_nested_and_flat_agree(fixtures):
-    nested, rejected = split(SquadConfig(path=fixtures / "squad.json"))
-    assert nested[0] == {
-        "question": "What is red?", "context": "The cat is red.", "answers": ["The cat", "cat"],
-        "baseline": None, "id": "What is red?", "title": "Cats",
-    }  # fmt: skip
-    assert nested[1]["baseline"] == 0.5
-    assert [(item.line, item.reason) for item in rejected] == [
-        (2, "answers: there is none"),
-        (4, "context: is missing or null, not a string"),
-    ]
-    flat, rejected = split(SquadConfig(path=fixtures / "squad_flat.jsonl"))
-    assert [row["answers"] for row in flat] == [row["answers"] for row in nested[:2]]
-    assert [item.line for item in rejected] == [3]
-
-
-def test_squad_as_prompts_asks_like_the_evaluation(fixtures):
-    rows, _ = split(SquadConfig(path=fixtures / "squad.json", rows="prompt_completion"))
-    assert said(rows[0]["prompt"]) == [("u", "The cat is red. Question: What is red? Answer:")]
-    assert said(rows[0]["completion"]) == [("a", "The cat")]
+def test_several_files_are_read_in_order(fixtures):
+    paths = (fixtures / "hh.jsonl", fixtures / "hh.jsonl")
+    assert len(rows_of(HHConfig(path=paths))) == 6
 
 
 WORLD_ROWS = {
@@ -152,6 +233,8 @@ WORLD_ROWS = {
     "preferences": RowType.PREFERENCE,
     "prompts": RowType.PROMPT,
     "questions": RowType.QUESTION,
+    "question_completions": RowType.PROMPT_COMPLETION,
+    "question_preferences": RowType.PREFERENCE,
     "minimal_pairs": RowType.MINIMAL_PAIR,
 }
 
@@ -159,39 +242,31 @@ WORLD_ROWS = {
 @pytest.mark.parametrize("rows", WORLD_ROWS)
 def test_world_rows_pass_the_check(rows):
     config = WorldConfig(rows=rows, size=50)
-    made, rejected = split(config)
+    made = rows_of(config)
     assert config.row_type is WORLD_ROWS[rows]
-    assert (len(made), rejected) == (50, [])
-    assert made == split(config)[0]
-    assert made != split(WorldConfig(rows=rows, size=50, split="test"))[0]
+    assert (len(made), reasons_of(config)) == (50, [])
+    assert made == rows_of(config)
+    assert made != rows_of(WorldConfig(rows=rows, size=50, split="test"))
 
 
-def test_world_keeps_extra_columns_and_honours_noise():
-    made, _ = split(WorldConfig(rows="preferences", size=60, noise=1.0))
-    assert all(row["flipped"] is True for row in made)
+def test_world_questions_in_three_forms_agree():
+    asked, told, pairs = (
+        rows_of(WorldConfig(rows=rows, size=20))
+        for rows in ("questions", "question_completions", "question_preferences")
+    )
+    assert [row["answers"][0] for row in asked] == [row["completion"][0]["content"] for row in told]
+    assert [row["prompt"] for row in told] == [row["prompt"] for row in pairs]
+    assert all(
+        row["question"] in pair["prompt"][0]["content"] for row, pair in zip(asked, pairs, strict=True)
+    )
+    assert {row["corruption"] for row in pairs} > {"other_answer"}
+
+
+def test_world_keeps_extra_columns_and_refuses_settings_of_other_rows():
+    assert all(row["flipped"] is True for row in rows_of(WorldConfig(rows="preferences", size=60, noise=1.0)))
     with pytest.raises(ValidationError, match="rows: preferences, not of rows: corpus"):
         WorldConfig(rows="corpus", size=1, noise=0.1)
-
-
-def test_max_rows_counts_good_rows(fixtures):
-    rows, rejected = split(HHConfig(path=fixtures / "hh.jsonl", max_rows=3))
-    assert (len(rows), len(rejected)) == (3, 5)
-
-
-def test_the_union_picks_by_kind_and_the_path_is_no_identity(fixtures):
-    adapter = TypeAdapter(Builder)
-    config = adapter.validate_python({"kind": "text", "path": str(fixtures / "stories.txt")})
-    assert isinstance(config, TextConfig)
-    assert "path" not in identity(config)
-    assert external_files(config) == (fixtures / "stories.txt",)
-    assert identity(TextConfig(path="a.jsonl.gz"))["format"] == "jsonl"
-    assert adapter.validate_python(config.model_dump()) == config
-    with pytest.raises(ValidationError):
-        adapter.validate_python({"kind": "text", "path": "a", "sepperator": "x"})
-    with pytest.raises(ValidationError, match="mixed"):
-        TextConfig(path=("a.txt", "b.jsonl"))
-
-
-def test_several_files_are_read_in_order(fixtures):
-    config = HHConfig(path=(fixtures / "hh.jsonl", fixtures / "hh.jsonl"))
-    assert len(split(config)[0]) == 6
+    with pytest.raises(ValidationError, match="question_preferences, not of rows: questions"):
+        WorldConfig(rows="questions", size=1, corruptions={"empty": 1})
+    shares = identity(WorldConfig(rows="question_preferences", size=1))["corruptions"]
+    assert shares["other_answer"] > 0

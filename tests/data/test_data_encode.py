@@ -4,12 +4,15 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from tempering.data.encode import Encoder, Unfit, convert, format_prompt, leading_ids, split_completion
-from tempering.data.rows import RowType, to_messages
+from tempering.data.encode import Encoder
+from tempering.data.formats import Unfit, format_prompt, leading_ids, render_prompt, split_completion
+from tempering.data.rows import EMPTY_ANSWER, RowType, to_messages
+from tempering.data.tokenizers import on_all_cores
+from tempering.data.uses import convert
 from tempering.errors import DataError
 
 TEXT = st.text(min_size=1, max_size=60).filter(str.strip)
-FORMATS = st.sampled_from(["chat", "plain"])
+FORMATS = st.sampled_from(["chat", "plain", "role_markers", "turn_markers"])
 
 
 def one(encoder, values):
@@ -35,7 +38,9 @@ def test_the_mask_covers_the_completion_and_its_eos(tokenizer, prompt, completio
     assert mask == [False] * first + [True] * (len(mask) - first)
     assert ids[-1] == tokenizer.eos_token_id
     answer = tokenizer.decode(ids[first:-1])
-    spaced = prompt_format == "chat" or prompt[-1:].isspace() or completion[:1].isspace()
+    before = completion[:1].isspace() if prompt_format != "role_markers" else completion[:1] in " \n"
+    spaced = prompt_format in ("chat", "turn_markers") or before
+    spaced = spaced or (prompt_format == "plain" and prompt[-1:].isspace())
     assert answer == completion if spaced else answer == f" {completion}"
 
 
@@ -130,8 +135,165 @@ def test_bos_is_put_where_the_tokenizer_puts_it(tokenizer):
 
 
 def test_conversion():
+    graded = {"text": "a", "text_pair": "b", "label": 1, "id": "x"}
+    assert convert(graded, RowType.CLASSIFICATION, RowType.TEXT) == {"text": "a\nb", "label": 1, "id": "x"}
+    talk = {"messages": TALK, "score": 2.5, "reason": ""}
+    assert convert(talk, RowType.SCORED_CONVERSATION, RowType.PROMPT_COMPLETION) == {
+        "messages": TALK, "score": 2.5,
+    }  # fmt: skip
+    assert convert(talk, RowType.SCORED_CONVERSATION, RowType.PROMPT)["prompt"] == TALK[:3]
+    assert convert({"messages": TALK[:1]}, RowType.MESSAGES, RowType.PROMPT)["prompt"] == TALK[:1]
+    assert convert({"messages": TALK[1:2]}, RowType.MESSAGES, RowType.PROMPT) is None
     pair = {"prompt": [1], "chosen": [2], "rejected": [3], "flipped": False}
     assert convert(pair, RowType.PREFERENCE, RowType.PROMPT) == {"prompt": [1], "flipped": False}
-    assert convert(pair, RowType.PREFERENCE, RowType.PROMPT_COMPLETION) == {"prompt": [1], "completion": [2]}
+    answers = convert(pair, RowType.PREFERENCE, RowType.PROMPT_COMPLETION)
+    assert answers == {"prompt": [1], "completion": [2], "flipped": False}
     with pytest.raises(DataError, match="lack text"):
         convert(pair, RowType.PREFERENCE, RowType.TEXT)
+
+
+TALK = [
+    {"role": "user", "content": "the dog"}, {"role": "assistant", "content": " a cat"},
+    {"role": "user", "content": "the cat"}, {"role": "assistant", "content": " a dog"},
+]  # fmt: skip
+
+
+def trained(tokenizer, encoded):
+    """The text that the mask covers, piece by piece."""
+    pieces, run = [], []
+    for token, counts in zip(encoded["input_ids"], encoded["completion_mask"], strict=True):
+        if counts:
+            run.append(token)
+        elif run:
+            pieces.append(tokenizer.decode(run))
+            run = []
+    return [*pieces, tokenizer.decode(run)] if run else pieces
+
+
+@pytest.mark.parametrize(
+    ("prompt_format", "text"),
+    [
+        (
+            "chat",
+            "<|user|>the dog<|assistant|> a cat<|endoftext|><|user|>the cat<|assistant|> a dog<|endoftext|>",
+        ),
+        ("plain", "the dog a cat\n\nthe cat a dog<|endoftext|>"),
+        (
+            "role_markers",
+            "User: the dog\n\nAssistant: a cat<|endoftext|>\n\n"
+            "User: the cat\n\nAssistant: a dog<|endoftext|>",
+        ),
+        ("turn_markers", "the dog<|endoftext|> a cat<|endoftext|>the cat<|endoftext|> a dog<|endoftext|>"),
+    ],
+)
+def test_every_turn_of_the_assistant_is_trained_on(tokenizer, prompt_format, text):
+    encoder = Encoder(tokenizer, RowType.PROMPT_COMPLETION, 64, prompt_format=prompt_format)
+    encoded = one(encoder, {"messages": TALK}).values
+    assert tokenizer.decode(encoded["input_ids"]) == text
+    eos = "" if prompt_format == "plain" else "<|endoftext|>"
+    assert trained(tokenizer, encoded) == [f" a cat{eos}", " a dog<|endoftext|>"]
+
+
+def test_a_template_without_marks_gives_the_same_masks(tokenizer, monkeypatch):
+    encoder = Encoder(tokenizer, RowType.PROMPT_COMPLETION, 64)
+    marked = one(encoder, {"messages": TALK}).values
+    bare = tokenizer.chat_template.replace("{% generation %}", "").replace("{% endgeneration %}", "")
+    assert bare != tokenizer.chat_template
+    monkeypatch.setattr(tokenizer, "chat_template", bare)
+    assert one(encoder, {"messages": TALK}).values == marked
+
+
+def test_an_answer_whose_beginning_is_cut_off_is_not_trained_on(tokenizer):
+    whole = one(Encoder(tokenizer, RowType.PROMPT_COMPLETION, 64), {"messages": TALK}).values
+    start = whole["completion_mask"].index(True)
+    encoded = one(
+        Encoder(tokenizer, RowType.PROMPT_COMPLETION, len(whole["input_ids"]) - start - 1), {"messages": TALK}
+    )
+    assert encoded.truncated
+    assert trained(tokenizer, encoded.values) == [" a dog<|endoftext|>"]
+    with pytest.raises(Unfit, match="no room"):
+        one(Encoder(tokenizer, RowType.PROMPT_COMPLETION, 3), {"messages": TALK})
+
+
+def test_a_conversation_without_an_answer_is_refused(tokenizer):
+    for messages in (TALK[:1], TALK[1:2]):
+        with pytest.raises(Unfit, match="no answer"):
+            one(Encoder(tokenizer, RowType.PROMPT_COMPLETION, 64), {"messages": messages})
+
+
+def test_conversations_as_documents_end_with_eos(tokenizer):
+    for prompt_format in ("chat", "plain"):
+        encoder = Encoder(tokenizer, RowType.TEXT, 64, prompt_format=prompt_format)
+        ids = one(encoder, {"messages": TALK}).values["input_ids"]
+        assert ids[-1] == tokenizer.eos_token_id != ids[-2]
+
+
+@given(TEXT, st.integers(1, 8), st.integers(0, 8), st.integers(0, 3))
+def test_a_text_becomes_a_prompt_of_a_drawn_length(tokenizer, text, least, more, seed):
+    encoder = Encoder(
+        tokenizer, RowType.PROMPT, 64, prompt_format="plain", query_lengths=(least, least + more), seed=seed
+    )
+    whole = tokenizer(text, add_special_tokens=False, split_special_tokens=True)["input_ids"]
+    if len(whole) < least:
+        with pytest.raises(Unfit, match="query_min_length"):
+            one(encoder, {"text": text})
+        return
+    encoded = one(encoder, {"text": text, "label": 1})
+    found = encoded.values
+    assert found["input_ids"] == whole[: found["num_tokens"]]
+    assert least <= found["num_tokens"] <= least + more
+    assert found["query"] == tokenizer.decode(found["input_ids"]) == found["prompt"][0]["content"]
+    assert found["label"] == 1
+    assert encoded.truncated is (found["num_tokens"] < len(whole))
+
+
+def test_drawn_lengths_differ_and_hang_on_the_seed(tokenizer):
+    def drawn(seed):
+        encoder = Encoder(
+            tokenizer, RowType.PROMPT, 64, query_lengths=(2, 9), prompt_format="plain", seed=seed
+        )
+        rows = [{"text": f"the dog saw the cat in the park number {index}"} for index in range(60)]
+        return [made[0].num_tokens for made in encoder.encode_batch(rows)]
+
+    assert drawn(0) == drawn(0) != drawn(1)
+    assert set(drawn(0)) == set(range(2, 10))
+
+
+def test_an_empty_answer_can_only_be_the_rejected_side(tokenizer):
+    values = {"prompt": to_messages("the dog"), "chosen": to_messages(" the cat", "assistant")}
+    encoder = Encoder(tokenizer, RowType.PREFERENCE, 64)
+    encoded = one(encoder, {**values, "rejected": EMPTY_ANSWER}).values
+    assert encoded["rejected_ids"] == [tokenizer.eos_token_id]
+    with pytest.raises(Unfit, match="no completion token"):
+        one(encoder, {**values, "chosen": EMPTY_ANSWER, "rejected": values["chosen"]})
+
+
+def test_a_batch_is_the_same_as_its_rows_one_by_one_on_any_number_of_cores(tokenizer):
+    rows = [row(f"question {index} " * (index % 7), f"answer {index}") for index in range(1, 40)]
+    rows[3] = row("a<|user|>", "b")
+    encoder = Encoder(tokenizer, RowType.PROMPT_COMPLETION, 24)
+    with on_all_cores():
+        together = encoder.encode_batch(rows)
+    for values, found in zip(rows, together, strict=True):
+        if isinstance(found, Unfit):
+            with pytest.raises(Unfit, match=str(found)[:20]):
+                one(encoder, values)
+        else:
+            assert found == [one(encoder, values)]
+    assert sum(isinstance(found, Unfit) for found in together) == 1
+
+
+def test_a_token_that_reaches_over_the_border_is_taken_apart(tokenizer, monkeypatch):
+    template = (
+        "{% for m in messages %}{{ m['content'] }}{% endfor %}{{ eos_token if not add_generation_prompt }}"
+    )
+    monkeypatch.setattr(tokenizer, "chat_template", template)
+    prompt, answer = to_messages("the do"), to_messages("g", "assistant")
+    assert len(tokenizer("the dog")["input_ids"]) < len(tokenizer("the do")["input_ids"]) + 1
+    ids, found = split_completion(tokenizer, prompt, answer, "chat")
+    assert ids == format_prompt(tokenizer, prompt, "chat")
+    assert tokenizer.decode(found) == "g<|endoftext|>"
+
+
+def test_plain_prompts_of_several_turns():
+    assert render_prompt(None, TALK[:3], "plain") == "the dog a cat\n\nthe cat"

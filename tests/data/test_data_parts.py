@@ -3,11 +3,14 @@
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pydantic import ValidationError
 
-from tempering.data.builders import HHConfig, SquadConfig, WorldConfig
-from tempering.data.parts import build_parts, is_held_out
+from tempering.data.builders import ChatConfig, HHConfig, SquadConfig, TextConfig, WorldConfig
+from tempering.data.holdout import is_held_out
+from tempering.data.quality.config import QualityConfig
 from tempering.data.rows import Row, RowType, problem, to_messages
 from tempering.errors import DataError
+from tests.data.in_memory import build_parts
 
 
 def test_adding_rows_moves_none():
@@ -59,12 +62,11 @@ def test_too_many_rejections_fail_and_show_the_first_ten(fixtures):
         build_parts(HHConfig(path=fixtures / "hh.jsonl"))
     assert "hh.jsonl:3: the prompts of chosen and rejected differ" in str(error.value)
     parts = build_parts(HHConfig(path=fixtures / "hh.jsonl", max_rejected_fraction=0.7))
-    assert parts.summary()[2] == {"part": "rejected", "rows": 6, "characters": 0}
+    assert parts.totals.summary()[2] == {"part": "rejected", "rows": 6, "characters": 0}
+    assert parts.totals.summary()[0]["rows"] == len(parts.train)
 
 
 def test_kept_rows_are_not_counted_as_rejected(tmp_path):
-    from tempering.data.builders import ChatConfig
-
     path = tmp_path / "a.jsonl"
     path.write_text('{"messages": [{"role":"user","content":"a"},{"role":"assistant","content":"b"},'
                     '{"role":"user","content":"c"}]}\n')  # fmt: skip
@@ -76,6 +78,65 @@ def test_an_empty_file_is_refused(tmp_path):
     (tmp_path / "a.jsonl").write_text("\n\n")
     with pytest.raises(DataError, match="holds no rows"):
         build_parts(HHConfig(path=tmp_path / "a.jsonl"))
+
+
+def stories(path, texts):
+    path.write_text("<|endoftext|>".join(texts))
+    return path
+
+
+def test_a_fraction_of_a_data_set_keeps_its_rows_when_rows_are_added(tmp_path):
+    texts = [f"story number {index}" for index in range(400)]
+    settings = {"dataset_fraction": 0.25, "eval_fraction": 0.2}
+    small = build_parts(TextConfig(path=stories(tmp_path / "a.txt", texts[:200]), **settings))
+    large = build_parts(TextConfig(path=stories(tmp_path / "b.txt", texts), **settings))
+    assert 30 < len(small.train) + len(small.eval) < 70
+    assert large.train[: len(small.train)] == small.train
+    assert 0 < len(small.eval) < len(small.train)
+    limited = build_parts(TextConfig(path=tmp_path / "b.txt", max_rows=10, **settings))
+    assert len(limited.train) + len(limited.eval) == 10
+
+
+def test_each_part_from_its_own_split(tmp_path):
+    stories(tmp_path / "train.txt", ["a", "b", "c"])
+    stories(tmp_path / "test.txt", ["d", "e"])
+    parts = build_parts(TextConfig(path=tmp_path, train_split="train", eval_split="test", max_rows=2))
+    assert [[row["text"] for row in rows] for rows in (parts.train, parts.eval)] == [["a", "b"], ["d", "e"]]
+    made = build_parts(WorldConfig(rows="prompts", size=20, train_split="train", eval_split="test"))
+    apart = build_parts(WorldConfig(rows="prompts", size=20, split="test", eval_fraction=1))
+    assert (len(made.train), made.eval) == (20, apart.eval)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"eval_split": "test"},
+        {"train_split": "a", "eval_split": "a"},
+        {"train_split": "a", "eval_split": "b", "eval_fraction": 0.1},
+        {"train_split": "a", "eval_split": "b", "split": "c"},
+    ],
+)
+def test_one_way_to_split(wrong):
+    with pytest.raises(ValidationError, match="split"):
+        TextConfig(path="x.txt", **wrong)
+
+
+def test_what_the_filters_take_out_is_listed_and_no_fault(tmp_path):
+    texts = ["the same story"] * 3 + ["short", "another story, quoted from the test"]
+    quality = QualityConfig(duplicates="exact", min_characters=6, decontaminate=("other",), ngram=4)
+    config = TextConfig(path=stories(tmp_path / "a.txt", texts), quality=quality, max_rejected_fraction=0,
+                        eval_fraction=0)  # fmt: skip
+    parts = build_parts(config, ["we saw another story quoted from a book"])
+    assert [row["text"] for row in parts.train] == ["the same story"]
+    assert [(item.line, item.filter) for item in parts.rejected] == [
+        (1, "exact_duplicate"), (1, "exact_duplicate"), (1, "length"), (1, "decontamination"),
+    ]  # fmt: skip
+    assert parts.totals.summary()[3] == {"part": "filtered", "rows": 4, "characters": 0}
+    assert {row["filter"]: row["removed"] for row in parts.totals.quality} == {
+        "length": 1, "exact_duplicate": 2, "decontamination": 1,
+    }  # fmt: skip
+    with pytest.raises(DataError, match="the filters took out 5"):
+        build_parts(config.model_copy(update={"quality": QualityConfig(min_characters=99)}))
 
 
 values = st.recursive(
@@ -97,6 +158,11 @@ def test_the_check_never_breaks_on_any_value(row_type, data):
         "context",
         "answers",
         "baseline",
+        "messages",
+        "label",
+        "score",
+        "choices",
+        "answer",
     )
     row = data.draw(st.dictionaries(st.sampled_from(names), values))
     found = problem(row_type, row)

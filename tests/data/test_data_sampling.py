@@ -5,9 +5,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from tempering.data.encode import Encoded, Encoder, Unfit
+from tempering.data.encode import Encoded, Encoder
+from tempering.data.formats import Unfit
+from tempering.data.mixing import Mix, Source, check_rejected
 from tempering.data.rows import RowType, to_messages
-from tempering.data.sampling import SampleConfig, Source, check_rejected, common_row_type, mix, shuffled
+from tempering.data.sampling import SampleConfig, SourceConfig, common_row_type
+from tempering.data.shards import shuffled
 from tempering.errors import DataError
 
 
@@ -16,14 +19,30 @@ class Lengths:
 
     row_type = RowType.TEXT
 
-    def encode(self, values):
-        if values["text"] is None:
-            raise Unfit("too long")
-        yield Encoded({"input_ids": values["text"], "num_tokens": values["text"]})
+    def encode_batch(self, rows):
+        return [
+            Unfit("too long")
+            if row["text"] is None
+            else [Encoded({"input_ids": row["text"], "num_tokens": row["text"]})]
+            for row in rows
+        ]
 
 
-def source(name, lengths, weight=1.0):
-    return Source(name, RowType.TEXT, [{"text": length} for length in lengths], weight)
+class Mixed:
+    """A mix, and its rows."""
+
+    def __init__(self, sources, encoder, limit, seed):
+        self.mix = Mix(sources, encoder, limit, seed)
+        self.rows = list(self.mix)
+        self.tokens, self.warnings, self.sources = self.mix.tokens, self.mix.warnings, self.mix.sources
+
+
+mix = Mixed
+
+
+def source(name, lengths, weight=1.0, **limits):
+    rows = [{"text": length} for length in lengths]
+    return Source(name, RowType.TEXT, rows, SourceConfig(weight=weight, **limits))
 
 
 lengths = st.lists(st.integers(1, 50), max_size=40)
@@ -81,9 +100,9 @@ def test_rejections_are_counted_and_bounded():
     mixed = mix([source("a", [1, None, 3, None])], Lengths(), None, 0)
     counted = mixed.sources[0]
     assert (counted.used, counted.rejected, counted.reasons) == (2, 2, {"too long": 2})
-    check_rejected(mixed, 0.5)
+    check_rejected(mixed.mix, 0.5)
     with pytest.raises(DataError, match="2 of 4 rows of a cannot be used: 2 x too long"):
-        check_rejected(mixed, 0.49)
+        check_rejected(mixed.mix, 0.49)
 
 
 def config(**settings):
@@ -95,6 +114,7 @@ def test_row_types():
     assert common_row_type(config(), {"a": pairs, "b": pairs}) is pairs
     assert common_row_type(config(row_type="prompt_completion"), {"a": pairs, "b": answers}) is answers
     assert common_row_type(config(row_type="prompt"), {"a": pairs, "b": answers}) is RowType.PROMPT
+    assert common_row_type(config(), {"a": RowType.MESSAGES, "b": answers}) is answers
     with pytest.raises(DataError, match="cannot be mixed"):
         common_row_type(config(), {"a": pairs, "b": answers})
     with pytest.raises(DataError, match="data set b holds prompt_completion rows") as error:
@@ -103,6 +123,43 @@ def test_row_types():
     with pytest.raises(DataError, match="question rows") as error:
         common_row_type(config(), {"a": RowType.QUESTION})
     assert "evaluation" in error.value.fix
+
+
+def test_limits_of_one_source_hold_within_one_row():
+    sources = [source("a", [7] * 50, token_limit=40), source("b", [5] * 50, rows=3), source("c", [1] * 9)]
+    mixed = mix(sources, Lengths(), None, 0)
+    assert [(one.used, one.tokens) for one in mixed.sources] == [(6, 42), (3, 15), (9, 9)]
+    assert mixed.warnings == []
+    limited = mix([source("a", [7] * 50, token_limit=40)], Lengths(), 60, 0)
+    assert limited.warnings == [
+        "all rows that may be used together have 42 tokens, less than the limit of 60"
+    ]
+
+
+def test_a_fraction_of_the_rows_is_the_same_one_each_time():
+    runs = [mix([source("a", range(1, 101), fraction=0.25)], Lengths(), None, 3).rows for _ in range(2)]
+    assert len(runs[0]) == 25
+    assert runs[0] == runs[1]
+
+
+def test_bad_answers_are_left_out_without_being_faults(tokenizer):
+    prompt, answer = to_messages("the dog"), to_messages(" the cat", "assistant")
+    rows = [{"prompt": prompt, "completion": answer, "label": index % 2 == 0} for index in range(6)]
+    mixed = mix(
+        [Source("kto", RowType.UNPAIRED_PREFERENCE, rows)],
+        Encoder(tokenizer, RowType.PROMPT_COMPLETION, 32), None, 0,
+    )  # fmt: skip
+    (one,) = mixed.sources
+    assert (one.used, one.left_out, one.rejected) == (3, 3, 0)
+
+
+def test_the_column_of_a_curriculum_must_be_there():
+    rows = [{"text": 3, "score": 0.5}, {"text": 4, "score": None}]
+    ordered = Mix([Source("a", RowType.TEXT, rows)], Lengths(), None, 0, "score")
+    assert {row["num_tokens"]: row["difficulty"] for row in ordered} == {3: 0.5, 4: None}
+    with pytest.raises(DataError, match="no numeric column 'grade'") as error:
+        list(Mix([Source("a", RowType.TEXT, rows[:1])], Lengths(), None, 0, "grade"))
+    assert "'score'" in error.value.expected
 
 
 @pytest.mark.parametrize("weight", [0, -1, float("inf"), float("nan")])
@@ -120,3 +177,28 @@ def test_pairs_as_demonstrations(tokenizer):
     encoder = Encoder(tokenizer, RowType.PROMPT_COMPLETION, 64)
     (made,) = mix([Source("a", RowType.PREFERENCE, [pair])], encoder, None, 0).rows
     assert tokenizer.decode(made["input_ids"]) == "<|user|>the dog<|assistant|> the cat<|endoftext|>"
+
+
+def test_texts_as_prompts_want_lengths_and_the_plain_format():
+    types = {"a": RowType.TEXT, "b": RowType.TEXT}
+    with pytest.raises(DataError, match="a text is no prompt"):
+        common_row_type(config(row_type="prompt"), types)
+    lengths = {"query_min_length": 2, "query_max_length": 5}
+    with pytest.raises(DataError, match="prompt_format: plain"):
+        common_row_type(config(row_type="prompt", **lengths), types)
+    assert (
+        common_row_type(config(row_type="prompt", prompt_format="plain", **lengths), types) is RowType.PROMPT
+    )
+
+
+def test_settings_of_a_sample():
+    made = SampleConfig(datasets={"a": 3, "b": {"rows": 5}}, token_format="standard")
+    assert (made.datasets["a"].weight, made.datasets["b"].rows, made.prompt_format) == (3, 5, "chat")
+    assert SampleConfig(datasets={"a": 1}, token_format="turn_markers").prompt_format == "turn_markers"
+    for wrong in (
+        {"token_format": "standard", "prompt_format": "chat"}, {"query_min_length": 3},
+        {"query_min_length": 5, "query_max_length": 4}, {"query_min_length": 5, "query_max_length": 600},
+        {"datasets": {"a": True}},
+    ):  # fmt: skip
+        with pytest.raises(ValidationError):
+            SampleConfig(**{"datasets": {"a": 1}, **wrong})

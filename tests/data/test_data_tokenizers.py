@@ -159,3 +159,23 @@ def test_existing_local_tokenizers_count_by_content(tokenizer, tmp_path):
 def test_a_folder_without_tokenizer_is_named(tmp_path):
     with pytest.raises(DataError, match="no tokenizer can be loaded"):
         load_tokenizer(tmp_path)
+
+
+def test_a_well_known_template_without_marks_is_given_them(tokenizer, monkeypatch):
+    from trl.chat_template_utils import qwen2_5_chat_template
+
+    from tempering.data.encode import Encoder
+    from tempering.data.rows import RowType
+
+    for part in ("<|im_start|>", "<|im_end|>"):
+        assert part in qwen2_5_chat_template
+    monkeypatch.setattr(tokenizer, "chat_template", qwen2_5_chat_template)
+    talk = [{"role": role, "content": role} for role in ("user", "assistant") * 2]
+    encoder = Encoder(tokenizer, RowType.PROMPT_COMPLETION, 400)
+    before = list(encoder.encode({"messages": talk}))
+    assert missing_pieces(tokenizer) == ["chat template given its {% generation %} marks"]
+    assert "generation %}" in tokenizer.chat_template
+    marked = tokenizer.apply_chat_template(talk, return_assistant_tokens_mask=True, return_dict=True)
+    assert any(marked["assistant_masks"])
+    assert list(encoder.encode({"messages": talk})) == before
+    assert missing_pieces(tokenizer) == []

@@ -23,7 +23,7 @@ class EmptyConfig(Config):
 @stage("cli_rows", version=1, makes=DatasetArtifact)
 def cli_rows(out: Draft, config: EmptyConfig) -> Summary:
     """Rows."""
-    (out.rows_dir / "train.parquet").write_text("rows")
+    (out.rows_dir / "train").write_text("rows")
     return {"rows": 12}
 
 

@@ -44,7 +44,7 @@ class TuneConfig(Config):
 @stage("plan_text", version=1, makes=DatasetArtifact)
 def text_stage(out: Draft, config: TextConfig) -> Summary:
     """Text."""
-    (out.rows_dir / "train.parquet").write_text(config.text)
+    (out.rows_dir / "train").write_text(config.text)
     return {}
 
 

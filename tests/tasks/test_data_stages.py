@@ -76,7 +76,7 @@ def test_rejections_are_listed(tmp_path, request):
         run(dataset, tmp_path / "a", HHConfig(path=path))
     artifact, summary = run(dataset, tmp_path / "b", HHConfig(path=path, max_rejected_fraction=0.9))
     assert summary["rejected"] == 6
-    assert list(artifact.read("rejected").columns) == ["file", "line", "reason", "excerpt", "kept"]
+    assert list(artifact.read("rejected").columns) == ["file", "line", "reason", "excerpt", "kept", "filter"]
     assert list(artifact.read("rejected")["line"]) == [3, 4, 5, 6, 7, 9]
 
 

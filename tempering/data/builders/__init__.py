@@ -9,43 +9,102 @@ from typing import Annotated
 
 from pydantic import Field
 
-from tempering.data.builders.base import BuilderConfig, FileBuilderConfig
+from tempering.data.builders.alpaca import AlpacaConfig
+from tempering.data.builders.auto import AutoConfig
+from tempering.data.builders.babylm import BabyLMConfig
+from tempering.data.builders.base import BuilderConfig, FileBuilderConfig, Item
+from tempering.data.builders.chat import ChatConfig
+from tempering.data.builders.classification import ClassificationConfig
 from tempering.data.builders.hh import HHConfig
-from tempering.data.builders.instructions import AlpacaConfig, ChatConfig
+from tempering.data.builders.kto import KTOConfig
+from tempering.data.builders.minimal_pairs import MinimalPairsConfig
+from tempering.data.builders.multiple_choice import MultipleChoiceConfig
+from tempering.data.builders.preference import PreferenceConfig, UltraFeedbackConfig
+from tempering.data.builders.prompt_response import PromptResponseConfig
+from tempering.data.builders.prompts import PromptsConfig
+from tempering.data.builders.scored import ScoredConfig
+from tempering.data.builders.sentiment import SentimentConfig
+from tempering.data.builders.sharegpt import ShareGPTConfig
 from tempering.data.builders.squad import SquadConfig
+from tempering.data.builders.stack_exchange import StackExchangeConfig
 from tempering.data.builders.text import TextConfig
+from tempering.data.builders.tinystories import TinyStoriesConfig
 from tempering.data.builders.world import WorldConfig
-from tempering.data.files import excerpt
+from tempering.data.holdout import is_used
+from tempering.data.reading import excerpt
 from tempering.data.rows import Rejected, Row, problem
 
 __all__ = [
     "AlpacaConfig",
+    "AutoConfig",
+    "BabyLMConfig",
     "Builder",
     "BuilderConfig",
     "ChatConfig",
+    "ClassificationConfig",
     "FileBuilderConfig",
     "HHConfig",
+    "KTOConfig",
+    "MinimalPairsConfig",
+    "MultipleChoiceConfig",
+    "PreferenceConfig",
+    "PromptResponseConfig",
+    "PromptsConfig",
+    "ScoredConfig",
+    "SentimentConfig",
+    "ShareGPTConfig",
     "SquadConfig",
+    "StackExchangeConfig",
     "TextConfig",
+    "TinyStoriesConfig",
+    "UltraFeedbackConfig",
     "WorldConfig",
     "build",
 ]
 
 Builder = Annotated[
-    WorldConfig | TextConfig | AlpacaConfig | ChatConfig | HHConfig | SquadConfig,
+    WorldConfig
+    | AutoConfig
+    | TextConfig
+    | TinyStoriesConfig
+    | BabyLMConfig
+    | SentimentConfig
+    | AlpacaConfig
+    | ChatConfig
+    | ShareGPTConfig
+    | PromptResponseConfig
+    | PromptsConfig
+    | PreferenceConfig
+    | UltraFeedbackConfig
+    | HHConfig
+    | StackExchangeConfig
+    | KTOConfig
+    | ScoredConfig
+    | SquadConfig
+    | ClassificationConfig
+    | MinimalPairsConfig
+    | MultipleChoiceConfig,
     Field(discriminator="kind"),
 ]
 
 
-def build(config: BuilderConfig) -> Iterator[Row | Rejected]:
-    """The checked rows of a data set, `max_rows` of them at most, and everything that was rejected."""
-    accepted = 0
-    for item in config.read():
-        found = problem(config.row_type, item.values) if isinstance(item, Row) else None
-        if isinstance(item, Row) and found:
+def build(config: BuilderConfig, split: str | None = None) -> Iterator[Item]:
+    """The checked rows of one split, with what was rejected and found out.
+
+    Rows that `dataset_fraction` leaves out are not there at all; of the others `max_rows` at most.
+    """
+    accepted, kind = 0, config.row_type
+    for item in config.read(split):
+        if not isinstance(item, Row):
+            yield item
+            continue
+        found = problem(kind, item.values)
+        if found:
             yield Rejected(item.file, item.line, found, excerpt(item.values))
             continue
+        if not is_used(kind, item, config.dataset_fraction, config.seed):
+            continue
         yield item
-        accepted += isinstance(item, Row)
+        accepted += 1
         if accepted == config.max_rows:
             return

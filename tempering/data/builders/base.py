@@ -1,42 +1,83 @@
-"""What all builders share: their configuration and the row they may be refused for.
+"""What all builders share: where rows come from, how they are split, and how one row is normalised.
 
-A builder is a config class with a `kind`, a `row_type` and a `read` that yields rows in the
-canonical columns, or `Rejected`. It raises `BadRow` for what it cannot normalise. Checking,
-counting, limiting and splitting happen once, in `builders.build` and `parts`, never in a builder.
-The path is not part of the identity: the bytes of the files are.
+A builder is a config class with a `kind`, a `row_type` and a `normalise` from one foreign record to
+canonical columns. It raises `BadRow` for what it cannot normalise and calls `note` for what it
+changed. Checking, counting, filtering, limiting and splitting happen once, in `builders.build` and
+`parts`, never in a builder. A local path is not part of the identity: the bytes of the files are.
 """
 
 from abc import abstractmethod
-from collections.abc import Callable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar, Literal, Self, get_args
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from tempering.config import Config, runtime_field
-from tempering.data.files import excerpt, require_file
-from tempering.data.rows import Rejected, Row, RowType, Values
+from tempering.data.foreign import BadRow, Note, Record, renamed, scalars, string
+from tempering.data.quality.config import QualityConfig
+from tempering.data.reading import Reading, excerpt, read_records
+from tempering.data.rows import Notice, Rejected, Row, RowType, Values
+from tempering.data.sources import hub_commit, hub_files, local_files
 
+__all__ = [
+    "BadRow",
+    "BuilderConfig",
+    "FileBuilderConfig",
+    "Item",
+    "Note",
+    "Record",
+    "renamed",
+    "scalars",
+    "string",
+]
 
-class BadRow(Exception):
-    """This foreign row cannot be normalised; the message is the reason it is counted under."""
+Item = Row | Rejected | Notice
+_FOLDERS = ("finetune", "reward", "evaluation", "rl")
 
 
 class BuilderConfig(Config):
     """A data set: where its rows come from and how they are split."""
 
     kind: str
+    split: str | None = Field(
+        default=None, description="read only this split; null: train where there are splits, else everything"
+    )
+    train_split: str | None = Field(
+        default=None, description="split of the train part; set with eval_split, instead of eval_fraction"
+    )
+    eval_split: str | None = Field(default=None, description="split of the eval part, all of it")
     eval_fraction: float = Field(
         default=0.05,
         ge=0,
         le=1,
         description="share of the rows held out into the eval part; 1.0 = all of them",
     )
-    max_rows: int | None = Field(default=None, ge=1, description="stop after so many good rows; null = all")
+    dataset_fraction: float = Field(
+        default=1.0, gt=0, le=1, description="share of the data set to use, picked by a hash of each row"
+    )
+    max_rows: int | None = Field(
+        default=None, ge=1, description="stop after so many good rows of a split; null = all"
+    )
     max_rejected_fraction: float = Field(
         default=0.01, ge=0, le=1, description="the stage fails when a larger share of the rows is rejected"
     )
-    seed: int = Field(default=0, ge=0, description="decides which rows are held out")
+    seed: int = Field(default=0, ge=0, description="decides which rows are held out or left out")
+    quality: QualityConfig = Field(
+        default_factory=QualityConfig, description="duplicates, decontamination, lengths"
+    )
+
+    @model_validator(mode="after")
+    def _one_way_to_split(self) -> Self:
+        given = self.model_fields_set
+        if (self.train_split is None) != (self.eval_split is None):
+            raise ValueError("train_split and eval_split are set together, or not at all")
+        if self.eval_split is not None and self.eval_split == self.train_split:
+            raise ValueError(f"train_split and eval_split are both {self.eval_split!r}")
+        chosen = ("split" in given and self.split) or ("eval_fraction" in given and self.eval_fraction)
+        if self.eval_split is not None and chosen:
+            raise ValueError("eval_split takes the place of split and eval_fraction: set one or the other")
+        return self
 
     @property
     @abstractmethod
@@ -44,54 +85,144 @@ class BuilderConfig(Config):
         """The type of all rows this builder yields."""
 
     @abstractmethod
-    def read(self) -> Iterator[Row | Rejected]:
-        """All rows in file order, in canonical columns, not yet checked."""
+    def read(self, split: str | None) -> Iterator[Item]:
+        """All rows of a split in file order, in canonical columns, not yet checked."""
+
+    def passes(self) -> tuple[tuple[str | None, float], ...]:
+        """`(split, share that is held out)` of each pass over the source: one, or one for each part."""
+        if self.eval_split is None:
+            return ((self.split, self.eval_fraction),)
+        return ((self.train_split, 0.0), (self.eval_split, 1.0))
 
 
 class FileBuilderConfig(BuilderConfig):
-    """A data set that is read from local files."""
+    """A data set that is read from files: local ones, or those of a data set on the Hub."""
 
-    path: Path | tuple[Path, ...] = runtime_field(
-        ..., description="local file or list of files, plain or gzipped; their bytes are the identity"
+    path: Path | tuple[Path, ...] | None = runtime_field(
+        None, description="local file, folder or list of them; their bytes are the identity; goes before hub"
+    )
+    hub: str | None = Field(default=None, description="name of a data set on the Hub, such as owner/name")
+    subset: str | None = Field(default=None, description="subset (configuration) of a data set on the Hub")
+    revision: str = Field(default="main", description="commit, tag or branch of a data set on the Hub")
+    format: Literal["auto", "jsonl", "json", "csv", "tsv", "parquet", "arrow", "text"] = Field(
+        default="auto", description="how the files are read; auto: by name, then by content"
+    )
+    encoding: Literal["utf-8", "cp1252", "latin-1"] = Field(
+        default="utf-8", description="of text files; a line that does not fit it is rejected"
+    )
+    header: bool = Field(
+        default=True, description="CSV, TSV: the first row names the columns; false: they are called 0, 1, 2"
+    )
+    columns: Mapping[str, str] = Field(
+        default_factory=dict,
+        description="column this builder looks for -> column of the file; dots reach into objects",
     )
 
+    folder_rows: ClassVar[Mapping[str, str]] = {
+        "finetune": "prompt_completion",
+        "reward": "preference",
+        "rl": "prompts",
+    }
+    """Name of a local folder -> what `rows` is in it, where `rows` is not set and can be that."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _follow_the_folder(cls, given: Any) -> Any:
+        # Written into the config, since the path itself is no part of the identity.
+        folder = _folder_of(given.get("path")) if isinstance(given, dict) else ""
+        rows = cls.folder_rows.get(folder, "")
+        field = cls.model_fields.get("rows")
+        if field is not None and rows in get_args(field.annotation):
+            given = {"rows": rows, **given}
+        if folder == "evaluation" and given.get("eval_split") is None:
+            given = {"eval_fraction": 1.0, **given}
+        return cls.completed(given)
+
+    @classmethod
+    def completed(cls, given: Any) -> Any:
+        """The settings as given, with what follows from them written down (it is part of the identity)."""
+        return given
+
+    @model_validator(mode="after")
+    def _somewhere(self) -> Self:
+        if self.path is None and self.hub is None:
+            raise ValueError("say where the rows are: `path:` a local file or folder, or `hub:` owner/name")
+        return self
+
     @property
-    def files(self) -> tuple[Path, ...]:
-        """The files in the order in which they are read."""
+    def paths(self) -> tuple[Path, ...]:
+        """The local paths as given; none where the rows come from the Hub."""
+        if self.path is None:
+            return ()
         return self.path if isinstance(self.path, tuple) else (self.path,)
 
-    def external_files(self) -> tuple[Path, ...]:
-        """All files, each of which must exist (so that planning already says what is missing)."""
-        return tuple(require_file(path) for path in self.files)
+    @property
+    def reading(self) -> Reading:
+        """How the files are read."""
+        return Reading(format=self.format, encoding=self.encoding, header=self.header)
 
-    def read(self) -> Iterator[Row | Rejected]:
-        """The rows of all files, one file after the other."""
-        for path in self.external_files():
+    def external_files(self) -> tuple[Path, ...]:
+        """All local files of all passes, each of which must exist (so that planning says what is missing)."""
+        if self.path is None:
+            return ()
+        found = [file for split, _ in self.passes() for file in local_files(self.paths, split)]
+        return tuple(dict.fromkeys(found))
+
+    def external_revisions(self) -> tuple[tuple[str, str], ...]:
+        """The data set on the Hub and the commit that its revision stands for."""
+        if self.path is not None or self.hub is None:
+            return ()
+        return ((f"hub:{self.hub}", hub_commit(self.hub, self.revision)),)
+
+    def files(self, split: str | None) -> tuple[Path, ...]:
+        """The files of a split, in order; fetched from the Hub where they are not there yet."""
+        if self.path is not None:
+            return tuple(local_files(self.paths, split))
+        assert self.hub is not None
+        return tuple(hub_files(self.hub, self.subset, self.revision, split))
+
+    def read(self, split: str | None) -> Iterator[Item]:
+        """The rows of all files of a split, one file after the other."""
+        for path in self.files(split):
             yield from self.read_file(path)
 
+    def read_file(self, path: Path) -> Iterator[Item]:
+        """The rows of one file; a builder of running text has its own."""
+        for item in read_records(path, self.reading):
+            if isinstance(item, Rejected):
+                yield item
+            else:
+                yield from self.rows_of(path, *item)
+
+    def rows_of(self, path: Path, line: int, record: Record) -> Iterator[Item]:
+        """One record as rows, or as a rejection with file and line."""
+        notes: list[str] = []
+        found = renamed(record, self.columns)
+        try:
+            made = self.normalise(found, notes.append)
+            for values in [made] if isinstance(made, dict) else made:
+                yield Row(values, path.name, line, self.group(found))
+        except BadRow as error:
+            yield Rejected(path.name, line, str(error), excerpt(record))
+            return
+        for text in dict.fromkeys(notes):
+            yield Rejected(path.name, line, text, excerpt(record), kept=True)
+
     @abstractmethod
-    def read_file(self, path: Path) -> Iterator[Row | Rejected]:
-        """The rows of one file."""
+    def normalise(self, record: Record, note: Note) -> Values | Iterable[Values]:
+        """The canonical row or rows of a record, under the names this builder looks for.
+
+        Raises:
+            BadRow: with the reason, when it cannot be one.
+        """
+
+    def group(self, record: Record) -> str:
+        """What holds rows together when they are held out; "": what their type says."""
+        return ""
 
 
-def normalise(
-    path: Path, line: int, item: dict[str, Any], normaliser: Callable[[dict[str, Any]], Values]
-) -> Row | Rejected:
-    """`normaliser(item)` as a row, or its `BadRow` as a rejection with file and line."""
-    try:
-        return Row(normaliser(item), path.name, line)
-    except BadRow as error:
-        return Rejected(path.name, line, str(error), excerpt(item))
-
-
-def string(item: dict[str, Any], column: str) -> str:
-    """The string in `column`.
-
-    Raises:
-        BadRow: naming the column when it is missing, null or of another type.
-    """
-    value = item.get(column)
-    if not isinstance(value, str):
-        found = "missing or null" if value is None else type(value).__name__
-        raise BadRow(f"{column}: is {found}, not a string")
-    return value
+def _folder_of(path: Any) -> str:
+    """The folder of the local layout that all paths lie in: of its names, the one nearest to the file."""
+    paths = path if isinstance(path, list | tuple) else [path]
+    names = [[name for name in Path(str(one)).parts if name in _FOLDERS][-1:] for one in paths if one]
+    return names[0][0] if names and names[0] and all(name == names[0] for name in names) else ""

@@ -7,60 +7,40 @@ Bai et al. 2022, https://arxiv.org/abs/2204.05862.
 """
 
 import re
-from collections.abc import Iterator
-from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
-from pydantic import Field
-
-from tempering.data.builders.base import BadRow, FileBuilderConfig, normalise, string
-from tempering.data.files import read_json_objects
-from tempering.data.rows import Message, Rejected, Row, RowType, Values
+from tempering.data.builders.base import BadRow, Note, Record, string
+from tempering.data.builders.pairs import PairConfig, Side
+from tempering.data.rows import Message
 
 _TURN = re.compile(r"\n\n(Human|Assistant):")
 _ROLES = {"Human": "user", "Assistant": "assistant"}
 
 
-class HHConfig(FileBuilderConfig):
-    """Preference pairs, or their prompts alone, from HH-RLHF transcripts."""
+class HHConfig(PairConfig):
+    """Preference pairs, their better answers, or their prompts alone, from HH-RLHF transcripts."""
 
     kind: Literal["hh"] = "hh"
-    rows: Literal["preference", "prompts"] = Field(
-        default="preference", description="pairs, or prompts alone"
-    )
 
-    @property
-    def row_type(self) -> RowType:
-        """Preference or prompt rows, as `rows` says."""
-        return RowType.PREFERENCE if self.rows == "preference" else RowType.PROMPT
+    def chosen(self, record: Record, note: Note) -> Side:
+        """The prompt and the better answer."""
+        return _transcript(string(record, "chosen"), "chosen")
 
-    def read_file(self, path: Path) -> Iterator[Row | Rejected]:
-        """One row a pair."""
-        normaliser = _pair if self.rows == "preference" else _prompt
-        for item in read_json_objects(path):
-            yield item if isinstance(item, Rejected) else normalise(path, *item, normaliser)
-
-
-def _pair(item: dict[str, Any]) -> Values:
-    good, bad = string(item, "chosen"), string(item, "rejected")
-    prompt, chosen = _transcript(good, "chosen")
-    other, rejected = _transcript(bad, "rejected")
-    # Compared before turns are joined: joining would hide an answer that runs on into a dialogue.
-    if _before_last_answer(good) != _before_last_answer(bad) or prompt != other:
-        raise BadRow("the prompts of chosen and rejected differ")
-    return {"prompt": prompt, "chosen": [chosen], "rejected": [rejected]}
-
-
-def _prompt(item: dict[str, Any]) -> Values:
-    return {"prompt": _transcript(string(item, "chosen"), "chosen")[0]}
+    def rejected(self, record: Record, note: Note) -> Side:
+        """The prompt and the worse answer."""
+        found = _transcript(string(record, "rejected"), "rejected")
+        # Compared before turns are joined: joining would hide an answer that runs on into a dialogue.
+        if _before_last_answer(record["chosen"]) != _before_last_answer(record["rejected"]):
+            raise BadRow("the prompts of chosen and rejected differ")
+        return found
 
 
 def _before_last_answer(text: str) -> str:
     return text[: text.rfind("\n\nAssistant:")]
 
 
-def _transcript(text: str, column: str) -> tuple[list[Message], Message]:
-    """`(turns up to the last answer, the last answer)`."""
+def _transcript(text: str, column: str) -> Side:
+    """The turns up to the last answer, and the last answer."""
     before, *pieces = _TURN.split("\n\n" + text.lstrip("\n"))
     if before.strip() or not pieces:
         raise BadRow(f"{column}: does not begin with Human: or Assistant:")
@@ -75,4 +55,4 @@ def _transcript(text: str, column: str) -> tuple[list[Message], Message]:
         raise BadRow(f"{column}: does not end with an answer")
     if not last["content"]:
         raise BadRow(f"{column}: the last answer is empty")
-    return messages, last
+    return messages, [last]

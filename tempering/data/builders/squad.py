@@ -1,88 +1,132 @@
-"""SQuAD-style reading comprehension: questions with gold answers, or prompts with completions.
+"""SQuAD-style reading comprehension: questions with gold answers, or rows for training made of them.
 
-Reads the v1.1 release (articles > paragraphs > questions, one JSON document) and the flat form
-of the Hub (one question a row), told apart by content. Equal answers of several annotators are
-kept once. A question without an answer (v2.0) is rejected by reason. Prompts have the form in which
-the evaluation asks (`world.question_prompt`).
+Reads the v1.1 release (articles > paragraphs > questions, one JSON document, held in memory) and the
+flat form of the Hub (one question a row), told apart by content. Equal answers of several annotators
+are kept once. A question without an answer (v2.0) is rejected by reason. Prompts have the form in
+which the evaluation asks (`world.question_prompt`). `rows: preferences` makes pairs of the right
+answer and a corrupted one. Rajpurkar et al. 2016, https://arxiv.org/abs/1606.05250.
 """
 
 import math
-from collections.abc import Iterator
-from dataclasses import replace
+import re
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
-from tempering.data.builders.base import BadRow, FileBuilderConfig, normalise, string
-from tempering.data.files import read_json_document, read_json_objects
-from tempering.data.rows import Rejected, Row, RowType, Values, to_messages
+from tempering.data.builders.base import BadRow, FileBuilderConfig, Item, Note, Record, string
+from tempering.data.corruptions import CorruptionConfig, corrupted_pairs
+from tempering.data.reading import read_document
+from tempering.data.reading.opening import head
+from tempering.data.rows import RowType, Values, to_messages
 from tempering.world import question_prompt
 
-_Item = tuple[int, dict[str, Any]] | Rejected
+_TYPES: Mapping[str, RowType] = {
+    "questions": RowType.QUESTION,
+    "prompt_completion": RowType.PROMPT_COMPLETION,
+    "preferences": RowType.PREFERENCE,
+}
+_ARTICLES = re.compile(rb'"data"\s*:\s*\[')
 
 
 class SquadConfig(FileBuilderConfig):
     """Questions on a context, from SQuAD v1.1 or its flat form."""
 
+    folder_rows: ClassVar[Mapping[str, str]] = {"finetune": "prompt_completion", "reward": "preferences"}
+
     kind: Literal["squad"] = "squad"
-    rows: Literal["questions", "prompt_completion"] = Field(
-        default="questions", description="questions with gold answers, or prompts with the first answer"
+    rows: Literal["questions", "prompt_completion", "preferences"] = Field(
+        default="questions",
+        description="questions with gold answers; prompts with answers; or pairs with corrupted ones",
     )
+    corruptions: CorruptionConfig | None = Field(
+        default=None,
+        description="how wrong answers are made, for rows: preferences; null: default shares",
+    )
+
+    @classmethod
+    def completed(cls, given: Any) -> Any:
+        """With the default corruptions, where there are pairs to make."""
+        pairs = isinstance(given, dict) and given.get("rows") == "preferences"
+        return {**given, "corruptions": given.get("corruptions") or {}} if pairs else given
+
+    @model_validator(mode="after")
+    def _corruptions_of_preferences(self) -> "SquadConfig":
+        if self.corruptions is not None and self.rows != "preferences":
+            raise ValueError(f"corruptions is a setting of rows: preferences, not of rows: {self.rows}")
+        return self
 
     @property
     def row_type(self) -> RowType:
-        """Question or prompt-completion rows, as `rows` says."""
-        return RowType.QUESTION if self.rows == "questions" else RowType.PROMPT_COMPLETION
+        """As `rows` says."""
+        return _TYPES[self.rows]
 
-    def read_file(self, path: Path) -> Iterator[Row | Rejected]:
+    def read(self, split: str | None) -> Iterator[Item]:
+        """The rows of all files of a split."""
+        return self.paired(super().read(split))
+
+    def paired(self, items: Iterator[Item]) -> Iterator[Item]:
+        """Questions as pairs, where pairs are wanted."""
+        return items if self.corruptions is None else corrupted_pairs(items, self.corruptions, self.seed)
+
+    def read_file(self, path: Path) -> Iterator[Item]:
         """One row a question."""
-        document = read_json_document(path)
-        if isinstance(document, dict) and "data" in document:
-            items: Iterator[_Item] = enumerate(_nested(document["data"]))
-        else:
-            items = read_json_objects(path)
-        for item in items:
-            if isinstance(item, Rejected):
-                yield item
-                continue
-            row = normalise(path, *item, self._normalise)
-            # Both kinds of rows are held out by context: no context of an eval question is trained on.
-            yield replace(row, group=item[1]["context"]) if isinstance(row, Row) else row
+        articles = nested(path)
+        if articles is None:
+            yield from super().read_file(path)
+            return
+        for index, record in enumerate(_questions_in(articles)):
+            yield from self.rows_of(path, index, record)
 
-    def _normalise(self, item: dict[str, Any]) -> Values:
-        question = _question(item)
-        if self.rows == "questions":
+    def normalise(self, record: Record, note: Note) -> Values:
+        """One row a question; pairs are made of it later."""
+        question = _question(record)
+        if self.rows != "prompt_completion":
             return question
         prompt = question_prompt(question["context"], question["question"])
         answer = to_messages(question["answers"][0], "assistant")
         return {"prompt": to_messages(prompt), "completion": answer}
 
+    def group(self, record: Record) -> str:
+        """All kinds of rows are held out by context: no context of an eval question is trained on."""
+        return string(record, "context")
 
-def _nested(articles: Any) -> Iterator[dict[str, Any]]:
+
+def nested(path: Path) -> list[Record] | None:
+    """The articles of a document in the v1.1 form; None where the file is none."""
+    start = head(path, 2**16).lstrip()
+    if not start.startswith(b"{") or not _ARTICLES.search(start):
+        return None  # told without reading it all: the flat form may be large
+    document = read_document(path)
+    articles = document.get("data") if isinstance(document, dict) else None
+    return _objects(articles) if isinstance(articles, list) else None
+
+
+def _questions_in(articles: list[Record]) -> Iterator[Record]:
     """The questions of the nested form in the flat form; faults inside become rows that are rejected."""
-    for article in _objects(articles):
+    for article in articles:
         for paragraph in _objects(article.get("paragraphs")):
             for question in _objects(paragraph.get("qas")):
                 yield {**question, "context": paragraph.get("context"), "title": article.get("title")}
 
 
-def _objects(value: Any) -> list[dict[str, Any]]:
+def _objects(value: Any) -> list[Record]:
     items = value if isinstance(value, list) else [value]
     return [item if isinstance(item, dict) else {} for item in items]
 
 
-def _question(item: dict[str, Any]) -> Values:
-    baseline = item.get("baseline")
+def _question(record: Record) -> Values:
+    baseline = record.get("baseline")
     if isinstance(baseline, float) and math.isnan(baseline):
         baseline = None
     values = {
-        "question": string(item, "question").strip(),
-        "context": string(item, "context"),
-        "answers": _answers(item.get("answers")),
+        "question": string(record, "question").strip(),
+        "context": string(record, "context"),
+        "answers": _answers(record.get("answers")),
         "baseline": baseline,
     }
-    kept = {name: item[name] for name in ("id", "title") if isinstance(item.get(name), str)}
+    kept = {name: record[name] for name in ("id", "title") if isinstance(record.get(name), str)}
     return {**values, **kept}
 
 

@@ -11,8 +11,9 @@ from typing import Any, Literal
 from pydantic import Field, model_validator
 
 from tempering import world
-from tempering.data.builders.base import BuilderConfig
-from tempering.data.rows import Rejected, Row, RowType, Values, to_messages
+from tempering.data.builders.base import BuilderConfig, Item
+from tempering.data.corruptions import CorruptionConfig, corrupted_pairs
+from tempering.data.rows import Row, RowType, Values, to_messages
 
 _TYPES: Mapping[str, RowType] = {
     "corpus": RowType.TEXT,
@@ -20,6 +21,8 @@ _TYPES: Mapping[str, RowType] = {
     "preferences": RowType.PREFERENCE,
     "prompts": RowType.PROMPT,
     "questions": RowType.QUESTION,
+    "question_completions": RowType.PROMPT_COMPLETION,
+    "question_preferences": RowType.PREFERENCE,
     "minimal_pairs": RowType.MINIMAL_PAIR,
 }
 _SHARES: Mapping[str, Mapping[str, float]] = {
@@ -27,6 +30,7 @@ _SHARES: Mapping[str, Mapping[str, float]] = {
     "demonstrations": {"flawed_share": 0.35},
     "preferences": {"noise": 0.1},
 }
+_QUESTIONS = ("questions", "question_completions", "question_preferences")
 _COMPLETIONS = ("completion", "chosen", "rejected")
 
 
@@ -34,12 +38,25 @@ class WorldConfig(BuilderConfig):
     """Rows of the story world. A share that is not given has the world's default for these rows."""
 
     kind: Literal["world"] = "world"
-    rows: Literal["corpus", "demonstrations", "preferences", "prompts", "questions", "minimal_pairs"] = Field(
-        description="which rows to make"
-    )
+    rows: Literal[
+        "corpus",
+        "demonstrations",
+        "preferences",
+        "prompts",
+        "questions",
+        "question_completions",
+        "question_preferences",
+        "minimal_pairs",
+    ] = Field(description="which rows to make (question_preferences: right against corrupted answers)")
     size: int = Field(ge=1, description="rows to make")
     split: Literal["train", "test"] = Field(
         default="train", description="test: from combinations that no training row has"
+    )
+    train_split: Literal["train", "test"] | None = Field(
+        default=None, description="split of the train part; set with eval_split, instead of eval_fraction"
+    )
+    eval_split: Literal["train", "test"] | None = Field(
+        default=None, description="split of the eval part, `size` rows of it"
     )
     header_share: float | None = Field(default=None, ge=0, le=1, description="corpus: share with a prompt")
     question_share: float | None = Field(
@@ -52,10 +69,18 @@ class WorldConfig(BuilderConfig):
         default=None, ge=0, le=1, description="preferences: share with the sides swapped"
     )
 
+    corruptions: CorruptionConfig | None = Field(
+        default=None, description="question_preferences: how wrong answers are made; null: the default shares"
+    )
+
     @model_validator(mode="before")
     @classmethod
     def _resolve_shares(cls, given: Any) -> Any:
-        return {**_SHARES.get(str(given.get("rows")), {}), **given} if isinstance(given, dict) else given
+        if not isinstance(given, dict):
+            return given
+        if given.get("rows") == "question_preferences" and given.get("corruptions") is None:
+            given = {**given, "corruptions": CorruptionConfig()}
+        return {**_SHARES.get(str(given.get("rows")), {}), **given}
 
     @model_validator(mode="after")
     def _refuse_other_shares(self) -> "WorldConfig":
@@ -63,6 +88,8 @@ class WorldConfig(BuilderConfig):
             wrong = [name for name in shares if rows != self.rows and getattr(self, name) is not None]
             if wrong:
                 raise ValueError(f"{wrong[0]} is a setting of rows: {rows}, not of rows: {self.rows}")
+        if self.corruptions is not None and self.rows != "question_preferences":
+            raise ValueError(f"corruptions is a setting of question_preferences, not of rows: {self.rows}")
         if (self.header_share or 0) + (self.question_share or 0) > 1:
             raise ValueError("header_share and question_share are together more than 1")
         return self
@@ -72,12 +99,24 @@ class WorldConfig(BuilderConfig):
         """As `rows` says."""
         return _TYPES[self.rows]
 
-    def read(self) -> Iterator[Row | Rejected]:
+    def read(self, split: str | None) -> Iterator[Item]:
         """The rows; their line is their index."""
+        rows = self._made(split)
+        return rows if self.corruptions is None else corrupted_pairs(rows, self.corruptions, self.seed)
+
+    def _made(self, split: str | None) -> Iterator[Row]:
         shares = {name: getattr(self, name) for name in _SHARES.get(self.rows, {})}
-        made = getattr(world, self.rows)(self.size, self.seed, split=self.split, **shares)
+        name = "questions" if self.rows in _QUESTIONS else self.rows
+        made = getattr(world, name)(self.size, self.seed, split=split or self.split, **shares)
         for index, values in enumerate(made):
-            yield Row(_with_messages(values), f"world/{self.rows}", index)
+            answered = self.rows == "question_completions"
+            row = _with_answer(values) if answered else _with_messages(values)
+            yield Row(row, f"world/{self.rows}", index)
+
+
+def _with_answer(values: Mapping[str, Any]) -> Values:
+    prompt = world.question_prompt(values["context"], values["question"])
+    return {"prompt": to_messages(prompt), "completion": to_messages(values["answers"][0], "assistant")}
 
 
 def _with_messages(values: Mapping[str, Any]) -> Values:

@@ -1,0 +1,60 @@
+"""Alpaca: instruction, optional input, output; and self-instruct tasks with several instances.
+
+The input follows the instruction after a blank line. A self-instruct task
+(`instruction, instances: [{input, output}]`) is one row an instance.
+Taori et al. 2023, https://github.com/tatsu-lab/stanford_alpaca; Wang et al. 2023,
+https://arxiv.org/abs/2212.10560.
+"""
+
+import math
+from collections.abc import Iterator
+from typing import Literal
+
+from tempering.data.builders.base import BadRow, Note, Record, scalars, string
+from tempering.data.builders.pairs import AnswerConfig
+from tempering.data.conversations import with_system
+from tempering.data.foreign import called
+from tempering.data.rows import Values, to_messages
+
+
+class AlpacaConfig(AnswerConfig):
+    """Rows of instruction, input and output."""
+
+    kind: Literal["alpaca"] = "alpaca"
+
+    def normalise(self, record: Record, note: Note) -> Iterator[Values]:
+        """One row an instruction, or one an instance of it."""
+        extras = scalars(record, "instruction", "input", "output", "system", "system_prompt")
+        for instance in _instances(record):
+            prompt = with_system(record, to_messages(instructed(record, instance.get("input"))))
+            answer = "" if self.rows == "prompts" else string(instance, "output")
+            yield self.answered(prompt, to_messages(answer, "assistant"), extras)
+
+    def group(self, record: Record) -> str:
+        """The instances of an instruction are held out together."""
+        return string(record, "instruction") if "instances" in record else ""
+
+
+def instructed(record: Record, given: object) -> str:
+    """The instruction, and its input where there is one.
+
+    Raises:
+        BadRow: when the instruction is missing, or the input is no string.
+    """
+    if given is None or (isinstance(given, float) and math.isnan(given)):
+        given = ""  # pandas writes an empty input as null or NaN
+    if not isinstance(given, str):
+        raise BadRow(f"input: is {called(given)}, not a string")
+    instruction = string(record, "instruction")
+    if not instruction.strip():
+        raise BadRow("instruction: is empty")
+    return f"{instruction}\n\n{given}" if given.strip() else instruction
+
+
+def _instances(record: Record) -> list[Record]:
+    if "instances" not in record:
+        return [record]
+    found = record["instances"]
+    if not isinstance(found, list) or not found or not all(isinstance(one, dict) for one in found):
+        raise BadRow("instances: is not a list of objects")
+    return found

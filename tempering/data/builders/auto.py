@@ -1,0 +1,170 @@
+"""A file of any known form: its builder is found by the columns of its first records, and said aloud.
+
+The files of a data set may have different forms, if their rows are of one type (the sets of GLUE).
+Recognising takes the first records of a file alone and is remembered as long as the file does not
+change, so that the row type can be asked for at any time.
+"""
+
+from collections.abc import Iterator, Mapping
+from functools import lru_cache
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, get_args
+
+from pydantic import Field
+
+from tempering.data.builders.base import FileBuilderConfig, Item, Note, Record, renamed
+from tempering.data.builders.squad import nested
+from tempering.data.reading import Reading, file_format, read_lines, read_records
+from tempering.data.rows import Notice, Rejected, RowType, Values
+from tempering.errors import DataError
+
+if TYPE_CHECKING:
+    from tempering.data.recognise import Recognised
+
+_FIRST = 50
+_TRIED = 500
+_ROW_TYPES: Mapping[str, RowType] = {
+    "prompt_completion": RowType.PROMPT_COMPLETION,
+    "preference": RowType.PREFERENCE,
+    "prompts": RowType.PROMPT,
+}
+
+
+class AutoConfig(FileBuilderConfig):
+    """Files whose form is recognised."""
+
+    kind: Literal["auto"] = "auto"
+    rows: Literal["auto", "prompt_completion", "preference", "prompts"] = Field(
+        default="auto", description="what the rows are for; auto: what the recognised builder makes of them"
+    )
+
+    @property
+    def row_type(self) -> RowType:
+        """As the first file says.
+
+        Raises:
+            DataError: when its form is not known.
+        """
+        files = self.files(self.passes()[0][0])
+        if not files:
+            raise DataError("there is no file to recognise", fix="check `path`, or `hub` and its `subset`")
+        return self.builder(files[0]).row_type
+
+    def read(self, split: str | None) -> Iterator[Item]:
+        """The rows of all files of a split, each read by its builder."""
+        expected, told = self.row_type, set[str]()
+        for path in self.files(split):
+            builder, found = self.builder(path), self.recognised(path)
+            if builder.row_type is not expected:
+                raise DataError(
+                    f"{path.name} is {found.said}, which gives {builder.row_type} rows",
+                    expected=f"{expected} rows, as in the first file",
+                    fix="make a data set of each, or set `kind` and `rows`",
+                )
+            if found.said not in told:
+                yield Notice(f"{path.name}: {found.said}; {expected} rows")
+                told.add(found.said)
+            yield from builder.read(None)
+
+    def normalise(self, record: Record, note: Note) -> Values:
+        """Rows are normalised by the builder that was recognised."""
+        raise AssertionError("auto reads through another builder")
+
+    def recognised(self, path: Path) -> "Recognised":
+        """The form of a file.
+
+        Raises:
+            DataError: when it is not known, with the nearest row type.
+        """
+        status = path.stat()
+        stamp = (status.st_size, status.st_mtime_ns)
+        return _recognised(path.absolute(), stamp, self.reading, tuple(sorted(self.columns.items())))
+
+    def builder(self, path: Path) -> FileBuilderConfig:
+        """The builder of a file.
+
+        Raises:
+            DataError: when its rows cannot be used as `rows` says.
+        """
+        found = self.recognised(path)
+        shared = {"format": self.format, "encoding": self.encoding, "header": self.header, "seed": self.seed}
+        builder = builder_for(found, path=path, rows=self.rows, columns=self.columns, **shared)
+        self._require_use(builder, path, found)
+        return builder
+
+    def _require_use(self, builder: FileBuilderConfig, path: Path, found: "Recognised") -> None:
+        from tempering.data.uses import uses_of
+
+        wanted = _ROW_TYPES.get(self.rows)
+        if wanted and wanted is not builder.row_type and wanted not in uses_of(builder.row_type):
+            raise DataError(
+                f"{path.name} is {found.said}: its {builder.row_type} rows cannot be used as {wanted} rows",
+                expected=f"a set for {wanted} rows, as `rows` or the name of its folder says",
+                fix="move the file, or set `rows`",
+            )
+
+
+def builder_for(
+    found: "Recognised",
+    *,
+    path: Path | str,
+    rows: str = "auto",
+    columns: Mapping[str, str] | None = None,
+    **shared: Any,
+) -> FileBuilderConfig:
+    """The builder of a recognised form, for rows of a use where it has a setting for that."""
+    kind = _class_of(found.kind)
+    given, moved = columns or {}, found.settings.get("columns", {})
+    settings = {**shared, **found.settings, "path": path}
+    # What was recognised are the columns after the map that was given.
+    settings["columns"] = {
+        **{name: place for name, place in given.items() if name not in moved.values()},
+        **{name: given.get(place, place) for name, place in moved.items()},
+    }
+    if "rows" in kind.model_fields and "rows" not in found.settings:
+        offered = get_args(kind.model_fields["rows"].annotation)
+        # Named in any case: the builder would else follow the folder, which has been done already.
+        wished = (name for name in (rows, f"{rows}s") if name in offered)
+        settings["rows"] = next(wished, kind.model_fields["rows"].default)
+    return kind.model_validate(settings)
+
+
+def _class_of(name: str) -> type[FileBuilderConfig]:
+    from tempering.data.builders import Builder  # the union that this builder belongs to
+
+    union, _ = get_args(Builder)
+    kinds: tuple[type[FileBuilderConfig], ...] = get_args(union)
+    return next(kind for kind in kinds if kind.model_fields["kind"].default == name)
+
+
+@lru_cache(maxsize=1024)
+def _recognised(
+    path: Path, stamp: tuple[int, int], reading: Reading, columns: tuple[tuple[str, str], ...]
+) -> "Recognised":
+    from tempering.data.recognise import Recognised, recognise, recognise_text
+
+    if (file_format(path) if reading.format == "auto" else reading.format) == "text":
+        lines = islice(read_lines(path, reading.encoding), _TRIED)
+        return recognise_text((item[1] for item in lines if not isinstance(item, Rejected)), path.name)
+    if nested(path) is not None:
+        return Recognised("squad", columns=("data",))
+    return recognise(_first_records(path, reading, dict(columns)), path.name)
+
+
+def _first_records(path: Path, reading: Reading, columns: Mapping[str, str]) -> list[Record]:
+    records, reasons = list[Record](), dict[str, None]()
+    for item in islice(read_records(path, reading), _TRIED):
+        if isinstance(item, Rejected):
+            reasons[item.reason] = None
+            continue
+        records.append(renamed(item[1], columns))
+        if len(records) == _FIRST:
+            break
+    if not records:
+        raise DataError(
+            ": ".join([f"{path} holds no record that can be read", *list(reasons)[:3]]),
+            expected="records whose columns say what they are",
+            fix="correct the file, or set `kind` and `format`",
+        )
+    return records

@@ -1,0 +1,68 @@
+"""Conversations as rows: whole ones for training on every answer, or cut at the last answer.
+
+`chat` reads a list of turns in `messages` (SmolTalk, Ben Allal et al. 2025,
+https://arxiv.org/abs/2502.02737, and most others). What turns may look like and what becomes of
+them is written in `tempering.data.conversations`.
+"""
+
+from collections.abc import Mapping
+from typing import Any, ClassVar, Literal
+
+from pydantic import Field
+
+from tempering.data.builders.base import BadRow, FileBuilderConfig, Note, Record, scalars
+from tempering.data.conversations import Use, conversation, with_system
+from tempering.data.rows import RowType, Values
+
+_TYPES: Mapping[str, RowType] = {
+    "messages": RowType.MESSAGES,
+    "prompt_completion": RowType.PROMPT_COMPLETION,
+    "prompts": RowType.PROMPT,
+}
+
+
+class ConversationConfig(FileBuilderConfig):
+    """What `chat` and `sharegpt` share: all but the column of the turns."""
+
+    # In a folder for fine-tuning, whole conversations are the better use: all their answers are learnt.
+    folder_rows: ClassVar[Mapping[str, str]] = {"rl": "prompts"}
+
+    rows: Literal["messages", "prompt_completion", "prompts"] = Field(
+        default="messages",
+        description="whole conversations; the last answer and what precedes it; or what precedes it alone",
+    )
+
+    @property
+    def row_type(self) -> RowType:
+        """As `rows` says."""
+        return _TYPES[self.rows]
+
+    def of_turns(self, record: Record, column: str, note: Note) -> Values:
+        """A row of the wanted type from the turns in `column`."""
+        tools, turns = record.get("tools"), record.get(column)
+        extras = scalars(record, column, "tools", "system", "system_prompt")
+        use = Use.OPENED if self.rows == "prompts" else Use.TRAINING
+        messages = with_system(record, conversation(turns, note, use, tools=tools, column=column))
+        if self.rows == "messages":
+            return {**extras, "messages": messages}
+        if self.rows == "prompt_completion":
+            return {**extras, "prompt": messages[:-1], "completion": messages[-1:]}
+        return {**extras, "prompt": _asked(messages, column)}
+
+
+class ChatConfig(ConversationConfig):
+    """Conversations in a `messages` column."""
+
+    kind: Literal["chat"] = "chat"
+
+    def normalise(self, record: Record, note: Note) -> Values:
+        """One row a conversation."""
+        return self.of_turns(record, "messages", note)
+
+
+def _asked(messages: list[Any], column: str) -> list[Any]:
+    """All up to the last answer, or everything where the user has the last word."""
+    asked = messages[: -1 if messages[-1]["role"] == "assistant" else None]
+    if not asked or asked[-1]["role"] != "user":
+        raise BadRow(f"{column}: no turn of the user to answer")
+    return asked

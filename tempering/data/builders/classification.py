@@ -1,0 +1,78 @@
+"""Sentences, or pairs of them, with a label: the forms of GLUE and SuperGLUE, and texts with labels.
+
+The columns are told by their names, the fullest form first; `columns: {text: ..., text_pair: ...}`
+names others. A label is a number, true or false, or a name that `labels` lists in order. Three
+columns become two: the spans of WSC a question about the text, question and answer of MultiRC one text.
+Wang et al. 2019, https://arxiv.org/abs/1804.07461 and https://arxiv.org/abs/1905.00537.
+"""
+
+import re
+from typing import Literal
+
+from pydantic import Field
+
+from tempering.data.builders.base import BadRow, FileBuilderConfig, Note, Record, scalars, string
+from tempering.data.foreign import called
+from tempering.data.rows import RowType, Values
+
+FORMS = (
+    ("text", "text_pair"),
+    ("sentence1", "sentence2"),
+    ("question1", "question2"),
+    ("premise", "hypothesis"),
+    ("text", "span1_text", "span2_text"),
+    ("paragraph", "question", "answer"),
+    ("question", "passage"),
+    ("question", "sentence"),
+    ("sentence",),
+    ("text",),
+)
+
+
+class ClassificationConfig(FileBuilderConfig):
+    """Texts with labels."""
+
+    kind: Literal["classification"] = "classification"
+    labels: tuple[str, ...] = Field(
+        default=(), description="names of the labels, the first stands for 0; empty: labels are numbers"
+    )
+
+    @property
+    def row_type(self) -> RowType:
+        """Always classification."""
+        return RowType.CLASSIFICATION
+
+    def normalise(self, record: Record, note: Note) -> Values:
+        """One row a text."""
+        form = next((form for form in FORMS if all(name in record for name in form)), None)
+        if form is None:
+            raise BadRow("no text: none of " + ", ".join("+".join(form) for form in FORMS))
+        label = label_of(record.get("label"), self.labels)
+        text, pair = _pair(record, form)
+        return {**scalars(record, *form, "label"), "text": text, "text_pair": pair, "label": label}
+
+
+def label_of(value: object, labels: tuple[str, ...]) -> int:
+    """A label as a number.
+
+    Raises:
+        BadRow: when it is missing, or a name that `labels` does not list.
+    """
+    if isinstance(value, int):  # true and false are 1 and 0
+        return int(value)
+    if isinstance(value, float) and value.is_integer():
+        return int(value)  # what a column of integers with gaps becomes
+    if isinstance(value, str):
+        if value in labels:
+            return labels.index(value)
+        if re.fullmatch(r"\s*-?[0-9]{1,9}\s*", value):
+            return int(value)  # CSV and TSV know no numbers
+        raise BadRow(f"label: is {value[:30]!r}, which `labels` does not list")
+    raise BadRow(f"label: is {called(value)}, not a number or a name")
+
+
+def _pair(record: Record, form: tuple[str, ...]) -> tuple[str, str]:
+    first, *others = (string(record, name) for name in form)
+    if form[1:] == ("span1_text", "span2_text"):
+        return first, f'Does "{others[1]}" refer to "{others[0]}"?'
+    return first, " ".join(others)

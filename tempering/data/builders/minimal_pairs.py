@@ -1,0 +1,37 @@
+"""Minimal pairs: two sentences of which one is right.
+
+BLiMP (Warstadt et al. 2020, https://arxiv.org/abs/1912.00582), whose paradigm is its `UID`, and
+the supplement of BabyLM, whose paradigm is the name of the file and whose sentences may hold line ends.
+"""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Literal
+
+from tempering.data.builders.base import FileBuilderConfig, Item, Note, Record, scalars, string
+from tempering.data.rows import RowType, Values
+
+
+class MinimalPairsConfig(FileBuilderConfig):
+    """Rows of a good and a bad sentence."""
+
+    kind: Literal["minimal_pairs"] = "minimal_pairs"
+
+    @property
+    def row_type(self) -> RowType:
+        """Always minimal pairs."""
+        return RowType.MINIMAL_PAIR
+
+    def rows_of(self, path: Path, line: int, record: Record) -> Iterator[Item]:
+        """One pair; the name of its file is its paradigm where it names none."""
+        return super().rows_of(path, line, {"paradigm": path.name.split(".")[0], **record})
+
+    def normalise(self, record: Record, note: Note) -> Values:
+        """One row a pair."""
+        name = "UID" if isinstance(record.get("UID"), str) else "paradigm"
+        return {
+            **scalars(record, "UID"),
+            "sentence_good": string(record, "sentence_good"),
+            "sentence_bad": string(record, "sentence_bad"),
+            "paradigm": string(record, name),
+        }

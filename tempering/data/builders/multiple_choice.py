@@ -1,0 +1,73 @@
+"""Questions with choices, of which one is right.
+
+`question` or `input_prefix`; `choices` or `options`: a list, or `{text, label}` (ARC); and `answer`,
+`label` or `answerKey`: an index from 0, a letter, the label of a choice, or the choice itself. Where
+the right one always stands in the same place (entity tracking: the first; Kim & Schuster 2023,
+https://arxiv.org/abs/2305.02363), `answer_index` says which.
+"""
+
+import re
+from typing import Any, Literal
+
+from pydantic import Field
+
+from tempering.data.builders.base import BadRow, FileBuilderConfig, Note, Record, scalars, string
+from tempering.data.foreign import called
+from tempering.data.rows import RowType, Values
+
+QUESTIONS = ("question", "input_prefix")
+CHOICES = ("choices", "options")
+ANSWERS = ("answer", "label", "answerKey")
+
+
+class MultipleChoiceConfig(FileBuilderConfig):
+    """Rows of a question, its choices and the index of the right one."""
+
+    kind: Literal["multiple_choice"] = "multiple_choice"
+    answer_index: int | None = Field(
+        default=None, ge=0, description="the right choice of every row, from 0; null: a column says it"
+    )
+
+    @property
+    def row_type(self) -> RowType:
+        """Always multiple choice."""
+        return RowType.MULTIPLE_CHOICE
+
+    def normalise(self, record: Record, note: Note) -> Values:
+        """One row a question."""
+        asked = next((name for name in QUESTIONS if name in record), "question")
+        choices, labels = _choices(_first(record, CHOICES))
+        answer = self.answer_index
+        if answer is None:
+            answer = _answer(_first(record, ANSWERS), choices, labels)
+        extras = scalars(record, *QUESTIONS, *ANSWERS)
+        return {**extras, "question": string(record, asked), "choices": choices, "answer": answer}
+
+
+def _first(record: Record, names: tuple[str, ...]) -> Any:
+    return next((record[name] for name in names if name in record), None)
+
+
+def _choices(value: Any) -> tuple[list[str], list[str]]:
+    """The choices and their labels, letters where there are none."""
+    labels = None
+    if isinstance(value, dict):
+        value, labels = value.get("text"), value.get("label")
+    if not isinstance(value, list):
+        raise BadRow(f"choices: is {called(value)}, not a list")
+    if not isinstance(labels, list) or len(labels) != len(value):
+        labels = [chr(ord("A") + index) for index in range(len(value))]
+    return value, [str(label) for label in labels]
+
+
+def _answer(value: object, choices: list[str], labels: list[str]) -> int:
+    if isinstance(value, int) and not isinstance(value, bool):
+        return value
+    if not isinstance(value, str):
+        raise BadRow(f"answer: is {called(value)}, not an index or a choice")
+    found = [places.index(value) for places in (labels, choices) if value in places]
+    found += [int(value)] if re.fullmatch(r"[0-9]{1,9}", value) and value not in labels else []
+    if len(set(found)) != 1:
+        what = "means several of the choices" if found else "is none of the choices"
+        raise BadRow(f"answer: {what}")
+    return found[0]

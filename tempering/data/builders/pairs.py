@@ -1,0 +1,131 @@
+"""What pairs of answers, and single answers, can be read as: `rows` and what it does.
+
+A builder of pairs says how it finds each side; here the sides are put together. Pairs whose prompts
+differ are rejected, since there is no shared prompt to compare on; read as answers or prompts alone
+they need no rejected side at all.
+"""
+
+from abc import abstractmethod
+from collections.abc import Mapping
+from typing import Any, Literal
+
+from pydantic import Field
+
+from tempering.data.builders.base import BadRow, FileBuilderConfig, Note, Record
+from tempering.data.conversations import Use, conversation, has_turns_of
+from tempering.data.rows import Message, RowType, Values, to_messages
+
+Side = tuple[list[Message], list[Message]]
+"""Prompt and completion."""
+
+_TYPES: Mapping[str, RowType] = {
+    "preference": RowType.PREFERENCE,
+    "prompt_completion": RowType.PROMPT_COMPLETION,
+    "prompts": RowType.PROMPT,
+}
+
+
+class PairConfig(FileBuilderConfig):
+    """A prompt with a better and a worse answer."""
+
+    rows: Literal["preference", "prompt_completion", "prompts"] = Field(
+        default="preference", description="pairs; the better answers alone; or prompts alone"
+    )
+
+    @property
+    def row_type(self) -> RowType:
+        """As `rows` says."""
+        return _TYPES[self.rows]
+
+    def normalise(self, record: Record, note: Note) -> Values:
+        """One row a pair."""
+        prompt, chosen = self.chosen(record, note)
+        extras = self.extras(record)
+        if self.rows == "prompts":
+            return {**extras, "prompt": prompt}
+        if self.rows == "prompt_completion":
+            return {**extras, "prompt": prompt, "completion": chosen}
+        other, rejected = self.rejected(record, note)
+        if prompt != other:
+            raise BadRow("the prompts of chosen and rejected differ")
+        return {**extras, "prompt": prompt, "chosen": chosen, "rejected": rejected}
+
+    @abstractmethod
+    def chosen(self, record: Record, note: Note) -> Side:
+        """The prompt and the better answer.
+
+        Raises:
+            BadRow: when they cannot be found.
+        """
+
+    @abstractmethod
+    def rejected(self, record: Record, note: Note) -> Side:
+        """The prompt and the worse answer.
+
+        Raises:
+            BadRow: when they cannot be found.
+        """
+
+    def extras(self, record: Record) -> Values:
+        """Further columns to keep."""
+        return {}
+
+
+class AnswerConfig(FileBuilderConfig):
+    """A prompt with an answer."""
+
+    rows: Literal["prompt_completion", "prompts"] = Field(
+        default="prompt_completion", description="prompts with answers, or prompts alone"
+    )
+
+    @property
+    def row_type(self) -> RowType:
+        """As `rows` says."""
+        return _TYPES[self.rows]
+
+    def answered(self, prompt: list[Message], completion: list[Message], extras: Values) -> Values:
+        """A row of the wanted type."""
+        row: Values = {**extras, "prompt": prompt}
+        return row if self.rows == "prompts" else {**row, "completion": completion}
+
+
+def prompt_of(value: object, note: Note, column: str) -> list[Message]:
+    """A prompt: a string, or turns that end with the user.
+
+    Raises:
+        BadRow: naming the column.
+    """
+    if isinstance(value, str):
+        if not value.strip():
+            raise BadRow(f"{column}: is empty")
+        return to_messages(value)
+    return conversation(value, note, Use.PROMPT, column=column)
+
+
+def side(history: list[Message] | None, value: Any, note: Note, column: str) -> Side:
+    """Prompt and answer of one side: a string, one turn, answers, or the whole conversation.
+
+    A list that holds a turn of the user is the whole conversation. A prompt that is given as well must
+    then be the same prompt, or one of the turns of the user in it (UltraFeedback repeats the first).
+
+    Raises:
+        BadRow: naming the column.
+    """
+    turns = [value] if isinstance(value, dict) else value
+    if isinstance(turns, str):
+        answer = to_messages(turns, "assistant")
+    elif has_turns_of(turns, "user"):
+        whole = conversation(turns, note, Use.JUDGED, column=column)
+        if history is not None and not _repeats(history, whole[:-1]):
+            raise BadRow(f"{column}: holds a conversation that is not the prompt's")
+        return whole[:-1], whole[-1:]
+    else:
+        answer = conversation(turns, note, Use.WHOLE, column=column)
+    if history is None:
+        raise BadRow(f"there is no prompt: neither a column for it, nor a turn of the user in {column}")
+    return history, answer
+
+
+def _repeats(history: list[Message], prompt: list[Message]) -> bool:
+    asked = [message["content"].strip() for message in prompt if message["role"] == "user"]
+    return history == prompt or (len(history) == 1 and history[0]["content"].strip() in asked)

@@ -1,0 +1,89 @@
+"""Preference pairs of any of these forms, told apart row by row.
+
+- `prompt, chosen, rejected`: strings, or lists of turns (TRL); the lists may hold the whole
+  conversation (UltraFeedback), and then `prompt` may be missing
+- `conversations, chosen, rejected` (ShareGPT): the turns before, and one turn a side
+- `instruction, output_1, output_2, preference` (AlpacaEval annotations,
+  https://github.com/tatsu-lab/alpaca_eval): 1 or 2 is the better one, below or above 1.5 by degrees
+
+A tie is rejected by reason: there is nothing to learn from it.
+"""
+
+from typing import Any, Literal
+
+from pydantic import Field
+
+from tempering.data.builders.base import BadRow, Note, Record, scalars
+from tempering.data.builders.pairs import PairConfig, Side, prompt_of, side
+from tempering.data.conversations import with_system
+from tempering.data.foreign import called
+from tempering.data.rows import Values
+
+_PROMPTS = ("prompt", "conversations", "instruction", "question", "query")
+_SCORES = ("score_chosen", "score_rejected")
+
+
+class PreferenceRowsConfig(PairConfig):
+    """What `preference` and `ultrafeedback` share: all of it but their names."""
+
+    def chosen(self, record: Record, note: Note) -> Side:
+        """The prompt and the better answer."""
+        return self._side(record, note, "chosen")
+
+    def rejected(self, record: Record, note: Note) -> Side:
+        """The prompt and the worse answer."""
+        return self._side(record, note, "rejected")
+
+    def extras(self, record: Record) -> Values:
+        """Scalar columns, and the scores of both sides, from `metadata` too."""
+        inner = record.get("metadata")
+        metadata = inner if isinstance(inner, dict) else {}
+        scores = {name: metadata[name] for name in _SCORES if name in metadata}
+        known = ("chosen", "rejected", "output_1", "output_2", "system", "system_prompt", *_PROMPTS)
+        return {**scalars(scores), **scalars(record, *known)}
+
+    def _side(self, record: Record, note: Note, name: str) -> Side:
+        column = name if name in record else _judged(record, name)
+        history = next(
+            (prompt_of(record[one], note, one) for one in _PROMPTS if record.get(one) is not None), None
+        )
+        prompt, answer = side(history, record.get(column), note, column)
+        return with_system(record, prompt), answer
+
+
+class PreferenceConfig(PreferenceRowsConfig):
+    """Pairs of any form."""
+
+    kind: Literal["preference"] = "preference"
+
+
+class UltraFeedbackConfig(PreferenceRowsConfig):
+    """UltraFeedback, binarised (Cui et al. 2023, https://arxiv.org/abs/2310.01377): strings or chat lists."""
+
+    kind: Literal["ultrafeedback"] = "ultrafeedback"
+    hub: str | None = Field(
+        default="HuggingFaceH4/ultrafeedback_binarized",
+        description="name of a data set on the Hub, such as owner/name",
+    )
+
+    @classmethod
+    def completed(cls, given: Any) -> Any:
+        """With the split of the pairs, where the rows come from this Hub set and no split is named."""
+        if isinstance(given, dict) and not {"path", "hub", "split", "train_split"} & given.keys():
+            return {**given, "split": "train_prefs"}
+        return given
+
+
+def _judged(record: Record, name: str) -> str:
+    """The column that a judgement between `output_1` and `output_2` makes the better or the worse one."""
+    if "output_1" not in record or "output_2" not in record:
+        return name
+    value = record.get("preference")
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise BadRow(f"preference: is {called(value)}, not 1 or 2")
+    if value in (0, 1.5):
+        raise BadRow("a tie")
+    if not 1 <= value <= 2:
+        raise BadRow(f"preference: is {value}, not 1 or 2")
+    better = 1 if value < 1.5 else 2
+    return f"output_{better if name == 'chosen' else 3 - better}"

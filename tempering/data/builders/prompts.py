@@ -1,0 +1,46 @@
+"""Prompts alone, for rollouts: no answer is read.
+
+`prompt`, `question`, `query`, `instruction` (with its `input`), `text`, the first turn of `turns`
+(MT-Bench, Zheng et al. 2023, https://arxiv.org/abs/2306.05685), or turns that end with the user.
+Further scalar columns are kept: a reward function is given them.
+"""
+
+from typing import Literal
+
+from tempering.data.builders.alpaca import instructed
+from tempering.data.builders.base import BadRow, FileBuilderConfig, Note, Record, scalars
+from tempering.data.builders.pairs import prompt_of
+from tempering.data.conversations import with_system
+from tempering.data.rows import Message, RowType, Values, to_messages
+
+PROMPTS = ("prompt", "question", "query", "instruction", "messages", "text", "turns")
+
+
+class PromptsConfig(FileBuilderConfig):
+    """Rows of a prompt."""
+
+    kind: Literal["prompts"] = "prompts"
+
+    @property
+    def row_type(self) -> RowType:
+        """Always prompts."""
+        return RowType.PROMPT
+
+    def normalise(self, record: Record, note: Note) -> Values:
+        """One row a prompt."""
+        prompt = with_system(record, _prompt(record, note))
+        return {**scalars(record, *PROMPTS, "input", "system", "system_prompt"), "prompt": prompt}
+
+
+def _prompt(record: Record, note: Note) -> list[Message]:
+    column = next((name for name in PROMPTS if record.get(name) is not None), "")
+    value = record.get(column)
+    if not column:
+        raise BadRow(f"no prompt: none of {', '.join(PROMPTS)}")
+    if column == "instruction" and isinstance(value, str):
+        return to_messages(instructed(record, record.get("input")))
+    if column == "turns" and isinstance(value, list) and value and isinstance(value[0], str):
+        if len(value) > 1:
+            note("turns after the first not used")
+        value = value[0]
+    return prompt_of(value, note, column)

@@ -1,0 +1,59 @@
+"""Conversations with a score, for rating models and for curricula.
+
+`conversation` or `messages`, `meta_eval_score` or `score`, and optionally `score_reason` or
+`reason`; or `prompt, completion, score`, by the column map if need be. Conversations stay whole: a
+rating covers all of their turns. Scores must be numbers: words are not turned into numbers here.
+"""
+
+from typing import Literal
+
+from tempering.data.builders.base import BadRow, FileBuilderConfig, Note, Record, scalars
+from tempering.data.builders.pairs import prompt_of, side
+from tempering.data.conversations import Use, conversation, with_system
+from tempering.data.foreign import called
+from tempering.data.rows import Message, RowType, Values
+
+_TURNS = ("conversation", "messages", "conversations")
+_SCORES = ("score", "meta_eval_score")
+_REASONS = ("reason", "score_reason")
+
+
+class ScoredConfig(FileBuilderConfig):
+    """Conversations with a score and the reason for it."""
+
+    kind: Literal["scored"] = "scored"
+
+    @property
+    def row_type(self) -> RowType:
+        """Always scored conversations."""
+        return RowType.SCORED_CONVERSATION
+
+    def normalise(self, record: Record, note: Note) -> Values:
+        """One row a conversation."""
+        known = (*_TURNS, *_SCORES, *_REASONS, "prompt", "completion", "system", "system_prompt")
+        messages = with_system(record, _conversation(record, note))
+        reason = next((record[name] for name in _REASONS if record.get(name) is not None), "")
+        if not isinstance(reason, str):
+            raise BadRow(f"reason: is {called(reason)}, not a string")
+        return {**scalars(record, *known), "messages": messages, "score": _score(record), "reason": reason}
+
+
+def _conversation(record: Record, note: Note) -> list[Message]:
+    column = next((name for name in _TURNS if record.get(name) is not None), "")
+    if column:
+        return conversation(record[column], note, Use.WHOLE, column=column)
+    if record.get("prompt") is None:
+        raise BadRow(f"no conversation: none of {', '.join(_TURNS)}, nor prompt and completion")
+    prompt = prompt_of(record["prompt"], note, "prompt")
+    before, answer = side(prompt, record.get("completion"), note, "completion")
+    return [*before, *answer]
+
+
+def _score(record: Record) -> object:
+    value = next((record[name] for name in _SCORES if record.get(name) is not None), None)
+    if isinstance(value, str):
+        try:
+            return float(value)  # CSV and TSV know no numbers
+        except ValueError:
+            raise BadRow(f"score: is {value[:30]!r}, not a number") from None
+    return value

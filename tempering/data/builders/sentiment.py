@@ -1,0 +1,52 @@
+"""Reviews with a sentiment: IMDB, and any set of texts with labels.
+
+`<br />`, which IMDB has in place of line ends, becomes one. Without labels (as IMDB's unsupervised
+split, or as prompts for PPO on sentiment) the reviews are read as text rows.
+Maas et al. 2011, https://aclanthology.org/P11-1015.
+"""
+
+import re
+from collections.abc import Mapping
+from typing import ClassVar, Literal
+
+from pydantic import Field
+
+from tempering.data.builders.base import BadRow, FileBuilderConfig, Note, Record, scalars, string
+from tempering.data.builders.classification import label_of
+from tempering.data.rows import RowType, Values
+
+BREAK = re.compile(r"[ \t]*<br ?/?>[ \t]*", re.IGNORECASE)
+_TEXTS = ("text", "review", "sentence")
+_LABELS = ("label", "sentiment")
+
+
+class SentimentConfig(FileBuilderConfig):
+    """Texts with a positive or negative label."""
+
+    folder_rows: ClassVar[Mapping[str, str]] = {"rl": "text"}
+
+    kind: Literal["sentiment"] = "sentiment"
+    hub: str | None = Field(default="stanfordnlp/imdb", description="name of a data set on the Hub")
+    rows: Literal["classification", "text"] = Field(
+        default="classification", description="texts with labels, or texts alone"
+    )
+    labels: tuple[str, ...] = Field(
+        default=("negative", "positive"), description="names of the labels, the first stands for 0"
+    )
+
+    @property
+    def row_type(self) -> RowType:
+        """As `rows` says."""
+        return RowType.CLASSIFICATION if self.rows == "classification" else RowType.TEXT
+
+    def normalise(self, record: Record, note: Note) -> Values:
+        """One row a review."""
+        column = next((name for name in _TEXTS if name in record), None)
+        if column is None:
+            raise BadRow(f"no text: none of {', '.join(_TEXTS)}")
+        text = BREAK.sub("\n", string(record, column))
+        if self.rows == "text":
+            return {**scalars(record, column), "text": text}
+        label = next((record[name] for name in _LABELS if record.get(name) is not None), None)
+        known = scalars(record, column, *_LABELS)
+        return {**known, "text": text, "text_pair": "", "label": label_of(label, self.labels)}

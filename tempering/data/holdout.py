@@ -1,0 +1,41 @@
+"""Where a row stands between 0 and 1: what decides whether it is held out, or used at all.
+
+A stable hash of what identifies a row (its prompt, its text, its context), so that adding rows
+moves none, copies of a row stand on one side, and a prompt of the eval part is never trained on.
+"""
+
+import hashlib
+import json
+from typing import Any
+
+from tempering.data.rows import GROUP_COLUMNS, Message, Row, RowType
+
+
+def is_held_out(row_type: RowType, row: Row, fraction: float, seed: int) -> bool:
+    """Whether a row belongs to the eval part: its place is below `fraction`."""
+    return place(row_type, row, seed) < fraction
+
+
+def is_used(row_type: RowType, row: Row, fraction: float, seed: int) -> bool:
+    """Whether a row belongs to the `fraction` of a data set that is used, held out or not."""
+    return fraction == 1 or place(row_type, row, [seed, "used"]) < fraction
+
+
+def place(row_type: RowType, row: Row, key: Any) -> float:
+    """A number in [0, 1) that hangs on `key` and the row's group."""
+    group = row.group or [_identity(row.values[name]) for name in GROUP_COLUMNS[row_type]]
+    canonical = json.dumps([key, group], ensure_ascii=False, sort_keys=True)
+    digest = hashlib.sha256(canonical.encode("utf-8")).digest()
+    return int.from_bytes(digest[:7], "big") / 2**56  # 56 bits are exact in a float
+
+
+def _identity(value: Any) -> Any:
+    """Conversations are held together by how they open: all up to the first answer."""
+    if not isinstance(value, list):
+        return value
+    opening: list[Message] = []
+    for message in value:
+        if isinstance(message, dict) and message["role"] == "assistant" and opening:
+            break
+        opening.append(message)
+    return opening

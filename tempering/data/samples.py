@@ -1,0 +1,131 @@
+"""From data sets on disk to a tokenised sample on disk: mixed, cut to its limits, in order."""
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from tempering.data.encode import Encoder
+from tempering.data.mixing import Mix, Source, check_rejected
+from tempering.data.rows import RowType, Values
+from tempering.data.sampling import SampleConfig, common_row_type
+from tempering.data.schemas import token_schema
+from tempering.data.shards import ShardWriter, iter_rows, writing
+from tempering.data.tokenizers import on_all_cores
+from tempering.errors import DataError
+
+if TYPE_CHECKING:
+    import numpy as np
+    from transformers import PreTrainedTokenizerBase
+
+Losses = Callable[[Iterable[Values]], "np.ndarray"]
+"""The difficulty of each token row: a model's loss on it."""
+
+
+@dataclass
+class Sample:
+    """What was written: the use its rows have, how each part was mixed, what a person should know."""
+
+    row_type: RowType
+    mixes: dict[str, Mix] = field(default_factory=dict)
+    difficulty: "np.ndarray | None" = None
+    warnings: list[str] = field(default_factory=list)
+
+    def sources(self) -> list[Values]:
+        """One row a source and part: rows, tokens, truncated, rejected, left out."""
+        return [source.summary(part) for part, mix in self.mixes.items() for source in mix.sources]
+
+
+def encoder_of(config: SampleConfig, tokenizer: "PreTrainedTokenizerBase", target: RowType) -> Encoder:
+    """The encoder that a sample's settings ask for."""
+    return Encoder(
+        tokenizer,
+        target,
+        config.max_length,
+        config.max_prompt_length,
+        config.prompt_format,
+        config.query_lengths,
+        config.seed,
+    )
+
+
+def make_sample(
+    config: SampleConfig,
+    tokenizer: "PreTrainedTokenizerBase",
+    types: Mapping[str, RowType],
+    datasets: Mapping[str, Path],
+    rows: Path,
+    *,
+    losses: Losses | None = None,
+    progress: Callable[[int, int | None], None] = lambda tokens, limit: None,
+) -> Sample:
+    """Mix and tokenise the parts `train` and `eval` of `datasets` into `rows`.
+
+    Args:
+        types: row type of each data set.
+        datasets: folder of each data set, with `train/` and `eval/`.
+        losses: for a curriculum by loss.
+
+    Raises:
+        DataError: data sets that cannot be used so, that lose too many rows, or hold none.
+    """
+    target = common_row_type(config, types)
+    encoder, made = encoder_of(config, tokenizer, target), Sample(target)
+    limits = {"train": config.token_limit, "eval": config.eval_token_limit}
+    column = config.curriculum.column if config.curriculum else None
+    writers = {part: ShardWriter(rows / part, token_schema(target)) for part in limits}
+    with writing(**writers), on_all_cores():
+        for part, limit in limits.items():
+            mix = Mix(sources_of(config, types, datasets, part), encoder, limit, config.seed, column)
+            made.mixes[part] = mix
+            for values in mix:
+                writers[part].add(values)
+                if mix.rows % 1000 == 0:
+                    progress(mix.tokens, mix.limit)
+            check_rejected(mix, config.max_rejected_fraction)
+            made.warnings += [f"{part}: {warning}" for warning in mix.warnings]
+    if not any(mix.rows for mix in made.mixes.values()):
+        raise DataError(
+            "the data sets of this sample hold no rows", fix="check their `eval_fraction` and `max_rows`"
+        )
+    if config.curriculum is not None:
+        _put_in_order(made, config, rows / "train", losses)
+    return made
+
+
+def sources_of(
+    config: SampleConfig, types: Mapping[str, RowType], datasets: Mapping[str, Path], part: str
+) -> list[Source]:
+    """The sources of one part; limits of rows and tokens hold for the train part alone."""
+    unlimited = {"rows": None, "token_limit": None}
+    return [
+        Source(
+            name, types[name], datasets[name] / part,
+            one if part == "train" else one.model_copy(update=unlimited),
+        )
+        for name, one in sorted(config.datasets.items())
+    ]  # fmt: skip
+
+
+def _put_in_order(made: Sample, config: SampleConfig, place: Path, losses: Losses | None) -> None:
+    """Measure how difficult each row of the train part is, and order the rows by it."""
+    import numpy as np
+
+    from tempering.data.curriculum import order
+    from tempering.data.ordering import reorder
+
+    curriculum = config.curriculum
+    assert curriculum is not None
+    if curriculum.by == "loss":
+        assert losses is not None, "a curriculum by loss without a model"
+        found = losses(iter_rows(place))
+    else:
+        column = "difficulty" if curriculum.by == "column" else "num_tokens"
+        values = (row[column] for row in iter_rows(place, [column]))
+        found = np.fromiter((np.nan if value is None else value for value in values), dtype=np.float64)
+    unknown = int(np.isnan(found).sum())
+    if unknown:
+        made.warnings.append(f"{unknown} of {len(found)} rows have no difficulty; they come last")
+    places = order(found, curriculum, config.seed)
+    reorder(place, token_schema(made.row_type), places)
+    made.difficulty = found[places]

@@ -1,0 +1,124 @@
+"""Builders of labelled rows: judged answers, scores, classes, minimal pairs, choices."""
+
+from tempering.data.builders import (
+    ClassificationConfig,
+    KTOConfig,
+    MinimalPairsConfig,
+    MultipleChoiceConfig,
+    ScoredConfig,
+)
+from tests.data.built import notes_of, reasons_of, rows_of, said
+
+
+def test_kto(fixtures):
+    config = KTOConfig(path=fixtures / "kto.jsonl")
+    rows = [(said(row["prompt"]), said(row["completion"]), row["label"]) for row in rows_of(config)]
+    assert rows == [
+        ([("u", "Hi")], [("a", "Hello")], True),
+        ([("u", "Hi"), ("a", "Hello"), ("u", "Who?")], [("a", "Go away.")], False),
+        ([("u", "Hi")], [("a", "Hello")], True),
+    ]
+    assert reasons_of(config) == [
+        (4, "messages: does not end with an answer"),
+        (5, "messages: the last answer is empty"),
+        (6, "label: is str, not true or false"),
+    ]
+
+
+def test_scored_conversations_stay_whole(fixtures):
+    config = ScoredConfig(path=fixtures / "scored.jsonl")
+    rows = [(said(row["messages"]), row["score"], row["reason"]) for row in rows_of(config)]
+    assert rows == [
+        ([("u", "Hi!"), ("a", "Hello."), ("u", "Bye")], 2.6, "It was short."),
+        ([("u", "Hi"), ("a", "No.")], 1, ""),
+        ([("u", "Hi"), ("a", "Hello")], 4.5, ""),
+    ]
+    assert notes_of(config) == [(1, "empty turns taken out")]
+    assert reasons_of(config) == [
+        (4, "score: is 'Excellent', not a number"),
+        (5, "score: is NaN, not a finite number"),
+        (6, "conversation: is empty"),
+    ]
+
+
+def test_scores_by_column_map(tmp_path):
+    path = tmp_path / "a.jsonl"
+    path.write_text('{"source": "A text.", "system_output": "Short.", "scores": {"overall": 3.5}}\n')
+    columns = {"prompt": "source", "completion": "system_output", "score": "scores.overall"}
+    (row,) = rows_of(ScoredConfig(path=path, columns=columns))
+    assert (said(row["messages"]), row["score"]) == ([("u", "A text."), ("a", "Short.")], 3.5)
+
+
+def test_classification_in_the_forms_of_glue(fixtures):
+    labels = ("entailment", "neutral", "contradiction")
+    config = ClassificationConfig(path=fixtures / "glue.jsonl", labels=labels)
+    rows = rows_of(config)
+    assert [(row["text"], row["text_pair"], row["label"]) for row in rows] == [
+        ("A cat sits.", "A cat is sitting.", 1),
+        ("is red a colour", "Red is a colour.", 1),
+        ("Who sat?", "A cat sat.", 0),
+        ("It rains.", "It is dry.", 2),
+        ("Why?", "How so?", 0),
+        ("Mark told Pete a lie. He laughed.", 'Does "He" refer to "Mark"?', 0),
+        ("Tom ran.", "Who ran? Tom", 1),
+        ("the weights made the rope stretch .", "", 1),
+        ("One text.", "", 2),
+    ]
+    assert (rows[0]["idx"], rows[5]["span1_index"]) == (0, 0)
+    found = reasons_of(config)
+    assert found[0] == (10, "label: is -1: hidden, as in a test split")
+    assert found[1] == (11, "label: is missing or null, not a number or a name")
+    assert found[2][1].startswith("no text")
+    without = reasons_of(ClassificationConfig(path=fixtures / "glue.jsonl"))
+    assert without[0] == (4, "label: is 'contradiction', which `labels` does not list")
+
+
+def test_a_table_without_a_header(fixtures):
+    config = ClassificationConfig(
+        path=fixtures / "cola.tsv", header=False, columns={"text": "3", "label": "1"}
+    )
+    rows = rows_of(config)
+    assert [(row["text"], row["label"], row["0"]) for row in rows] == [
+        ("The sailors rode the breeze.", 1, "gj04"),
+        ('As you eat the most, "you want the least.', 0, "cj99"),
+    ]
+
+
+def test_minimal_pairs_and_their_paradigm(fixtures):
+    config = MinimalPairsConfig(path=fixtures / "minimal_pairs.jsonl")
+    first, second = rows_of(config)
+    assert (first["paradigm"], first["field"]) == ("some_island", "syntax")
+    assert second == {
+        "paradigm": "minimal_pairs",
+        "row": 0,
+        "sentence_good": "What did you get?\nA chair.",
+        "sentence_bad": "What did you get?\nA teacher.",
+    }
+    assert reasons_of(config) == [
+        (3, "both sentences are the same"),
+        (4, "sentence_bad: is missing or null, not a string"),
+    ]
+
+
+def test_the_right_choice_is_told_in_many_ways(fixtures):
+    config = MultipleChoiceConfig(path=fixtures / "multiple_choice.jsonl")
+    rows = rows_of(config)
+    assert [row["choices"][row["answer"]] for row in rows] == ["blood", "sky", "water", "that", "the hat."]
+    assert rows[4]["question"] == "Box 1 contains "  # the choice follows right behind it
+    assert reasons_of(config) == [
+        (6, "answer: means several of the choices"),
+        (7, "answer: is 2, and there are 2 choices"),
+        (8, "answer: is none of the choices"),
+        (9, "choices: is str, not a list"),
+    ]
+
+
+def test_the_right_choice_always_in_one_place(fixtures):
+    path = fixtures / "entity_tracking.jsonl"
+    (row,) = rows_of(MultipleChoiceConfig(path=path, answer_index=0))
+    assert (row["choices"][row["answer"]], row["numops"]) == ("the beer.", 0)
+    assert reasons_of(MultipleChoiceConfig(path=path)) == [
+        (1, "answer: is missing or null, not an index or a choice")
+    ]
+    beyond = MultipleChoiceConfig(path=path, answer_index=2)
+    assert reasons_of(beyond) == [(1, "answer: is 2, and there are 2 choices")]

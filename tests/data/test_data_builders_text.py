@@ -1,0 +1,161 @@
+"""Builders of running text: where documents begin and end, and what is taken off."""
+
+import pytest
+
+from tempering.data.builders import BabyLMConfig, SentimentConfig, TextConfig, TinyStoriesConfig, build
+from tempering.data.rows import Row
+from tempering.errors import DataError
+from tests.data.built import notes_of, reasons_of, rows_of
+
+
+def texts(config):
+    return [row["text"] for row in rows_of(config)]
+
+
+@pytest.mark.parametrize("kind", [TextConfig, TinyStoriesConfig])
+def test_documents_by_separator(fixtures, kind):
+    items = [item for item in build(kind(path=fixtures / "stories.txt")) if isinstance(item, Row)]
+    assert [(item.line, item.values["text"]) for item in items] == [
+        (1, "Lily had a cat.\nThe cat\u2028was red."),
+        (6, "Tom ran."),
+        (6, "Mia sat.\n\nShe slept."),
+    ]
+
+
+@pytest.mark.parametrize("kind", [TextConfig, TinyStoriesConfig])
+def test_records_need_no_separator(fixtures, kind):
+    config = kind(path=fixtures / "stories.jsonl")
+    assert rows_of(config) == [{"text": "Lily had a cat.", "title": "Lily"}, {"text": "Tom\u2028ran."}]
+    assert reasons_of(config) == [(2, "text: is missing or null, not a string")]
+
+
+@pytest.mark.parametrize(
+    ("documents", "expected"),
+    [("line", ["a", "b", "c"]), ("blank_line", ["a\nb", "c"]), ("file", ["a\nb\n\nc"])],
+)
+def test_text_documents_by_line_blank_line_and_file(tmp_path, documents, expected):
+    path = tmp_path / "a.txt"
+    path.write_text("a\nb\n\nc\n" if documents == "file" else "a\nb\n\n \nc\n")
+    assert texts(TextConfig(path=path, documents=documents)) == expected
+
+
+def test_text_without_its_separator_is_refused(tmp_path):
+    path = tmp_path / "a.txt"
+    path.write_text("a\nb\n")
+    with pytest.raises(DataError, match="in none of them"):
+        list(build(TextConfig(path=path)))
+    assert texts(TextConfig(path=path, separator="b")) == ["a"]
+    assert texts(TextConfig(path=path, documents="file")) == ["a\nb"]
+
+
+def test_the_format_of_a_file_decides_and_can_be_set(tmp_path):
+    path = tmp_path / "a.txt"
+    path.write_text('{"text": "a"}\n{"text": "b"}\n')
+    assert texts(TextConfig(path=path, format="jsonl")) == ["a", "b"]
+    assert texts(TextConfig(path=path, documents="line")) == ['{"text": "a"}', '{"text": "b"}']
+
+
+def test_an_invalid_line_costs_its_document_and_no_other(tmp_path):
+    path = tmp_path / "a.txt"
+    path.write_bytes(b"a\n\nb\n\xff\nb\n\nc\n")
+    config = TextConfig(path=path, documents="blank_line")
+    assert texts(config) == ["a", "c"]
+    assert [line for line, _ in reasons_of(config)] == [4]
+    assert texts(TextConfig(path=path, documents="line")) == ["a", "b", "b", "c"]
+    assert texts(TextConfig(path=path, documents="line", encoding="latin-1"))[2] == "ÿ"
+    path.write_bytes(b"a<|endoftext|>b\n\xff\nb<|endoftext|>c\n")
+    assert texts(TextConfig(path=path)) == ["a", "c"]
+
+
+def test_utterances_are_gathered_to_a_number_of_words(fixtures):
+    config = BabyLMConfig(path=fixtures / "childes.train", document_words=6, speakers="strip")
+    assert rows_of(config) == [
+        {"corpus": "childes", "text": "look at that.\ndog.\nyes, a dog."},
+        {"corpus": "childes", "text": "xxx.\n@ a remark\nbye."},
+    ]
+    kept = texts(BabyLMConfig(path=fixtures / "childes.train"))
+    assert kept[0].startswith("*MOT:\tlook at that.\n*CHI:\tdog.")
+    assert len(kept) == 1
+
+
+def test_speakers_of_switchboard_are_marked_with_a_tab(tmp_path):
+    path = tmp_path / "switchboard.test"
+    path.write_text("A:\tHi.\nB:\tA: is a letter.\nA: no mark\n")
+    assert texts(BabyLMConfig(path=path, speakers="strip")) == ["Hi.\nA: is a letter.\nA: no mark"]
+
+
+def test_an_utterance_that_cannot_be_read_costs_itself_alone(tmp_path):
+    path = tmp_path / "bnc_spoken.dev"
+    path.write_bytes(b"one\n\xff\ntwo\n")
+    config = BabyLMConfig(path=path)
+    assert (texts(config), [line for line, _ in reasons_of(config)]) == (["one\ntwo"], [2])
+
+
+def test_wiki_articles_are_cut_at_their_titles(fixtures):
+    config = BabyLMConfig(path=fixtures / "simple_wiki.train")
+    assert rows_of(config) == [
+        {"corpus": "simple_wiki", "text": "rest of an article."},
+        {"corpus": "simple_wiki", "title": "Cats", "text": "A cat is an animal.\n\nIt purrs."},
+        {"corpus": "simple_wiki", "title": "Dogs", "text": "A dog barks."},
+        {"corpus": "simple_wiki", "title": "Birds", "text": "A bird = flies."},
+    ]
+    assert reasons_of(config) == [(8, "text: is empty")]
+
+
+def test_books_lose_their_licence_and_their_hard_wraps(fixtures):
+    config = BabyLMConfig(path=fixtures / "gutenberg.train")
+    first, second, third = rows_of(config)
+    assert first == {
+        "corpus": "gutenberg",
+        "id": "PG1",
+        "text": "A Small Book\n\nIt was seven o'clock of a very warm evening in the hills--and well-known "
+        "it was."
+        "\n\n   Verse is\n     indented\n\nThe end.",
+    }
+    assert second == {"corpus": "gutenberg", "id": "PG2", "title": "ANOTHER", "text": "It begins here."}
+    assert third["text"].count("\n") == 1  # its lines were never wrapped
+    assert notes_of(config) == [(17, "header or licence of Project Gutenberg taken off")]
+
+
+def test_books_in_records_and_books_without_marks(tmp_path):
+    path = tmp_path / "gutenberg.jsonl"
+    path.write_text('{"id": "PG9", "text": "Head. *** START OF THIS PROJECT GUTENBERG EBOOK X *** Body."}\n')
+    assert rows_of(BabyLMConfig(path=path)) == [{"corpus": "gutenberg", "id": "PG9", "text": "Body."}]
+    assert len(notes_of(BabyLMConfig(path=path))) == 1
+    plain = tmp_path / "my_gutenberg.txt"
+    plain.write_text("Two\nlines.\n")
+    assert texts(BabyLMConfig(path=plain)) == ["Two lines."]
+
+
+def test_the_corpus_is_told_by_the_name_or_by_hand(tmp_path):
+    path = tmp_path / "a.train"
+    path.write_text("one\n")
+    with pytest.raises(DataError, match="which corpus"):
+        list(build(BabyLMConfig(path=path)))
+    assert rows_of(BabyLMConfig(path=path, corpus="open_subtitles")) == [
+        {"corpus": "open_subtitles", "text": "one"}
+    ]
+
+
+def test_a_folder_of_corpora_is_one_data_set(fixtures, tmp_path):
+    for name in ("childes.train", "simple_wiki.train"):
+        (tmp_path / name).write_bytes((fixtures / name).read_bytes())
+    found = [row["corpus"] for row in rows_of(BabyLMConfig(path=tmp_path))]
+    assert found == ["childes", *["simple_wiki"] * 4]
+
+
+def test_reviews_with_and_without_labels(fixtures):
+    path = fixtures / "sentiment.jsonl"
+    rows = rows_of(SentimentConfig(path=path))
+    assert [(row["text"], row["label"]) for row in rows] == [
+        ("Good film.\n\nVery good.", 1), ("Bad film.", 0), ("Fine\nfilm.", 1)
+    ]  # fmt: skip
+    assert reasons_of(SentimentConfig(path=path)) == [
+        (3, "label: is -1: hidden, as in a test split"),
+        (4, "label: is missing or null, not a number or a name"),
+        (5, "label: is 'meh', which `labels` does not list"),
+    ]
+    reviews = rows_of(SentimentConfig(path=path, rows="text"))
+    assert (len(reviews), reviews[2]) == (6, {"text": "Mixed film.", "label": -1})
+    three = SentimentConfig(path=path, labels=("meh", "negative"))
+    assert [row["label"] for row in rows_of(three)] == [1, 1, 0, 1]

@@ -1,0 +1,166 @@
+"""Each rule for foreign conversations, one by one."""
+
+import pytest
+
+from tempering.data.conversations import EMPTY, HEAD, JOINED, TAIL, WEIGHT, Use, conversation, with_system
+from tempering.data.foreign import BadRow
+
+
+def turn(role, content, **more):
+    return {"role": role, "content": content, **more}
+
+
+def said(turns, use=Use.TRAINING, **settings):
+    """`([(initial of the role, content)], what was noted)`."""
+    notes = []
+    messages = conversation(turns, notes.append, use, **settings)
+    assert all(set(message) == {"role", "content"} for message in messages)
+    return [(message["role"][0], message["content"]) for message in messages], notes
+
+
+def refused(turns, use=Use.TRAINING, **settings):
+    with pytest.raises(BadRow) as error:
+        conversation(turns, lambda text: None, use, **settings)
+    return str(error.value)
+
+
+U, A = turn("user", "Hi"), turn("assistant", "Hello")
+BOTH = [("u", "Hi"), ("a", "Hello")]
+
+
+@pytest.mark.parametrize("user", ["human", "user", "prompter", "Human", " user "])
+@pytest.mark.parametrize("assistant", ["gpt", "assistant", "bot", "model", "chatgpt", "ai"])
+def test_names_of_roles(user, assistant):
+    assert said([turn(user, "Hi"), turn(assistant, "Hello")]) == (BOTH, [])
+    assert said([{"from": user, "value": "Hi"}, {"from": assistant, "value": "Hello"}]) == (BOTH, [])
+
+
+@pytest.mark.parametrize("call", ["function_call", "tool_call", "tool_calls"])
+@pytest.mark.parametrize("answer", ["observation", "tool", "function", "ipython"])
+def test_calls_are_of_the_assistant_and_what_tools_answer_of_the_user(call, answer):
+    turns = [U, turn(call, {"name": "clock"}), turn(answer, {"time": "é"}), turn("assistant", "Noon.")]
+    expected = [("u", "Hi"), ("a", '{"name": "clock"}'), ("u", '{"time": "é"}'), ("a", "Noon.")]
+    assert said(turns) == (expected, [])
+    assert said([U, turn(call, '{"name": 1}'), turn(answer, "x"), A])[0][1:3] == [
+        ("a", '{"name": 1}'),
+        ("u", "x"),
+    ]
+
+
+def test_calls_beside_the_content():
+    one = {"id": "7", "type": "function", "function": {"name": "clock"}}
+    made = said([U, {"role": "assistant", "content": None, "tool_calls": [one]}])
+    assert made == ([("u", "Hi"), ("a", '{"name": "clock"}')], [])
+    two = {"role": "assistant", "content": "Let me see.", "tool_calls": [one, one]}
+    assert said([U, two])[0][1] == ("a", 'Let me see.\n\n[{"name": "clock"}, {"name": "clock"}]')
+    old = {"role": "assistant", "content": None, "function_call": {"name": "clock"}}
+    assert said([U, old])[0][1] == ("a", '{"name": "clock"}')
+    assert "content of a turn is missing" in refused(
+        [U, {"role": "assistant", "content": None, "tool_calls": []}]
+    )
+
+
+def test_unknown_roles_are_named():
+    assert (
+        refused([U, turn("narrator", "x"), A])
+        == "messages: the role of a turn is 'narrator', which is unknown"
+    )
+    assert "missing" in refused([{"content": "x"}])
+    assert "missing" in refused([turn(3, "x")])
+
+
+def test_content_in_parts():
+    parts = [{"type": "text", "text": "one"}, {"type": "text", "value": "two"}, "three", {"text": "four"}]
+    assert said([U, turn("assistant", parts)])[0][1] == ("a", "one\ntwo\nthree\nfour")
+    picture = [{"type": "image_url", "image_url": "x"}, {"type": "text", "text": "what?"}]
+    assert refused([turn("user", picture), A]) == "messages: a part of the content is 'image_url', not text"
+    assert refused([turn("user", [3]), A]) == "messages: a part of the content is 'int', not text"
+    assert "is dict, not a string" in refused([turn("user", {"text": "x"}), A])
+
+
+def test_what_is_no_conversation():
+    assert refused(None) == "messages: is missing or null, not a list of turns"
+    assert refused("x", column="conversations") == "conversations: is str, not a list of turns"
+    assert refused(["x"]) == "messages: a turn is str, not an object"
+    assert refused([{"role": "user"}]) == "messages: the content of a turn is missing or null"
+    assert refused([]) == "messages: no assistant turn"
+    assert refused([], Use.WHOLE) == "messages: is empty"
+
+
+@pytest.mark.parametrize("tools", ['[{"name": "clock"}]', [{"name": "clock"}]])
+def test_tools_end_the_system_turn(tools):
+    assert said([U, A], tools=tools)[0] == [("s", 'Tools: [{"name": "clock"}]'), *BOTH]
+    expected = [("s", 'Be short.\n\nTools: [{"name": "clock"}]'), *BOTH]
+    assert said([turn("system", "Be short."), U, A], tools=tools)[0] == expected
+
+
+@pytest.mark.parametrize("tools", [None, "", " [] ", "{}", [], {}])
+def test_no_tools_make_no_turn(tools):
+    assert said([U, A], tools=tools) == (BOTH, [])
+
+
+def test_empty_turns_are_taken_out_before_turns_are_joined():
+    turns = [U, turn("assistant", " \n"), turn("user", "Are you there?"), A]
+    assert said(turns) == ([("u", "Hi\n\nAre you there?"), ("a", "Hello")], [EMPTY, JOINED])
+    assert said([turn("system", ""), U, A]) == (BOTH, [EMPTY])
+
+
+def test_turns_of_one_role_in_a_row_are_joined():
+    turns = [
+        turn("system", "a"),
+        turn("system", "b"),
+        U,
+        turn("assistant", "One."),
+        turn("assistant", "Two."),
+    ]
+    assert said(turns) == ([("s", "a\n\nb"), ("u", "Hi"), ("a", "One.\n\nTwo.")], [JOINED])
+
+
+def test_a_system_turn_stands_first_or_nowhere():
+    assert refused([U, turn("system", "Be short."), A]) == "messages: a system turn after the first turn"
+    assert "system turn" in refused([U, A, turn("system", "x")], Use.WHOLE)
+
+
+def test_turns_before_the_user():
+    turns = [turn("system", "s"), turn("assistant", "Welcome."), U, A]
+    assert said(turns) == ([("s", "s"), *BOTH], [HEAD])
+    assert said(turns, Use.WHOLE) == ([("s", "s"), ("a", "Welcome."), *BOTH], [])
+    assert refused([A]) == "messages: no user turn"
+
+
+def test_turns_after_the_last_answer():
+    turns = [U, A, turn("user", "And?")]
+    assert said(turns) == (BOTH, [TAIL])
+    assert said(turns, Use.WHOLE) == ([*BOTH, ("u", "And?")], [])
+    assert said(turns, Use.OPENED) == ([*BOTH, ("u", "And?")], [])
+    assert refused([U]) == "messages: no assistant turn"
+    assert refused([A, U]) == "messages: no assistant turn after a user turn"
+
+
+def test_a_judged_answer_must_be_there():
+    # An empty last answer must not make the answer before it the judged one.
+    assert refused([U, A, U, turn("assistant", " ")], Use.JUDGED) == "messages: the last answer is empty"
+    assert refused([U, A, U], Use.JUDGED) == "messages: does not end with an answer"
+    assert refused([], Use.JUDGED) == "messages: does not end with an answer"
+    assert said([A, U, A], Use.JUDGED) == (BOTH, [HEAD])
+
+
+def test_a_prompt_ends_with_the_user():
+    assert said([U, A, U], Use.PROMPT) == ([*BOTH, ("u", "Hi")], [])
+    assert refused([U, A], Use.PROMPT) == "messages: does not end with a turn of the user"
+
+
+def test_weights_of_answers_are_not_used_and_noted():
+    assert said([turn("user", "Hi", loss_weight=0.0), turn("assistant", "Hello", loss_weight=1.0)]) == (
+        BOTH,
+        [],
+    )
+    assert said([U, turn("assistant", "Hello", weight=0)]) == (BOTH, [WEIGHT])
+    assert said([U, {"from": "gpt", "value": "Hello", "weight": 0.5}]) == (BOTH, [WEIGHT])
+
+
+def test_a_system_column_goes_first():
+    record = {"system": " ", "system_prompt": "Be short."}
+    assert with_system(record, [U])[0] == turn("system", "Be short.")
+    assert with_system(record, [turn("system", "s"), U])[0] == turn("system", "s")
+    assert with_system({"system": 3}, [U]) == [U]
