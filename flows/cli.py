@@ -25,6 +25,7 @@ examples:
   temper plan ppo.learning_rate=1e-4             what would run again, and why
   temper run configs/quickstart.yaml ppo.learning_rate=1e-4
   temper run --only sft                          one stage, from the artifacts that are there
+  temper data doctor my/rows.jsonl               would training on this mean anything?
   temper report --open                           the newest run's report in a browser
   temper chat ppo@latest                         talk to the newest PPO model
 
@@ -64,7 +65,7 @@ def build_parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(metavar="COMMAND", title="commands")
     _add_pipeline(commands, "run", _run, "run a pipeline; stages that are in the store already are reused")
     _add_pipeline(commands, "plan", _plan, "say which stages would run, and why")
-    for module in ("flows.artifacts_cli", "flows.report_cli", "flows.model_cli"):
+    for module in ("flows.data_cli", "flows.artifacts_cli", "flows.report_cli", "flows.model_cli"):
         _add_from(module, commands)
     return parser
 
