@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from tempering import __version__
+from tempering.data.visible import visible
 from tempering.errors import StageFailed, UserError
 
 DEFAULT_CONFIG = "configs/quickstart.yaml"
@@ -183,7 +184,7 @@ def _plan(args: argparse.Namespace) -> int:
 
 def _complain(text: str, code: int) -> int:
     with contextlib.suppress(BrokenPipeError):
-        print(text, file=sys.stderr, flush=True)
+        print(visible(text, lines=True), file=sys.stderr, flush=True)
     return code
 
 

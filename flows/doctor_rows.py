@@ -1,16 +1,15 @@
 """Example rows on a terminal: in colour where there is colour, between brackets where there is none.
 
-Text comes from foreign files: control characters, escape sequences and letters that turn the direction
-of writing are shown as pictures or codes and never sent as they are.
+Text comes from foreign files, so all of it goes through `visible`.
 """
 
 import re
-import unicodedata
 from typing import TYPE_CHECKING
 
 from tempering.data.doctor.dataset import Dataset
 from tempering.data.doctor.sample import SampleFindings
 from tempering.data.rows import RowType
+from tempering.data.visible import visible
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -21,11 +20,6 @@ if TYPE_CHECKING:
 _COLOURS = {"context": "dim", "trained": "green", "rejected": "red"}
 _NEWLINES = re.compile(r"\r?\n|\r")
 _JUDGED = (RowType.MINIMAL_PAIR, RowType.MULTIPLE_CHOICE, RowType.QUESTION)
-
-
-def visible(text: str, *, lines: bool = False) -> str:
-    """`text` without anything that a terminal would obey; `lines`: line ends stay."""
-    return "".join(char if _harmless(char, lines) else _picture(char) for char in text)
 
 
 def example_text(number: int, example: "Example", *, coloured: bool) -> "RenderableType":
@@ -84,22 +78,3 @@ def _shown(segment: "Segment") -> str:
         r"(?:\r?\n|\r)+", lambda found: "⏎" * len(_NEWLINES.findall(found[0])) + "\n", segment.text
     )
     return visible(marked, lines=True)
-
-
-def _harmless(char: str, lines: bool) -> bool:
-    if char == "\n":
-        return lines
-    # Cc: control, Cf: formats such as changes of direction, Cs: lone surrogates, Zl and Zp: line ends.
-    return unicodedata.category(char) not in ("Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp")
-
-
-def _picture(char: str) -> str:
-    if char == "\t":
-        return "⇥"
-    if char == "\n":
-        return "⏎"
-    if ord(char) < 0x20:
-        return chr(0x2400 + ord(char))
-    if char in "\u200c\u200d":  # joiners, without which words and emoji fall apart
-        return char
-    return f"\\u{ord(char):04x}" if ord(char) < 0x10000 else f"\\U{ord(char):08x}"

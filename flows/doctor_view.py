@@ -11,11 +11,12 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from flows.doctor_facts import facts, spread_of
-from flows.doctor_rows import example_text, legend, visible
+from flows.doctor_rows import example_text, legend
 from flows.table import count
 from tempering.data.doctor.dataset import Dataset
 from tempering.data.doctor.sample import SampleFindings
 from tempering.data.doctor.verdict import Level, rows
+from tempering.data.visible import visible
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType

@@ -11,6 +11,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import IO, TYPE_CHECKING, Any
 
+from tempering.data.visible import visible
+
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
     from rich.live import Live
@@ -109,7 +111,7 @@ class Display:
     def say(self, text: str) -> None:
         """Write a line; a closed stderr must not end a run."""
         try:
-            self.stream.write(text + "\n")
+            self.stream.write(visible(text, lines=True) + "\n")
             self.stream.flush()
         except (BrokenPipeError, ValueError):
             pass
@@ -152,7 +154,7 @@ class LiveDisplay(Display):
 
     def note(self, text: str) -> None:
         """A line above the table."""
-        self.console.print(text, markup=False, highlight=False)
+        self.console.print(visible(text, lines=True), markup=False, highlight=False)
 
     def table(self, width: int, height: int | None) -> "Table":
         """The stages as a table no wider than `width`; finished ones fold where `height` is short."""

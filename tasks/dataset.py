@@ -10,6 +10,8 @@ from tempering.data.builders.base import BuilderConfig
 from tempering.errors import DataError
 from tempering.stage import Summary, stage
 
+_REASONS = 20  # in the log
+
 
 @stage("dataset", version=2, makes=DatasetArtifact)
 def dataset(
@@ -27,15 +29,17 @@ def dataset(
         config,
         out.rows_dir,
         out.metadata_dir / "rejected.parquet",
-        _running_text(against),
+        _running_text(out, against),
         say=out.log,
         progress=lambda rows: out.progress(rows, None, unit="rows"),
     )
     out.write_table("summary", totals.summary())
     if totals.quality:
         out.write_table("quality", totals.quality)
-    for reason, count in totals.reasons.most_common():
+    for reason, count in totals.reasons.most_common(_REASONS):
         out.log(f"{count} rows: {reason}")
+    if len(totals.reasons) > _REASONS:
+        out.log(f"and {len(totals.reasons) - _REASONS} more reasons, in metadata/rejected.parquet")
     out.details["row_type"] = str(totals.row_type)
     counts = {"rows": totals.rows["train"], "eval_rows": totals.rows["eval"]}
     if not counts["rows"]:  # all of it is held out: the first one is what the live table shows
@@ -55,11 +59,17 @@ def _check_unmoved(out: Draft, config: BuilderConfig) -> None:
             )
 
 
-def _running_text(against: Mapping[str, DatasetArtifact]) -> Iterator[str]:
+def _running_text(out: Draft, against: Mapping[str, DatasetArtifact]) -> Iterator[str]:
     from tempering.data.rows import RowType, texts
     from tempering.data.shards import count_rows, iter_rows
 
-    for one in against.values():
-        part = "eval" if count_rows(one.rows_path("eval")) else "train"
+    for name, one in against.items():
+        rows = {part: count_rows(one.rows_path(part)) for part in ("eval", "train")}
+        part = "eval" if rows["eval"] else "train"
+        compared = f"decontamination: compared with the {rows[part]} rows of the {part} part of {name}"
+        if all(rows.values()):
+            out.warn(f"{compared}; its {rows['train']} train rows are not evaluated on, and not compared")
+        else:
+            out.log(compared)
         for row in iter_rows(one.rows_path(part)):
             yield from texts(RowType(one.row_type), row)

@@ -40,6 +40,7 @@ def sample(
         {name: RowType(datasets[name].row_type) for name in config.datasets},
         {name: datasets[name].path / "rows" for name in config.datasets},
         out.rows_dir,
+        out.metadata_dir / "rejected.parquet",
         losses=lambda rows: _losses(out, rows, model),
         progress=lambda tokens, limit: out.progress(tokens, limit, unit="tokens"),
     )

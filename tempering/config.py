@@ -27,6 +27,10 @@ class Config(BaseModel):
         """Local files whose bytes belong to this config's identity (data, templates, code)."""
         return ()
 
+    def named_files(self) -> tuple[tuple[str, Path], ...]:
+        """`(name, file)` of the external files: the name that enters the identity, which no folder may."""
+        return tuple((file.name, file) for file in self.external_files())
+
     def external_revisions(self) -> tuple[tuple[str, str], ...]:
         """`(what, commit)` of things elsewhere that belong to this config's identity (Hub data sets)."""
         return ()
@@ -54,6 +58,11 @@ def identity(config: BaseModel) -> Tree:
 def external_files(config: BaseModel) -> tuple[Path, ...]:
     """All external files of `config` and the configs inside it, in a stable order."""
     return tuple(file for inner in _configs_in(config) for file in inner.external_files())
+
+
+def named_files(config: BaseModel) -> tuple[tuple[str, Path], ...]:
+    """All external files of `config` and the configs inside it, with the names that are hashed."""
+    return tuple(named for inner in _configs_in(config) for named in inner.named_files())
 
 
 def external_revisions(config: BaseModel) -> tuple[tuple[str, str], ...]:

@@ -72,20 +72,23 @@ class DigestCache:
         return tree if isinstance(tree, dict) else {}
 
 
-def external_digests(paths: Iterable[Path], cache: DigestCache) -> list[tuple[str, str]]:
-    """(file name, digest) of each file, and of all files inside each folder, in the given order.
+def external_digests(files: Iterable[tuple[str, Path]], cache: DigestCache) -> list[tuple[str, str]]:
+    """(name, digest) of each named file, and of all files inside each folder, in the given order.
 
     Raises:
         ConfigError: naming a file that is missing or cannot be read.
     """
     found: list[tuple[str, str]] = []
-    for path in paths:
+    for name, path in files:
         try:
             if path.is_dir():
                 inside = sorted(file for file in path.rglob("*") if file.is_file())
-                found += [(file.relative_to(path.parent).as_posix(), cache.sha256(file)) for file in inside]
+                names = (f"{name}/{file.relative_to(path).as_posix()}" for file in inside)
+                found += zip(names, map(cache.sha256, inside), strict=True)
+            elif path.exists() and not path.is_file():  # a pipe would be waited for without end
+                raise ConfigError(f"{path} is no regular file", expected="a file or a folder")
             else:
-                found.append((path.name, cache.sha256(path)))
+                found.append((name, cache.sha256(path)))
         except OSError as error:
             raise ConfigError(
                 f"cannot read {path}: {error.strerror}",

@@ -39,7 +39,7 @@ def fingerprint(
 
     Args:
         inputs: role (`datasets.corpus` inside a mapping) -> fingerprint of the input artifact.
-        files: (file name, SHA-256) of the config's external files, from `external_digests`.
+        files: (name, SHA-256) of the config's external files, from `external_digests`.
 
     Raises:
         ConfigError: a config value that has no canonical form, with its path.

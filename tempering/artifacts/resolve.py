@@ -16,7 +16,7 @@ from tempering.artifacts.kinds import Artifact
 from tempering.artifacts.lease import Waiting
 from tempering.artifacts.manifest import InputRef
 from tempering.artifacts.store import Miss, Store
-from tempering.config import Config, external_files, external_revisions
+from tempering.config import Config, external_revisions, named_files
 from tempering.runtime import RuntimeConfig
 from tempering.stage import Stage
 
@@ -36,7 +36,7 @@ class Resolution:
 
 def stage_fingerprint(store: Store, stage: Stage, config: Config, inputs: Mapping[str, str]) -> Fingerprint:
     """The fingerprint of `stage` with `config`, given its inputs' fingerprints."""
-    files = [*external_digests(external_files(config), store.digests), *external_revisions(config)]
+    files = [*external_digests(named_files(config), store.digests), *external_revisions(config)]
     return fingerprint(stage.name, stage.version, config, inputs, files)
 
 

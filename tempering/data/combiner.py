@@ -61,6 +61,13 @@ class DatasetCombiner:
     ) -> None:
         self.builders = {f"{at}-{one.kind}": one for at, one in enumerate(builders)}
         self.tokenizer = load_tokenizer(tokenizer) if isinstance(tokenizer, str | Path) else tokenizer
+        cleaned = [name for name, one in self.builders.items() if one.quality.decontaminate]
+        if cleaned:
+            raise ConfigError(
+                f"{cleaned[0]} is to be cleaned of other data sets (quality.decontaminate), "
+                "which have no names here",
+                fix="do that in a pipeline",
+            )
         given = {"weight": weights, "fraction": fractions, "rows": row_counts}
         for what, values in given.items():
             if values is not None and len(values) != len(self.builders):
@@ -85,6 +92,11 @@ class DatasetCombiner:
     def set_token_limit(self, limit: int | None, per_source: Sequence[int | None] | None = None) -> Self:
         """At most about `limit` tokens in all (to within one sample), and of each source if wanted."""
         self.settings["token_limit"] = limit
+        if per_source is not None and len(per_source) != len(self.sources):
+            raise ConfigError(
+                f"there are {len(per_source)} token limits for {len(self.sources)} data sets",
+                expected="one for each data set, or none",
+            )
         for name, most in zip(self.sources, per_source or [None] * len(self.sources), strict=True):
             self.sources[name]["token_limit"] = most
         _ = self.config
@@ -120,6 +132,7 @@ class DatasetCombiner:
             types,
             {name: folder / name for name in self.builders},
             folder / "sample",
+            folder / "sample.rejected.parquet",
             losses=self._losses,
         )
         self.tokens, self.warnings = made.mixes["train"].tokens, made.warnings

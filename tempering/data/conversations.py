@@ -6,14 +6,15 @@
 | gpt, assistant, bot, model, chatgpt, ai | assistant |
 | function_call, tool_call, tool_calls | a turn of the assistant: the JSON of the call |
 | tool, function, observation, ipython | a turn of the user: what the tool answered |
-| any other role | the row is rejected, naming the role |
+| any other role | the row is rejected, naming the role where it is a usual one |
 | content, value or text: a list of parts | the texts of the parts, one a line; other parts: rejected |
 | content null with `tool_calls` or `function_call` | the JSON of the calls |
 | a `tools` column | end of the system turn, which is made if there is none |
 | an empty turn | taken out, noted |
 | a system turn after the first other turn | rejected |
 | turns of one role in a row | one turn, joined with a blank line, noted |
-| a weight of an answer other than 1 | not used, noted |
+| weight 0 on every answer | rejected where answers are learnt or judged: none is to be |
+| any other weight of an answer than 1 | not used, noted: all answers are learnt from |
 | turns before the first of the user | taken off, noted (kept in whole conversations) |
 | turns after the last answer | taken off for training, noted (kept in whole conversations) |
 | no answer | rejected for training |
@@ -44,6 +45,18 @@ _NAMES = {
 }
 _ROLES: Mapping[str, str] = {name: role for role, names in _NAMES.items() for name in names}
 _PARTS = ("text", "input_text", "output_text")
+# What is named in reasons is bounded, so that a column of people's names gives one reason, not thousands.
+_OTHER_ROLES = (
+    *("developer", "narrator", "context", "document", "thought", "reasoning", "critic", "moderator"),
+    *("instruction", "input", "output", "prompt", "question", "answer", "response", "completion"),
+    *("character", "speaker", "student", "teacher", "expert", "doctor", "patient", "environment"),
+)
+_OTHER_PARTS = (
+    *_PARTS,
+    *("image", "image_url", "input_image", "audio", "audio_url", "input_audio", "output_audio"),
+    *("video", "video_url", "file", "input_file", "document", "refusal", "thinking", "reasoning"),
+    *("tool_use", "tool_result", "tool_call", "tool_calls", "function_call"),
+)
 
 
 class Use(StrEnum):
@@ -77,7 +90,10 @@ def conversation(
     if not isinstance(turns, list):
         raise BadRow(f"{column}: is {called(turns)}, not a list of turns")
     messages = [_message(turn, column) for turn in turns]
-    if any(_weight(turn) not in (None, 1) for turn in turns if _ROLES[_role_name(turn)] == "assistant"):
+    weights = [_weight(turn) for turn in turns if _ROLES[_role_name(turn)] == "assistant"]
+    if weights and use in (Use.TRAINING, Use.JUDGED) and all(weight == 0 for weight in weights):
+        raise BadRow(f"{column}: every answer has weight 0")
+    if any(weight not in (None, 1) for weight in weights):
         note(WEIGHT)
     if use is Use.JUDGED:
         _require_last_answer(messages, column)
@@ -107,14 +123,19 @@ def _message(turn: Any, column: str) -> Message:
         raise BadRow(f"{column}: a turn is {called(turn)}, not an object")
     name = _role_name(turn)
     if name not in _ROLES:
-        found = repr(name[:30]) if name else "missing"
-        raise BadRow(f"{column}: the role of a turn is {found}, which is unknown")
+        raise BadRow(f"{column}: the role of a turn is {_found_role(name)}")
     content = _first(turn, "content", "value", "text")
     text = _text(content, name, column) if content is not None else ""
     calls = _calls(turn)
     if content is None and not calls:
         raise BadRow(f"{column}: the content of a turn is missing or null")
     return {"role": _ROLES[name], "content": "\n\n".join(part for part in (text, calls) if part)}
+
+
+def _found_role(name: str) -> str:
+    if not name:
+        return "missing"
+    return f"{name!r}, which is unknown" if name in _OTHER_ROLES else "unknown"
 
 
 def _role_name(turn: Mapping[str, Any]) -> str:
@@ -142,7 +163,8 @@ def _part(part: Any, column: str) -> str:
     kind = part.get("type", "text") if isinstance(part, dict) else called(part)
     text = _first(part, "text", "value", "content") if isinstance(part, dict) else None
     if kind not in _PARTS or not isinstance(text, str):
-        raise BadRow(f"{column}: a part of the content is {str(kind)[:30]!r}, not text")
+        named = not isinstance(part, dict) or kind in _OTHER_PARTS
+        raise BadRow(f"{column}: a part of the content is {f'{kind!r}, ' if named else ''}not text")
     return text
 
 

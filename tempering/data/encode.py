@@ -7,6 +7,7 @@ by side, so that the tokenizer always gets a whole batch and can use all cores.
 """
 
 import hashlib
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -18,6 +19,7 @@ from tempering.data.formats import (
     Text,
     Tokenising,
     Unfit,
+    ended,
     leading_for,
     leading_ids,
     render_answers,
@@ -32,12 +34,17 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 
+_ROLE_MARKER = re.compile(r"(?m)^(User|Assistant|System):")
+
+
 @dataclass(frozen=True)
 class Encoded:
     """A token row, and whether something of its prompt was cut off."""
 
     values: Values
     truncated: bool = False
+    unlearnt: int = 0
+    """Answers inside of a conversation that the mask leaves out (see `formats.Segments`)."""
 
     @property
     def num_tokens(self) -> int:
@@ -115,7 +122,7 @@ class Encoder:
             text = render_conversation(self.tokenizer, values["messages"], self.prompt_format)
             (ids,) = yield [Text(text)]
             ids = [*leading_for(self.tokenizer, self.prompt_format), *ids]
-            ids = ids if ids[-1:] == [eos] else [*ids, eos]
+            ids = ended(ids, eos)
         else:
             (ids,) = yield [Text(values["text"], literal=True)]
             ids = [*self._leading, *ids, eos]
@@ -130,11 +137,19 @@ class Encoder:
         least, most = self.query_lengths
         if len(ids) < least:
             raise Unfit("the text is shorter than query_min_length")
-        drawn = least + _draw(self.seed, values["text"]) % (min(most, len(ids)) - least + 1)
-        query = self.tokenizer.decode(ids[len(self._leading) : drawn])
-        return [
-            self._query(values, ids[:drawn], query, [{"role": "user", "content": query}], drawn < len(ids))
-        ]
+        most = min(most, len(ids))
+        drawn, query = self._whole_characters(
+            ids, least + _draw(self.seed, values["text"]) % (most - least + 1), least, most
+        )
+        prompt: list[Message] = [{"role": "user", "content": query}]
+        return [self._query(values, ids[:drawn], query, prompt, truncated=False)]  # cut on purpose
+
+    def _whole_characters(self, ids: Ids, drawn: int, least: int, most: int) -> tuple[int, str]:
+        """The drawn length, or one near it at which the text does not end inside of a character."""
+        lengths = [drawn + step for step in (0, -1, -2, -3, 1, 2, 3) if least <= drawn + step <= most]
+        texts = {length: self.tokenizer.decode(ids[len(self._leading) : length]) for length in lengths}
+        found = next((length for length in lengths if not texts[length].endswith("\ufffd")), drawn)
+        return found, texts[found]
 
     def _prompt(self, values: Mapping[str, Any]) -> Tokenising[list[Encoded]]:
         self._refuse_special(values["prompt"])
@@ -148,10 +163,10 @@ class Encoder:
         kept = kept[-most:]
         truncated = len(kept) < len(whole)
         query = self.tokenizer.decode(kept) if truncated else text
-        return [self._query(values, kept, query, values["prompt"], truncated)]
+        return [self._query(values, kept, query, values["prompt"], truncated=truncated)]
 
     def _query(
-        self, values: Mapping[str, Any], ids: Ids, query: str, prompt: list[Message], truncated: bool
+        self, values: Mapping[str, Any], ids: Ids, query: str, prompt: list[Message], *, truncated: bool
     ) -> Encoded:
         further = {name: value for name, value in values.items() if name != "text"}
         fixed = {"input_ids": ids, "query": query, "prompt": prompt, "num_tokens": len(ids)}
@@ -184,7 +199,7 @@ class Encoder:
             mask += self._answer_mask(part) if whole else [False] * len(part)
             ids += part
         row = {"input_ids": ids[cut:], "completion_mask": mask[cut:], "num_tokens": len(ids) - cut}
-        return [Encoded(row, cut > 0)]
+        return [Encoded(row, cut > 0, segments.unlearnt)]
 
     def _preference(self, values: Mapping[str, Any]) -> Tokenising[list[Encoded]]:
         prompt, sides = values["prompt"], (values["chosen"], values["rejected"])
@@ -224,6 +239,8 @@ class Encoder:
     def _refuse_special(self, messages: list[Message]) -> None:
         # In a rendered conversation such text would become a control token: a forged turn or end.
         for message in messages:
+            if self.prompt_format == "role_markers" and _ROLE_MARKER.search(message["content"]):
+                raise Unfit("the text holds a role marker at the beginning of a line")
             found = next((token for token in self._special if token in message["content"]), None)
             if found:
                 raise Unfit(f"the text holds the special token {found}")

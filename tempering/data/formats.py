@@ -1,9 +1,10 @@
 """How a conversation becomes text, and where in it the answers are.
 
 The mask of what is trained on comes from rendering, not from a template's marks: what the template
-writes up to an answer, with its generation prompt, must be how the whole conversation begins, and
+writes up to the last answer, with its generation prompt, must be how the whole conversation begins, and
 what follows, up to and with EOS, is the answer. So the mask can be neither all zero nor without EOS,
-whatever the template, marked with `{% generation %}` or not.
+whether the template is marked with `{% generation %}` or not; a template that writes a prompt otherwise when
+an answer follows (DeepSeek R1 drops thoughts) is refused. Answers before the last are found the same way.
 """
 
 from collections.abc import Generator
@@ -49,6 +50,8 @@ class Segments:
     text: str
     cuts: tuple[int, ...]
     literal: bool = False
+    unlearnt: int = 0
+    """Answers that are part of a prompt, since the template writes them otherwise when more follows."""
 
     def parts(self) -> list[str]:
         """The text between the cuts: prompt, answer, prompt, answer, ..."""
@@ -83,20 +86,59 @@ def render_answers(
         Unfit: when the template refuses the conversation.
         DataError: when the rendered prompt is not the beginning of the rendered conversation.
     """
-    starts = [start] if start is not None else _answer_starts(messages)
-    ends = [_turn_end(messages, at) if start is None else len(messages) for at in starts]
+    if start is not None:
+        before = _prompt_text(tokenizer, messages[:start], prompt_format)
+        whole = render_conversation(tokenizer, messages, prompt_format)
+        if not whole.startswith(before):
+            raise _crooked(before, whole)
+        return Segments(whole, (len(before),), prompt_format == "plain")
     whole = render_conversation(tokenizer, messages, prompt_format)
+    *inner, last = _answer_starts(messages)
     cuts: list[int] = []
-    for at, end in zip(starts, ends, strict=True):
-        before = render_prompt(tokenizer, messages[:at], prompt_format) if at else ""
-        upto = (
-            whole if end == len(messages) else render_conversation(tokenizer, messages[:end], prompt_format)
-        )
-        for piece in (before, upto):
-            if not whole.startswith(piece):
-                raise _crooked(piece, whole)
-        cuts += [len(before), len(upto)]
-    return Segments(whole, tuple(cuts[:-1]), prompt_format == "plain")
+    unlearnt = 0
+    for at in inner:
+        found = _inner_answer(tokenizer, messages, at, prompt_format, whole)
+        cuts += found or ()
+        unlearnt += found is None
+    before = _prompt_text(tokenizer, messages[:last], prompt_format)
+    if not whole.startswith(before):
+        raise _crooked(before, whole)
+    return Segments(whole, (*cuts, len(before)), prompt_format == "plain", unlearnt)
+
+
+def _prompt_text(
+    tokenizer: "PreTrainedTokenizerBase", messages: list[Message], prompt_format: PromptFormat
+) -> str:
+    return render_prompt(tokenizer, messages, prompt_format) if messages else ""
+
+
+def _inner_answer(
+    tokenizer: "PreTrainedTokenizerBase",
+    messages: list[Message],
+    start: int,
+    prompt_format: PromptFormat,
+    whole: str,
+) -> tuple[int, int] | None:
+    """Where an answer that is not the last stands in the text; None where it cannot be told.
+
+    Templates may write the last answer in another way than those before (Qwen3 puts an empty thought before
+    it, Phi-3 an EOS after all): then its words are looked for, and the special token that ends its turn.
+    """
+    before = _prompt_text(tokenizer, messages[:start], prompt_format)
+    if not whole.startswith(before):
+        return None
+    end = _turn_end(messages, start)
+    upto = render_conversation(tokenizer, messages[:end], prompt_format)
+    if whole.startswith(upto):
+        return len(before), len(upto)
+    content = messages[start]["content"].strip()
+    place = len(before) + len(whole[len(before) :]) - len(whole[len(before) :].lstrip())
+    if end > start + 1 or not content or not whole.startswith(content, place):
+        return None
+    rest = place + len(content)
+    marks = [token.content for token in tokenizer.added_tokens_decoder.values() if token.special]
+    found = max((mark for mark in marks if whole.startswith(mark, rest)), key=len, default=None)
+    return None if found is None else (len(before), rest + len(found))
 
 
 def tokenise_answers(
@@ -111,11 +153,12 @@ def tokenise_answers(
     whole, *apart = yield [Text(text, segments.literal) for text in (segments.text, *parts)]
     if [token for part in apart for token in part] != whole:
         upto = yield [Text(segments.text[:cut], segments.literal) for cut in segments.cuts]
-        if all(whole[: len(ids)] == ids for ids in upto):
-            cuts = [0, *map(len, upto), len(whole)]
+        if _puts_space(tokenizer) or all(whole[: len(ids)] == ids for ids in upto):
+            # A tokenizer that begins every text with a space would put one at each border.
+            cuts = [0, *(_shared(whole, ids) for ids in upto), len(whole)]
             apart = [whole[start:end] for start, end in pairwise(cuts)]
     apart[0] = [*leading, *apart[0]]
-    return [*apart[:-1], _ended(apart[-1], tokenizer.eos_token_id)]
+    return [*apart[:-1], ended(apart[-1], tokenizer.eos_token_id)]
 
 
 def format_prompt(
@@ -206,7 +249,22 @@ def _turn_end(messages: list[Message], start: int) -> int:
     )
 
 
-def _ended(ids: Ids, eos: int) -> Ids:
+def _shared(one: Ids, other: Ids) -> int:
+    """Length of the common beginning."""
+    return next(
+        (at for at, (mine, yours) in enumerate(zip(one, other, strict=False)) if mine != yours),
+        min(len(one), len(other)),
+    )
+
+
+def _puts_space(tokenizer: "PreTrainedTokenizerBase") -> bool:
+    """Whether a text that is tokenised by itself gets a space before it (SentencePiece and its like)."""
+    first = encode_texts(tokenizer, ["a"], literal=True)[0][:1]
+    return bool(first) and str(tokenizer.convert_ids_to_tokens(first[0])).startswith("\u2581")
+
+
+def ended(ids: Ids, eos: int) -> Ids:
+    """`ids` up to and with EOS, which is added where there is none."""
     if eos in ids:  # templates may write a newline after it
         return ids[: len(ids) - ids[::-1].index(eos)]
     return [*ids, eos]

@@ -1,7 +1,8 @@
 """Where a row stands between 0 and 1: what decides whether it is held out, or used at all.
 
 A stable hash of what identifies a row (its prompt, its text, its context), so that adding rows
-moves none, copies of a row stand on one side, and a prompt of the eval part is never trained on.
+moves none, copies of a row stand on one side, and a prompt of the eval part is never trained on. Equal
+texts stand together whatever their row type: a text, one to classify, a context of questions.
 """
 
 import hashlib
@@ -23,10 +24,17 @@ def is_used(row_type: RowType, row: Row, fraction: float, seed: int) -> bool:
 
 def place(row_type: RowType, row: Row, key: Any) -> float:
     """A number in [0, 1) that hangs on `key` and the row's group."""
-    group = row.group or [_identity(row.values[name]) for name in GROUP_COLUMNS[row_type]]
-    canonical = json.dumps([key, group], ensure_ascii=False, sort_keys=True)
+    canonical = json.dumps([key, group_of(row_type, row)], ensure_ascii=False, sort_keys=True)
     digest = hashlib.sha256(canonical.encode("utf-8")).digest()
     return int.from_bytes(digest[:7], "big") / 2**56  # 56 bits are exact in a float
+
+
+def group_of(row_type: RowType, row: Row) -> list[Any]:
+    """What a row is held out by, alike in all row types: strings, and openings of conversations."""
+    if row.group:
+        return [row.group]
+    found = [_identity(row.values[name]) for name in GROUP_COLUMNS[row_type]]
+    return [value for value in found if value != ""]
 
 
 def _identity(value: Any) -> Any:

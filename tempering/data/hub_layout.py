@@ -2,13 +2,14 @@
 
 The rules are those of the `datasets` library, applied by it: the `configs` of the README, else the
 names of files and folders. It works on files, so it is given a tree of empty ones under the names of
-the repository; nothing is downloaded to find out what to download, and no remote code is run.
+the repository; nothing is downloaded to find out what to download, and no remote code is run. Names
+and patterns that lead out of the data set are left out or refused.
 """
 
 import difflib
 import re
 from collections.abc import Collection, Iterator, Sequence
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from tempfile import TemporaryDirectory
 from typing import Any, NamedTuple
 
@@ -36,7 +37,7 @@ def splits_of(where: str, names: Collection[str], readme: str, subset: str | Non
     Raises:
         DataError: when there is no such subset, or it has no files that can be read.
     """
-    readable = {name for name in names if known_suffix(name)}
+    readable = {name for name in names if known_suffix(name) and not _leaves(name)}
     chosen = _subset(where, readable, readme, subset)
     with TemporaryDirectory() as folder:
         root = Path(folder).resolve()
@@ -100,6 +101,8 @@ def _declared(where: str, readme: str) -> dict[str, Subset]:
 def _matched(where: str, root: Path, subset: Subset) -> Iterator[tuple[str, Iterator[str]]]:
     from datasets.data_files import EmptyDatasetError, get_data_patterns, sanitize_patterns
 
+    if _leaves(subset.folder):
+        raise _unreadable(where, f"its files lie elsewhere ({subset.folder})")
     base = root / subset.folder
     try:
         usual = subset.patterns is None
@@ -117,7 +120,7 @@ def _files(where: str, root: Path, base: Path, patterns: Sequence[str]) -> Itera
 
     seen = set[str]()
     for pattern in patterns:
-        if "://" in pattern or Path(pattern).is_absolute():
+        if "://" in pattern or _leaves(pattern):
             raise _unreadable(where, f"its files lie elsewhere ({pattern})")
         try:
             found = resolve_pattern(pattern, str(base))
@@ -128,6 +131,11 @@ def _files(where: str, root: Path, base: Path, patterns: Sequence[str]) -> Itera
             if name not in seen:
                 seen.add(name)
                 yield name
+
+
+def _leaves(path: str) -> bool:
+    """Whether a path could lead out of the data set: who wrote it is not to be trusted with this disk."""
+    return PurePosixPath(path).is_absolute() or ".." in re.split(r"[/\\]", path)
 
 
 def _which(where: str, what: str, names: Sequence[str], asked: str = "") -> DataError:

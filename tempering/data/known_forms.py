@@ -177,7 +177,8 @@ FORMS: tuple[Form, ...] = (
         )
     ),
     Form("multiple_choice", {"input_prefix": text, "options": strings}, {"answer_index": 0}),
-    Form("sentiment", {"text": tagged, "label": label}),
+    # Five stars are labels as well: their number is not known here.
+    Form("sentiment", {"text": tagged, "label": label}, {"labels": ()}),
     *(
         Form("sentiment", {column: text, name: feeling})
         for column, name in product(("text", "review", "sentence"), ("label", "sentiment"))
@@ -190,9 +191,10 @@ FORMS: tuple[Form, ...] = (
         for prompt in ("prompt", "question", "query", "instruction")
     ),
     Form("sentiment", {"text": tagged}, {"rows": "text"}, without=("label", "sentiment")),
-    Form("text", {"text": text}, without=("label", "sentiment", "score")),
+    # A score beside a text says how good it is (FineWeb-Edu).
+    Form("text", {"text": text}, without=("label", "sentiment")),
     *(
-        Form("text", {name: text}, {"columns": {"text": name}}, without=("label", "sentiment", "score"))
+        Form("text", {name: text}, {"columns": {"text": name}}, without=("label", "sentiment"))
         for name in ("content", "story", "document", "article")
     ),
 )

@@ -8,6 +8,7 @@ so that the stage can say so and the model's embeddings can be grown.
 import re
 from typing import TYPE_CHECKING
 
+from tempering.data.formats import leading_ids
 from tempering.data.tokenizers import PAD, chat_template
 from tempering.errors import DataError
 
@@ -52,7 +53,9 @@ def _distinct_pad(tokenizer: "PreTrainedTokenizerBase") -> list[str]:
 def _marked_template(tokenizer: "PreTrainedTokenizerBase") -> list[str]:
     template = tokenizer.chat_template
     if template is None:
-        tokenizer.chat_template = chat_template("plain")
+        # Others write BOS themselves, and so must this one where the tokenizer puts it before a text.
+        begin = "{{ bos_token }}" if leading_ids(tokenizer) else ""
+        tokenizer.chat_template = begin + chat_template("plain")
         return ["chat template set to `Question: ... Answer: ...` (it had none)"]
     for ours in (chat_template("chat"), chat_template("plain")):
         if template != ours and _bare(template) == _bare(ours):

@@ -17,6 +17,7 @@ from tempering.data.quality.filters import Filters
 from tempering.data.rows import Notice, Rejected, Row, RowType, Values, texts
 from tempering.data.schemas import rejected_schema, row_schema, to_table
 from tempering.data.shards import ShardWriter, writing
+from tempering.data.visible import visible
 from tempering.errors import DataError
 
 if TYPE_CHECKING:
@@ -114,14 +115,21 @@ def build_parts(
 def divide(
     config: BuilderConfig, filters: Filters, split: str | None, held_out_share: float
 ) -> Iterator[tuple[str, Row] | Rejected | Notice]:
-    """One pass over a source: each row with the part it goes to, else what was left out, or found out."""
-    kind = config.row_type
+    """One pass over a source: each row with the part it goes to, else what was left out, or found out.
+
+    It ends after `max_rows` rows that the filters left.
+    """
+    kind, kept = config.row_type, 0
     for item in build(config, split):
         if not isinstance(item, Row):
             yield item
             continue
         held_out = is_held_out(kind, item, held_out_share, config.seed)
-        yield filters.removed(item, held_out=held_out) or (PARTS[held_out], item)
+        removed = filters.removed(item, held_out=held_out)
+        yield removed or (PARTS[held_out], item)
+        kept += removed is None
+        if kept == config.max_rows:
+            return
 
 
 def check_totals(totals: Totals, config: BuilderConfig) -> None:
@@ -136,15 +144,19 @@ def check_totals(totals: Totals, config: BuilderConfig) -> None:
         reasons = ", ".join(f"{count} x {reason}" for reason, count in totals.dropped.most_common(5))
         raise DataError(
             f"{dropped} of {kept + dropped + totals.filtered.total()} rows were rejected ({reasons}). "
-            "The first:\n" + "\n".join(lines),
+            "The first:\n" + "\n".join(map(visible, lines)),
             expected=f"at most {config.max_rejected_fraction:.2%} (max_rejected_fraction)",
-            fix="correct these rows, choose another `kind`, or raise max_rejected_fraction",
+            fix="correct these rows, choose another `kind` or `encoding`, or raise max_rejected_fraction",
         )
     if not kept:
-        taken = f"; the filters took out {totals.filtered.total()}" if totals.filtered else ""
+        counts = {"rejected": dropped, "taken out by filters": totals.filtered.total()}
+        lost = ", ".join(f"{count} {what}" for what, count in counts.items() if count)
+        reasons = ", ".join(f"{count} x {reason}" for reason, count in totals.reasons.most_common(5))
         raise DataError(
-            f"the data set of kind {config.kind} holds no rows{taken}",
-            fix="loosen its `quality` filters" if taken else "check `path`, `split` and its contents",
+            f"the data set of kind {config.kind} holds no rows" + (f": {lost} ({reasons})" if lost else ""),
+            fix="check `path`, `split` and its contents, or choose another `kind`"
+            if not totals.filtered
+            else "loosen its `quality` filters",
         )
 
 

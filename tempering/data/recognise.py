@@ -15,6 +15,7 @@ from tempering.data.builders.gutenberg import START
 from tempering.data.builders.tinystories import SEPARATOR
 from tempering.data.known_forms import FORMS, REFUSED, Form, Look
 from tempering.data.rows import COLUMNS, RowType
+from tempering.data.visible import shown_name
 from tempering.errors import DataError
 
 Record = Mapping[str, Any]
@@ -75,7 +76,7 @@ def recognise_text(lines: Iterable[str], name: str) -> Recognised:
     if corpus:
         return Recognised("babylm", {"corpus": corpus})
     raise _error(
-        f"{name} is running text, and nothing in it says where a document ends",
+        f"{shown_name(name)} is running text, and nothing in it says where a document ends",
         RowType.TEXT,
         f"{SEPARATOR} between documents, the name of a BabyLM corpus, or the marks of Project Gutenberg",
         "say how documents are told apart: kind: text, documents: separator, blank_line, line or file",
@@ -104,10 +105,10 @@ def _looks(records: Sequence[Record], column: str, look: Look) -> bool:
 
 def _refusal(records: Sequence[Record], name: str) -> DataError:
     columns = dict.fromkeys(column for record in records for column in record)
-    shown = ", ".join(f"{column} ({_shape(records, column)})" for column in list(columns)[:12])
+    shown = ", ".join(f"{shown_name(column)} ({_shape(records, column)})" for column in list(columns)[:12])
     shown += f" and {len(columns) - 12} more" if len(columns) > 12 else ""
     turned, inside = _turned(records)
-    found = f"{name} fits no row type; its columns are {shown or 'none at all'}{turned}"
+    found = f"{shown_name(name)} fits no row type; its columns are {shown or 'none at all'}{turned}"
     before = "write its records as JSONL; then " if turned else ""
     for refused in REFUSED:
         if all(_looks(inside, column, look) for column, look in refused.columns.items()):

@@ -1,13 +1,16 @@
 """From data sets on disk to a tokenised sample on disk: mixed, cut to its limits, in order."""
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tempering.data.encode import Encoder
 from tempering.data.mixing import Mix, Source, check_rejected
-from tempering.data.rows import RowType, Values
+from tempering.data.parts import RejectedLog
+from tempering.data.rows import Rejected, RowType, Values
 from tempering.data.sampling import SampleConfig, common_row_type
 from tempering.data.schemas import token_schema
 from tempering.data.shards import ShardWriter, iter_rows, writing
@@ -55,6 +58,7 @@ def make_sample(
     types: Mapping[str, RowType],
     datasets: Mapping[str, Path],
     rows: Path,
+    rejected: Path,
     *,
     losses: Losses | None = None,
     progress: Callable[[int, int | None], None] = lambda tokens, limit: None,
@@ -64,6 +68,7 @@ def make_sample(
     Args:
         types: row type of each data set.
         datasets: folder of each data set, with `train/` and `eval/`.
+        rejected: Parquet file for every row that cannot be used, with the data set and the row's number.
         losses: for a curriculum by loss.
 
     Raises:
@@ -74,9 +79,10 @@ def make_sample(
     limits = {"train": config.token_limit, "eval": config.eval_token_limit}
     column = config.curriculum.column if config.curriculum else None
     writers = {part: ShardWriter(rows / part, token_schema(target)) for part in limits}
-    with writing(**writers), on_all_cores():
+    with writing(**writers), on_all_cores(), RejectedLog(rejected) as log:
         for part, limit in limits.items():
             mix = Mix(sources_of(config, types, datasets, part), encoder, limit, config.seed, column)
+            mix.on_rejected = partial(_log_rejected, log, part)
             made.mixes[part] = mix
             for values in mix:
                 writers[part].add(values)
@@ -84,13 +90,33 @@ def make_sample(
                     progress(mix.tokens, mix.limit)
             check_rejected(mix, config.max_rejected_fraction)
             made.warnings += [f"{part}: {warning}" for warning in mix.warnings]
+            made.warnings += [
+                f"{part}: {one.unlearnt} answers inside of conversations of {one.name} are not trained on: "
+                "the chat template writes them differently when more follows"
+                for one in mix.sources
+                if one.unlearnt
+            ]
     if not any(mix.rows for mix in made.mixes.values()):
-        raise DataError(
-            "the data sets of this sample hold no rows", fix="check their `eval_fraction` and `max_rows`"
-        )
+        raise _no_rows(made)
+    if not made.mixes["train"].rows:
+        made.warnings.append("the train part holds no rows: this sample cannot be trained on")
     if config.curriculum is not None:
         _put_in_order(made, config, rows / "train", losses)
     return made
+
+
+def _no_rows(made: Sample) -> DataError:
+    reasons = sum((source.reasons for mix in made.mixes.values() for source in mix.sources), Counter[str]())
+    lost = ", ".join(f"{count} x {reason}" for reason, count in reasons.most_common(5))
+    return DataError(
+        "no row of these data sets can be used" + (f": {lost}" if lost else ""),
+        expected="at least one row",
+        fix="correct what the reasons say" if lost else "check their `eval_fraction` and `max_rows`",
+    )
+
+
+def _log_rejected(log: RejectedLog, part: str, item: Rejected) -> None:
+    log.add(replace(item, file=f"{item.file}/{part}"))
 
 
 def sources_of(
@@ -111,7 +137,7 @@ def _put_in_order(made: Sample, config: SampleConfig, place: Path, losses: Losse
     """Measure how difficult each row of the train part is, and order the rows by it."""
     import numpy as np
 
-    from tempering.data.curriculum import order
+    from tempering.data.curriculum import order, unknown_rows
     from tempering.data.ordering import reorder
 
     curriculum = config.curriculum
@@ -123,7 +149,7 @@ def _put_in_order(made: Sample, config: SampleConfig, place: Path, losses: Losse
         column = "difficulty" if curriculum.by == "column" else "num_tokens"
         values = (row[column] for row in iter_rows(place, [column]))
         found = np.fromiter((np.nan if value is None else value for value in values), dtype=np.float64)
-    unknown = int(np.isnan(found).sum())
+    unknown = unknown_rows(found)
     if unknown:
         made.warnings.append(f"{unknown} of {len(found)} rows have no difficulty; they come last")
     places = order(found, curriculum, config.seed)

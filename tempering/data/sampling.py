@@ -52,15 +52,20 @@ class SampleConfig(Config):
         description="longest row in tokens; prompts lose their beginning, documents are cut up",
     )
     max_prompt_length: int | None = Field(
-        default=None, ge=1, description="longest prompt in tokens; null = as max_length allows"
+        default=None,
+        ge=1,
+        description="longest prompt in tokens, not for whole conversations; null = as max_length allows",
     )
     query_min_length: int | None = Field(
-        default=None, ge=1, description="prompts: least tokens; shorter ones are left out; null: no bound"
+        default=None,
+        ge=1,
+        description="row_type: prompt: least tokens; shorter ones are left out; null: no bound",
     )
     query_max_length: int | None = Field(
         default=None,
         ge=1,
-        description="prompts: most tokens; from a text, its beginning, of a length drawn between the two",
+        description="prompts: most tokens; of a text, its beginning, of a length drawn between the two; "
+        "a longer conversation loses its beginning",
     )
     prompt_format: PromptFormat = Field(
         default="chat",
@@ -124,7 +129,7 @@ def common_row_type(config: SampleConfig, types: Mapping[str, RowType]) -> RowTy
         DataError: when a data set has not the columns for it, types are mixed without a word, or texts
             are asked for as prompts without saying how long.
     """
-    natural = {name: next(iter(uses_of(kind)), kind) for name, kind in types.items()}
+    natural = {name: _natural_use(kind) for name, kind in types.items()}
     wanted = set(natural.values()) if config.row_type == "auto" else {RowType(config.row_type)}
     if len(wanted) > 1:
         held = ", ".join(f"{name} holds {kind} rows" for name, kind in types.items())
@@ -138,12 +143,35 @@ def common_row_type(config: SampleConfig, types: Mapping[str, RowType]) -> RowTy
             raise DataError(
                 f"data set {name} holds {kind} rows ({', '.join(COLUMNS[kind])})",
                 expected=f"{target} rows ({', '.join(COLUMNS[target])})" if uses else "rows to train on",
-                fix=f"use {name} as {' or '.join(uses)}, or choose another data set or `rows:` of its builder"
+                fix=f"set `row_type` to {' or '.join(uses)}, or choose another `rows:` or data set"
                 if uses else f"name {name} in an evaluation; {kind} rows are not trained on",
             )  # fmt: skip
         if target is RowType.PROMPT and uses[0] is RowType.TEXT:
             _check_text_prompts(config, name)
+    _check_lengths(config, target, types)
     return target
+
+
+def _natural_use(kind: RowType) -> RowType:
+    """What rows are used as when nobody says; scored answers, good and bad, are not learnt from unasked."""
+    return kind if kind is RowType.SCORED_CONVERSATION else next(iter(uses_of(kind)), kind)
+
+
+def _check_lengths(config: SampleConfig, target: RowType, types: Mapping[str, RowType]) -> None:
+    """Refuse bounds on prompts that would have no effect."""
+    if config.query_lengths is not None and target is not RowType.PROMPT:
+        raise DataError(
+            f"query_min_length and query_max_length are set, and the rows are used as {target}",
+            expected="row_type: prompt",
+            fix="set it, or take the two lengths out",
+        )
+    whole = [name for name, kind in types.items() if kind in (RowType.MESSAGES, RowType.SCORED_CONVERSATION)]
+    if config.max_prompt_length is not None and target is RowType.PROMPT_COMPLETION and whole:
+        raise DataError(
+            f"max_prompt_length is set, and data set {whole[0]} holds whole conversations",
+            expected="max_length alone",
+            fix="take max_prompt_length out, or read the data set with `rows: prompt_completion`",
+        )
 
 
 def _check_text_prompts(config: SampleConfig, name: str) -> None:

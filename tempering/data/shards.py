@@ -129,8 +129,8 @@ def iter_rows(place: Path, columns: Iterable[str] | None = None) -> Iterator[Val
             yield from group.to_pylist()
 
 
-def shuffled_rows(place: Path, key: str) -> Iterator[Values]:
-    """All rows of a part in an order that `key` decides, in bounded memory.
+def shuffled_rows(place: Path, key: str) -> Iterator[tuple[int, Values]]:
+    """All rows of a part with their numbers, in an order that `key` decides, in bounded memory.
 
     Groups are taken in random order, `POOL_GROUPS` at a time, and their rows shuffled together: a
     part of up to that many groups (some megabytes of text) is shuffled whole; in a larger one a row
@@ -138,18 +138,30 @@ def shuffled_rows(place: Path, key: str) -> Iterator[Values]:
     """
     import pyarrow.parquet as pq
 
-    groups = [(path, at) for path in shards_of(place) for at in range(pq.read_metadata(path).num_row_groups)]
+    groups = list(_numbered_groups(place))
     order = shuffled(len(groups), f"{key}/groups")
     if len(groups) <= POOL_GROUPS:
         order = sorted(order)  # then the order hangs on the rows alone, not on how they were grouped
     for start in range(0, len(groups), POOL_GROUPS):
-        pool: list[Values] = []
+        pool: list[tuple[int, Values]] = []
         for index in order[start : start + POOL_GROUPS]:
-            path, at = groups[index]
+            path, at, first = groups[index]
             with pq.ParquetFile(path) as file:
-                pool += file.read_row_group(at).to_pylist()
+                pool += enumerate(file.read_row_group(at).to_pylist(), start=first)
         for index in shuffled(len(pool), key if not start else f"{key}/{start}"):
             yield pool[index]
+
+
+def _numbered_groups(place: Path) -> Iterator[tuple[Path, int, int]]:
+    """`(file, group, number of its first row)` of every group of a part."""
+    import pyarrow.parquet as pq
+
+    first = 0
+    for path in shards_of(place):
+        found = pq.read_metadata(path)
+        for at in range(found.num_row_groups):
+            yield path, at, first
+            first += found.row_group(at).num_rows
 
 
 def shuffled(count: int, key: str) -> list[int]:

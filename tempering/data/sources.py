@@ -1,17 +1,19 @@
 """Where files are: local paths and folders here, data sets on the Hub in `hub`.
 
-A folder is a data set: all data files below it, less what only describes it. Planning asks on every
-run, so no data file is opened and nothing heavy is imported.
+A folder is a data set: all data files below it, less what only describes it. Data in a packing that
+is not read is refused, never passed over. Planning asks on every run, so no data file is opened and
+nothing heavy is imported.
 """
 
 import json
 import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
+from pathlib import Path, PurePath
+from typing import NoReturn
 
 from tempering.data.hub import hub_commit, hub_files
-from tempering.data.reading.names import KNOWN, known_suffix, stem
+from tempering.data.reading.names import KNOWN, PACKED_SUFFIXES, known_suffix, stem
 from tempering.data.reading.opening import require_file
 from tempering.data.splits import Split, choose, split_of
 from tempering.errors import DataError
@@ -20,6 +22,9 @@ __all__ = ["hub_commit", "hub_files", "local_files"]
 
 _ABOUT = {"config.json", "dataset_dict.json", "dataset_info.json", "dataset_infos.json", "state.json"}
 _ABOUT_STEMS = {"readme", "license", "licence", "notice", "changelog", "citation", "sources", "requirements"}
+# Of text files alone: sources.jsonl is data.
+_ABOUT_SUFFIXES = (".txt", ".text")
+_NOT_READ = (".bz2", ".xz", ".lzma", ".lz4", ".7z", ".zip", ".br", ".snappy", ".z")
 _OWNER_AND_NAME = re.compile(r"[\w-][\w.-]*/[\w-][\w.-]*")
 
 
@@ -29,10 +34,12 @@ def local_files(paths: Sequence[Path], split: str | None) -> list[Path]:
     A folder: the files that are named after the split (train.jsonl, train-00000-of-00002.parquet,
     train/part.csv, childes.dev, a folder of `save_to_disk`); without `split`, those of the train split
     if there is one, else all of them. Files that are named one by one are all taken; `split` tells
-    several of them apart as in a folder, while a single file has no splits.
+    several of them apart as in a folder, while a single file has no splits. A file that is named twice
+    comes once.
 
     Raises:
-        DataError: when a path is missing, a folder has no data files, or the split is not there.
+        DataError: when a path is missing, a folder has no data files, holds some that cannot be read,
+            or the split is not there.
     """
     given = [path for path in paths if _existing(path).is_file()]
     if split is not None and len(paths) == 1 and given:
@@ -48,7 +55,10 @@ def local_files(paths: Sequence[Path], split: str | None) -> list[Path]:
     files = list[Path]()
     for path in paths:
         files += _in_folder(path, split) if path.is_dir() else [path] if path in wanted else []
-    return files
+    once = dict[Path, Path]()
+    for file in files:  # named twice, or by itself and with its folder: its rows count once
+        once.setdefault(file.resolve(), file)
+    return list(once.values())
 
 
 def _existing(path: Path) -> Path:
@@ -95,14 +105,36 @@ def _of_split(found: Mapping[Path, Split | None], asked: str | None, where: str)
 
 def _data_files(folder: Path) -> Iterator[Path]:
     seen = set[str]()
-    for place, folders, names in os.walk(folder, followlinks=True):
+    for place, folders, names in os.walk(folder, followlinks=True, onerror=_unreadable):
         real = os.path.realpath(place)
         if real in seen:  # a link that leads back
             folders.clear()
             continue
         seen.add(real)
         folders[:] = sorted(name for name in folders if not name.startswith((".", "__")))
+        _refuse_other_packings(place, names)
         yield from (Path(place, name) for name in names if _is_data(name))
+
+
+def _unreadable(error: OSError) -> NoReturn:
+    raise DataError(
+        f"the folder {error.filename} cannot be read: {error.strerror}",
+        fix="give yourself the right to read it, or name the files one by one",
+    ) from None
+
+
+def _refuse_other_packings(place: str, names: Sequence[str]) -> None:
+    """Data that is packed in a way nothing here reads must not be missed, unless it lies there unpacked."""
+    read = {name.removesuffix(packed) for name in names for packed in ("", *PACKED_SUFFIXES)}
+    for name in sorted(names):
+        suffix = PurePath(name).suffix
+        plain = name.removesuffix(suffix)
+        if suffix.lower() in _NOT_READ and _is_data(plain) and plain not in read:
+            raise DataError(
+                f"{Path(place, name)} is packed in a way that is not read ({suffix})",
+                expected="plain files, gzip (.gz) or Zstandard (.zst)",
+                fix="unpack it, move it out of the folder, or name the files one by one",
+            )
 
 
 def _is_data(name: str) -> bool:
@@ -111,7 +143,8 @@ def _is_data(name: str) -> bool:
         return False
     # `datasets` leaves the results of `map` beside the data.
     cached = suffix == ".arrow" and name.startswith(("cache-", "tmp"))
-    return not cached and name.split(".")[0].lower() not in _ABOUT_STEMS
+    about = suffix in _ABOUT_SUFFIXES and name.split(".")[0].lower() in _ABOUT_STEMS
+    return not cached and not about
 
 
 def _declared_splits(folder: Path) -> list[str]:

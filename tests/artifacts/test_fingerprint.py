@@ -84,7 +84,7 @@ def test_what_has_no_canonical_form_is_an_error_that_says_where(value: object) -
 def test_external_files_count_by_content_and_name_not_by_folder(tmp_path: Path) -> None:
     def of(path: Path) -> str:
         config = RowsConfig(file=path)
-        files = external_digests(config.external_files(), DigestCache(tmp_path / "digests.json"))
+        files = external_digests(config.named_files(), DigestCache(tmp_path / "digests.json"))
         return fingerprint("rows", 1, config, {}, files).hex
 
     for folder in ("one", "two", "three"):
@@ -103,13 +103,13 @@ def test_a_folder_counts_with_all_its_files(tmp_path: Path) -> None:
     (tmp_path / "rows/deep").mkdir(parents=True)
     (tmp_path / "rows/deep/a.txt").write_text("a")
     cache = DigestCache(tmp_path / "digests.json")
-    ((name, digest),) = external_digests([tmp_path / "rows"], cache)
-    assert (name, digest) == ("rows/deep/a.txt", sha256_file(tmp_path / "rows/deep/a.txt"))
+    ((name, digest),) = external_digests([("set", tmp_path / "rows")], cache)
+    assert (name, digest) == ("set/deep/a.txt", sha256_file(tmp_path / "rows/deep/a.txt"))
 
 
 def test_a_missing_external_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"nowhere\.txt"):
-        external_digests([tmp_path / "nowhere.txt"], DigestCache(tmp_path / "digests.json"))
+        external_digests([("rows", tmp_path / "nowhere.txt")], DigestCache(tmp_path / "digests.json"))
 
 
 class TestDigestCache:

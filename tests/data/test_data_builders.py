@@ -9,7 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import TypeAdapter, ValidationError
 
-from tempering.config import external_files, identity
+from tempering.artifacts.digests import DigestCache, external_digests
+from tempering.artifacts.fingerprint import fingerprint
+from tempering.config import external_files, identity, named_files
 from tempering.data.builders import (
     AlpacaConfig,
     AutoConfig,
@@ -27,6 +29,7 @@ from tempering.data.builders import (
 )
 from tempering.data.rows import Notice, Rejected, Row, RowType, problem
 from tests.data.built import notes_of, reasons_of, rows_of
+from tests.data.in_memory import build_parts
 
 ADAPTER = TypeAdapter(Builder)
 UNION, _ = get_args(Builder)
@@ -167,7 +170,7 @@ def test_columns_that_could_be_taken_for_the_row_are_not_kept(tmp_path):
         (StackExchangeConfig, "rl", "prompts"),
         (UltraFeedbackConfig, "rl", "prompts"),
         (HHConfig, "finetune", "prompt_completion"),
-        (AutoConfig, "finetune", "prompt_completion"),
+        (AutoConfig, "finetune", "auto"),  # the builder that is recognised says what follows
         (AutoConfig, "evaluation", "auto"),
         (AlpacaConfig, "rl", "prompts"),
         (AlpacaConfig, "reward", "prompt_completion"),  # nothing to prefer: its own default
@@ -192,6 +195,11 @@ def test_the_folder_nearest_to_the_file_counts_and_all_must_agree():
     assert StackExchangeConfig(path=["data/rl/a.jsonl", "data/rl/b.jsonl"]).rows == "prompts"
     assert StackExchangeConfig(path=["data/rl/a.jsonl", "data/finetune/b.jsonl"]).rows == "preference"
     assert StackExchangeConfig(path="data/reward.jsonl").rows == "preference"
+    assert StackExchangeConfig(path="data/rl/my/data/a.jsonl").rows == "prompts"
+    assert StackExchangeConfig(path="data/rl/of/data/finetune/a.jsonl").rows == "prompt_completion"
+    # A folder above the checkout is none of the layout's.
+    assert TextConfig(path="/home/me/evaluation/tempering/data/a.txt").eval_fraction == 0.05
+    assert StackExchangeConfig(path="/home/rl/data/a.jsonl").rows == "preference"
     assert TextConfig(path="data/evaluation/a.txt").eval_fraction == 1.0
     assert TextConfig(path="data/evaluation/a.txt", eval_fraction=0.2).eval_fraction == 0.2
     held = TextConfig(path="data/evaluation", train_split="train", eval_split="test")
@@ -217,14 +225,39 @@ def test_the_union_picks_by_kind_and_the_path_is_no_identity(fixtures):
 
 
 def test_max_rows_counts_good_rows(fixtures):
-    items = list(build(HHConfig(path=fixtures / "hh.jsonl", max_rows=3)))
-    assert [isinstance(item, Row) for item in items].count(True) == 3
-    assert len(items) == 8  # what comes after the third good row is not read
+    config = HHConfig(path=fixtures / "hh.jsonl", max_rows=3, max_rejected_fraction=1)
+    parts = build_parts(config)
+    assert len(parts.train) + len(parts.eval) == 3
+    assert len(parts.rejected) == 5  # what comes after the third good row is not read
 
 
-def test_several_files_are_read_in_order(fixtures):
-    paths = (fixtures / "hh.jsonl", fixtures / "hh.jsonl")
-    assert len(rows_of(HHConfig(path=paths))) == 6
+def test_several_files_are_read_in_order_and_each_once(fixtures, tmp_path):
+    copy = tmp_path / "copy.jsonl"
+    copy.write_bytes((fixtures / "hh.jsonl").read_bytes())
+    config = HHConfig(path=(copy, fixtures / "hh.jsonl", copy))
+    assert [file.name for file in config.external_files()] == ["copy.jsonl", "hh.jsonl"]
+    assert len(rows_of(config)) == 6
+
+
+def test_the_split_of_a_file_is_identity_and_the_place_of_the_folder_is_none(tmp_path):
+    def key(folder, **settings):
+        config = TextConfig(path=folder, **settings)
+        cache = DigestCache(tmp_path / "digests.json")
+        return fingerprint("dataset", 1, config, {}, external_digests(named_files(config), cache)).hex
+
+    both = {"train_split": "train", "eval_split": "test"}
+    for name in ("one/train/a.jsonl", "one/train/b.jsonl", "one/test/c.jsonl"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text('{"text": "a"}')
+    names = [name for name, _ in TextConfig(path=tmp_path / "one", **both).named_files()]
+    assert names == ["train:train/a.jsonl", "train:train/b.jsonl", "test:test/c.jsonl"]
+    before = key(tmp_path / "one", **both)
+    moved = (tmp_path / "one").rename(tmp_path / "two")
+    assert key(moved, **both) == before
+    (moved / "train" / "b.jsonl").rename(moved / "test" / "b.jsonl")
+    assert key(moved, **both) != before
+    file = moved / "train" / "a.jsonl"
+    assert key((file, file)) == key(file) == key((moved / "train", file))
 
 
 WORLD_ROWS = {

@@ -20,7 +20,9 @@ from tempering.data.builders import (
     UltraFeedbackConfig,
     build,
 )
+from tempering.data.reading import json_rows
 from tempering.data.rows import Row
+from tempering.errors import DataError
 from tests.data.built import notes_of, reasons_of, rows_of, said
 
 
@@ -190,7 +192,7 @@ def test_the_better_output_is_chosen_and_a_tie_is_none(fixtures):
     assert reasons_of(config) == [
         (2, "a tie"),
         (4, "preference: is missing or null, not 1 or 2"),
-        (5, "preference: is 3, not 1 or 2"),
+        (5, "preference: is a number that is not between 1 and 2"),
     ]
 
 
@@ -255,3 +257,19 @@ def test_squad_as_pairs_with_corrupted_answers(fixtures):
         SquadConfig(path="a", corruptions={})
     assert identity(SquadConfig(path="a", rows="preferences"))["corruptions"]["other_answer"] > 0
     assert SquadConfig(path="data/reward/a").corruptions is not None
+
+
+def test_only_a_document_of_paragraphs_is_read_as_one(tmp_path, monkeypatch):
+    path = tmp_path / "a.jsonl"
+    line = '{"question": "q", "context": "c", "answers": ["c"], "data": [{"paragraphs": []}]}\n'
+    path.write_text(line * 3)
+    assert len(rows_of(SquadConfig(path=path))) == 3  # each line is an object of its own
+    other = tmp_path / "other.json"
+    other.write_text('{"data": [{"prompt": "p", "completion": "c"}]}')
+    with pytest.raises(DataError, match="one document whose rows lie inside, under 'data'"):
+        rows_of(SquadConfig(path=other))
+    monkeypatch.setattr(json_rows, "LONGEST", 1000)
+    long = tmp_path / "long.json"
+    long.write_text('{"data": [{"title": "a", "paragraphs": []}]' + " " * 1000 + "}")
+    with pytest.raises(DataError, match="one JSON document of more than"):
+        rows_of(SquadConfig(path=long))

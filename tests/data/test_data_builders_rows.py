@@ -1,10 +1,13 @@
 """Builders of labelled rows: judged answers, scores, classes, minimal pairs, choices."""
 
+import json
+
 from tempering.data.builders import (
     ClassificationConfig,
     KTOConfig,
     MinimalPairsConfig,
     MultipleChoiceConfig,
+    PreferenceConfig,
     ScoredConfig,
 )
 from tests.data.built import notes_of, reasons_of, rows_of, said
@@ -35,7 +38,7 @@ def test_scored_conversations_stay_whole(fixtures):
     ]
     assert notes_of(config) == [(1, "empty turns taken out")]
     assert reasons_of(config) == [
-        (4, "score: is 'Excellent', not a number"),
+        (4, "score: is a string that is no number"),
         (5, "score: is NaN, not a finite number"),
         (6, "conversation: is empty"),
     ]
@@ -70,7 +73,7 @@ def test_classification_in_the_forms_of_glue(fixtures):
     assert found[1] == (11, "label: is missing or null, not a number or a name")
     assert found[2][1].startswith("no text")
     without = reasons_of(ClassificationConfig(path=fixtures / "glue.jsonl"))
-    assert without[0] == (4, "label: is 'contradiction', which `labels` does not list")
+    assert without[0] == (4, "label: is a name that `labels` does not list")
 
 
 def test_a_table_without_a_header(fixtures):
@@ -122,3 +125,28 @@ def test_the_right_choice_always_in_one_place(fixtures):
     ]
     beyond = MultipleChoiceConfig(path=path, answer_index=2)
     assert reasons_of(beyond) == [(1, "answer: is 2, and there are 2 choices")]
+
+
+def test_a_number_must_be_that_of_a_label_where_labels_are_given(tmp_path):
+    path = tmp_path / "a.jsonl"
+    labels = [0, 1, 2, "1", "2", 7.0, True]
+    path.write_text("".join(json.dumps({"text": "a", "label": label}) + "\n" for label in labels))
+    config = ClassificationConfig(path=path, labels=("bad", "good"))
+    assert [row["label"] for row in rows_of(config)] == [0, 1, 1, 1]
+    reason = "label: is a number that is not below the number of `labels`"
+    assert reasons_of(config) == [(3, reason), (5, reason), (6, reason)]
+    assert len(rows_of(ClassificationConfig(path=path))) == 7
+
+
+def test_a_thousand_faulty_values_are_one_reason(tmp_path):
+    def reasons(kind, *records):
+        path = tmp_path / "a.jsonl"
+        path.write_text("".join(json.dumps(record) + "\n" for record in records))
+        return {reason for _, reason in reasons_of(kind(path=path))}
+
+    numbers = range(3, 1000)
+    assert len(reasons(ClassificationConfig, *({"text": "a", "label": f"name {n}"} for n in numbers))) == 1
+    turns = [{"role": "user", "content": "a"}]
+    assert len(reasons(ScoredConfig, *({"messages": turns, "score": f"x{n}"} for n in numbers))) == 1
+    judged = {"instruction": "i", "output_1": "a", "output_2": "b"}
+    assert len(reasons(PreferenceConfig, *({**judged, "preference": n} for n in numbers))) == 1

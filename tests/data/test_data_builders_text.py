@@ -153,7 +153,7 @@ def test_reviews_with_and_without_labels(fixtures):
     assert reasons_of(SentimentConfig(path=path)) == [
         (3, "label: is -1: hidden, as in a test split"),
         (4, "label: is missing or null, not a number or a name"),
-        (5, "label: is 'meh', which `labels` does not list"),
+        (5, "label: is a name that `labels` does not list"),
     ]
     reviews = rows_of(SentimentConfig(path=path, rows="text"))
     assert (len(reviews), reviews[2]) == (6, {"text": "Mixed film.", "label": -1})

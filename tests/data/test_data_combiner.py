@@ -76,5 +76,9 @@ def test_wrong_settings_are_said_before_anything_is_read(tokenizer):
         DatasetCombiner([world("corpus")], tokenizer, max_lenght=3)
     with pytest.raises(ConfigError, match="token_limit"):
         DatasetCombiner([world("corpus")], tokenizer).set_token_limit(0)
+    with pytest.raises(ConfigError, match="2 token limits for 1 data sets"):
+        DatasetCombiner([world("corpus")], tokenizer).set_token_limit(10, [1, 2])
+    with pytest.raises(ConfigError, match="cleaned of other data sets"):
+        DatasetCombiner([world("corpus", quality={"decontaminate": ["test"]})], tokenizer)
     with pytest.raises(DataError, match="cannot be mixed"):
         DatasetCombiner([world("corpus"), world("preferences")], tokenizer).load()

@@ -65,6 +65,8 @@ def test_unknown_roles_are_named():
         refused([U, turn("narrator", "x"), A])
         == "messages: the role of a turn is 'narrator', which is unknown"
     )
+    # A set whose turns bear the names of people gives one reason, not thousands.
+    assert refused([turn("Ann Lee", "x"), A]) == "messages: the role of a turn is unknown"
     assert "missing" in refused([{"content": "x"}])
     assert "missing" in refused([turn(3, "x")])
 
@@ -74,6 +76,8 @@ def test_content_in_parts():
     assert said([U, turn("assistant", parts)])[0][1] == ("a", "one\ntwo\nthree\nfour")
     picture = [{"type": "image_url", "image_url": "x"}, {"type": "text", "text": "what?"}]
     assert refused([turn("user", picture), A]) == "messages: a part of the content is 'image_url', not text"
+    odd = [{"type": "type 7", "x": 1}]
+    assert refused([turn("user", odd), A]) == "messages: a part of the content is not text"
     assert refused([turn("user", [3]), A]) == "messages: a part of the content is 'int', not text"
     assert "is dict, not a string" in refused([turn("user", {"text": "x"}), A])
 
@@ -155,8 +159,17 @@ def test_weights_of_answers_are_not_used_and_noted():
         BOTH,
         [],
     )
-    assert said([U, turn("assistant", "Hello", weight=0)]) == (BOTH, [WEIGHT])
+    two = [U, turn("assistant", "No.", weight=0), U, turn("assistant", "Hello", weight=1)]
+    assert said(two) == ([("u", "Hi"), ("a", "No."), *BOTH], [WEIGHT])
     assert said([U, {"from": "gpt", "value": "Hello", "weight": 0.5}]) == (BOTH, [WEIGHT])
+
+
+@pytest.mark.parametrize("use", [Use.TRAINING, Use.JUDGED])
+def test_a_conversation_of_which_no_answer_is_to_be_learnt_is_rejected(use):
+    no = turn("assistant", "Hello", weight=0)
+    assert refused([U, no], use) == "messages: every answer has weight 0"
+    assert refused([U, no, U, {**no, "weight": 0.0}], use) == "messages: every answer has weight 0"
+    assert said([U, no], Use.WHOLE) == (BOTH, [WEIGHT])  # rated, not learnt from
 
 
 def test_a_system_column_goes_first():

@@ -15,11 +15,11 @@ from tempering.data.doctor.judging import dataset_checks
 from tempering.data.doctor.judging_samples import sample_checks
 from tempering.data.doctor.sample import SampleFindings
 from tempering.data.doctor.shown import Segment, text_example, token_example
-from tempering.data.doctor.tally import Digests, Lengths
+from tempering.data.doctor.tally import Digests, Lengths, Openings
 from tempering.data.doctor.tokenizer import Chosen, template_checks, train_small
 from tempering.data.doctor.verdict import Check, Level, share
 from tempering.data.encode import Encoder
-from tempering.data.rows import Row, RowType
+from tempering.data.rows import Row, RowType, to_messages
 from tempering.data.sampling import SampleConfig
 from tempering.data.tokenizers import EOS, TrainTokenizerConfig, train_tokenizer
 
@@ -255,6 +255,26 @@ def test_rows_that_stand_on_both_sides(tmp_path, letters):
     assert look(letters, sets).level is Level.OK  # nobody said which is which
     both = look(letters, sets, uses=dict.fromkeys(sets, frozenset({"training"})))
     assert "leak" not in levels(both.datasets[1].checks)
+
+
+def test_leaks_are_found_across_row_types():
+    def openings(row_type, values, group=""):
+        made = Openings(row_type)
+        made.add(Row(values, group=group))
+        return made
+
+    text = openings(RowType.TEXT, {"text": "abc"})
+    labelled = openings(RowType.CLASSIFICATION, {"text": "abc", "text_pair": "", "label": 1})
+    asked = openings(RowType.QUESTION, {"context": "abc", "question": "What?", "answers": ["a"]})
+    prompt = openings(RowType.PROMPT, {"prompt": to_messages("abc What?")})
+    grouped = openings(RowType.PROMPT_COMPLETION, {"prompt": to_messages("abc What?")}, group="abc")
+    for one in (labelled, asked, grouped):
+        assert one.among(text.all()) == text.among(one.all()) == 1
+    assert text.among(prompt.all()) == 0
+    chat = [*to_messages("abc What?"), *to_messages("No.", "assistant"), *to_messages("Why?")]
+    assert openings(RowType.MESSAGES, {"messages": chat}).among(prompt.all()) == 1
+    blank = openings(RowType.CLASSIFICATION, {"text": " ", "text_pair": "", "label": 1})
+    assert len(blank.all()) == 0
 
 
 def test_filters_of_the_config_are_applied(tmp_path, letters):

@@ -244,7 +244,7 @@ def test_a_text_becomes_a_prompt_of_a_drawn_length(tokenizer, text, least, more,
     assert least <= found["num_tokens"] <= least + more
     assert found["query"] == tokenizer.decode(found["input_ids"]) == found["prompt"][0]["content"]
     assert found["label"] == 1
-    assert encoded.truncated is (found["num_tokens"] < len(whole))
+    assert not encoded.truncated  # cut on purpose
 
 
 def test_drawn_lengths_differ_and_hang_on_the_seed(tokenizer):
@@ -297,3 +297,91 @@ def test_a_token_that_reaches_over_the_border_is_taken_apart(tokenizer, monkeypa
 
 def test_plain_prompts_of_several_turns():
     assert render_prompt(None, TALK[:3], "plain") == "the dog a cat\n\nthe cat"
+
+
+@pytest.mark.parametrize("family", ["qwen2_5", "qwen3", "phi3", "gemma"])
+def test_masks_of_well_known_templates(tokenizer, monkeypatch, family):
+    """Some write the last answer in another way than those before; both answers are learnt all the same."""
+    import trl.chat_template_utils as templates
+
+    monkeypatch.setattr(tokenizer, "chat_template", getattr(templates, f"{family}_chat_template"))
+    encoded = one(Encoder(tokenizer, RowType.PROMPT_COMPLETION, 400), {"messages": TALK})
+    pieces = trained(tokenizer, encoded.values)
+    assert len(pieces) == 2 - encoded.unlearnt
+    assert "a dog" in pieces[-1]
+    assert pieces[-1].endswith("<|endoftext|>")
+    assert not any("the cat" in piece or "the dog" in piece for piece in pieces)
+    assert encoded.unlearnt == (
+        family in ("qwen3", "phi3")
+    )  # their end marks are no tokens of this tokenizer
+
+
+def test_an_inner_answer_ends_with_the_mark_of_its_turn(tokenizer, monkeypatch):
+    """As in Qwen3: an empty thought stands before the last answer alone."""
+    template = (
+        "{% for m in messages %}{{ '<|' + m['role'] + '|>' }}"
+        "{{ '(no thought)' if loop.last and m['role'] == 'assistant' }}{{ m['content'] + eos_token }}"
+        "{% endfor %}{% if add_generation_prompt %}<|assistant|>{% endif %}"
+    )
+    monkeypatch.setattr(tokenizer, "chat_template", template)
+    encoded = one(Encoder(tokenizer, RowType.PROMPT_COMPLETION, 400), {"messages": TALK})
+    assert trained(tokenizer, encoded.values) == [" a cat<|endoftext|>", "(no thought) a dog<|endoftext|>"]
+    assert encoded.unlearnt == 0
+
+
+@pytest.fixture(scope="module")
+def sentencepiece(world_texts):
+    """A tokenizer that begins every text with a space, as Llama 2's, and puts BOS before a text."""
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
+    from transformers import PreTrainedTokenizerFast
+
+    made = Tokenizer(models.BPE(unk_token="<unk>", byte_fallback=True))
+    made.pre_tokenizer = pre_tokenizers.Metaspace(prepend_scheme="always", split=False)
+    made.decoder = decoders.Metaspace(prepend_scheme="always")
+    special = ["<unk>", "<s>", "</s>"]
+    made.train_from_iterator(world_texts[:80], trainers.BpeTrainer(vocab_size=400, special_tokens=special))
+    made.post_processor = processors.TemplateProcessing(single="<s> $A", special_tokens=[("<s>", 1)])
+    return PreTrainedTokenizerFast(
+        tokenizer_object=made, unk_token="<unk>", bos_token="<s>", eos_token="</s>", pad_token="<unk>"
+    )
+
+
+def test_no_space_is_made_up_inside_of_a_conversation(sentencepiece):
+    talk = [{"role": role, "content": f"the dog and the cat {end}"} for role, end in
+            (("user", ""), ("assistant", "x"), ("user", "y "), ("assistant", "z"))]  # fmt: skip
+    encoder = Encoder(sentencepiece, RowType.PROMPT_COMPLETION, 200, prompt_format="plain")
+    encoded = one(encoder, {"messages": talk}).values
+    text = render_prompt(sentencepiece, talk, "plain")
+    assert encoded["input_ids"][1:-1] == sentencepiece(text, add_special_tokens=False)["input_ids"]
+    assert [encoded["input_ids"][at] for at in (0, -1)] == [1, 2]
+    assert len(trained(sentencepiece, encoded)) == 2
+
+
+def test_the_template_that_is_given_writes_bos_where_the_tokenizer_does(sentencepiece):
+    from tempering.data.missing_pieces import missing_pieces
+
+    missing_pieces(sentencepiece)
+    encoded = one(Encoder(sentencepiece, RowType.PROMPT_COMPLETION, 200), row("the dog", "a cat")).values
+    assert encoded["input_ids"].count(sentencepiece.bos_token_id) == 1
+    assert encoded["input_ids"][0] == sentencepiece.bos_token_id
+
+
+def test_a_conversation_as_text_ends_with_one_eos(tokenizer):
+    encoder = Encoder(tokenizer, RowType.TEXT, 64, prompt_format="role_markers")
+    ids = one(encoder, {"messages": TALK}).values["input_ids"]
+    assert ids[-1] == tokenizer.eos_token_id
+    assert ids.count(tokenizer.eos_token_id) == 2
+
+
+def test_role_markers_cannot_be_forged(tokenizer):
+    encoder = Encoder(tokenizer, RowType.PROMPT_COMPLETION, 64, prompt_format="role_markers")
+    with pytest.raises(Unfit, match="role marker"):
+        one(encoder, row("hi\n\nAssistant: forged", "c"))
+
+
+def test_drawn_prompts_end_with_a_whole_character(tokenizer):
+    encoder = Encoder(tokenizer, RowType.PROMPT, 64, query_lengths=(4, 20), prompt_format="plain")
+    rows = [{"text": "狗在公园里看见了一只猫" * 3 + str(index)} for index in range(40)]
+    found = [made[0].values for made in encoder.encode_batch(rows)]
+    assert not any(values["query"].endswith("\ufffd") for values in found)
+    assert all(4 <= values["num_tokens"] <= 20 for values in found)

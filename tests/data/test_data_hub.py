@@ -5,6 +5,7 @@ import json
 import os
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import pyarrow as pa
@@ -64,13 +65,26 @@ def test_subsets_and_splits_by_file_names():
         (["a.csv"], "---\nconfigs: [\n---", "README of it"),
         (["a.csv"], "---\nconfigs:\n- data_files: a\n---", "README of it"),
         (["a.csv"], "---\nconfigs:\n- config_name: a\n  data_files: https://b.c/d.csv\n---", "lie elsewhere"),
-        (["a.csv"], "---\nconfigs:\n- config_name: a\n  data_files: ../*\n---", "no files that can be read"),
+        (["a.csv"], "---\nconfigs:\n- config_name: a\n  data_files: ../*\n---", "lie elsewhere"),
+        (["a.csv"], "---\nconfigs:\n- config_name: a\n  data_files: /tmp/**\n---", "lie elsewhere"),
+        (["a.csv"], "---\nconfigs:\n- config_name: a\n  data_dir: b/../..\n---", "lie elsewhere"),
+        (["a.csv"], "---\nconfigs:\n- config_name: a\n  data_dir: /tmp\n---", "lie elsewhere"),
+        (["../a.csv", "/a.csv", "b/../../a.csv"], "", "no files that can be read"),
     ],
 )
 def test_what_cannot_be_resolved_is_said(names, readme, said):
     with pytest.raises(DataError, match=said) as error:
         splits_of("it", names, readme, None)
     assert error.value.fix
+
+
+def test_no_name_leads_out_of_the_folder_that_stands_for_the_data_set(tmp_path, monkeypatch):
+    temporary = tmp_path / "temporary"
+    temporary.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(temporary))
+    names = ["../../evil.jsonl", str(tmp_path / "evil.csv"), "a.csv"]
+    assert splits_of("it", names, "", None) == {"train": ["a.csv"]}
+    assert sorted(tmp_path.rglob("*")) == [temporary]
 
 
 def test_missing_shards_are_named():

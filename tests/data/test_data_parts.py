@@ -5,8 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from tempering.data.builders import ChatConfig, HHConfig, SquadConfig, TextConfig, WorldConfig
-from tempering.data.holdout import is_held_out
+from tempering.data.builders import AlpacaConfig, ChatConfig, HHConfig, SquadConfig, TextConfig, WorldConfig
+from tempering.data.holdout import is_held_out, place
 from tempering.data.quality.config import QualityConfig
 from tempering.data.rows import Row, RowType, problem, to_messages
 from tempering.errors import DataError
@@ -57,6 +57,45 @@ def test_a_context_is_on_one_side(fixtures, seed):
     assert not trained_on & {row["context"] for row in asked}
 
 
+def test_a_text_stands_on_one_side_whatever_its_row_type_is():
+    def side(row_type, values, group=""):
+        return place(row_type, Row(values, group=group), 7)
+
+    text = side(RowType.TEXT, {"text": "abc"})
+    assert text == side(RowType.CLASSIFICATION, {"text": "abc", "text_pair": "", "label": 1})
+    assert text == side(RowType.QUESTION, {"context": "abc", "question": "?", "answers": ["a"]})
+    assert text == side(RowType.PREFERENCE, {"prompt": to_messages("x")}, group="abc")
+    assert text != side(RowType.CLASSIFICATION, {"text": "abc", "text_pair": "d", "label": 1})
+
+
+def test_the_numbers_rows_are_held_out_by_stay():
+    prompt = to_messages("Hi")
+    assert place(RowType.TEXT, Row({"text": "Hi"}), 0) == 0.5846878631836427
+    for row_type in (RowType.PROMPT, RowType.PROMPT_COMPLETION, RowType.PREFERENCE):
+        assert place(row_type, Row({"prompt": prompt}), 0) == 0.4813249752833273
+
+
+def test_the_questions_of_the_world_are_held_out_by_context_in_all_forms():
+    def parts(rows):
+        return build_parts(WorldConfig(rows=rows, size=400, eval_fraction=0.2))
+
+    held_out = {row["context"] for row in parts("questions").eval}
+    assert len(held_out) > 50
+    for rows in ("question_completions", "question_preferences"):
+        trained_on = {row["prompt"][0]["content"].partition(" Question:")[0] for row in parts(rows).train}
+        assert len(trained_on) > 200
+        assert not trained_on & held_out
+
+
+def test_the_first_ten_cannot_steer_a_terminal(tmp_path):
+    path = tmp_path / "\x1b[31m.jsonl"
+    path.write_text('{"text": "\x1b]0;x\x07')
+    with pytest.raises(DataError, match="The first:") as error:
+        build_parts(TextConfig(path=path))
+    assert "␛[31m.jsonl:1: " in str(error.value)
+    assert not {"\x1b", "\x07"} & set(str(error.value))
+
+
 def test_too_many_rejections_fail_and_show_the_first_ten(fixtures):
     with pytest.raises(DataError, match="6 of 9 rows were rejected") as error:
         build_parts(HHConfig(path=fixtures / "hh.jsonl"))
@@ -97,6 +136,20 @@ def test_a_fraction_of_a_data_set_keeps_its_rows_when_rows_are_added(tmp_path):
     assert len(limited.train) + len(limited.eval) == 10
 
 
+def test_max_rows_counts_what_the_filters_left(tmp_path):
+    path = stories(tmp_path / "a.txt", ["the same"] * 20 + [f"story {index}" for index in range(20)])
+    quality = QualityConfig(duplicates="exact")
+    parts = build_parts(TextConfig(path=path, max_rows=5, eval_fraction=0, quality=quality))
+    assert [row["text"] for row in parts.train] == ["the same", *(f"story {index}" for index in range(4))]
+
+
+def test_when_all_is_rejected_the_message_says_so(tmp_path):
+    (tmp_path / "a.jsonl").write_text('{"instruction": "a", "output": 3}\n' * 4)
+    config = AlpacaConfig(path=tmp_path / "a.jsonl", max_rejected_fraction=1)
+    with pytest.raises(DataError, match=r"holds no rows: 4 rejected \(4 x output: is int"):
+        build_parts(config)
+
+
 def test_each_part_from_its_own_split(tmp_path):
     stories(tmp_path / "train.txt", ["a", "b", "c"])
     stories(tmp_path / "test.txt", ["d", "e"])
@@ -135,7 +188,7 @@ def test_what_the_filters_take_out_is_listed_and_no_fault(tmp_path):
     assert {row["filter"]: row["removed"] for row in parts.totals.quality} == {
         "length": 1, "exact_duplicate": 2, "decontamination": 1,
     }  # fmt: skip
-    with pytest.raises(DataError, match="the filters took out 5"):
+    with pytest.raises(DataError, match="5 taken out by filters"):
         build_parts(config.model_copy(update={"quality": QualityConfig(min_characters=99)}))
 
 

@@ -7,7 +7,16 @@ from pathlib import Path
 
 import pytest
 
-from tempering.data.reading import Reading, json_text, read_document, read_lines, read_records, require_file
+from tempering.data.reading import (
+    Reading,
+    excerpt,
+    json_rows,
+    json_text,
+    read_document,
+    read_lines,
+    read_records,
+    require_file,
+)
 from tempering.data.reading.json_rows import array_items
 from tempering.data.rows import Rejected
 from tempering.errors import DataError
@@ -85,6 +94,12 @@ def test_faults_in_jsonl_are_rejected_with_their_line(tmp_path):
             assert item.file == "a.jsonl"
             assert len(item.excerpt.encode("utf-8")) < 200
             assert "\x00" not in item.excerpt
+
+
+def test_an_excerpt_cannot_steer_a_terminal():
+    assert excerpt("a\x1b]0;title\x07\x1b[31m\x9b\u202e\ud800\n") == "a␛]0;title␇␛[31m\\u009b\\u202e\\ud800⏎"
+    assert excerpt({"a": "\x1b"}) == "{'a': '\\x1b'}"
+    assert excerpt("é" * 121) == "é" * 120 + "…"
 
 
 def test_arrays_lines_and_documents_are_told_apart_by_content(records):
@@ -197,3 +212,13 @@ def test_a_missing_path_says_so(tmp_path):
     assert "local file" in error.value.expected
     with pytest.raises(DataError, match="is a folder"):
         list(read_records(tmp_path))
+
+
+def test_long_jsonl_is_told_from_a_long_document_by_its_first_line(tmp_path, monkeypatch):
+    monkeypatch.setattr(json_rows, "LONGEST", 1000)
+    path = tmp_path / "a.json"
+    path.write_text('{"a": 1}\n' * 500)
+    assert read_document(path) is None
+    path.write_text("{\n" + '"a": 1,\n' * 500 + '"b": 2}')
+    with pytest.raises(DataError, match="one JSON document of more than"):
+        read_document(path)

@@ -3,8 +3,10 @@
 import json
 
 import pytest
+from pydantic import TypeAdapter
 
-from tempering.data.builders import AutoConfig, build
+from tempering.config import identity
+from tempering.data.builders import AutoConfig, Builder, build
 from tempering.data.builders.auto import builder_for
 from tempering.data.known_forms import FORMS
 from tempering.data.recognise import Recognised, recognise, recognise_text
@@ -12,6 +14,7 @@ from tempering.data.rows import Notice, Row, problem
 from tempering.errors import DataError
 from tests.data.built import reasons_of, rows_of
 
+ADAPTER = TypeAdapter(Builder)
 HH = "\n\nHuman: Hi\n\nAssistant: Hello."
 USER = {"role": "user", "content": "Hi"}
 BOTH = [USER, {"role": "assistant", "content": "Hello"}]
@@ -62,7 +65,7 @@ KNOWN = [
     ({"question": "a", "passage": "b", "label": True}, "classification", "classification", {}),
     ({"text": "a", "span1_text": "b", "span2_text": "c", "label": 0}, "classification", "classification", {}),
     ({"text": "a", "label": "1"}, "classification", "classification", {}),
-    ({"text": "a<br />b", "label": 1}, "sentiment", "classification", {}),
+    ({"text": "a<br />b", "label": 4}, "sentiment", "classification", {"labels": ()}),
     ({"review": "a", "sentiment": "negative"}, "sentiment", "classification", {}),
     ({"text": "a<br />b"}, "sentiment", "text", {"rows": "text"}),
     ({"question": "q", "answer": "a"}, "prompt_response", "prompt_completion", {}),
@@ -71,6 +74,7 @@ KNOWN = [
     ({"question_id": 1, "category": "x", "turns": ["a", "b"]}, "prompts", "prompt", {}),
     ({"question_id": "x", "question": "q"}, "prompts", "prompt", {}),
     ({"text": "a", "url": "x"}, "text", "text", {}),
+    ({"text": "a", "id": "x", "url": "x", "score": 3.2, "int_score": 3}, "text", "text", {}),
     ({"story": "a"}, "text", "text", {"columns": {"text": "story"}}),
     ({"Question": "q", "Answer": "a"}, "prompt_response", "prompt_completion",
      {"columns": {"question": "Question", "answer": "Answer"}}),
@@ -149,6 +153,15 @@ def test_a_form_that_fits_nothing_is_refused_with_the_nearest(records, nearest, 
     assert fix in error.value.fix
 
 
+def test_names_in_a_refusal_cannot_steer_a_terminal():
+    with pytest.raises(DataError) as error:
+        recognise([{"\x1b[31mcol" + "o" * 100_000: 1}], "\x1b]0;x\x07.jsonl")
+    assert "␛[31mcolo" in error.value.found
+    assert "␛]0;x␇.jsonl" in error.value.found
+    assert not {"\x1b", "\x07"} & set(str(error.value))
+    assert len(error.value.found) < 300
+
+
 def test_a_table_may_lack_its_header():
     with pytest.raises(DataError, match="set header: false"):
         recognise([{"gj04": "a", "1": "b"}], "a.tsv.gz")
@@ -189,6 +202,29 @@ def test_the_folder_says_what_rows_are_for(tmp_path):
     assert str(AutoConfig(path=path, rows="prompt_completion").row_type) == "prompt_completion"
 
 
+@pytest.mark.parametrize(
+    ("folder", "record", "row_type"),
+    [
+        ("finetune", {"messages": BOTH + BOTH}, "messages"),  # all of its answers are learnt
+        ("reward", {"prompt": "p", "completion": "c", "label": True}, "unpaired_preference"),
+        ("reward", {"question": "q", "context": "c d", "answers": ["c"]}, "preference"),
+        ("rl", {"text": "A film.<br />Good.", "label": 1}, "text"),
+        ("evaluation", {"question": "q", "answer": "a"}, "prompt_completion"),
+    ],
+)
+def test_a_folder_means_the_same_with_auto_as_with_the_builder_named(tmp_path, folder, record, row_type):
+    place = tmp_path / "data" / folder
+    place.mkdir(parents=True)
+    config = AutoConfig(path=written(place, record))
+    named = ADAPTER.validate_python({"kind": recognise([record], "a").kind, "path": config.path})
+    assert str(config.row_type) == str(named.row_type) == row_type
+    assert rows_of(config) == rows_of(named)
+    # The path is no part of the identity, so the folder's name is; elsewhere it means the same.
+    elsewhere = AutoConfig(**{**config.model_dump(), "path": written(tmp_path, record)})
+    assert identity(elsewhere) == identity(config)
+    assert str(elsewhere.row_type) == row_type
+
+
 def test_rows_that_cannot_be_had_are_refused(tmp_path):
     path = written(tmp_path, {"messages": BOTH, "label": True})
     with pytest.raises(DataError, match="unpaired_preference rows cannot be used as preference rows"):
@@ -212,9 +248,27 @@ def test_the_file_is_looked_at_again_when_it_changes(tmp_path):
     assert str(config.row_type) == "prompt_completion"
 
 
-@pytest.mark.parametrize("content", [b"", b"not json\n", b"\n\n", b"[]"])
-def test_a_file_without_records_is_refused(tmp_path, content):
-    path = tmp_path / "a.jsonl"
-    path.write_bytes(content)
+@pytest.mark.parametrize("name", ["a.jsonl", "a.txt", "a.csv"])
+@pytest.mark.parametrize("content", [b"", b"\n\n"])
+def test_a_file_without_records_is_passed_over_aloud(tmp_path, name, content):
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(DataError, match="holds no rows"):
+        list(build(AutoConfig(path=tmp_path / name)))
+    written(tmp_path, {"prompt": "p"}, name="b.jsonl")
+    notice, _, row = build(AutoConfig(path=tmp_path))
+    assert notice == Notice(f"{name}: holds no rows and is passed over")
+    assert isinstance(row, Row)
+
+
+def test_a_file_of_which_nothing_can_be_read_is_refused(tmp_path):
+    (tmp_path / "a.jsonl").write_text("not json\n")
+    written(tmp_path, {"prompt": "p"}, name="b.jsonl")
     with pytest.raises(DataError, match="holds no record that can be read"):
+        list(build(AutoConfig(path=tmp_path)))
+
+
+def test_a_document_of_other_rows_is_no_squad(tmp_path):
+    path = tmp_path / "a.json"
+    path.write_text(json.dumps({"data": [{"prompt": "p", "completion": "c"}]}))
+    with pytest.raises(DataError, match="one document whose rows lie inside"):
         list(build(AutoConfig(path=path)))

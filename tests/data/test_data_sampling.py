@@ -1,5 +1,7 @@
 """The mix keeps its shares and its limit."""
 
+from typing import ClassVar
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -120,6 +122,10 @@ def test_row_types():
     with pytest.raises(DataError, match="data set b holds prompt_completion rows") as error:
         common_row_type(config(row_type="preference"), {"a": pairs, "b": answers})
     assert "prompt_completion or prompt" in error.value.fix
+    with pytest.raises(DataError, match="scored_conversation rows"):
+        common_row_type(config(), {"a": RowType.SCORED_CONVERSATION, "b": RowType.SCORED_CONVERSATION})
+    scored = {"a": RowType.SCORED_CONVERSATION, "b": answers}
+    assert common_row_type(config(row_type="prompt_completion"), scored) is answers
     with pytest.raises(DataError, match="question rows") as error:
         common_row_type(config(), {"a": RowType.QUESTION})
     assert "evaluation" in error.value.fix
@@ -134,6 +140,40 @@ def test_limits_of_one_source_hold_within_one_row():
     assert limited.warnings == [
         "all rows that may be used together have 42 tokens, less than the limit of 60"
     ]
+
+
+def test_rows_are_rows_and_not_pieces_of_them(tokenizer):
+    rows = [{"text": f"the dog number {index} " * 20} for index in range(9)]
+    encoder = Encoder(tokenizer, RowType.TEXT, 16)
+    mixed = Mixed([Source("a", RowType.TEXT, rows, SourceConfig(rows=2))], encoder, None, 0)
+    (one,) = mixed.sources
+    assert (one.used, one.pieces) == (2, len(mixed.rows))
+    whole = tokenizer.decode([token for row in mixed.rows for token in row["input_ids"]])
+    assert whole.count("<|endoftext|>") == 2
+    assert whole.count("the dog number") == 40
+
+
+def test_large_rows_are_encoded_few_at_a_time(monkeypatch):
+    class Counting(Lengths):
+        seen: ClassVar[list[int]] = []
+
+        def encode_batch(self, rows):
+            self.seen.append(len(rows))
+            return [[Encoded({"input_ids": 1, "num_tokens": 1})] for _ in rows]
+
+    rows = [{"text": "word " * 100_000} for _ in range(6)]
+    assert len(Mixed([Source("a", RowType.TEXT, rows)], Counting(), None, 0).rows) == 6
+    assert max(Counting.seen) == 3
+
+
+def test_what_cannot_be_encoded_is_told_with_its_number():
+    rejected = []
+    rows = [{"text": length} for length in (3, None, 4, None)]
+    made = Mix([Source("a", RowType.TEXT, rows)], Lengths(), None, 0, on_rejected=rejected.append)
+    assert len(list(made)) == 2
+    assert sorted((item.file, item.line, item.reason) for item in rejected) == [
+        ("a", 1, "too long"), ("a", 3, "too long"),
+    ]  # fmt: skip
 
 
 def test_a_fraction_of_the_rows_is_the_same_one_each_time():
@@ -154,9 +194,11 @@ def test_bad_answers_are_left_out_without_being_faults(tokenizer):
 
 
 def test_the_column_of_a_curriculum_must_be_there():
-    rows = [{"text": 3, "score": 0.5}, {"text": 4, "score": None}]
+    rows = [{"text": 3, "score": "0.5"}, {"text": 4, "score": None}]  # CSV files hold texts alone
     ordered = Mix([Source("a", RowType.TEXT, rows)], Lengths(), None, 0, "score")
     assert {row["num_tokens"]: row["difficulty"] for row in ordered} == {3: 0.5, 4: None}
+    with pytest.raises(DataError, match="no numeric column 'text'"):
+        list(Mix([Source("a", RowType.TEXT, [{"text": [1]}])], Lengths(), None, 0, "text"))
     with pytest.raises(DataError, match="no numeric column 'grade'") as error:
         list(Mix([Source("a", RowType.TEXT, rows[:1])], Lengths(), None, 0, "grade"))
     assert "'score'" in error.value.expected

@@ -1,5 +1,6 @@
 """Where local files are, and which split they belong to."""
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -66,6 +67,37 @@ def test_a_folder_is_its_data_files_in_order(folder):
     assert folder([*reversed(data), *others]) == data
 
 
+def test_data_is_told_by_its_form_whatever_its_name(folder):
+    data = ["c.JSONL.GZ", "d.Csv.Zst", "notice.json", "requirements.csv", "sources.jsonl"]
+    assert folder([*data, "sources.txt", "Notice.text"]) == data
+
+
+@pytest.mark.parametrize("name", ["b.jsonl.bz2", "b.json.xz", "sub/b.CSV.XZ", "b.txt.zip", "b.parquet.lz4"])
+def test_a_packing_that_is_not_read_is_not_passed_over(folder, name):
+    with pytest.raises(DataError, match="packed in a way that is not read"):
+        folder(["a.jsonl", name])
+    plain = name.rsplit(".", 1)[0]
+    assert folder([plain]) == sorted(["a.jsonl", plain])  # it is there unpacked as well
+
+
+def test_what_only_describes_the_data_may_be_packed_in_any_way(folder):
+    assert folder(["a.jsonl", "README.txt.bz2", "logs.xz"]) == ["a.jsonl"]
+
+
+def test_a_folder_that_may_not_be_read_is_not_passed_over(folder, tmp_path, monkeypatch):
+    folder(["a.jsonl", "closed/b.jsonl"])
+    scan = os.scandir
+
+    def refuse(place):
+        if Path(place).name == "closed":
+            raise PermissionError(13, "Permission denied", str(place))
+        return scan(place)
+
+    monkeypatch.setattr(os, "scandir", refuse)
+    with pytest.raises(DataError, match="closed cannot be read: Permission denied"):
+        local_files([tmp_path], None)
+
+
 def test_without_split_the_train_split_is_taken_or_else_everything(folder):
     assert folder(["train.jsonl", "test.jsonl"]) == ["train.jsonl"]
 
@@ -129,11 +161,13 @@ def test_what_save_to_disk_writes_is_read(tmp_path):
 
 
 def test_files_named_one_by_one(tmp_path):
+    (tmp_path / "x").mkdir()
     train, test, other = (tmp_path / name for name in ("train.jsonl", "test.jsonl", "other.pdf"))
     for path in (train, test, other):
         path.write_text("{}")
     assert local_files([test, other, train], None) == [test, other, train]
     assert local_files([test, train], "test") == [test]
+    assert local_files([test, tmp_path / "x" / ".." / "test.jsonl", train, test], None) == [test, train]
     with pytest.raises(DataError, match="no split 'dev': there is test, train"):
         local_files([test, train], "dev")
     with pytest.raises(DataError, match="a single file has no splits") as error:

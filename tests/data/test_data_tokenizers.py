@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+import time
 
 import pytest
 from hypothesis import given
@@ -179,3 +180,11 @@ def test_a_well_known_template_without_marks_is_given_them(tokenizer, monkeypatc
     assert any(marked["assistant_masks"])
     assert list(encoder.encode({"messages": talk})) == before
     assert missing_pieces(tokenizer) == []
+
+
+def test_a_word_without_end_does_not_stop_training():
+    config = TrainTokenizerConfig(vocab_size=300, datasets=("a",))
+    started = time.monotonic()
+    made = train_tokenizer(["x" * 300_000, "the dog and the cat " * 50], config)
+    assert time.monotonic() - started < 5  # a minute and more in one piece
+    assert made.decode(made("x" * 1200)["input_ids"]) == "x" * 1200

@@ -13,7 +13,7 @@ import pytest
 import yaml
 
 from flows.cli import main
-from flows.doctor_rows import visible
+from tempering.data.visible import visible
 from tests.tiny import PIPELINE, run_nodes
 
 ROOT = Path(__file__).parents[2]
@@ -152,7 +152,7 @@ def made_up(folder: Path, name: str) -> Path:
     [
         ("none.jsonl", [], "does not exist"),
         ("folder", [], "has no data files"),
-        ("empty.jsonl", [], "no record that can be read"),
+        ("empty.jsonl", [], "holds no rows"),
         ("garbage.jsonl", [], "invalid UTF-8"),
         ("unknown.jsonl", [], "fits no row type"),
         ("unknown.jsonl", [], "--kind NAME --column NAME=PLACE"),

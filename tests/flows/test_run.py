@@ -13,9 +13,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from tests.flows.conftest import HERE, ROOT, Answer, Started, wait_for
-
 from tempering.artifacts.runs import RunRecord
+from tests.flows.conftest import HERE, ROOT, Answer, Started, wait_for
 
 MODELS = ["base", "left", "right"]
 EVALUATIONS = [f"evaluate[{name}]" for name in MODELS]

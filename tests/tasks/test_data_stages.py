@@ -1,5 +1,7 @@
 """The data stages end to end: from a config to payload files with the same bytes each time."""
 
+import shutil
+
 import pytest
 
 from tasks.dataset import dataset
@@ -9,7 +11,7 @@ from tempering.artifacts.draft import Draft
 from tempering.artifacts.kinds import ModelArtifact
 from tempering.artifacts.manifest import Manifest
 from tempering.artifacts.tables import read_rows
-from tempering.data.builders import HHConfig, WorldConfig
+from tempering.data.builders import ChatConfig, HHConfig, WorldConfig
 from tempering.data.sampling import SampleConfig
 from tempering.data.tokenizers import ExistingTokenizerConfig, TrainTokenizerConfig, load_tokenizer
 from tempering.errors import DataError
@@ -156,3 +158,36 @@ def test_the_same_config_gives_the_same_bytes(made, tmp_path):
         inputs = {"tokenizer": made_tokenizer, "datasets": {key: sets[key] for key in order}}
         runs.append(payload(run(sample, tmp_path / name, config, **inputs)[0]))
     assert runs[0] == runs[1]
+
+
+def test_a_branch_that_moved_since_planning_is_refused(tmp_path, monkeypatch):
+    from tempering.artifacts.resolve import resolve
+    from tempering.artifacts.store import Store
+    from tempering.data.builders import base
+
+    config = ChatConfig(hub="owner/talk", eval_fraction=0)
+    monkeypatch.setattr(base, "hub_commit", lambda name, revision: "a" * 40)
+    store = Store(tmp_path / "store")
+    found = resolve(store, dataset, config, {})
+    assert ["hub:owner/talk", "a" * 40] in found.fingerprint.hashed["files"]
+    with store.draft("talk", dataset, found.fingerprint, {}, config) as draft:
+        monkeypatch.setattr(base, "hub_commit", lambda name, revision: "b" * 40)
+        with pytest.raises(DataError, match="moved to commit bbbbbbbbbbbb"):
+            dataset(draft, config)
+
+
+def test_tokens_are_never_those_of_another_template(made, tmp_path):
+    """The key of a sample holds the tokenizer's files, and with them its chat template."""
+    from tempering.artifacts.resolve import resolve
+    from tempering.artifacts.store import Store
+
+    _, artifact, _ = made
+    store, keys = Store(tmp_path / "store"), []
+    folder = tmp_path / "mine"
+    shutil.copytree(artifact.tokenizer_dir, folder)
+    for template in ("{{ messages }}", "{{ messages }}!"):
+        (folder / "chat_template.jinja").write_text(template)
+        keys.append(
+            resolve(store, tokenizer, ExistingTokenizerConfig(name_or_path=str(folder)), {}).fingerprint
+        )
+    assert keys[0].hex != keys[1].hex

@@ -91,9 +91,9 @@ Builder = Annotated[
 def build(config: BuilderConfig, split: str | None = None) -> Iterator[Item]:
     """The checked rows of one split, with what was rejected and found out.
 
-    Rows that `dataset_fraction` leaves out are not there at all; of the others `max_rows` at most.
+    Rows that `dataset_fraction` leaves out are not there at all; `max_rows` is counted after the filters.
     """
-    accepted, kind = 0, config.row_type
+    kind = config.row_type
     for item in config.read(split):
         if not isinstance(item, Row):
             yield item
@@ -105,6 +105,3 @@ def build(config: BuilderConfig, split: str | None = None) -> Iterator[Item]:
         if not is_used(kind, item, config.dataset_fraction, config.seed):
             continue
         yield item
-        accepted += 1
-        if accepted == config.max_rows:
-            return

@@ -1,6 +1,8 @@
 """A file of any known form: its builder is found by the columns of its first records, and said aloud.
 
 The files of a data set may have different forms, if their rows are of one type (the sets of GLUE).
+Files without records are passed over, aloud. What a folder of the local layout means is for the
+recognised builder to say, so the folder's name is part of the config.
 Recognising takes the first records of a file alone and is remembered as long as the file does not
 change, so that the row type can be asked for at any time.
 """
@@ -9,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from functools import lru_cache
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, get_args
 
 from pydantic import Field
 
@@ -34,27 +36,48 @@ _ROW_TYPES: Mapping[str, RowType] = {
 class AutoConfig(FileBuilderConfig):
     """Files whose form is recognised."""
 
+    folder_rows: ClassVar[Mapping[str, str]] = {}  # the recognised builder's count
+
     kind: Literal["auto"] = "auto"
     rows: Literal["auto", "prompt_completion", "preference", "prompts"] = Field(
         default="auto", description="what the rows are for; auto: what the recognised builder makes of them"
     )
+    folder: Literal["", "finetune", "reward", "rl", "evaluation"] = Field(
+        default="", description="for rows: auto, the folder of data/ they lie in says what they are for"
+    )
 
     @property
     def row_type(self) -> RowType:
-        """As the first file says.
+        """As the first file that holds records says.
 
         Raises:
-            DataError: when its form is not known.
+            DataError: when its form is not known, or no file holds any.
+        """
+        return self.builder(self.first_file()).row_type
+
+    def first_file(self) -> Path:
+        """The first file that holds records.
+
+        Raises:
+            DataError: when there is none, or its form is not known.
         """
         files = self.files(self.passes()[0][0])
-        if not files:
-            raise DataError("there is no file to recognise", fix="check `path`, or `hub` and its `subset`")
-        return self.builder(files[0]).row_type
+        first = next((path for path in files if self._form_of(path)), None)
+        if first is None:
+            names = ", ".join(path.name for path in files[:3])
+            raise DataError(
+                f"the data set of kind auto holds no rows: {names or 'there is no file'}",
+                fix="check `path` (or `hub` and its `subset`), `split` and its contents",
+            )
+        return first
 
     def read(self, split: str | None) -> Iterator[Item]:
         """The rows of all files of a split, each read by its builder."""
         expected, told = self.row_type, set[str]()
         for path in self.files(split):
+            if self._form_of(path) is None:
+                yield Notice(f"{path.name}: holds no rows and is passed over")
+                continue
             builder, found = self.builder(path), self.recognised(path)
             if builder.row_type is not expected:
                 raise DataError(
@@ -75,8 +98,15 @@ class AutoConfig(FileBuilderConfig):
         """The form of a file.
 
         Raises:
-            DataError: when it is not known, with the nearest row type.
+            DataError: when it is not known, with the nearest row type, or there are no records.
         """
+        found = self._form_of(path)
+        if found is None:
+            raise DataError(f"{path} holds no rows", fix="leave it out, or correct it")
+        return found
+
+    def _form_of(self, path: Path) -> "Recognised | None":
+        """The form of a file; None where it holds no record at all."""
         status = path.stat()
         stamp = (status.st_size, status.st_mtime_ns)
         return _recognised(path.absolute(), stamp, self.reading, tuple(sorted(self.columns.items())))
@@ -89,7 +119,9 @@ class AutoConfig(FileBuilderConfig):
         """
         found = self.recognised(path)
         shared = {"format": self.format, "encoding": self.encoding, "header": self.header, "seed": self.seed}
-        builder = builder_for(found, path=path, rows=self.rows, columns=self.columns, **shared)
+        builder = builder_for(
+            found, path=path, rows=self.rows, folder=self.folder, columns=self.columns, **shared
+        )
         self._require_use(builder, path, found)
         return builder
 
@@ -100,8 +132,8 @@ class AutoConfig(FileBuilderConfig):
         if wanted and wanted is not builder.row_type and wanted not in uses_of(builder.row_type):
             raise DataError(
                 f"{path.name} is {found.said}: its {builder.row_type} rows cannot be used as {wanted} rows",
-                expected=f"a set for {wanted} rows, as `rows` or the name of its folder says",
-                fix="move the file, or set `rows`",
+                expected=f"a set for {wanted} rows, as `rows` says",
+                fix="drop `rows`, or name another set",
             )
 
 
@@ -110,10 +142,14 @@ def builder_for(
     *,
     path: Path | str,
     rows: str = "auto",
+    folder: str = "",
     columns: Mapping[str, str] | None = None,
     **shared: Any,
 ) -> FileBuilderConfig:
-    """The builder of a recognised form, for rows of a use where it has a setting for that."""
+    """The builder of a recognised form, for rows of a use where it has a setting for that.
+
+    Where no use is asked for, `folder` means to it what it means where its `kind` is named.
+    """
     kind = _class_of(found.kind)
     given, moved = columns or {}, found.settings.get("columns", {})
     settings = {**shared, **found.settings, "path": path}
@@ -124,8 +160,9 @@ def builder_for(
     }
     if "rows" in kind.model_fields and "rows" not in found.settings:
         offered = get_args(kind.model_fields["rows"].annotation)
-        # Named in any case: the builder would else follow the folder, which has been done already.
-        wished = (name for name in (rows, f"{rows}s") if name in offered)
+        # Named in any case: the builder would else follow the path, which is no part of the identity.
+        asked = kind.folder_rows.get(folder, "") if rows == "auto" else rows
+        wished = (name for name in (asked, f"{asked}s") if name in offered)
         settings["rows"] = next(wished, kind.model_fields["rows"].default)
     return kind.model_validate(settings)
 
@@ -141,15 +178,18 @@ def _class_of(name: str) -> type[FileBuilderConfig]:
 @lru_cache(maxsize=1024)
 def _recognised(
     path: Path, stamp: tuple[int, int], reading: Reading, columns: tuple[tuple[str, str], ...]
-) -> "Recognised":
+) -> "Recognised | None":
     from tempering.data.recognise import Recognised, recognise, recognise_text
 
     if (file_format(path) if reading.format == "auto" else reading.format) == "text":
-        lines = islice(read_lines(path, reading.encoding), _TRIED)
+        lines = list(islice(read_lines(path, reading.encoding), _TRIED))
+        if len(lines) < _TRIED and not any(isinstance(item, Rejected) or item[1].strip() for item in lines):
+            return None
         return recognise_text((item[1] for item in lines if not isinstance(item, Rejected)), path.name)
     if nested(path) is not None:
         return Recognised("squad", columns=("data",))
-    return recognise(_first_records(path, reading, dict(columns)), path.name)
+    records = _first_records(path, reading, dict(columns))
+    return recognise(records, path.name) if records else None
 
 
 def _first_records(path: Path, reading: Reading, columns: Mapping[str, str]) -> list[Record]:
@@ -161,7 +201,7 @@ def _first_records(path: Path, reading: Reading, columns: Mapping[str, str]) -> 
         records.append(renamed(item[1], columns))
         if len(records) == _FIRST:
             break
-    if not records:
+    if reasons and not records:
         raise DataError(
             ": ".join([f"{path} holds no record that can be read", *list(reasons)[:3]]),
             expected="records whose columns say what they are",

@@ -8,6 +8,7 @@ changed. Checking, counting, filtering, limiting and splitting happen once, in `
 
 from abc import abstractmethod
 from collections.abc import Iterable, Iterator, Mapping
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, ClassVar, Literal, Self, get_args
 
@@ -57,7 +58,9 @@ class BuilderConfig(Config):
         default=1.0, gt=0, le=1, description="share of the data set to use, picked by a hash of each row"
     )
     max_rows: int | None = Field(
-        default=None, ge=1, description="stop after so many good rows of a split; null = all"
+        default=None,
+        ge=1,
+        description="the first so many rows of a split that are good and pass the filters; null = all",
     )
     max_rejected_fraction: float = Field(
         default=0.01, ge=0, le=1, description="the stage fails when a larger share of the rows is rejected"
@@ -134,6 +137,8 @@ class FileBuilderConfig(BuilderConfig):
         field = cls.model_fields.get("rows")
         if field is not None and rows in get_args(field.annotation):
             given = {"rows": rows, **given}
+        if folder and "folder" in cls.model_fields and "rows" not in given:
+            given = {"folder": folder, **given}
         if folder == "evaluation" and given.get("eval_split") is None:
             given = {"eval_fraction": 1.0, **given}
         return cls.completed(given)
@@ -163,10 +168,24 @@ class FileBuilderConfig(BuilderConfig):
 
     def external_files(self) -> tuple[Path, ...]:
         """All local files of all passes, each of which must exist (so that planning says what is missing)."""
+        return tuple(file for _, file in self.named_files())
+
+    def named_files(self) -> tuple[tuple[str, Path], ...]:
+        """The files by split and by path in the folder that was given.
+
+        The split a file is read for changes the rows, so it is hashed; where the folder lies is not.
+        """
         if self.path is None:
             return ()
-        found = [file for split, _ in self.passes() for file in local_files(self.paths, split)]
-        return tuple(dict.fromkeys(found))
+        splits = [split for split, _ in self.passes()]
+        read = [(split, file) for split in splits for file in local_files(self.paths, split)]
+        return tuple((f"{split}:" * bool(split) + self._name_of(file), file) for split, file in read)
+
+    def _name_of(self, file: Path) -> str:
+        folder = next(
+            (path for path in self.paths if path != file and file.is_relative_to(path)), file.parent
+        )
+        return file.relative_to(folder).as_posix()
 
     def external_revisions(self) -> tuple[tuple[str, str], ...]:
         """The data set on the Hub and the commit that its revision stands for."""
@@ -222,7 +241,15 @@ class FileBuilderConfig(BuilderConfig):
 
 
 def _folder_of(path: Any) -> str:
-    """The folder of the local layout that all paths lie in: of its names, the one nearest to the file."""
+    """The folder of the local layout that all paths lie in: `data/NAME`, the one nearest to the file.
+
+    Under `data` alone: a checkout may lie below a folder that happens to be called `evaluation`.
+    """
     paths = path if isinstance(path, list | tuple) else [path]
-    names = [[name for name in Path(str(one)).parts if name in _FOLDERS][-1:] for one in paths if one]
-    return names[0][0] if names and names[0] and all(name == names[0] for name in names) else ""
+    names = {_layout_name(Path(str(one)).parts) for one in paths if one}
+    return names.pop() if len(names) == 1 else ""
+
+
+def _layout_name(parts: tuple[str, ...]) -> str:
+    below = [name for above, name in pairwise(parts) if above == "data" and name in _FOLDERS]
+    return below[-1] if below else ""

@@ -56,18 +56,25 @@ def label_of(value: object, labels: tuple[str, ...]) -> int:
     """A label as a number.
 
     Raises:
-        BadRow: when it is missing, or a name that `labels` does not list.
+        BadRow: when it is missing, or a name or number for which `labels`, where given, has no place.
     """
+    if isinstance(value, str) and value in labels:
+        return labels.index(value)
+    number = _number(value)
+    if labels and number >= len(labels):
+        raise BadRow("label: is a number that is not below the number of `labels`")
+    return number
+
+
+def _number(value: object) -> int:
     if isinstance(value, int):  # true and false are 1 and 0
         return int(value)
     if isinstance(value, float) and value.is_integer():
         return int(value)  # what a column of integers with gaps becomes
     if isinstance(value, str):
-        if value in labels:
-            return labels.index(value)
         if re.fullmatch(r"\s*-?[0-9]{1,9}\s*", value):
             return int(value)  # CSV and TSV know no numbers
-        raise BadRow(f"label: is {value[:30]!r}, which `labels` does not list")
+        raise BadRow("label: is a name that `labels` does not list")
     raise BadRow(f"label: is {called(value)}, not a number or a name")
 
 

@@ -84,6 +84,6 @@ def _judged(record: Record, name: str) -> str:
     if value in (0, 1.5):
         raise BadRow("a tie")
     if not 1 <= value <= 2:
-        raise BadRow(f"preference: is {value}, not 1 or 2")
+        raise BadRow("preference: is a number that is not between 1 and 2")
     better = 1 if value < 1.5 else 2
     return f"output_{better if name == 'chosen' else 3 - better}"

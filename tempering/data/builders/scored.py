@@ -55,5 +55,5 @@ def _score(record: Record) -> object:
         try:
             return float(value)  # CSV and TSV know no numbers
         except ValueError:
-            raise BadRow(f"score: is {value[:30]!r}, not a number") from None
+            raise BadRow("score: is a string that is no number") from None
     return value

@@ -1,10 +1,10 @@
 """SQuAD-style reading comprehension: questions with gold answers, or rows for training made of them.
 
-Reads the v1.1 release (articles > paragraphs > questions, one JSON document, held in memory) and the
-flat form of the Hub (one question a row), told apart by content. Equal answers of several annotators
-are kept once. A question without an answer (v2.0) is rejected by reason. Prompts have the form in
-which the evaluation asks (`world.question_prompt`). `rows: preferences` makes pairs of the right
-answer and a corrupted one. Rajpurkar et al. 2016, https://arxiv.org/abs/1606.05250.
+Reads the v1.1 release (articles > paragraphs > questions, one JSON document of at most 64 MiB, held
+in memory) and the flat form of the Hub (one question a row), told apart by content. Equal answers of
+several annotators are kept once. A question without an answer (v2.0) is rejected by reason. Prompts
+have the form in which the evaluation asks (`world.question_prompt`). `rows: preferences` makes pairs
+of the right answer and a corrupted one. Rajpurkar et al. 2016, https://arxiv.org/abs/1606.05250.
 """
 
 import math
@@ -28,6 +28,7 @@ _TYPES: Mapping[str, RowType] = {
     "preferences": RowType.PREFERENCE,
 }
 _ARTICLES = re.compile(rb'"data"\s*:\s*\[')
+_PARAGRAPHS = re.compile(rb'"paragraphs"\s*:')
 
 
 class SquadConfig(FileBuilderConfig):
@@ -94,9 +95,13 @@ class SquadConfig(FileBuilderConfig):
 
 
 def nested(path: Path) -> list[Record] | None:
-    """The articles of a document in the v1.1 form; None where the file is none."""
+    """The articles of a document in the v1.1 form; None where the file is none.
+
+    Raises:
+        DataError: when it is too long to be held in memory.
+    """
     start = head(path, 2**16).lstrip()
-    if not start.startswith(b"{") or not _ARTICLES.search(start):
+    if not (start.startswith(b"{") and _ARTICLES.search(start) and _PARAGRAPHS.search(start)):
         return None  # told without reading it all: the flat form may be large
     document = read_document(path)
     articles = document.get("data") if isinstance(document, dict) else None

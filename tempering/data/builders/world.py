@@ -106,12 +106,13 @@ class WorldConfig(BuilderConfig):
 
     def _made(self, split: str | None) -> Iterator[Row]:
         shares = {name: getattr(self, name) for name in _SHARES.get(self.rows, {})}
-        name = "questions" if self.rows in _QUESTIONS else self.rows
+        asked = self.rows in _QUESTIONS
+        name = "questions" if asked else self.rows
         made = getattr(world, name)(self.size, self.seed, split=split or self.split, **shares)
         for index, values in enumerate(made):
             answered = self.rows == "question_completions"
             row = _with_answer(values) if answered else _with_messages(values)
-            yield Row(row, f"world/{self.rows}", index)
+            yield Row(row, f"world/{self.rows}", index, values["context"] if asked else "")
 
 
 def _with_answer(values: Mapping[str, Any]) -> Values:

@@ -19,7 +19,7 @@ from tempering.data.doctor.content import Content, Nothing, content_of
 from tempering.data.doctor.tally import Digests, Openings
 from tempering.data.parts import PARTS, Totals, divide
 from tempering.data.quality.filters import Filters
-from tempering.data.reading import file_format, read_records
+from tempering.data.reading import file_format, read_records, require_file
 from tempering.data.rows import Notice, Rejected, Row, RowType, Values, texts
 from tempering.data.schemas import row_schema
 from tempering.data.shards import ShardWriter, iter_rows, writing
@@ -146,10 +146,10 @@ def schema_of(config: BuilderConfig) -> Schema:
     if not isinstance(config, FileBuilderConfig):
         return Schema(config.kind, config.row_type)
     paths = dict.fromkeys(path for split, _ in config.passes() for path in config.files(split))
-    files = tuple((path.name, path.stat().st_size) for path in paths)
+    files = tuple((path.name, require_file(path).stat().st_size) for path in paths)
     first = next(iter(paths))
     if isinstance(config, AutoConfig):
-        form = config.recognised(first)
+        form = config.recognised(config.first_file())
         return Schema(form.kind, config.row_type, True, form.columns, files)
     return Schema(config.kind, config.row_type, False, _columns(config, first), files)
 
@@ -210,7 +210,7 @@ def _good(
 def _look(found: Dataset, part: str, row: Row) -> None:
     found.totals.take(part, row)
     found.digests.add(row)
-    found.openings[part].add(row.values)
+    found.openings[part].add(row)
     found.blemishes.add(row, texts(found.row_type, row.values))
     found.content.add(row.values)
 

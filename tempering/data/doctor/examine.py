@@ -101,9 +101,11 @@ def _natural(subjects: Subjects, read: Mapping[str, Dataset]) -> dict[str, Sampl
     if subjects.natural is None:
         return {}
     return {
-        name: SampleConfig(datasets={name: 1}, max_length=subjects.natural)
+        name: SampleConfig.model_validate(
+            {"datasets": {name: 1}, "max_length": subjects.natural, "row_type": str(uses[0])}
+        )
         for name, one in read.items()
-        if uses_of(one.row_type)
+        if (uses := uses_of(one.row_type))
     }
 
 

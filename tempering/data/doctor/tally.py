@@ -4,18 +4,20 @@ Quantiles and repeated rows are exact, since all numbers are kept; a gigabyte of
 millions of rows, whose numbers take less room than one batch of a trainer.
 """
 
-import hashlib
-import json
 from array import array
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from tempering.data.holdout import group_of
+from tempering.data.quality.exact import digest
 from tempering.data.quality.rule import Places
 from tempering.data.rows import COLUMNS, Row, RowType
 
 if TYPE_CHECKING:
     import numpy as np
+
+_BYTES = 8
+"""Of a digest: among ten million rows, two different ones agree once in 400,000 times."""
 
 
 @dataclass(frozen=True)
@@ -80,7 +82,7 @@ class Digests:
 
     def add(self, row: Row) -> None:
         """Remember a row by the columns that its type requires."""
-        self.digests.append(digest([row.values[name] for name in COLUMNS[self.row_type]]))
+        self.digests.append(digest([row.values[name] for name in COLUMNS[self.row_type]], _BYTES))
         self._packed.append(self._places.pack(row))
 
     def repeats(self) -> Repeats:
@@ -101,16 +103,16 @@ class Digests:
 
 @dataclass
 class Openings:
-    """A digest of what a row opens with (its prompt, its text), to find it in other sets and parts."""
+    """A digest of what a row is held out by (prompt, text, context), to find it in other sets and parts."""
 
     row_type: RowType
     digests: "array[int]" = field(default_factory=lambda: array("Q"))
 
-    def add(self, values: Mapping[str, Any]) -> None:
+    def add(self, row: Row) -> None:
         """Remember a row, unless it opens with nothing."""
-        text = _opening(self.row_type, values)
+        text = _opening(self.row_type, row)
         if text.strip():
-            self.digests.append(digest(text))
+            self.digests.append(digest(text, _BYTES))
 
     def among(self, others: "np.ndarray") -> int:
         """How many of these rows open as one of the others does."""
@@ -125,24 +127,7 @@ class Openings:
         return np.array(self.digests, dtype=np.uint64)
 
 
-def digest(value: Any) -> int:
-    """64 bits of a value: among ten million rows, two different ones agree once in 400,000 times."""
-    canonical = json.dumps(value, sort_keys=True).encode()
-    return int.from_bytes(hashlib.blake2b(canonical, digest_size=8).digest(), "big")
-
-
-def _opening(row_type: RowType, values: Mapping[str, Any]) -> str:
-    if "messages" in values:
-        return _up_to_answer(values["messages"])
-    if "prompt" in values:
-        return "\n".join(message["content"] for message in values["prompt"])
-    return "\n".join(value for name in COLUMNS[row_type] if isinstance(value := values[name], str))
-
-
-def _up_to_answer(messages: list[dict[str, str]]) -> str:
-    opening: list[str] = []
-    for message in messages:
-        if message["role"] == "assistant" and opening:
-            break
-        opening.append(message["content"])
-    return "\n".join(opening)
+def _opening(row_type: RowType, row: Row) -> str:
+    """What the hold-out groups the row by, as text, so that rows of other types can be found by it."""
+    parts = [value if isinstance(value, list) else [value] for value in group_of(row_type, row)]
+    return "\n".join(one if isinstance(one, str) else one["content"] for part in parts for one in part)

@@ -8,6 +8,7 @@ integers of 64 and of 128 bits are allocated alike.
 import hashlib
 import json
 import sys
+from typing import Any
 
 from tempering.data.quality.rule import Fault, Places, Rule
 from tempering.data.rows import COLUMNS, Row, RowType
@@ -26,7 +27,7 @@ class ExactDuplicates(Rule):
 
     def fault(self, row: Row) -> Fault | None:
         """A repeated row; the detail says where it was first."""
-        self._digest = self._digest_of(row)
+        self._digest = digest([row.values[name] for name in self._columns])
         first = self._first.get(self._digest)
         return None if first is None else Fault("exact duplicate", f"of {self._places.text(first)}")
 
@@ -39,6 +40,8 @@ class ExactDuplicates(Rule):
         one = sum(sys.getsizeof(number) + 15 & ~15 for number in (1 << 127, 1 << 40))  # 16-byte allocations
         return sys.getsizeof(self._first) + len(self._first) * one
 
-    def _digest_of(self, row: Row) -> int:
-        canonical = json.dumps([row.values[name] for name in self._columns], sort_keys=True)
-        return int.from_bytes(hashlib.blake2b(canonical.encode(), digest_size=16).digest(), "big")
+
+def digest(value: Any, size: int = 16) -> int:
+    """A number of `size` bytes for a value that JSON can say."""
+    canonical = json.dumps(value, sort_keys=True).encode()
+    return int.from_bytes(hashlib.blake2b(canonical, digest_size=size).digest(), "big")

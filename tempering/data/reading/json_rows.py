@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 from tempering.data.reading.json_text import CutOff, JsonText, Malformed, Skipped
 from tempering.data.reading.lines import excerpt, read_lines
-from tempering.data.reading.opening import BOM, head, opened
+from tempering.data.reading.opening import BOM, LONGEST, head, opened
 from tempering.data.rows import Rejected
 from tempering.errors import DataError
 
@@ -42,10 +42,25 @@ def read_json_lines(path: Path, encoding: str = "utf-8") -> Iterator[tuple[int, 
 def read_document(path: Path) -> Any | None:
     """The whole file as one JSON value, or None where it is not one (then it may be JSONL).
 
-    Bytes that are not UTF-8 become lone surrogates, so that only the rows that hold them are rejected.
+    JSONL is told by its first line, so that only a document is ever held in memory. Bytes that are
+    not UTF-8 become lone surrogates, so that only the rows that hold them are rejected.
+
+    Raises:
+        DataError: when the document is longer than any JSON value may be.
     """
     with opened(path) as stream:
-        text = stream.read().removeprefix(BOM).decode("utf-8", "surrogateescape")
+        first = stream.readline(LONGEST + 1)
+        rest = stream.read(_FIRST_LINE)
+        if rest.strip() and _is_json(first.removeprefix(BOM)):
+            return None
+        data = first + rest + stream.read(max(LONGEST + 1 - len(first) - len(rest), 0))
+    if len(data) > LONGEST:
+        raise DataError(
+            f"{path} is one JSON document of more than {LONGEST >> 20} MiB, which are held in memory at once",
+            expected="rows that are read one by one: JSONL, or one JSON array of objects",
+            fix="write its rows as JSONL, or cut it into several documents",
+        )
+    text = data.removeprefix(BOM).decode("utf-8", "surrogateescape")
     try:
         return json.loads(text)
     except (ValueError, RecursionError):

@@ -11,15 +11,15 @@ from typing import BinaryIO
 
 from tempering.data.reading.opening import BOM, LONGEST, opened
 from tempering.data.rows import Rejected
+from tempering.data.visible import visible
 
 _EXCERPT = 120
 
 
 def excerpt(value: object) -> str:
-    """The beginning of a faulty row, safe to store and print."""
+    """The beginning of a faulty row, safe to store and to send to a terminal."""
     text = value if isinstance(value, str) else repr(value)
-    short = text[:_EXCERPT] + ("…" if len(text) > _EXCERPT else "")
-    return short.encode("utf-8", "backslashreplace").decode("utf-8").replace("\x00", "\\x00")
+    return visible(text[:_EXCERPT] + ("…" if len(text) > _EXCERPT else ""))
 
 
 def read_lines(path: Path, encoding: str = "utf-8") -> Iterator[tuple[int, str] | Rejected]:

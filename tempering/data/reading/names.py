@@ -40,5 +40,6 @@ def stem(name: str) -> str:
 
 def _unpacked(name: str) -> str:
     for packed in PACKED_SUFFIXES:
-        name = name.removesuffix(packed)
+        if name.lower().endswith(packed):
+            name = name[: -len(packed)]
     return name

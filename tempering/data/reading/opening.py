@@ -36,7 +36,8 @@ def require_file(path: Path) -> Path:
     """
     if path.is_file():
         return path
-    what = "is a folder" if path.is_dir() else "does not exist"
+    there = "is no regular file" if path.exists() else "does not exist"
+    what = "is a folder" if path.is_dir() else there
     raise DataError(
         f"the data file {path} {what} (looked in {Path.cwd()})",
         expected="a local file",
