@@ -90,6 +90,7 @@ def measure(folder: Path, duplicates: str, curriculum: bool) -> dict[str, tuple[
             {"texts": RowType.TEXT},
             {"texts": folder / "rows"},
             folder / "sample",
+            folder / "sample.rejected.parquet",
         )
     found["sample"] = (peak.megabytes, time.perf_counter() - started)
     assert made.mixes["train"].tokens

@@ -100,7 +100,8 @@ def ours(tokenizer: object, folder: Path, out: Path) -> tuple[int, int]:
     from tempering.data.sampling import SampleConfig
 
     config = SampleConfig(datasets={"texts": 1}, max_length=100_000)
-    made = make_sample(config, tokenizer, {"texts": RowType.TEXT}, {"texts": folder / "texts"}, out)  # type: ignore[arg-type]
+    kinds, places = {"texts": RowType.TEXT}, {"texts": folder / "texts"}
+    made = make_sample(config, tokenizer, kinds, places, out, out / "rejected.parquet")  # type: ignore[arg-type]
     return made.mixes["train"].rows, made.mixes["train"].tokens
 
 
