@@ -15,7 +15,7 @@ from tempering.data.builders import Builder
 from tempering.data.sampling import SampleConfig
 from tempering.data.tokenizers import TokenizerConfig
 from tempering.evaluation.config import EvaluateConfig
-from tempering.models.config import MergeConfig
+from tempering.model_config import MergeConfig
 from tempering.onpolicy.config import PPOConfig, RLOOConfig
 from tempering.report.config import ReportConfig
 from tempering.runtime import RuntimeConfig

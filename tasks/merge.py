@@ -2,7 +2,7 @@
 
 from tempering.artifacts.draft import Draft
 from tempering.artifacts.kinds import ModelArtifact, SampleArtifact
-from tempering.models.config import MergeConfig
+from tempering.model_config import MergeConfig
 from tempering.stage import Summary, stage
 
 

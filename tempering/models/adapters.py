@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from tempering.artifacts.kinds import ModelArtifact
 from tempering.data.shards import iter_rows
 from tempering.errors import ArtifactError, ConfigError
-from tempering.models.config import LoraConfig, MergeConfig
+from tempering.model_config import LoraConfig, MergeConfig
 from tempering.models.loading import load_causal_lm, load_scorer
 
 if TYPE_CHECKING:

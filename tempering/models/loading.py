@@ -9,15 +9,13 @@ from typing import TYPE_CHECKING, Any
 
 from tempering.data.tokenizers import save_tokenizer
 from tempering.errors import ArtifactError
-from tempering.models.config import PRESETS, TransformerConfig
+from tempering.model_config import PRESETS, Architecture, TransformerConfig
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 
-def new_model(
-    config: TransformerConfig, tokenizer: "PreTrainedTokenizerBase", seed: int
-) -> "PreTrainedModel":
+def new_model(config: Architecture, tokenizer: "PreTrainedTokenizerBase", seed: int) -> "PreTrainedModel":
     """A freshly initialised causal LM whose vocabulary is the tokenizer's."""
     from transformers import AutoConfig, AutoModelForCausalLM, set_seed
 
@@ -31,17 +29,19 @@ def new_model(
         "pad_token_id": tokenizer.pad_token_id,
         **config.overrides,
     }
+    preset_type = settings.pop("model_type", "llama")
+    model_type = (config.model_type if isinstance(config, TransformerConfig) else config.kind) or preset_type
     set_seed(seed)
     try:
-        known = AutoConfig.for_model(config.model_type)
+        known = AutoConfig.for_model(model_type)
         unknown = [key for key in config.overrides if not hasattr(known, key)]
         if unknown:
             raise ValueError(f"it has no setting {unknown[0]!r}")
-        hf_config = AutoConfig.for_model(config.model_type, **settings)
+        hf_config = AutoConfig.for_model(model_type, **settings)
         model = AutoModelForCausalLM.from_config(hf_config)
     except ValueError as error:
         raise ArtifactError(
-            f"cannot build a {config.model_type!r} model: {error}",
+            f"cannot build a {model_type!r} model: {error}",
             expected="a causal language model type of transformers, with settings it knows",
             fix="correct model.architecture in the config",
         ) from None

@@ -8,7 +8,7 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
-from tempering.models.config import LoraConfig
+from tempering.model_config import LoraConfig
 from tempering.rewards.config import ModelReward, RewardConfig
 from tempering.training.config import TrainingConfig
 

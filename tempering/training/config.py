@@ -4,12 +4,12 @@ Batch sizes are global (sequences an optimizer step over all processes): part of
 `micro_batch_size` only says how they are cut up to fit into memory: runtime.
 """
 
-from typing import Literal
+from typing import Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from tempering.config import Config, runtime_field
-from tempering.models.config import Architecture, LoraConfig
+from tempering.model_config import Architecture, LoraConfig, TransformerConfig
 
 
 class TrainingConfig(Config):
@@ -58,12 +58,17 @@ class PretrainConfig(TrainingConfig):
     """Causal language modelling on packed blocks."""
 
     architecture: Architecture = Field(
-        default_factory=Architecture, description="the model to make from scratch"
+        default_factory=TransformerConfig, description="the model to make from scratch"
     )
     model: str | None = Field(None, description="continue this stage or artifact instead")
     sample: str = Field("pretrain", description="the sample to train on")
     block_size: int = Field(128, ge=8, description="tokens a packed block")
     batch_size: int = Field(32, ge=1, description="blocks an optimizer step")
+
+    @field_validator("architecture", mode="before")
+    @classmethod
+    def _transformer_unless_said(cls, given: Any) -> Any:
+        return {"kind": "transformer", **given} if isinstance(given, dict) else given
 
     @model_validator(mode="after")
     def _no_adapter(self) -> "PretrainConfig":

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from tempering.errors import ArtifactError, ConfigError
-from tempering.models.config import LoraConfig, MergeConfig
+from tempering.model_config import LoraConfig, MergeConfig
 from tests.conftest import tiny_nodes
 from tests.tiny import run_nodes
 

@@ -1,10 +1,11 @@
-"""What model to train: a new architecture from scratch, and the LoRA adapter around a model.
+"""What model to train, from where, and the adapter around it. Light: planning reads this, without torch.
 
-A transformer is any Hugging Face configuration; the presets are Llama-style decoders small
-enough for the machine they name. Later families join the `Architecture` union.
+An architecture is made from scratch: a transformer of any Hugging Face type, or one of our own families.
+Their `preset`s have about the same number of parameters, so that families can be compared by one
+override: `pretrain.architecture.kind=lstm`.
 """
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
@@ -37,22 +38,45 @@ PRESETS: dict[str, dict[str, Any]] = {
         "num_attention_heads": 10,
         "initializer_range": 0.04,
     },
+    # GPT-2 small (Radford et al. 2019), as the BabyLM baselines use it: 98 M with a vocabulary of 16,000
+    "gpt2-small": {"model_type": "gpt2", "n_embd": 768, "n_layer": 12, "n_head": 12},
 }
 
 
-class TransformerConfig(Config):
-    """A decoder-only transformer from scratch, Llama-style unless `model_type` says otherwise."""
+class ArchitectureBase(Config):
+    """What every family has."""
 
-    kind: Literal["transformer"] = "transformer"
-    preset: Literal["nano", "micro", "small"] = Field("nano", description="named size")
-    model_type: str = Field("llama", description="Hugging Face model type, e.g. llama, gpt2, qwen2")
     max_position_embeddings: int = Field(512, ge=8, description="longest sequence, in tokens")
     overrides: dict[str, Any] = Field(
         default_factory=dict, description="settings of the Hugging Face config, laid over the preset"
     )
 
 
-Architecture = TransformerConfig
+class TransformerConfig(ArchitectureBase):
+    """A decoder-only transformer from scratch, Llama-style unless the preset or `model_type` says otherwise."""
+
+    kind: Literal["transformer"] = "transformer"
+    preset: Literal["nano", "micro", "small", "gpt2-small"] = Field("nano", description="named size")
+    model_type: str | None = Field(
+        None, description="Hugging Face model type, e.g. llama, gpt2, qwen2; null: the preset's"
+    )
+
+
+class LSTMConfig(ArchitectureBase):
+    """Stacked LSTM (Hochreiter & Schmidhuber 1997) with tied embeddings."""
+
+    kind: Literal["lstm"]
+    preset: Literal["nano", "micro", "small"] = Field("nano", description="named size")
+
+
+class KGramConfig(ArchitectureBase):
+    """A neural k-gram (Bengio et al. 2003): an MLP over the embeddings of the last `k` tokens."""
+
+    kind: Literal["kgram"]
+    preset: Literal["nano", "micro", "small"] = Field("nano", description="named size")
+
+
+Architecture = Annotated[TransformerConfig | LSTMConfig | KGramConfig, Field(discriminator="kind")]
 
 
 class LoraConfig(Config):
