@@ -1,4 +1,4 @@
-"""`temper artifacts list | show | lineage | verify`: looking into the store.
+"""`temper artifacts list | show | lineage | verify | adopt`: looking into the store, and bringing in models.
 
 With `--json` stdout is exactly one JSON document. rich is imported only where a table is drawn.
 """
@@ -18,7 +18,9 @@ if TYPE_CHECKING:
 
 def add_parser(subparsers: Any) -> None:
     """Add `artifacts` and its subcommands; each sets `func` (and `command`) to func(args) -> exit code."""
-    text = "list, show, trace and verify artifacts"
+    from flows.adopt_cli import add_adopt, adopt_command
+
+    text = "list, show, trace, verify and adopt artifacts"
     parser = subparsers.add_parser("artifacts", help=text, description=text)
     commands = parser.add_subparsers(metavar="COMMAND", required=True, title="commands")
     _add(commands, "list", list_command, "all artifacts, newest first").add_argument(
@@ -31,6 +33,7 @@ def add_parser(subparsers: Any) -> None:
     _add(commands, "verify", verify_command, "hash every file; exit code 1 if one is damaged").add_argument(
         "ref", nargs="?", help="one artifact (default: all)"
     )
+    add_adopt(_add(commands, "adopt", adopt_command, "bring a model from elsewhere into the store"))
 
 
 def _add(commands: Any, name: str, func: Callable[[argparse.Namespace], int], text: str) -> Any:

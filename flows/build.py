@@ -16,6 +16,7 @@ from tempering.config import Config, ConfigT
 from tempering.data.tokenizers import ExistingTokenizerConfig, TrainTokenizerConfig
 from tempering.errors import ConfigError
 from tempering.evaluation.config import CompletionsBenchmark, EvaluateConfig, PreferencesBenchmark
+from tempering.model_config import AdoptConfig
 from tempering.rewards.config import ModelReward
 from tempering.stage import get_stage
 
@@ -46,7 +47,9 @@ class Graph:
             self.training(name)
             self.model(name, f"{name}")
         models = (
-            [name for name in self.config.evaluate.models if name in self.on] if self.config.evaluate else []
+            [name for name in self.config.evaluate.models if self._there(name)]
+            if self.config.evaluate
+            else []
         )
         self._check_models()
         for name in models:
@@ -61,19 +64,17 @@ class Graph:
         return list(self.made.values())
 
     def _check_models(self) -> None:
-        for name in self.config.evaluate.models if self.config.evaluate else []:
-            if name not in TRAINING:
-                raise ConfigError(
-                    f"evaluate.models: there is no stage {name!r}", expected=f"some of {list(TRAINING)}"
-                )
+        whole = self.config.evaluate
+        if whole is None:
+            return
+        named = [("models", name) for name in whole.models]
+        for field, name in [*named, ("reward_model", whole.reward_model), ("baseline", whole.baseline)]:
+            if name is not None and name not in TRAINING:
+                self._outside(name, f"evaluate.{field}")
 
-        for field in ("reward_model", "baseline"):
-            other: str | None = getattr(self.config.evaluate, field, None)
-            if other is not None and other not in TRAINING:
-                raise ConfigError(
-                    f"evaluate.{field}: there is no stage {other!r}",
-                    expected=f"null or one of {list(TRAINING)}",
-                )
+    def _there(self, name: str | None) -> bool:
+        """Whether there is such a model: a stage that is switched off has none, and is passed over."""
+        return name is not None and (name in self.on or name not in TRAINING)
 
     def add(
         self, name: str, stage: str, config: Config, inputs: Mapping[str, Source | Mapping[str, Source]]
@@ -110,8 +111,12 @@ class Graph:
         inputs: dict[str, Source | Mapping[str, Source]] = {}
         if isinstance(config, TrainTokenizerConfig):
             inputs["datasets"] = {name: self.dataset(name, "tokenizer.datasets") for name in config.datasets}
-        elif isinstance(config, ExistingTokenizerConfig) and _is_ref(config.name_or_path):
-            inputs["base"] = Ref(config.name_or_path)
+        elif isinstance(config, ExistingTokenizerConfig):
+            named = config.name_or_path
+            if named in self.config.models:
+                inputs["base"] = self.adopted(named)
+            elif _is_ref(named):
+                inputs["base"] = Ref(named)
         return self.add("tokenizer", "tokenizer", config, inputs)
 
     def sample(self, name: str, used_by: str = "") -> str:
@@ -147,16 +152,9 @@ class Graph:
         return self.add(name, name, config, inputs)
 
     def model(self, name: str, used_by: str) -> Source:
-        """Where a whole model called `name` comes from: a stage, its merge, or the store."""
+        """Where a whole model called `name` comes from: a stage, its merge, the store, or elsewhere."""
         if name not in TRAINING:
-            if _is_ref(name):
-                return Ref(name)
-            near = difflib.get_close_matches(name, TRAINING, n=1)
-            raise ConfigError(
-                f"{used_by}: {name!r} is no stage",
-                fix=f"did you mean {near[0]!r}?" if near else "",
-                expected=f"one of {list(TRAINING)}, or an artifact id such as sft@latest",
-            )
+            return self._outside(name, used_by)
         if name not in self.on:
             raise ConfigError(
                 f"{used_by}: the stage {name!r} is switched off",
@@ -176,21 +174,50 @@ class Graph:
             {"adapter": made, "base": base, "sample": node.inputs["sample"]},
         )
 
+    def _outside(self, name: str, used_by: str) -> Source:
+        """A model of `models:`, of the store, or by itself a folder or Hub name."""
+        if name in self.config.models:
+            return self.adopted(name)
+        if _is_ref(name):
+            return Ref(name)
+        if "/" in name:
+            return self.adopted(name)
+        named = [*TRAINING, *self.config.models]
+        near = difflib.get_close_matches(name, named, n=1)
+        raise ConfigError(
+            f"{used_by}: {name!r} is no stage",
+            fix=f"did you mean {near[0]!r}?" if near else "",
+            expected=f"one of {named}, an artifact id such as sft@latest, a folder, or owner/name on the Hub",
+        )
+
+    def adopted(self, name: str) -> str:
+        """adopt[NAME]: a model from elsewhere, brought into the store."""
+        config = self.config.models.get(name) or AdoptConfig(name_or_path=name)
+        node = f"adopt[{name.strip('./~').replace('/', '-')}]"
+        if node in self.made and self.made[node].config != config:
+            raise ConfigError(
+                f"two models from elsewhere would both be called {node}",
+                fix="give them names of their own under `models:`",
+            )
+        return self.add(node, "adopt", config, {})
+
     # -- evaluation and report ---------------------------------------------------------------
 
     def evaluation(self, name: str) -> str:
         """evaluate[MODEL] with the benchmarks that apply to that kind of model."""
         whole = self.config.evaluate
         assert whole is not None
-        scorer = name == "reward_model"
+        scorer = name in ("reward_model", whole.reward_model)
         benchmarks = {
             key: one
             for key, one in whole.benchmarks.items()
             if isinstance(one, PreferencesBenchmark) == scorer
         }
         completes = any(isinstance(one, CompletionsBenchmark) for one in benchmarks.values())
-        judge = whole.reward_model if completes and whole.reward_model in self.on else None
-        baseline = whole.baseline if judge and whole.baseline in self.on and whole.baseline != name else None
+        judge = whole.reward_model if completes and self._there(whole.reward_model) else None
+        baseline = (
+            whole.baseline if judge and self._there(whole.baseline) and whole.baseline != name else None
+        )
         config: EvaluateConfig = whole.model_copy(
             update={"models": [name], "benchmarks": benchmarks, "reward_model": judge, "baseline": baseline}
         )

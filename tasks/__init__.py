@@ -5,12 +5,14 @@ the stage functions, which run in processes of their own.
 """
 
 from tasks import (
+    adopt,
     dataset,
     dpo,
     evaluate,
     merge,
     ppo,
     pretrain,
+    publish,
     report,
     reward_model,
     rloo,
@@ -20,12 +22,14 @@ from tasks import (
 )
 
 __all__ = [
+    "adopt",
     "dataset",
     "dpo",
     "evaluate",
     "merge",
     "ppo",
     "pretrain",
+    "publish",
     "report",
     "reward_model",
     "rloo",

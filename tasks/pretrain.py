@@ -6,7 +6,7 @@ from tempering.stage import Summary, stage
 from tempering.training.config import PretrainConfig
 
 
-@stage("pretrain", version=1, makes=ModelArtifact, trains=True)
+@stage("pretrain", version=2, makes=ModelArtifact, trains=True)
 def pretrain(
     out: Draft,
     config: PretrainConfig,
@@ -17,11 +17,11 @@ def pretrain(
 ) -> Summary:
     """Train on the sample; `model` is continued where one is given, else made from the config."""
     from tempering.data.tokenizers import load_tokenizer
-    from tempering.models.adapters import add_adapter
+    from tempering.models.adapters import trainable_lm
     from tempering.models.device import prepare_device
-    from tempering.models.loading import load_causal_lm, new_model
+    from tempering.models.loading import new_model
     from tempering.training.causal import pretrain_trainer
-    from tempering.training.run import check_block, check_inputs, token_budget, train
+    from tempering.training.run import check_block, check_inputs, remote_code, token_budget, train
 
     prepare_device(out)
     loaded = load_tokenizer(tokenizer.tokenizer_dir)
@@ -29,9 +29,9 @@ def pretrain(
         start = new_model(config.architecture, loaded, out.seed)
     else:
         check_inputs(model, sample, "text")
-        start = load_causal_lm(model.model_dir)
+        start = trainable_lm(model, config.adapter, out.seed)
     check_block(start, config)
     out.name_tokens = token_budget(config, sample)
-    trainer = pretrain_trainer(add_adapter(start, config.adapter, out.seed), loaded, sample, config, out)
-    details = {"tokenizer": tokenizer.payload_digest, "prompt_format": "plain", "head": "causal_lm"}
-    return train(trainer, loaded, out, details)
+    trainer = pretrain_trainer(start, loaded, sample, config, out)
+    details = {"tokenizer": tokenizer.digest, "prompt_format": "plain", "head": "causal_lm"}
+    return train(trainer, loaded, out, details | remote_code(model))

@@ -6,23 +6,21 @@ from tempering.stage import Summary, stage
 from tempering.training.config import RewardModelConfig
 
 
-@stage("reward_model", version=1, makes=ModelArtifact, trains=True)
+@stage("reward_model", version=2, makes=ModelArtifact, trains=True)
 def reward_model(
     out: Draft, config: RewardModelConfig, *, model: ModelArtifact, sample: SampleArtifact
 ) -> Summary:
     """Put a score head on `model` and train both."""
     from tempering.data.tokenizers import load_tokenizer
-    from tempering.models.adapters import add_adapter
+    from tempering.models.adapters import trainable_scorer
     from tempering.models.device import prepare_device
-    from tempering.models.loading import load_scorer
     from tempering.training.preference import reward_trainer
     from tempering.training.run import check_inputs, inherited, token_budget, train
 
     prepare_device(out)
     check_inputs(model, sample, "preference")
     tokenizer = load_tokenizer(model.model_dir)
-    scorer = load_scorer(model.model_dir, new_head=True, seed=out.seed)
-    scorer = add_adapter(scorer, config.adapter, out.seed, "SEQ_CLS")
+    scorer = trainable_scorer(model, config.adapter, out.seed)
     out.name_tokens = token_budget(config, sample)
     trainer = reward_trainer(scorer, tokenizer, sample, config, out)
-    return train(trainer, tokenizer, out, {**inherited(sample), "head": "score"})
+    return train(trainer, tokenizer, out, {**inherited(sample, model), "head": "score"})

@@ -32,7 +32,7 @@ def sample(
     from tempering.training.run import check_language_model, check_tokenizer
 
     if model is not None:
-        check_tokenizer(model, tokenizer.payload_digest, tokenizer.id)
+        check_tokenizer(model, tokenizer.digest, tokenizer.id)
         check_language_model(model)
     made = make_sample(
         config,
@@ -51,7 +51,7 @@ def sample(
         out.write_table("curriculum", {"difficulty": made.difficulty})
     train, held_out = made.mixes["train"], made.mixes["eval"]
     out.name_tokens, out.tokens = config.token_limit, train.tokens
-    out.details |= {"row_type": str(made.row_type), "tokenizer": tokenizer.payload_digest}
+    out.details |= {"row_type": str(made.row_type), "tokenizer": tokenizer.digest}
     out.details |= {"prompt_format": config.prompt_format, "ordered": config.curriculum is not None}
     rows = {"rows": train.rows, "eval_rows": held_out.rows}
     return {"tokens": train.tokens, **rows, "eval_tokens": held_out.tokens}

@@ -6,20 +6,19 @@ from tempering.stage import Summary, stage
 from tempering.training.config import SFTConfig
 
 
-@stage("sft", version=1, makes=ModelArtifact, trains=True)
+@stage("sft", version=2, makes=ModelArtifact, trains=True)
 def sft(out: Draft, config: SFTConfig, *, model: ModelArtifact, sample: SampleArtifact) -> Summary:
     """Teach `model` to answer in the chat format."""
     from tempering.data.tokenizers import load_tokenizer
-    from tempering.models.adapters import add_adapter
+    from tempering.models.adapters import trainable_lm
     from tempering.models.device import prepare_device
-    from tempering.models.loading import load_causal_lm
     from tempering.training.causal import sft_trainer
     from tempering.training.run import check_inputs, inherited, token_budget, train
 
     prepare_device(out)
     check_inputs(model, sample, "prompt_completion")
     tokenizer = load_tokenizer(model.model_dir)
-    policy = add_adapter(load_causal_lm(model.model_dir), config.adapter, out.seed)
+    policy = trainable_lm(model, config.adapter, out.seed)
     out.name_tokens = token_budget(config, sample)
     trainer = sft_trainer(policy, tokenizer, sample, config, out)
-    return train(trainer, tokenizer, out, {**inherited(sample), "head": "causal_lm"})
+    return train(trainer, tokenizer, out, {**inherited(sample, model), "head": "causal_lm"})

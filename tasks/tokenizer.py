@@ -13,7 +13,7 @@ from tempering.stage import Summary, stage
 _MEASURED_TEXTS = 2_000
 
 
-@stage("tokenizer", version=1, makes=TokenizerArtifact)
+@stage("tokenizer", version=2, makes=TokenizerArtifact)
 def tokenizer(
     out: Draft,
     config: TokenizerBase,
@@ -29,6 +29,7 @@ def tokenizer(
         load_tokenizer,
         on_all_cores,
         save_tokenizer,
+        tokenizer_digest,
         tokenizer_stats,
         train_tokenizer,
     )
@@ -51,6 +52,7 @@ def tokenizer(
         for line in out.details["added"]:
             out.warn(f"{config.name_or_path}: {line}")
     save_tokenizer(made, out.tokenizer_dir)
+    out.details["digest"] = tokenizer_digest(made)
     stats = tokenizer_stats(made, islice(running(), _MEASURED_TEXTS))
     out.write_table("tokenizer_stats", [stats])
     return {**stats, "vocab_size": len(made)}

@@ -218,6 +218,8 @@ def _explain(kind: type[BaseModel], item: Any) -> str:
         near = difflib.get_close_matches(str(item["loc"][-1]), names, n=1)
         hint = f"did you mean {near[0]!r}?" if near else f"valid names: {', '.join(sorted(names)) or 'none'}"
         return f"{path}: unknown key; {hint}"
+    if item["type"] == "value_error" and isinstance(item.get("input"), dict):
+        return f"{path}: {item['msg'].removeprefix('Value error, ')}"  # it names what it is about
     return f"{path}: found {item.get('input')!r}: {item['msg']}"
 
 

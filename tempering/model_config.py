@@ -5,11 +5,13 @@ Their `preset`s have about the same number of parameters, so that families can b
 override: `pretrain.architecture.kind=lstm`.
 """
 
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
 from tempering.config import Config
+from tempering.errors import ConfigError
 
 # initializer_range is about 1 / sqrt(hidden_size): the usual 0.02 is for widths of 768 and more, and a
 # narrow model started with it needs twice the tokens to learn to use the words of its prompt.
@@ -53,7 +55,7 @@ class ArchitectureBase(Config):
 
 
 class TransformerConfig(ArchitectureBase):
-    """A decoder-only transformer from scratch, Llama-style unless the preset or `model_type` says otherwise."""
+    """A decoder-only transformer from scratch, Llama-style unless preset or type say otherwise."""
 
     kind: Literal["transformer"] = "transformer"
     preset: Literal["nano", "micro", "small", "gpt2-small"] = Field("nano", description="named size")
@@ -80,17 +82,91 @@ Architecture = Annotated[TransformerConfig | LSTMConfig | KGramConfig, Field(dis
 
 
 class LoraConfig(Config):
-    """A low-rank adapter (Hu et al. 2021, arXiv:2106.09685), made by PEFT."""
+    """A low-rank adapter (Hu et al. 2021, arXiv:2106.09685), made by PEFT, on a base that stays frozen."""
 
     kind: Literal["lora"] = "lora"
     rank: int = Field(16, ge=1, description="rank r of the update BA")
     alpha: float = Field(32, gt=0, description="the update is scaled by alpha / rank")
     dropout: float = Field(0.0, ge=0, lt=1, description="dropout before A, share of units")
     target_modules: str | list[str] = Field("all-linear", description="module names, or all-linear")
+    dora: bool = Field(False, description="learn magnitudes apart from directions (DoRA, arXiv:2402.09353)")
+    rslora: bool = Field(False, description="scale by alpha / sqrt(rank) instead (rsLoRA, arXiv:2312.03732)")
+    base_weights: Literal["fp32", "bf16", "fp16", "nf4"] = Field(
+        "fp32",
+        description="how the frozen base is held; nf4: 4 bits (QLoRA, arXiv:2305.14314), on a GPU with "
+        "bitsandbytes",
+    )
+
+
+MERGE_TOLERANCE = {"fp32": 1e-3, "fp16": 0.1, "bf16": 0.5}
+"""Largest allowed difference of logits by the dtype of the merged weights (measured: docs/adapters.md)."""
 
 
 class MergeConfig(Config):
     """Folding an adapter into its base model."""
 
-    tolerance: float = Field(1e-3, gt=0, description="largest allowed absolute difference of fp32 logits")
+    dtype: Literal["fp32", "bf16", "fp16"] = Field(
+        "fp32", description="dtype that the merged weights are written in"
+    )
+    tolerance: float | None = Field(
+        None,
+        gt=0,
+        description="largest allowed absolute difference of logits, adapter against merged model as it is "
+        "read back; null: 1e-3 for fp32, 0.1 for fp16, 0.5 for bf16",
+    )
     rows: int = Field(8, ge=1, description="sequences of the stage's sample that are compared")
+
+    @property
+    def allowed(self) -> float:
+        """The tolerance that holds."""
+        return MERGE_TOLERANCE[self.dtype] if self.tolerance is None else self.tolerance
+
+
+class AdoptConfig(Config):
+    """A model from elsewhere: a local folder in Hugging Face layout, or a name on the Hub."""
+
+    name_or_path: str = Field(min_length=1, description="local folder, or owner/name on the Hub")
+    revision: str = Field("main", description="commit, tag or branch, for a Hub name")
+    trust_remote_code: bool = Field(
+        False, description="run the Python code that comes with the model; read it first"
+    )
+    prompt_format: Literal["auto", "chat", "plain", "role_markers", "turn_markers"] = Field(
+        "auto", description="how it wants to be prompted; auto: chat where it has a chat template, else plain"
+    )
+
+    @property
+    def folder(self) -> Path | None:
+        """The local folder, or None for a Hub name.
+
+        Raises:
+            ConfigError: what looks like a path is no folder.
+        """
+        path = Path(self.name_or_path).expanduser()
+        if path.is_dir():
+            return path
+        if self.name_or_path.startswith(("/", "./", "../", "~")) or self.name_or_path.count("/") > 1:
+            raise ConfigError(
+                f"{self.name_or_path} is no folder",
+                expected="a folder in Hugging Face layout, or owner/name on the Hub",
+                fix="correct the path",
+            )
+        return None
+
+    def external_files(self) -> tuple[Path, ...]:
+        """The files of a local folder that are read."""
+        folder = self.folder
+        if folder is None:
+            return ()
+        suffixes = (*_MODEL_FILES, ".py") if self.trust_remote_code else _MODEL_FILES
+        return tuple(sorted(path for path in folder.iterdir() if path.name.endswith(suffixes)))
+
+    def external_revisions(self) -> tuple[tuple[str, str], ...]:
+        """The commit of a Hub name's revision."""
+        from tempering.model_hub import model_commit
+
+        if self.folder is not None:
+            return ()
+        return ((f"hub:{self.name_or_path}", model_commit(self.name_or_path, self.revision)),)
+
+
+_MODEL_FILES = (".safetensors", ".json", ".jinja", ".txt", "tokenizer.model")

@@ -118,6 +118,11 @@ class TokenizerArtifact(Artifact):
         """What `AutoTokenizer.from_pretrained` takes."""
         return self.path / "tokenizer"
 
+    @property
+    def digest(self) -> str:
+        """What its token ids mean (`tokenizer_digest`); models and samples made with it note the same."""
+        return str(self.manifest.details["digest"])
+
 
 @dataclass(frozen=True)
 class SampleArtifact(_RowsArtifact):
@@ -141,6 +146,11 @@ class ModelArtifact(Artifact):
         folder = self.path / "checkpoints" / self.checkpoint
         return folder / "model" if (folder / "model").is_dir() else folder
 
+    @property
+    def trusts_remote_code(self) -> bool:
+        """Whether it was adopted with `trust_remote_code: true`, or made from such a model."""
+        return bool(self.details.get("trust_remote_code"))
+
 
 @dataclass(frozen=True)
 class EvaluationArtifact(Artifact):
@@ -163,10 +173,19 @@ class ReportArtifact(Artifact):
         return self.path / "report.html"
 
 
+@dataclass(frozen=True)
+class PublicationArtifact(Artifact):
+    """The receipt of a push to the Hub."""
+
+    kind: ClassVar[str] = "publication"
+    payload: ClassVar[tuple[str, ...]] = ("metadata/published.parquet",)
+
+
 KINDS: dict[str, type[Artifact]] = {
     cls.kind: cls
     for cls in (
         DatasetArtifact, TokenizerArtifact, SampleArtifact, ModelArtifact, EvaluationArtifact, ReportArtifact,
+        PublicationArtifact,
     )
 }  # fmt: skip
 

@@ -13,7 +13,7 @@ from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
-from tempering.data.hub_errors import Unreachable, asking
+from tempering.data.hub_errors import DATASET, Repo, Unreachable, asking
 from tempering.data.hub_layout import missing_shards, splits_of
 from tempering.data.splits import Split, choose, kind_of
 from tempering.errors import DataError
@@ -26,23 +26,23 @@ _README = "README.md"
 
 
 @cache
-def hub_commit(name: str, revision: str) -> str:
-    """The commit that a branch or tag of a data set stands for; asked once a process.
+def hub_commit(name: str, revision: str, repo: Repo = DATASET) -> str:
+    """The commit that a branch or tag of a data set (or model) stands for; asked once a process.
 
     Without a network, the commit that the cache knows for it.
 
     Raises:
-        DataError: when there is no such data set or revision, it is not open to you, or the Hub cannot
+        DataError: when there is no such repository or revision, it is not open to you, or the Hub cannot
             be reached and the cache does not know it.
     """
     if _COMMIT.fullmatch(revision):
         return revision
     try:
-        return _commit_online(name, revision)
+        return _commit_online(name, revision, repo)
     except Unreachable as reason:
-        reference = _cache_folder(name) / "refs" / revision
+        reference = cache_folder(name, repo) / "refs" / revision
         if not reference.is_file():
-            raise _not_cached(name, revision, reason) from None
+            raise not_cached(name, revision, reason, repo) from None
         _log.warning("%s: taking %s@%s as the cache knows it", reason, name, revision)
         return reference.read_text("utf-8").strip()
 
@@ -69,20 +69,21 @@ def hub_files(name: str, subset: str | None, revision: str, split: str | None) -
         with ThreadPoolExecutor(_AT_ONCE) as pool:
             paths = list(pool.map(partial(_fetched, name, commit), wanted))
     except Unreachable as reason:
-        raise _not_cached(name, revision, reason) from None
+        raise not_cached(name, revision, reason) from None
     _remember(name, revision, commit)
     return paths
 
 
-def _commit_online(name: str, revision: str) -> str:
+def _commit_online(name: str, revision: str, repo: Repo) -> str:
     from huggingface_hub import constants
 
     if constants.HF_HUB_OFFLINE:
         raise Unreachable("HF_HUB_OFFLINE is set")
     from huggingface_hub import HfApi
 
-    with asking(name, revision):
-        commit = HfApi().dataset_info(name, revision=revision, timeout=_TIMEOUT, expand=["sha"]).sha
+    with asking(name, revision, repo=repo):
+        ask = HfApi().dataset_info if repo is DATASET else HfApi().model_info
+        commit = ask(name, revision=revision, timeout=_TIMEOUT, expand=["sha"]).sha
     assert commit is not None
     return commit
 
@@ -123,7 +124,7 @@ def _remember(name: str, revision: str, commit: str) -> None:
     """Note in the cache what a revision stands for, once all is there that it stands for."""
     if revision == commit:
         return
-    reference = _cache_folder(name) / "refs" / revision
+    reference = cache_folder(name) / "refs" / revision
     draft = reference.with_name(f"{reference.name}.{os.getpid()}.tmp")
     try:
         reference.parent.mkdir(parents=True, exist_ok=True)
@@ -133,15 +134,18 @@ def _remember(name: str, revision: str, commit: str) -> None:
         _log.warning("cannot note in the cache which commit %s@%s is: %s", name, revision, error)
 
 
-def _cache_folder(name: str) -> Path:
+def cache_folder(name: str, repo: Repo = DATASET) -> Path:
+    """Where all Hugging Face libraries keep a repository."""
     from huggingface_hub import constants
 
-    return Path(constants.HF_HUB_CACHE) / f"datasets--{name.replace('/', '--')}"
+    return Path(constants.HF_HUB_CACHE) / f"{repo.type}s--{name.replace('/', '--')}"
 
 
-def _not_cached(name: str, revision: str, reason: Unreachable) -> DataError:
+def not_cached(name: str, revision: str, reason: Unreachable, repo: Repo = DATASET) -> DataError:
+    """Neither the Hub nor the cache can give it."""
+    looked = f"looked in the cache {cache_folder(name, repo)}"
     return DataError(
-        f"the data set {name}@{revision} cannot be read: {reason}; looked in the cache {_cache_folder(name)}",
-        expected="a network, or a cache that holds the data set",
-        fix="run once with a network (and without HF_HUB_OFFLINE), or name local files by `path`",
+        f"the {repo.word} {name}@{revision} cannot be read: {reason}; {looked}",
+        expected=f"a network, or a cache that holds the {repo.word}",
+        fix=f"run once with a network (and without HF_HUB_OFFLINE), or {repo.local}",
     )

@@ -9,10 +9,26 @@ import difflib
 import errno
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 
 from tempering.errors import DataError
 
 _CANNOT_STORE = (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS)
+
+
+@dataclass(frozen=True)
+class Repo:
+    """A kind of repository on the Hub, in our words and in the Hub's."""
+
+    word: str
+    type: str  # the Hub's `repo_type`
+    setting: str  # what names it in a config
+    local: str  # what to do without the Hub
+    path: str = ""  # before its name in addresses of the Hub
+
+
+DATASET = Repo("data set", "dataset", "hub", "name local files by `path`", "datasets/")
+MODEL = Repo("model", "model", "name_or_path", "name a folder on this machine")
 
 
 class Unreachable(Exception):
@@ -20,11 +36,11 @@ class Unreachable(Exception):
 
 
 @contextmanager
-def asking(name: str, revision: str, file: str = "") -> Iterator[None]:
-    """Around each question to the Hub about a data set.
+def asking(name: str, revision: str, file: str = "", repo: Repo = DATASET) -> Iterator[None]:
+    """Around each question to the Hub about a data set or model.
 
     Raises:
-        DataError: when the data set, revision or file is not there, or not open to you.
+        DataError: when the repository, revision or file is not there, or not open to you.
         Unreachable: when the Hub does not answer, or not now.
     """
     from huggingface_hub import errors
@@ -32,21 +48,21 @@ def asking(name: str, revision: str, file: str = "") -> Iterator[None]:
     try:
         yield
     except errors.GatedRepoError:
-        raise _closed(name, "is gated") from None
+        raise _closed(repo, name, "is gated") from None
     except errors.RepositoryNotFoundError:
-        raise _unknown(name) from None
+        raise _unknown(repo, name) from None
     except errors.RevisionNotFoundError:
-        raise _no_revision(name, revision) from None
+        raise _no_revision(repo, name, revision) from None
     except errors.HFValidationError:
         raise DataError(
-            f"{name!r} cannot be the name of a data set on the Hub",
+            f"{name!r} cannot be the name of a {repo.word} on the Hub",
             expected="owner/name",
-            fix="correct `hub`; local files are named by `path`",
+            fix=f"correct `{repo.setting}`, or {repo.local}",
         ) from None
     except errors.HfHubHTTPError as error:
         status = error.response.status_code
         if status in (401, 403):
-            raise _closed(name, f"is not open to you (the Hub answered {status})") from None
+            raise _closed(repo, name, f"is not open to you (the Hub answered {status})") from None
         raise Unreachable(f"the Hub answered {status}{f' for {file}' if file else ''}") from error
     except Exception as error:
         if isinstance(error, OSError) and error.errno in _CANNOT_STORE:
@@ -67,43 +83,44 @@ def _said(error: Exception, file: str) -> str:
     return f"the Hub cannot be reached ({type(cause).__name__}: {str(cause).strip()[:200]})"
 
 
-def _closed(name: str, what: str) -> DataError:
+def _closed(repo: Repo, name: str, what: str) -> DataError:
     return DataError(
-        f"the data set {name} {what}",
+        f"the {repo.word} {name} {what}",
         expected="a token of somebody who may read it",
-        fix=f"ask for access at https://huggingface.co/datasets/{name}, then set HF_TOKEN",
+        fix=f"ask for access at https://huggingface.co/{repo.path}{name}, then set HF_TOKEN",
     )
 
 
-def _unknown(name: str) -> DataError:
+def _unknown(repo: Repo, name: str) -> DataError:
     from huggingface_hub import HfApi
 
     def names() -> list[str]:
-        return [one.id for one in HfApi().list_datasets(search=name.split("/")[-1], limit=99)]
+        search = HfApi().list_datasets if repo is DATASET else HfApi().list_models
+        return [one.id for one in search(search=name.split("/")[-1], limit=99)]
 
     near = _near(name, names)
-    hint = f"did you mean {near}?" if near else "correct `hub`"
+    hint = f"did you mean {near}?" if near else f"correct `{repo.setting}`"
     return DataError(
-        f"the Hub has no data set {name}, or it is private",
-        expected="owner/name of a data set",
+        f"the Hub has no {repo.word} {name}, or it is private",
+        expected=f"owner/name of a {repo.word}",
         fix=f"{hint}; a private one needs HF_TOKEN",
     )
 
 
-def _no_revision(name: str, revision: str) -> DataError:
+def _no_revision(repo: Repo, name: str, revision: str) -> DataError:
     from huggingface_hub import HfApi
 
     found = list[str]()
 
     def names() -> list[str]:
-        refs = HfApi().list_repo_refs(name, repo_type="dataset")
+        refs = HfApi().list_repo_refs(name, repo_type=repo.type)
         found.extend(one.name for one in [*refs.branches, *refs.tags])
         return found
 
     near = _near(revision, names)
     there = f": there is {', '.join(found)}" if found else ""
     return DataError(
-        f"the data set {name} has no revision {revision!r}{there}",
+        f"the {repo.word} {name} has no revision {revision!r}{there}",
         expected="a branch, a tag or a whole commit",
         fix=f"set `revision: {near or 'main'}`",
     )

@@ -6,6 +6,7 @@ masked out and the model would never learn to stop. The chat template carries `{
 marks. Saved folders load with AutoTokenizer offline, in transformers 4 and 5.
 """
 
+import hashlib
 import json
 import os
 import re
@@ -65,6 +66,15 @@ class ExistingTokenizerConfig(TokenizerBase):
     def external_files(self) -> tuple[Path, ...]:
         """The tokenizer's files, when it is a local folder."""
         return tuple(path for name in _TOKENIZER_FILES if (path := Path(self.name_or_path) / name).is_file())
+
+    def external_revisions(self) -> tuple[tuple[str, str], ...]:
+        """The commit of a Hub name's revision (an artifact's id has its time in it, no Hub name has)."""
+        from tempering.model_hub import model_commit
+
+        hub_name = re.fullmatch(r"[\w.-]+/[\w.-]+", self.name_or_path) and "__" not in self.name_or_path
+        if not hub_name or Path(self.name_or_path).exists():
+            return ()
+        return ((f"hub:{self.name_or_path}", model_commit(self.name_or_path, self.revision)),)
 
 
 TokenizerConfig = Annotated[TrainTokenizerConfig | ExistingTokenizerConfig, Field(discriminator="kind")]
@@ -156,6 +166,20 @@ def save_tokenizer(tokenizer: "PreTrainedTokenizerBase", folder: Path) -> None:
     path.write_text(
         json.dumps(written, indent=2, ensure_ascii=False, sort_keys=True) + "\n", encoding="utf-8"
     )
+
+
+def tokenizer_digest(tokenizer: "PreTrainedTokenizerBase") -> str:
+    """What token ids and rendered conversations mean, as one hash: equal digests read each other's rows.
+
+    Of the content, not of files: an adopted model and the tokenizer stage write the same tokenizer in
+    files that differ in what does not matter.
+    """
+    state = json.loads(tokenizer.backend_tokenizer.to_str())
+    for setting in ("padding", "truncation"):  # of the last call, not of the tokenizer
+        state.pop(setting, None)
+    marks = [tokenizer.bos_token_id, tokenizer.eos_token_id, tokenizer.pad_token_id]
+    text = json.dumps([state, marks, tokenizer.chat_template], sort_keys=True, ensure_ascii=True)
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def tokenizer_stats(tokenizer: "PreTrainedTokenizerBase", texts: Iterable[str]) -> dict[str, float]:

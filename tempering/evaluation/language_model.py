@@ -8,7 +8,7 @@ import torch
 from tempering.data.formats import PromptFormat, Unfit, format_prompt, leading_ids, split_completion
 from tempering.data.tokenizers import load_tokenizer
 from tempering.errors import DataError
-from tempering.models.loading import load_causal_lm
+from tempering.models.loading import load_causal_lm, stop_ids
 from tempering.onpolicy.logprobs import completion_logprobs
 from tempering.onpolicy.rollout import Decoder, Sampling
 
@@ -23,11 +23,20 @@ class LanguageModel:
         prompt_format: `chat` (chat template) or `plain` (a base model: text goes on as text).
         device: where to run.
         batch_size: sequences a forward pass.
+        model, tokenizer: what of the folder is loaded already.
     """
 
-    def __init__(self, folder: Any, prompt_format: PromptFormat, device: Any, batch_size: int = 128):
-        self.tokenizer = load_tokenizer(folder)
-        self.model = load_causal_lm(folder).to(device)
+    def __init__(
+        self,
+        folder: Any,
+        prompt_format: PromptFormat,
+        device: Any,
+        batch_size: int = 128,
+        model: Any = None,
+        tokenizer: Any = None,
+    ):
+        self.tokenizer = load_tokenizer(folder) if tokenizer is None else tokenizer
+        self.model = (load_causal_lm(folder) if model is None else model).to(device)
         self.prompt_format, self.batch_size = prompt_format, batch_size
 
     def prompt(self, messages: Messages) -> list[int]:
@@ -54,7 +63,7 @@ class LanguageModel:
 
     def decoder(self) -> Decoder:
         """The engine that completes prompts with this model."""
-        return Decoder(self.model, [self.tokenizer.eos_token_id], self.tokenizer.pad_token_id)
+        return Decoder(self.model, stop_ids(self.model, self.tokenizer), self.tokenizer.pad_token_id)
 
     def complete(self, prompts: list[list[int]], sampling: Sampling, seed: int) -> list[tuple[str, bool]]:
         """Completion text and whether it ended with EOS, for each prompt, in order."""

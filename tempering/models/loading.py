@@ -1,18 +1,27 @@
 """Making, loading and saving models and tokenizers: safetensors in a plain Hugging Face folder.
 
-Everything reads local folders; a Hub name goes through the same calls. Remote code is never
-run. `save_model` leaves files world-readable and a tokenizer class that transformers 4 reads.
+Everything reads local folders (a Hub model is adopted into the store first), and safetensors alone.
+Remote code runs only where a config has said so. `save_model` leaves files world-readable and a
+tokenizer class that transformers 4 reads.
 """
 
+import importlib.util
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
+
+import torch
 
 from tempering.data.tokenizers import save_tokenizer
-from tempering.errors import ArtifactError
+from tempering.errors import ArtifactError, ConfigError
 from tempering.model_config import PRESETS, Architecture, TransformerConfig
+from tempering.models.pooling import pooled_at_last_real_token
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+Weights = Literal["fp32", "bf16", "fp16", "nf4", "as_is"]
+"""How weights are held: in a dtype, in 4 bits, or as the folder has them."""
+DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 def new_model(config: Architecture, tokenizer: "PreTrainedTokenizerBase", seed: int) -> "PreTrainedModel":
@@ -50,50 +59,130 @@ def new_model(config: Architecture, tokenizer: "PreTrainedTokenizerBase", seed: 
     return model
 
 
-def load_causal_lm(folder: str | Path) -> "PreTrainedModel":
-    """A causal LM in fp32, in eval mode.
+def load_causal_lm(
+    folder: str | Path, *, weights: Weights = "fp32", trust_remote_code: bool = False
+) -> "PreTrainedModel":
+    """A causal LM in eval mode, its weights in fp32 unless asked otherwise.
 
     Raises:
-        ArtifactError: the folder's weights do not fill the model (missing or unexpected keys).
+        ArtifactError: no safetensors, an unknown architecture, or weights that do not fill the model
+            (missing, unexpected, of another shape).
+        ConfigError: 4-bit weights without a GPU and bitsandbytes.
     """
     from transformers import AutoModelForCausalLM
 
-    return _load(AutoModelForCausalLM, folder, allowed_missing=())
+    return _load(AutoModelForCausalLM, folder, weights=weights, trust_remote_code=trust_remote_code)
 
 
-def load_scorer(folder: str | Path, *, new_head: bool = False, seed: int = 0) -> "PreTrainedModel":
-    """A sequence classifier with one output: the reward model.
+def load_scorer(
+    folder: str | Path,
+    *,
+    new_head: bool = False,
+    seed: int = 0,
+    weights: Weights = "fp32",
+    trust_remote_code: bool = False,
+) -> "PreTrainedModel":
+    """A sequence classifier with one output, read at the last real token: the reward model.
 
     Args:
         folder: a reward model, or with `new_head` a causal LM to put a fresh head on.
         new_head: allow a missing score head, initialised from `seed`; otherwise that is an error,
             since a silently re-initialised head gives random rewards.
+
+    Raises:
+        ArtifactError, ConfigError: as `load_causal_lm`.
     """
     from transformers import AutoModelForSequenceClassification, set_seed
 
     set_seed(seed)
-    allowed = ("score.",) if new_head else ()
-    return _load(AutoModelForSequenceClassification, folder, allowed_missing=allowed, num_labels=1)
+    model = _load(
+        AutoModelForSequenceClassification, folder, weights=weights, trust_remote_code=trust_remote_code,
+        allowed_missing=("score.",) if new_head else (), num_labels=1,
+    )  # fmt: skip
+    if hasattr(model, "score"):
+        model.score.float()  # what is learnt here stays in fp32, however the body is held
+    return pooled_at_last_real_token(model)
+
+
+_OTHER_HEADS = {"lm_head.weight", "score.weight", "score.bias"}  # left over where another head is asked for
 
 
 def _load(
-    auto: Any, folder: str | Path, *, allowed_missing: tuple[str, ...], **kwargs: Any
+    auto: Any,
+    folder: str | Path,
+    *,
+    weights: Weights,
+    trust_remote_code: bool,
+    allowed_missing: tuple[str, ...] = (),
+    **kwargs: Any,
 ) -> "PreTrainedModel":
-    import torch
-
-    model, loaded = auto.from_pretrained(
-        str(folder), dtype=torch.float32, output_loading_info=True, trust_remote_code=False, **kwargs
-    )
-    missing = [key for key in loaded["missing_keys"] if not key.startswith(allowed_missing or ("\0",))]
-    head = {"lm_head.weight", "score.weight", "score.bias"}  # another head's weights may be left over
-    unexpected = [key for key in loaded["unexpected_keys"] if key not in head]
-    if missing or unexpected or loaded.get("mismatched_keys"):
+    if not any(Path(folder).glob("*.safetensors")):
+        raise no_safetensors(Path(folder))
+    try:
+        model, loaded = auto.from_pretrained(
+            str(folder), output_loading_info=True, trust_remote_code=trust_remote_code, use_safetensors=True,
+            ignore_mismatched_sizes=True, **held_as(weights), **kwargs,
+        )  # fmt: skip
+    except (ValueError, KeyError) as error:
         raise ArtifactError(
-            f"{folder}: weights do not fit the model: missing {missing[:5]}, unexpected {unexpected[:5]}",
+            f"{folder}: {str(error).splitlines()[0]}",
+            expected="a config.json whose model_type transformers or Tempering knows",
+            fix="check config.json; a model that brings its own code needs trust_remote_code: true",
+        ) from None
+    missing = [key for key in loaded["missing_keys"] if not key.startswith(allowed_missing or ("\0",))]
+    unexpected = sorted(set(loaded["unexpected_keys"]) - _OTHER_HEADS)
+    shapes = [f"{key} {list(found)} for {list(wanted)}" for key, found, wanted in loaded["mismatched_keys"]]
+    if missing or unexpected or shapes:
+        faults = {"missing": missing, "unexpected": unexpected, "of another shape": shapes}
+        said = "; ".join(f"{what}: {', '.join(sorted(names)[:5])}" for what, names in faults.items() if names)
+        raise ArtifactError(
+            f"{folder}: its weights do not fit the model. {said}",
             expected=f"the weights of a {type(model).__name__}",
             fix="give a folder of that kind; a reward model comes from the reward_model stage",
         )
     return model.eval()
+
+
+def held_as(weights: Weights) -> dict[str, Any]:
+    """The loading arguments for weights in a dtype or in 4 bits.
+
+    Raises:
+        ConfigError: 4 bits without a GPU and bitsandbytes.
+    """
+    if weights != "nf4":
+        return {"dtype": DTYPES.get(weights, "auto")}
+    there = {
+        "a CUDA GPU": torch.cuda.is_available(),
+        "the package bitsandbytes": importlib.util.find_spec("bitsandbytes") is not None,
+    }
+    lacking = [what for what, found in there.items() if not found]
+    if lacking:
+        raise ConfigError(
+            f"base_weights: nf4 needs {' and '.join(lacking)}, which this machine has not",
+            expected="a CUDA GPU and bitsandbytes",
+            fix="set adapter.base_weights to bf16 or fp32, or run on such a machine",
+        )
+    from transformers import BitsAndBytesConfig
+
+    return {
+        "dtype": torch.bfloat16,
+        "quantization_config": BitsAndBytesConfig(
+            load_in_4bit=True,
+            bnb_4bit_quant_type="nf4",
+            bnb_4bit_use_double_quant=True,
+            bnb_4bit_compute_dtype=torch.bfloat16,
+        ),
+    }
+
+
+def no_safetensors(folder: Path) -> ArtifactError:
+    """Nothing that is loaded here; a pickle may run code when it is opened, so it is never touched."""
+    pickles = sorted(path.name for path in folder.glob("*") if path.suffix in (".bin", ".pt", ".pth"))
+    return ArtifactError(
+        f"{folder} holds no safetensors{f', only {pickles[0]}' if pickles else ''}",
+        expected="model.safetensors",
+        fix=f"`temper convert {folder} NEW_FOLDER` reads a pickled state safely" if pickles else "",
+    )
 
 
 def save_model(model: "PreTrainedModel", tokenizer: "PreTrainedTokenizerBase", folder: Path) -> None:
@@ -104,6 +193,13 @@ def save_model(model: "PreTrainedModel", tokenizer: "PreTrainedTokenizerBase", f
     for path in folder.rglob("*"):
         if path.is_file():
             path.chmod(0o644)
+
+
+def stop_ids(model: "PreTrainedModel", tokenizer: "PreTrainedTokenizerBase") -> list[int]:
+    """The tokens that end an answer: the tokenizer's EOS first, then what the model's makers added."""
+    named = getattr(getattr(model, "generation_config", None), "eos_token_id", None)
+    more = named if isinstance(named, list) else [named]
+    return list(dict.fromkeys([tokenizer.eos_token_id, *(token for token in more if token is not None)]))
 
 
 def parameter_count(model: "PreTrainedModel") -> int:

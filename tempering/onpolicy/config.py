@@ -10,7 +10,7 @@ from pydantic import Field, model_validator
 
 from tempering.model_config import LoraConfig
 from tempering.rewards.config import ModelReward, RewardConfig
-from tempering.training.config import TrainingConfig
+from tempering.training.config import Schedule, TrainingConfig
 
 
 class OnPolicyConfig(TrainingConfig):
@@ -20,7 +20,7 @@ class OnPolicyConfig(TrainingConfig):
     sample: str = Field("prompts", description="the prompts to complete")
     reward: RewardConfig = Field(default_factory=ModelReward, description="where the score comes from")
     learning_rate: float = Field(3e-4, gt=0, description="peak learning rate of AdamW")
-    lr_schedule: Literal["constant", "linear", "cosine"] = Field(
+    lr_schedule: Schedule = Field(
         "linear", description="decay after warm-up, as a function of tokens / token_limit"
     )
     batch_size: int = Field(96, ge=1, description="sequences an optimizer step, over all processes")

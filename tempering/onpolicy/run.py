@@ -7,9 +7,9 @@ from tempering.artifacts.kinds import ModelArtifact, SampleArtifact
 from tempering.artifacts.tables import read_rows
 from tempering.data.tokenizers import load_tokenizer
 from tempering.errors import ConfigError, DataError
-from tempering.models.adapters import add_adapter
+from tempering.models.adapters import trainable_lm
 from tempering.models.device import prepare_device
-from tempering.models.loading import load_causal_lm
+from tempering.models.loading import stop_ids
 from tempering.onpolicy.collect import Collector, Prompts
 from tempering.onpolicy.config import OnPolicyConfig, PPOConfig
 from tempering.onpolicy.rollout import Decoder, Sampling
@@ -34,17 +34,17 @@ def on_policy(
     device = prepare_device(out)
     check_inputs(model, sample, "prompt")
     tokenizer = load_tokenizer(model.model_dir)
-    policy = add_adapter(load_causal_lm(model.model_dir), config.adapter, out.seed).to(device)
+    policy = trainable_lm(model, config.adapter, out.seed).to(device)
     rows = read_rows(sample.rows_path("train"))
     check_lengths(rows, policy, config, sample)
     out.name_tokens = token_budget(config, sample)
     trainer = OnPolicyTrainer(
         policy=policy,
-        reference=None if config.adapter else load_causal_lm(model.model_dir),
+        reference=None if config.adapter else trainable_lm(model, None, out.seed),
         value=value_model(config, model, reward_model),
         prompts=Prompts(rows, out.seed, ordered=bool(sample.details.get("ordered"))),
         collector=Collector(
-            Decoder(policy, [tokenizer.eos_token_id], tokenizer.pad_token_id),
+            Decoder(policy, stop_ids(policy, tokenizer), tokenizer.pad_token_id),
             build_reward(config.reward, reward_model, device),
             tokenizer,
             Sampling(
@@ -56,7 +56,7 @@ def on_policy(
         out=out,
     )
     trainer.train_or_resume()
-    save_trained(policy, tokenizer, out, {**inherited(sample), "head": "causal_lm"})
+    save_trained(policy, tokenizer, out, {**inherited(sample, model), "head": "causal_lm"})
     names = ("score", "kl", "completion_length", "ended_share")
     summary = last_rows(out.metadata_dir / "training_stats.parquet", names)
     return {**summary, "steps": trainer.state.global_step}
@@ -93,4 +93,6 @@ def value_model(
             expected="a value model that reads the policy's tokens",
             fix="set value_init: policy",
         )
-    return ValueModel.from_folder(source.model_dir)
+    return ValueModel.from_folder(
+        source.model_dir, config.adapter, seed=config.seed, trust_remote_code=source.trusts_remote_code
+    )

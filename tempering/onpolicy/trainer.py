@@ -53,9 +53,9 @@ class ActorCritic(nn.Module):
 
     def activation_checkpointing_enable(self, **kwargs: Any) -> None:
         """Trainer calls this where the config asks for it."""
-        self.policy.gradient_checkpointing_enable()
+        self.policy.activation_checkpointing_enable()
         if self.value is not None:
-            self.value.backbone.gradient_checkpointing_enable()
+            self.value.backbone.activation_checkpointing_enable()
 
     gradient_checkpointing_enable = activation_checkpointing_enable
 
@@ -78,6 +78,7 @@ class OnPolicyTrainer(TokenTrainer, Trainer):
     """
 
     config: OnPolicyConfig
+    must_learn_at_once = False
 
     def __init__(
         self,
@@ -276,7 +277,7 @@ class OnPolicyTrainer(TokenTrainer, Trainer):
             ]
             if ours.value is not None:
                 rate = getattr(self.config, "value_learning_rate", None) or self.config.learning_rate
-                groups.append({"params": list(ours.value.parameters()), "lr": rate})
+                groups.append({"params": [p for p in ours.value.parameters() if p.requires_grad], "lr": rate})
             self.optimizer = torch.optim.AdamW(
                 groups,
                 lr=self.config.learning_rate,
@@ -317,7 +318,7 @@ class OnPolicyTrainer(TokenTrainer, Trainer):
         ours: ActorCritic = self.model
         load_weights(ours.policy, folder)
         if ours.value is not None:
-            ours.value.load_state_dict(ValueModel.from_folder(folder / "value_model").state_dict())
+            ours.value.restore(folder / "value_model")
         state = json.loads((folder / "onpolicy_state.json").read_text())
         self.rollouts_done, self.kl.coef = state["rollouts_done"], state["kl_coef"]
 

@@ -1,15 +1,20 @@
 """The value model: any backbone with a scalar head on every position, V(s_t).
 
-The trunk is its own (a copy of the policy's or the reward model's); the head starts at zero, so
-that the first advantages are the returns themselves. It is saved beside the policy in every
-checkpoint.
+The trunk is its own (a copy of the policy's or the reward model's, with an adapter of its own where the
+policy has one); the head starts at zero, so that the first advantages are the returns themselves. It is
+saved beside the policy in every checkpoint.
 """
 
 from pathlib import Path
 
-import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
+
+from tempering.model_config import LoraConfig
+from tempering.models.adapters import add_adapter
+from tempering.models.loading import held_as, load_weights
+
+_HEAD = "value_head.safetensors"
 
 
 class ValueModel(nn.Module):
@@ -23,24 +28,40 @@ class ValueModel(nn.Module):
         nn.init.zeros_(self.head.bias)
 
     @classmethod
-    def from_folder(cls, folder: Path) -> "ValueModel":
-        """A trunk from a causal LM or reward model folder (or one written by `save`, with its head)."""
+    def from_folder(
+        cls,
+        folder: Path,
+        adapter: LoraConfig | None = None,
+        *,
+        seed: int = 0,
+        trust_remote_code: bool = False,
+    ) -> "ValueModel":
+        """A trunk from a causal LM or reward model folder (or one written by `save`, with its head).
+
+        Args:
+            adapter: train this on a frozen trunk instead of all its weights.
+        """
         from transformers import AutoModel
 
-        backbone = AutoModel.from_pretrained(str(folder), dtype=torch.float32)
-        model = cls(backbone, backbone.config.get_text_config().hidden_size)
-        head = folder / "value_head.safetensors"
-        if head.exists():
-            model.head.load_state_dict(load_file(head))
+        weights = held_as(adapter.base_weights if adapter else "fp32")
+        backbone = AutoModel.from_pretrained(str(folder), trust_remote_code=trust_remote_code, **weights)
+        model = cls(add_adapter(backbone, adapter, seed, None), backbone.config.get_text_config().hidden_size)
+        if (folder / _HEAD).exists():
+            model.head.load_state_dict(load_file(folder / _HEAD))
         return model
 
     def save(self, folder: Path) -> None:
-        """Write trunk and head as safetensors."""
+        """Write trunk (or its adapter) and head as safetensors."""
         self.backbone.save_pretrained(folder)
-        save_file(self.head.state_dict(), folder / "value_head.safetensors")
+        save_file(self.head.state_dict(), folder / _HEAD)
+
+    def restore(self, folder: Path) -> None:
+        """Take over what `save` wrote, in place."""
+        load_weights(self.backbone, folder)
+        self.head.load_state_dict(load_file(folder / _HEAD))
 
     def forward(self, input_ids: Tensor, attention_mask: Tensor, position_ids: Tensor) -> Tensor:
         hidden = self.backbone(
             input_ids=input_ids, attention_mask=attention_mask, position_ids=position_ids, use_cache=False
         ).last_hidden_state
-        return self.head(hidden).squeeze(-1)
+        return self.head(hidden.float()).squeeze(-1)

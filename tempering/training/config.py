@@ -10,14 +10,39 @@ from pydantic import Field, field_validator, model_validator
 
 from tempering.config import Config, runtime_field
 from tempering.model_config import Architecture, LoraConfig, TransformerConfig
+from tempering.training.aliases import translated
+
+Precision = Literal["fp32", "bf16", "fp16"]
+Schedule = Literal[
+    "constant",
+    "linear",
+    "cosine",
+    "cosine_with_restarts",
+    "cosine_with_min_lr",
+    "polynomial",
+    "inverse_sqrt",
+    "warmup_stable_decay",
+]
 
 
 class TrainingConfig(Config):
     """What all trainers share. The first of `num_epochs`, `max_steps`, `token_limit` ends the run."""
 
     learning_rate: float = Field(1e-3, gt=0, description="peak learning rate of AdamW")
-    lr_schedule: Literal["constant", "linear", "cosine"] = Field(
-        "cosine", description="decay after warm-up, as a function of the share of the run that is done"
+    lr_schedule: Schedule = Field(
+        "cosine",
+        description="shape after warm-up, as a function of the share of the run that is done; "
+        "transformers' names",
+    )
+    cosine_cycles: int = Field(1, ge=1, description="cosine_with_restarts: falls from the peak")
+    min_lr_fraction: float = Field(
+        0.0,
+        ge=0,
+        lt=1,
+        description="cosine_with_min_lr, polynomial, warmup_stable_decay: where it ends, share of the peak",
+    )
+    decay_fraction: float = Field(
+        0.1, gt=0, le=1, description="warmup_stable_decay: share of the run after warm-up that it falls in"
     )
     warmup_fraction: float = Field(0.05, ge=0, lt=1, description="share of the run with rising learning rate")
     batch_size: int = Field(
@@ -33,8 +58,10 @@ class TrainingConfig(Config):
     adam_beta1: float = Field(0.9, ge=0, lt=1, description="AdamW's decay of the first moment")
     adam_beta2: float = Field(0.98, ge=0, lt=1, description="AdamW's decay of the second moment")
     max_grad_norm: float = Field(1.0, ge=0, description="gradient norm is clipped to this; 0: never")
-    precision: Literal["fp32", "bf16", "fp16"] = Field(
-        "fp32", description="autocast type, weights stay fp32; bf16 for GPUs and CPUs with bf16 units"
+    precision: Precision = Field(
+        "fp32",
+        description="autocast type, weights stay fp32; bf16 for GPUs and CPUs with bf16 units; fp16, with "
+        "gradient scaling, for GPUs",
     )
     adapter: LoraConfig | None = Field(None, description="train a LoRA adapter instead of all weights")
     seed: int = Field(
@@ -45,6 +72,11 @@ class TrainingConfig(Config):
     )
     gradient_checkpointing: bool = runtime_field(False, description="recompute activations to save memory")
 
+    @model_validator(mode="before")
+    @classmethod
+    def _other_names(cls, given: Any) -> Any:
+        return translated(given)
+
     @model_validator(mode="after")
     def _micro_divides(self) -> "TrainingConfig":
         if self.micro_batch_size and self.batch_size % self.micro_batch_size:
@@ -52,6 +84,23 @@ class TrainingConfig(Config):
                 f"batch_size {self.batch_size} is not a multiple of micro_batch_size {self.micro_batch_size}"
             )
         return self
+
+    @model_validator(mode="after")
+    def _schedule_settings(self) -> "TrainingConfig":
+        for name, schedules in _OF_SCHEDULES.items():
+            if name in self.model_fields_set and self.lr_schedule not in schedules:
+                raise ValueError(
+                    f"{name} is set, and lr_schedule {self.lr_schedule} has none: it is for "
+                    + " and ".join(schedules)
+                )
+        return self
+
+
+_OF_SCHEDULES = {
+    "cosine_cycles": ("cosine_with_restarts",),
+    "min_lr_fraction": ("cosine_with_min_lr", "polynomial", "warmup_stable_decay"),
+    "decay_fraction": ("warmup_stable_decay",),
+}
 
 
 class PretrainConfig(TrainingConfig):

@@ -33,13 +33,13 @@ def check_tokenizer(model: ModelArtifact, tokenizer: object, what: str) -> None:
     """Refuse a model whose token ids mean something else than those of `what`.
 
     Args:
-        tokenizer: payload digest of the tokenizer that `what` was made with.
+        tokenizer: digest of the tokenizer that `what` was made with.
     """
     if model.details.get("tokenizer") != tokenizer:
         raise ArtifactError(
             f"{model.id} and {what} were made with different tokenizers",
             expected="token ids that mean the same to both",
-            fix="rebuild the sample with the model's tokenizer",
+            fix="set `tokenizer: {kind: existing, name_or_path: ...}` to the model, and run again",
         )
 
 
@@ -60,9 +60,15 @@ def token_budget(config: TrainingConfig, sample: SampleArtifact) -> int | None:
     return limit
 
 
-def inherited(sample: SampleArtifact) -> dict[str, Any]:
-    """What a model takes over from the sample it was trained on."""
-    return {"tokenizer": sample.details["tokenizer"], "prompt_format": sample.details["prompt_format"]}
+def inherited(sample: SampleArtifact, model: ModelArtifact) -> dict[str, Any]:
+    """What a model takes over from the sample it was trained on, and from the model it started as."""
+    taken = {"tokenizer": sample.details["tokenizer"], "prompt_format": sample.details["prompt_format"]}
+    return taken | remote_code(model)
+
+
+def remote_code(model: ModelArtifact | None) -> dict[str, Any]:
+    """The mark of a model that brings its own code, handed on to what is made from it."""
+    return {"trust_remote_code": True} if model is not None and model.trusts_remote_code else {}
 
 
 def check_language_model(model: ModelArtifact) -> None:

@@ -17,6 +17,7 @@ from transformers.training_args import TrainingArguments
 from tempering.artifacts.draft import Draft
 from tempering.artifacts.kinds import SampleArtifact
 from tempering.artifacts.names import checkpoint_name
+from tempering.errors import ConfigError, DataError
 from tempering.training.checkpoints import publish, resumable, sweep, tokens_of
 from tempering.training.config import TrainingConfig
 from tempering.training.row_log import RowLog
@@ -34,6 +35,8 @@ def training_arguments(config: TrainingConfig, out: Draft, **more: Any) -> dict[
     """Arguments that hold for every trainer; `more` are those of the trainer at hand."""
     micro = config.micro_batch_size or config.batch_size
     device = out.runtime.device
+    cpu = device == "cpu" or (device == "auto" and not torch.cuda.is_available())
+    check_precision(config, "cpu" if cpu else device)
     return {
         "output_dir": str(out.checkpoints_dir),
         "per_device_train_batch_size": micro,
@@ -49,7 +52,7 @@ def training_arguments(config: TrainingConfig, out: Draft, **more: Any) -> dict[
         "bf16": config.precision == "bf16",
         "fp16": config.precision == "fp16",
         "activation_checkpointing": config.gradient_checkpointing,
-        "use_cpu": device == "cpu" or (device == "auto" and not torch.cuda.is_available()),
+        "use_cpu": cpu,
         "seed": out.seed,
         "data_seed": out.seed,
         "save_strategy": "no",  # ours: by tokens, see TokenCallback
@@ -61,6 +64,20 @@ def training_arguments(config: TrainingConfig, out: Draft, **more: Any) -> dict[
         "dataloader_pin_memory": torch.cuda.is_available(),
         **more,
     }
+
+
+def check_precision(config: TrainingConfig, device: str) -> None:
+    """Refuse fp16 on a CPU: accelerate would train in fp32 without a word.
+
+    Raises:
+        ConfigError: with what works there.
+    """
+    if config.precision == "fp16" and device == "cpu":
+        raise ConfigError(
+            "precision: fp16 on a CPU, which cannot scale gradients",
+            expected="fp32, or bf16 on a CPU with bf16 units; fp16 needs a GPU",
+            fix="set precision to fp32",
+        )
 
 
 class TokenTrainer:
@@ -140,6 +157,8 @@ class TokenTrainer:
         return self.lr_scheduler
 
     lr_scheduler: Any = None
+    must_learn_at_once = True
+    """Whether the first step must have a gradient; on-policy, equal scores may leave it without one."""
 
     # -- checkpoints -------------------------------------------------------------------------
 
@@ -226,6 +245,7 @@ class TokenCallback(TrainerCallback):
     ) -> None:
         if not logs or "loss" not in logs:
             return
+        self._refuse_nothing(logs, state.global_step)
         tokens, seconds = int(state.num_input_tokens_seen), time.monotonic() - self._started
         row = {
             key: value
@@ -247,6 +267,15 @@ class TokenCallback(TrainerCallback):
         done = self.trainer.progress(state.global_step)
         total = int(tokens / done) if done > 0 else None
         self.trainer.out.progress(tokens, total, loss=float(logs["loss"]))
+
+    def _refuse_nothing(self, logs: dict[str, Any], step: int) -> None:
+        """A first step without any gradient looks healthy and learns nothing, for as long as one lets it."""
+        if step == 1 and self.trainer.must_learn_at_once and logs.get("grad_norm") == 0:
+            raise DataError(
+                f"the first step has no gradient at all (loss {logs['loss']:.4g}): nothing would be learnt",
+                expected="a loss that depends on the weights that are trained",
+                fix="check the sample's completion masks, and the adapter's target_modules",
+            )
 
 
 _NOT_LOGGED = {"num_input_tokens_seen", "num_tokens", "epoch", "train_tokens_per_second", "train_runtime"}

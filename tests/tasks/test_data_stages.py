@@ -121,7 +121,7 @@ def test_samples_hold_token_rows_up_to_the_limit(made, tmp_path, rows):
     assert list(train.columns) == COLUMNS[rows]
     assert 400 <= train["num_tokens"].sum() == summary["tokens"] < 400 + 400
     assert artifact.row_type == sets[rows].row_type
-    assert artifact.details["tokenizer"] == made_tokenizer.payload_digest
+    assert artifact.details["tokenizer"] == made_tokenizer.digest
     sources = artifact.read("sources")
     assert list(sources["part"]) == ["train", "eval"]
     assert sources["tokens"][0] == summary["tokens"]

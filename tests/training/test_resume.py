@@ -147,7 +147,7 @@ def test_resumed_equals_uninterrupted(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["sft", "ppo", "rloo"])
+@pytest.mark.parametrize("name", ["sft", "reward_model", "dpo", "ppo", "rloo"])
 def test_resumed_equals_uninterrupted_with_an_adapter(
     tiny: Any, uninterrupted: Any, tmp_path: Path, name: str
 ) -> None:

@@ -1,0 +1,14 @@
+"""adopt[NAME]: bring a model from elsewhere into the store, complete and checked."""
+
+from tempering.artifacts.draft import Draft
+from tempering.artifacts.kinds import ModelArtifact
+from tempering.model_config import AdoptConfig
+from tempering.stage import Summary, stage
+
+
+@stage("adopt", version=1, makes=ModelArtifact)
+def adopt(out: Draft, config: AdoptConfig) -> Summary:
+    """A Hugging Face folder or Hub model as an artifact, with where it came from."""
+    from tempering.models.adopt import adopt_model
+
+    return adopt_model(out, config)

@@ -1,0 +1,50 @@
+"""publish[STAGE]: export a model and push it to the Hugging Face Hub.
+
+A stage of its own, so that a push that fails loses no training and is tried again alone.
+"""
+
+import shutil
+
+from pydantic import Field, field_validator
+
+from tempering.artifacts.draft import Draft
+from tempering.artifacts.kinds import ModelArtifact, PublicationArtifact
+from tempering.config import Config
+from tempering.stage import Summary, stage
+
+
+class PublishConfig(Config):
+    """Where a model goes."""
+
+    repo: str = Field(description="OWNER/NAME on the Hub; made if it is not there")
+    private: bool = Field(True, description="whether a repository that is made now is private")
+
+    @field_validator("repo")
+    @classmethod
+    def _owner_and_name(cls, repo: str) -> str:
+        owner, slash, name = repo.partition("/")
+        if not (owner and slash and name) or "/" in name or repo.split() != [repo]:
+            raise ValueError("it must be OWNER/NAME")
+        return repo
+
+
+@stage("publish", version=1, makes=PublicationArtifact)
+def publish(out: Draft, config: PublishConfig, *, model: ModelArtifact) -> Summary:
+    """Push the exported folder in one commit and keep the receipt."""
+    from tempering.models.export import export_model
+    from tempering.models.push import check_push, push_folder
+
+    check_push(config.repo)
+    folder = out.path / "export"
+    shutil.rmtree(folder, ignore_errors=True)
+    try:
+        export_model(model, folder)
+        pushed = push_folder(folder, config.repo, private=config.private, message=model.id)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)  # the weights are in the store already
+    out.write_table(
+        "published",
+        [{"repo": pushed.repo, "commit": pushed.commit, "url": pushed.url, "files": pushed.files}],
+    )
+    out.log(f"pushed {model.id} to {pushed.url}, commit {pushed.commit[:12]}")
+    return {"repo": pushed.repo, "commit": pushed.commit[:12], "files": pushed.files}
