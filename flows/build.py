@@ -6,21 +6,17 @@ left out.
 """
 
 import difflib
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 
 import tasks  # noqa: F401  registers the stages
-from flows.config import PipelineConfig
+from flows.config import TRAINING, PipelineConfig
+from flows.data_graph import DataGraph, is_ref
 from flows.graph import Node, Ref, Source
-from tempering.config import Config, ConfigT
-from tempering.data.tokenizers import ExistingTokenizerConfig, TrainTokenizerConfig
+from tasks.publish import PublishConfig
 from tempering.errors import ConfigError
 from tempering.evaluation.config import CompletionsBenchmark, EvaluateConfig, PreferencesBenchmark
 from tempering.model_config import AdoptConfig
 from tempering.rewards.config import ModelReward
-from tempering.stage import get_stage
-
-TRAINING = ("pretrain", "sft", "reward_model", "dpo", "ppo", "rloo")
 
 
 def build_graph(config: PipelineConfig) -> list[Node]:
@@ -32,20 +28,18 @@ def build_graph(config: PipelineConfig) -> list[Node]:
     return Graph(config).nodes()
 
 
-class Graph:
+class Graph(DataGraph):
     """Builds nodes on demand, starting from what the pipeline is for."""
 
     def __init__(self, config: PipelineConfig) -> None:
-        self.config = config
+        super().__init__(config)
         self.on = [name for name in TRAINING if getattr(config, name) is not None]
-        self.made: dict[str, Node] = {}
-        self.open: list[str] = []
 
     def nodes(self) -> list[Node]:
         """Training stages, then evaluations, then the report; their data comes with them."""
         for name in self.on:
             self.training(name)
-            self.model(name, f"{name}")
+            self.publication(name, self.model(name, f"{name}"))
         models = (
             [name for name in self.config.evaluate.models if self._there(name)]
             if self.config.evaluate
@@ -75,61 +69,6 @@ class Graph:
     def _there(self, name: str | None) -> bool:
         """Whether there is such a model: a stage that is switched off has none, and is passed over."""
         return name is not None and (name in self.on or name not in TRAINING)
-
-    def add(
-        self, name: str, stage: str, config: Config, inputs: Mapping[str, Source | Mapping[str, Source]]
-    ) -> str:
-        """Make the node if it is not there yet."""
-        self.made.setdefault(name, Node(name, get_stage(stage), config, inputs))
-        return name
-
-    @contextmanager
-    def _opened(self, name: str) -> Iterator[None]:
-        """While the inputs of `name` are made, nothing among them may need `name`."""
-        if name in self.open:
-            raise ConfigError(
-                f"stages feed each other in a circle: {' -> '.join([*self.open, name])}",
-                fix="start one of these stages from another model, or leave out one of these data sets",
-            )
-        self.open.append(name)
-        yield
-        self.open.remove(name)
-
-    # -- data --------------------------------------------------------------------------------
-
-    def dataset(self, name: str, used_by: str = "") -> str:
-        """dataset[NAME], after the evaluation sets whose text it must not hold."""
-        config = _named(self.config.datasets, name, "data set", used_by)
-        inside = f"datasets.{name}.quality.decontaminate"
-        with self._opened(f"dataset[{name}]"):
-            against = {key: self.dataset(key, inside) for key in config.quality.decontaminate}
-        return self.add(f"dataset[{name}]", "dataset", config, {"against": against} if against else {})
-
-    def tokenizer(self) -> str:
-        """The tokenizer, trained on data sets or taken from elsewhere."""
-        config = self.config.tokenizer
-        inputs: dict[str, Source | Mapping[str, Source]] = {}
-        if isinstance(config, TrainTokenizerConfig):
-            inputs["datasets"] = {name: self.dataset(name, "tokenizer.datasets") for name in config.datasets}
-        elif isinstance(config, ExistingTokenizerConfig):
-            named = config.name_or_path
-            if named in self.config.models:
-                inputs["base"] = self.adopted(named)
-            elif _is_ref(named):
-                inputs["base"] = Ref(named)
-        return self.add("tokenizer", "tokenizer", config, inputs)
-
-    def sample(self, name: str, used_by: str = "") -> str:
-        """sample[NAME]."""
-        config = _named(self.config.samples, name, "sample", used_by)
-        datasets = {key: self.dataset(key, f"samples.{name}.datasets") for key in config.datasets}
-        inputs: dict[str, Source | Mapping[str, Source]] = {
-            "tokenizer": self.tokenizer(),
-            "datasets": datasets,
-        }
-        if config.curriculum is not None and config.curriculum.model is not None:
-            inputs["model"] = self.model(config.curriculum.model, f"samples.{name}.curriculum.model")
-        return self.add(f"sample[{name}]", "sample", config, inputs)
 
     # -- models ------------------------------------------------------------------------------
 
@@ -174,11 +113,18 @@ class Graph:
             {"adapter": made, "base": base, "sample": node.inputs["sample"]},
         )
 
+    def publication(self, name: str, whole: Source) -> None:
+        """publish[NAME], where the stage names a repository: its whole model goes to the Hub."""
+        config = getattr(self.config, name)
+        if config.hub_repo is not None:
+            to = PublishConfig(repo=config.hub_repo, private=config.hub_private)
+            self.add(f"publish[{name}]", "publish", to, {"model": whole})
+
     def _outside(self, name: str, used_by: str) -> Source:
         """A model of `models:`, of the store, or by itself a folder or Hub name."""
         if name in self.config.models:
             return self.adopted(name)
-        if _is_ref(name):
+        if is_ref(name):
             return Ref(name)
         if "/" in name:
             return self.adopted(name)
@@ -247,29 +193,11 @@ class Graph:
             self.config.report,
             {
                 "evaluations": {name: f"evaluate[{name}]" for name in models},
-                "models": {name: name for name in self.on},
+                "models": {
+                    **{name: self.model(name, "evaluate.models") for name in models if name not in self.on},
+                    **{name: name for name in self.on},
+                },
                 "samples": inside["sample"],
                 "datasets": inside["dataset"],
             },
         )
-
-
-def _named(section: Mapping[str, ConfigT], name: str, what: str, used_by: str) -> ConfigT:
-    if name not in section:
-        near = difflib.get_close_matches(name, list(section), n=1)
-        raise ConfigError(
-            f"{used_by}: there is no {what} {name!r}",
-            expected=f"one of {sorted(section)}",
-            fix=f"did you mean {near[0]!r}?" if near else f"add it, or name another {what}",
-        )
-    return section[name]
-
-
-def _is_ref(name: str) -> bool:
-    """Whether a name is meant for the store: `sft@latest`, `sft/folder`, or a fingerprint.
-
-    A Hub name has a slash too; its owner is not called like one of our stages.
-    """
-    looks_hex = len(name) >= 6 and all(char in "0123456789abcdef" for char in name)
-    stage = name.split("/")[0]
-    return "@" in name or looks_hex or ("/" in name and stage in {*TRAINING, "merge", "tokenizer"})

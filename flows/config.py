@@ -28,8 +28,8 @@ from tempering.training.config import (
     SFTConfig,
 )
 
-_TRAINING = ("pretrain", "sft", "reward_model", "dpo", "ppo", "rloo")
-_SEEDED = (*_TRAINING, "evaluate")
+TRAINING = ("pretrain", "sft", "reward_model", "dpo", "ppo", "rloo")
+_SEEDED = (*TRAINING, "evaluate")
 _SEEDED_EACH = ("datasets", "samples")
 
 
@@ -68,7 +68,7 @@ class PipelineConfig(Config):
     def _names_alone(cls, given: Any) -> Any:
         if not isinstance(given, dict):
             return given
-        taken = sorted(set(given) & {*_TRAINING, "merge"})
+        taken = sorted(set(given) & {*TRAINING, "merge"})
         if taken:
             raise ValueError(f"{taken[0]} is the name of a stage; call the model otherwise")
         return {name: {"name_or_path": one} if isinstance(one, str) else one for name, one in given.items()}
@@ -82,7 +82,7 @@ class PipelineConfig(Config):
         tree = dict(tree)
         for name in _SEEDED:
             tree[name] = _filled(tree.get(name), tree, "seed")
-        for name in _TRAINING:
+        for name in TRAINING:
             if not has_precision(tree.get(name)):
                 tree[name] = _filled(tree.get(name), tree, "precision")
         for name in _SEEDED_EACH:

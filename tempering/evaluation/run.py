@@ -13,6 +13,7 @@ from tempering.evaluation.benchmarks import Findings, Tools, run_benchmark
 from tempering.evaluation.config import Benchmark, EvaluateConfig
 from tempering.evaluation.language_model import LanguageModel
 from tempering.models.device import prepare_device
+from tempering.models.loading import load_causal_lm
 from tempering.rewards.learned import LearnedReward
 
 
@@ -32,9 +33,7 @@ def evaluate_model(
     scorer = model if is_scorer else reward_model
     prompt_format: Any = model.details.get("prompt_format", "chat")
     tools = Tools(
-        policy=None
-        if is_scorer
-        else LanguageModel(model.model_dir, prompt_format, device, config.batch_size),
+        policy=None if is_scorer else language_model(model, prompt_format, device, config.batch_size),
         scorer=LearnedReward.of(scorer, device) if scorer else None,
         seed=out.seed,
         baseline=baseline_rewards(baseline),
@@ -51,6 +50,12 @@ def evaluate_model(
     out.write_table("completions", found.completions)
     out.write_table("scores", found.scores)
     return headline(found)
+
+
+def language_model(model: ModelArtifact, prompt_format: Any, device: Any, batch_size: int) -> LanguageModel:
+    """The model that is evaluated; its own code runs where it was adopted with that permission."""
+    loaded = load_causal_lm(model.model_dir, trust_remote_code=model.trusts_remote_code)
+    return LanguageModel(model.model_dir, prompt_format, device, batch_size, model=loaded)
 
 
 ROW_TYPES: dict[str, tuple[str, ...]] = {

@@ -4,7 +4,7 @@ Known stages have their own colour, so that two reports can be laid side by side
 the free ones in order. A colour is a CSS class; its light and dark values are in the style sheet.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Container, Iterable, Mapping
 from dataclasses import dataclass
 
 _KNOWN = {
@@ -30,11 +30,13 @@ class Model:
     key: str
     label: str
     color: str
+    outside: bool = False
+    """It came from elsewhere: what others start from."""
 
     @property
     def aligned(self) -> bool:
         """Whether it is meant to be better than SFT."""
-        return self.key not in STARTING
+        return self.key not in STARTING and not self.outside
 
 
 def label_of(key: str) -> str:
@@ -53,14 +55,14 @@ def ordered(keys: Iterable[str]) -> list[str]:
     return sorted(set(keys), key=lambda key: (known.index(key) if key in known else len(known), key))
 
 
-def cast(keys: Iterable[str]) -> Mapping[str, Model]:
-    """Every model of the page in order."""
+def cast(keys: Iterable[str], outside: Container[str] = ()) -> Mapping[str, Model]:
+    """Every model of the page in order; those in `outside` came from elsewhere."""
     models: dict[str, Model] = {}
     spare = 0
     for key in ordered(keys):
         if key in _KNOWN:
             models[key] = Model(key, label_of(key), f"m-{key}")
         else:
-            models[key] = Model(key, label_of(key), f"m-x{spare % _SPARE}")
+            models[key] = Model(key, label_of(key), f"m-x{spare % _SPARE}", key in outside)
             spare += 1
     return models

@@ -60,7 +60,8 @@ class Report:
 
 def make_report(contents: Contents, config: ReportConfig) -> Report:
     """The report of `contents`."""
-    models = cast({*contents.models, *contents.evaluations})
+    outside = {key for key, model in contents.models.items() if model.manifest.hashed.get("stage") == "adopt"}
+    models = cast({*contents.models, *contents.evaluations}, outside)
     found = figures(contents.evaluations)
     every = lines(found)
     policies = [key for key in models if key != "reward_model"]

@@ -27,16 +27,23 @@ class LearnedReward:
         prompt_format: how its training data was rendered.
     """
 
-    def __init__(self, folder: Path, device: Any = "cpu", prompt_format: PromptFormat = "chat") -> None:
+    def __init__(
+        self,
+        folder: Path,
+        device: Any = "cpu",
+        prompt_format: PromptFormat = "chat",
+        *,
+        trust_remote_code: bool = False,
+    ) -> None:
         self.tokenizer, self.prompt_format = load_tokenizer(folder), prompt_format
-        self.model = load_scorer(folder).to(device)
+        self.model = load_scorer(folder, trust_remote_code=trust_remote_code).to(device)
         self.room = getattr(self.model.config.get_text_config(), "max_position_embeddings", 1 << 30)
 
     @classmethod
     def of(cls, artifact: ModelArtifact, device: Any) -> "LearnedReward":
         """The reward of a model artifact, in the prompt format it was trained on."""
         prompt_format: Any = artifact.details.get("prompt_format", "chat")
-        return cls(artifact.model_dir, device, prompt_format)
+        return cls(artifact.model_dir, device, prompt_format, trust_remote_code=artifact.trusts_remote_code)
 
     def __call__(
         self, prompts: list[Any], completions: list[str], ended: list[bool] | None = None, **_: Any

@@ -71,6 +71,10 @@ class TrainingConfig(Config):
         None, ge=1, description="sequences a forward pass; null: batch_size"
     )
     gradient_checkpointing: bool = runtime_field(False, description="recompute activations to save memory")
+    hub_repo: str | None = runtime_field(
+        None, description="OWNER/NAME on the Hub that the finished model is pushed to; null: nowhere"
+    )
+    hub_private: bool = runtime_field(True, description="whether a repository made for it is private")
 
     @model_validator(mode="before")
     @classmethod

@@ -266,3 +266,13 @@ def test_the_command_line_adopts(tmp_path: Path, capsys: pytest.CaptureFixture[s
     shutil.rmtree(source)
     assert main(["artifacts", "adopt", f"{source}/", "--as", "sft", *where]) == 2
     assert "is no folder" in capsys.readouterr().err
+
+
+def test_a_repository_on_the_hub_gives_a_stage_of_its_own() -> None:
+    nodes = {
+        node.name: node
+        for node in tiny_nodes({"pretrain.hub_repo": "me/mine", "sft.adapter": {}, "sft.hub_repo": "me/sft"})
+    }
+    assert nodes["publish[pretrain]"].inputs == {"model": "pretrain"}
+    assert nodes["publish[sft]"].inputs == {"model": "merge[sft]"}, "a whole model"
+    assert "publish[dpo]" not in nodes

@@ -128,3 +128,8 @@ def test_families_and_headline(tmp_path: Path) -> None:
     rows = metric_rows(run.evaluations)
     assert list(rows[0])[:6] == ["model", "metric", "value", "low", "high", "n"]
     assert [row["model"] for row in rows] == ["sft"] * 5 + ["reward_model"] + ["ppo"] * 5
+
+
+def test_a_model_from_elsewhere_is_no_aligned_one() -> None:
+    models = cast(["base", "sft", "rloo"], outside={"base"})
+    assert [key for key, model in models.items() if model.aligned] == ["rloo"]

@@ -1,0 +1,106 @@
+"""The part of the graph that makes data: data sets, the tokenizer, samples.
+
+Nodes are made on demand, so what nothing uses is left out.
+"""
+
+import difflib
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+
+from flows.config import TRAINING, PipelineConfig
+from flows.graph import Node, Ref, Source
+from tempering.config import Config, ConfigT
+from tempering.data.tokenizers import ExistingTokenizerConfig, TrainTokenizerConfig
+from tempering.errors import ConfigError
+from tempering.stage import get_stage
+
+
+class DataGraph:
+    """Nodes by name, and how those of data are made; where models come from, `build.Graph` knows."""
+
+    def __init__(self, config: PipelineConfig) -> None:
+        self.config = config
+        self.made: dict[str, Node] = {}
+        self.open: list[str] = []
+
+    def model(self, name: str, used_by: str) -> Source:
+        """Where a whole model called `name` comes from."""
+        raise NotImplementedError
+
+    def adopted(self, name: str) -> str:
+        """adopt[NAME]: a model from elsewhere, brought into the store."""
+        raise NotImplementedError
+
+    def add(
+        self, name: str, stage: str, config: Config, inputs: Mapping[str, Source | Mapping[str, Source]]
+    ) -> str:
+        """Make the node if it is not there yet."""
+        self.made.setdefault(name, Node(name, get_stage(stage), config, inputs))
+        return name
+
+    @contextmanager
+    def _opened(self, name: str) -> Iterator[None]:
+        """While the inputs of `name` are made, nothing among them may need `name`."""
+        if name in self.open:
+            raise ConfigError(
+                f"stages feed each other in a circle: {' -> '.join([*self.open, name])}",
+                fix="start one of these stages from another model, or leave out one of these data sets",
+            )
+        self.open.append(name)
+        yield
+        self.open.remove(name)
+
+    def dataset(self, name: str, used_by: str = "") -> str:
+        """dataset[NAME], after the evaluation sets whose text it must not hold."""
+        config = _named(self.config.datasets, name, "data set", used_by)
+        inside = f"datasets.{name}.quality.decontaminate"
+        with self._opened(f"dataset[{name}]"):
+            against = {key: self.dataset(key, inside) for key in config.quality.decontaminate}
+        return self.add(f"dataset[{name}]", "dataset", config, {"against": against} if against else {})
+
+    def tokenizer(self) -> str:
+        """The tokenizer, trained on data sets or taken from elsewhere."""
+        config = self.config.tokenizer
+        inputs: dict[str, Source | Mapping[str, Source]] = {}
+        if isinstance(config, TrainTokenizerConfig):
+            inputs["datasets"] = {name: self.dataset(name, "tokenizer.datasets") for name in config.datasets}
+        elif isinstance(config, ExistingTokenizerConfig):
+            named = config.name_or_path
+            if named in self.config.models:
+                inputs["base"] = self.adopted(named)
+            elif is_ref(named):
+                inputs["base"] = Ref(named)
+        return self.add("tokenizer", "tokenizer", config, inputs)
+
+    def sample(self, name: str, used_by: str = "") -> str:
+        """sample[NAME]."""
+        config = _named(self.config.samples, name, "sample", used_by)
+        datasets = {key: self.dataset(key, f"samples.{name}.datasets") for key in config.datasets}
+        inputs: dict[str, Source | Mapping[str, Source]] = {
+            "tokenizer": self.tokenizer(),
+            "datasets": datasets,
+        }
+        if config.curriculum is not None and config.curriculum.model is not None:
+            inputs["model"] = self.model(config.curriculum.model, f"samples.{name}.curriculum.model")
+        return self.add(f"sample[{name}]", "sample", config, inputs)
+
+
+def _named(section: Mapping[str, ConfigT], name: str, what: str, used_by: str) -> ConfigT:
+    if name not in section:
+        near = difflib.get_close_matches(name, list(section), n=1)
+        raise ConfigError(
+            f"{used_by}: there is no {what} {name!r}",
+            expected=f"one of {sorted(section)}",
+            fix=f"did you mean {near[0]!r}?" if near else f"add it, or name another {what}",
+        )
+    return section[name]
+
+
+def is_ref(name: str) -> bool:
+    """Whether a name is meant for the store: `sft@latest`, `sft/folder`, or a fingerprint.
+
+    A Hub name has a slash too; its owner is not called like one of our stages.
+    """
+    looks_hex = len(name) >= 6 and all(char in "0123456789abcdef" for char in name)
+    stage = name.split("/")[0]
+    return "@" in name or looks_hex or ("/" in name and stage in {*TRAINING, "merge", "tokenizer"})
