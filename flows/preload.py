@@ -27,6 +27,7 @@ MODULES = (
     "trl.trainer.sft_trainer",
     "trl.trainer.reward_trainer",
     "trl.trainer.dpo_trainer",
+    "tempering.models",
     "tasks",
 )
 ERROR: str | None = None

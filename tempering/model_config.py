@@ -8,10 +8,11 @@ override: `pretrain.architecture.kind=lstm`.
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
-from tempering.config import Config
+from tempering.config import Config, runtime_field
 from tempering.errors import ConfigError
+from tempering.model_hub import model_commit
 
 # initializer_range is about 1 / sqrt(hidden_size): the usual 0.02 is for widths of 768 and more, and a
 # narrow model started with it needs twice the tokens to learn to use the words of its prompt.
@@ -45,37 +46,110 @@ PRESETS: dict[str, dict[str, Any]] = {
 }
 
 
+# The same for our own families: as many parameters as the transformer of that name, within a few percent.
+LSTM_PRESETS: dict[str, dict[str, Any]] = {
+    "nano": {"hidden_size": 128, "state_size": 144, "num_hidden_layers": 2, "initializer_range": 0.08},
+    "micro": {"hidden_size": 256, "state_size": 512, "num_hidden_layers": 3, "initializer_range": 0.06},
+    "small": {"hidden_size": 640, "state_size": 1408, "num_hidden_layers": 4, "initializer_range": 0.04},
+}
+KGRAM_PRESETS: dict[str, dict[str, Any]] = {
+    "nano": {"hidden_size": 128, "context_size": 24, "token_size": 48, "intermediate_size": 288,
+             "num_hidden_layers": 2, "initializer_range": 0.08},
+    "micro": {"hidden_size": 256, "context_size": 48, "token_size": 96, "intermediate_size": 768,
+              "num_hidden_layers": 6, "initializer_range": 0.06},
+    "small": {"hidden_size": 640, "context_size": 128, "token_size": 192, "intermediate_size": 1728,
+              "num_hidden_layers": 10, "initializer_range": 0.04},
+}  # fmt: skip
+
+
 class ArchitectureBase(Config):
     """What every family has."""
 
-    max_position_embeddings: int = Field(512, ge=8, description="longest sequence, in tokens")
+    max_position_embeddings: int | None = Field(
+        None, ge=8, description="longest sequence, in tokens; null: 512, or that of name_or_path"
+    )
     overrides: dict[str, Any] = Field(
         default_factory=dict, description="settings of the Hugging Face config, laid over the preset"
     )
 
 
 class TransformerConfig(ArchitectureBase):
-    """A decoder-only transformer from scratch, Llama-style unless preset or type say otherwise."""
+    """A decoder-only transformer from scratch, Llama-style unless preset, type or shape say otherwise."""
 
     kind: Literal["transformer"] = "transformer"
-    preset: Literal["nano", "micro", "small", "gpt2-small"] = Field("nano", description="named size")
+    preset: Literal["nano", "micro", "small", "gpt2-small"] = Field(
+        "nano", description="named size; not used with name_or_path"
+    )
     model_type: str | None = Field(
         None, description="Hugging Face model type, e.g. llama, gpt2, qwen2; null: the preset's"
     )
+    # Not hashed by name: what counts is the config.json, and that enters the identity by its content.
+    name_or_path: str | None = runtime_field(
+        None, description="folder or Hub name whose config.json gives the shape; the weights are fresh"
+    )
+    revision: str = runtime_field("main", description="branch, tag or commit of name_or_path on the Hub")
+
+    @model_validator(mode="after")
+    def _one_type(self) -> "TransformerConfig":
+        if self.name_or_path is not None and self.model_type is not None:
+            raise ValueError("name_or_path has a model_type of its own; drop one of the two")
+        return self
+
+    def preset_settings(self) -> dict[str, Any]:
+        """Settings of the Hugging Face config that the preset stands for, its type among them."""
+        return PRESETS[self.preset] | ({"model_type": self.model_type} if self.model_type else {})
+
+    def local_shape(self) -> Path | None:
+        """The folder of name_or_path; None where it is a name on the Hub, or not set.
+
+        Raises:
+            ConfigError: it can only be a folder, and holds no config.json.
+        """
+        if self.name_or_path is None:
+            return None
+        folder = Path(self.name_or_path).expanduser()
+        if (folder / "config.json").is_file():
+            return folder
+        if folder.exists() or self.name_or_path[0] in "./~" or self.name_or_path.count("/") > 1:
+            raise ConfigError(
+                f"architecture.name_or_path {self.name_or_path}: there is no config.json",
+                expected="a folder in Hugging Face layout, or owner/name on the Hub",
+                fix="correct the path",
+            )
+        return None
+
+    def external_files(self) -> tuple[Path, ...]:
+        """The config.json of a local shape."""
+        folder = self.local_shape()
+        return () if folder is None else (folder / "config.json",)
+
+    def external_revisions(self) -> tuple[tuple[str, str], ...]:
+        """The commit of a shape on the Hub."""
+        if self.name_or_path is None or self.local_shape() is not None:
+            return ()
+        return ((f"hub:{self.name_or_path}", model_commit(self.name_or_path, self.revision)),)
 
 
 class LSTMConfig(ArchitectureBase):
-    """Stacked LSTM (Hochreiter & Schmidhuber 1997) with tied embeddings."""
+    """Stacked LSTMs (Hochreiter & Schmidhuber 1997) with residual connections."""
 
     kind: Literal["lstm"]
     preset: Literal["nano", "micro", "small"] = Field("nano", description="named size")
 
+    def preset_settings(self) -> dict[str, Any]:
+        """Settings of the Hugging Face config that the preset stands for, its type among them."""
+        return {"model_type": "lstm", **LSTM_PRESETS[self.preset]}
+
 
 class KGramConfig(ArchitectureBase):
-    """A neural k-gram (Bengio et al. 2003): an MLP over the embeddings of the last `k` tokens."""
+    """A neural k-gram (Bengio et al. 2003): an MLP over the embeddings of the last `context_size` tokens."""
 
     kind: Literal["kgram"]
     preset: Literal["nano", "micro", "small"] = Field("nano", description="named size")
+
+    def preset_settings(self) -> dict[str, Any]:
+        """Settings of the Hugging Face config that the preset stands for, its type among them."""
+        return {"model_type": "kgram", **KGRAM_PRESETS[self.preset]}
 
 
 Architecture = Annotated[TransformerConfig | LSTMConfig | KGramConfig, Field(discriminator="kind")]

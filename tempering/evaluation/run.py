@@ -59,7 +59,7 @@ def language_model(model: ModelArtifact, prompt_format: Any, device: Any, batch_
 
 
 ROW_TYPES: dict[str, tuple[str, ...]] = {
-    "completions": ("prompt",),
+    "completions": ("prompt", "prompt_completion"),
     "perplexity": ("text", "prompt_completion", "preference"),
     "questions": ("question",),
     "minimal_pairs": ("minimal_pair",),

@@ -1,5 +1,7 @@
 """Model families, heads, adapters, loading and saving.
 
-Importing this package is cheap (no torch): planning reads `config`. `loading` and `adapters`
-do the work and import torch and transformers.
+Importing this package imports torch and transformers and makes the families `lstm` and `kgram` known to
+the Auto classes. Settings lie outside, in tempering/model_config.py: planning needs no torch.
 """
+
+import tempering.models.families  # noqa: F401  registers

@@ -13,7 +13,8 @@ import torch
 
 from tempering.data.tokenizers import save_tokenizer
 from tempering.errors import ArtifactError, ConfigError
-from tempering.model_config import PRESETS, Architecture, TransformerConfig
+from tempering.model_config import Architecture
+from tempering.models.architecture import cannot_build, hf_config, special_tokens
 from tempering.models.pooling import pooled_at_last_real_token
 
 if TYPE_CHECKING:
@@ -25,35 +26,19 @@ DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 def new_model(config: Architecture, tokenizer: "PreTrainedTokenizerBase", seed: int) -> "PreTrainedModel":
-    """A freshly initialised causal LM whose vocabulary is the tokenizer's."""
-    from transformers import AutoConfig, AutoModelForCausalLM, set_seed
+    """A freshly initialised causal LM in fp32 whose vocabulary is the tokenizer's.
 
-    settings: dict[str, Any] = {
-        **PRESETS[config.preset],
-        "max_position_embeddings": config.max_position_embeddings,
-        "vocab_size": len(tokenizer),
-        "tie_word_embeddings": True,
-        "bos_token_id": tokenizer.bos_token_id,
-        "eos_token_id": tokenizer.eos_token_id,
-        "pad_token_id": tokenizer.pad_token_id,
-        **config.overrides,
-    }
-    preset_type = settings.pop("model_type", "llama")
-    model_type = (config.model_type if isinstance(config, TransformerConfig) else config.kind) or preset_type
+    Raises:
+        ConfigError: there is no such architecture, or it has not the settings asked for.
+    """
+    from transformers import AutoModelForCausalLM, set_seed
+
+    shape = hf_config(config, len(tokenizer), special_tokens(tokenizer))
     set_seed(seed)
     try:
-        known = AutoConfig.for_model(model_type)
-        unknown = [key for key in config.overrides if not hasattr(known, key)]
-        if unknown:
-            raise ValueError(f"it has no setting {unknown[0]!r}")
-        hf_config = AutoConfig.for_model(model_type, **settings)
-        model = AutoModelForCausalLM.from_config(hf_config)
-    except ValueError as error:
-        raise ArtifactError(
-            f"cannot build a {model_type!r} model: {error}",
-            expected="a causal language model type of transformers, with settings it knows",
-            fix="correct model.architecture in the config",
-        ) from None
+        model = AutoModelForCausalLM.from_config(shape, dtype=torch.float32)
+    except (ValueError, TypeError, RuntimeError, ZeroDivisionError) as error:
+        raise cannot_build(shape.model_type, error) from None
     model.generation_config.eos_token_id = tokenizer.eos_token_id
     model.generation_config.pad_token_id = tokenizer.pad_token_id
     return model

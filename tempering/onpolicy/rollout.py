@@ -1,11 +1,12 @@
 """Rollouts: completions sampled from a policy, by our own decoder with a static KV cache.
 
 One code path for every decoder-only model that takes a cache. Log-probabilities are those of
-the temperature-scaled full distribution, before top-k, top-p and minimum length, whatever the
-filters then leave to sample from. Random numbers come from the generator that is passed in, so
+the temperature-scaled full distribution, before top-k, top-p, min-p, repetition penalty and minimum
+length, whatever those then leave to sample from. Random numbers come from the generator that is passed in, so
 a rollout depends on the model, the prompts and one seed, and on nothing else.
 """
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -18,13 +19,20 @@ from tempering.onpolicy.logprobs import position_ids
 
 @dataclass(frozen=True)
 class Sampling:
-    """How the next token is chosen. `temperature` 0 takes the likeliest."""
+    """How the next token is chosen, in the order and the meaning of `generate()`.
+
+    `temperature` 0 takes the likeliest. `min_p` drops what is less likely than this share of the likeliest
+    token (arXiv:2407.01082). `repetition_penalty` divides the logits of tokens that are there already,
+    or multiplies negative ones (arXiv:1909.05858, eq. 2); 1 is off.
+    """
 
     max_new_tokens: int
     min_new_tokens: int = 0
     temperature: float = 1.0
     top_k: int | None = None
     top_p: float | None = None
+    min_p: float | None = None
+    repetition_penalty: float = 1.0
 
 
 @dataclass
@@ -119,20 +127,29 @@ class Decoder:
         self, ids: Tensor, mask: Tensor, sampling: Sampling, generator: torch.Generator
     ) -> Iterator[tuple[Tensor, Tensor]]:
         """Token (B,) and log-probability (B,), step by step, as long as the caller asks."""
-        from transformers import StaticCache
-
         prompt_length, width = ids.shape[1], sampling.max_new_tokens
         seen = torch.cat([mask, mask.new_ones(len(ids), width)], dim=1)
-        cache = StaticCache(config=self.model.config, max_cache_len=prompt_length + width)
+        cache = new_cache(self.model, prompt_length + width)
         positions = position_ids(mask)
+        met = met_tokens(ids, mask, self.model, sampling)
         for step in range(width):
             logits = self.model(
                 input_ids=ids, attention_mask=seen[:, : prompt_length + step], position_ids=positions,
                 past_key_values=cache, use_cache=True, logits_to_keep=1,
             ).logits[:, -1].float()  # fmt: skip
-            token, logprob = sample_token(logits, sampling, self.eos, step, generator)
+            token, logprob = sample_token(logits, sampling, self.eos, step, generator, met)
             yield token, logprob
+            if met is not None:
+                met.scatter_(1, token[:, None], True)
             ids, positions = token[:, None], positions[:, -1:] + 1
+
+
+def new_cache(model: Any, length: int) -> Any:
+    """The cache that `model` decodes with: of its own kind where it has one, else static keys and values."""
+    from transformers import StaticCache
+
+    own = getattr(model, "new_cache", None)
+    return own() if own is not None else StaticCache(config=model.config, max_cache_len=length)
 
 
 def pad_left(prompts: list[list[int]], pad_id: int, device: Any = "cpu") -> tuple[Tensor, Tensor]:
@@ -146,19 +163,38 @@ def pad_left(prompts: list[list[int]], pad_id: int, device: Any = "cpu") -> tupl
     return ids.to(device), mask.to(device)
 
 
+def met_tokens(ids: Tensor, mask: Tensor, model: Any, sampling: Sampling) -> Tensor | None:
+    """(B, V) True where a token stands in the prompt; None where there is no repetition penalty to pay."""
+    if sampling.repetition_penalty == 1.0:
+        return None
+    counts = torch.zeros(len(ids), model.config.get_text_config().vocab_size, device=ids.device)
+    return counts.scatter_add_(1, ids, mask.to(counts.dtype)) > 0
+
+
 def sample_token(
-    logits: Tensor, sampling: Sampling, eos: Tensor, step: int, generator: torch.Generator
+    logits: Tensor,
+    sampling: Sampling,
+    eos: Tensor,
+    step: int,
+    generator: torch.Generator,
+    met: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:
     """One token a row, and its log-probability in the temperature-scaled full distribution.
 
     Args:
         logits: (B, V) raw logits.
+        met: (B, V) True at tokens that the repetition penalty is put on; None: no penalty.
 
     Returns:
         token (B,) and logprob (B,).
     """
     logs = torch.log_softmax(logits / (sampling.temperature or 1.0), dim=-1)
-    allowed = _filter(logs, sampling, eos, step)
+    if met is None:
+        allowed = _filter(logs, sampling, eos, step)
+    else:
+        pressed = torch.where(met, _penalised(logits, sampling.repetition_penalty), logits)
+        pressed = torch.log_softmax(pressed / (sampling.temperature or 1.0), dim=-1)
+        allowed = _filter(pressed, sampling, eos, step)
     if sampling.temperature == 0:
         token = allowed.argmax(-1)
     else:  # inverse transform: one uniform number a row is five times cheaper than one a token
@@ -181,4 +217,11 @@ def _filter(logs: Tensor, sampling: Sampling, eos: Tensor, step: int) -> Tensor:
         before = ordered.softmax(-1).cumsum(-1) - ordered.softmax(-1)
         drop = (before > sampling.top_p).scatter(-1, order, before > sampling.top_p)
         logs = logs.masked_fill(drop, float("-inf"))
+    if sampling.min_p:
+        least = logs.amax(dim=-1, keepdim=True) + math.log(sampling.min_p)
+        logs = logs.masked_fill(logs < least, float("-inf"))
     return logs
+
+
+def _penalised(logits: Tensor, penalty: float) -> Tensor:
+    return torch.where(logits < 0, logits * penalty, logits / penalty)
