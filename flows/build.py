@@ -139,7 +139,9 @@ class Graph(DataGraph):
     def adopted(self, name: str) -> str:
         """adopt[NAME]: a model from elsewhere, brought into the store."""
         config = self.config.models.get(name) or AdoptConfig(name_or_path=name)
-        node = f"adopt[{name.strip('./~').replace('/', '-')}]"
+        place = config.folder  # a path has names in it that are nobody's business
+        called = name if name in self.config.models or place is None else place.resolve().name
+        node = f"adopt[{called.replace('/', '-')}]"
         if node in self.made and self.made[node].config != config:
             raise ConfigError(
                 f"two models from elsewhere would both be called {node}",

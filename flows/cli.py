@@ -20,6 +20,13 @@ from tempering.data.visible import visible
 from tempering.errors import StageFailed, UserError
 
 DEFAULT_CONFIG = "configs/quickstart.yaml"
+_COMMANDS = (
+    "flows.data_cli",
+    "flows.artifacts_cli",
+    "flows.report_cli",
+    "flows.talk_cli",
+    "flows.export_cli",
+)
 _EXAMPLES = """\
 examples:
   temper run                                     the quickstart: raw text to an aligned model
@@ -66,7 +73,7 @@ def build_parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(metavar="COMMAND", title="commands")
     _add_pipeline(commands, "run", _run, "run a pipeline; stages that are in the store already are reused")
     _add_pipeline(commands, "plan", _plan, "say which stages would run, and why")
-    for module in ("flows.data_cli", "flows.artifacts_cli", "flows.report_cli", "flows.model_cli"):
+    for module in _COMMANDS:
         _add_from(module, commands)
     return parser
 
@@ -128,7 +135,9 @@ def _split_words(args: argparse.Namespace, words: list[str]) -> None:
             expected="one config, then overrides such as ppo.learning_rate=1e-4",
         )
     args.config = configs[0] if configs else DEFAULT_CONFIG
-    args.overrides = [word for word in words if "=" in word]
+    asked = getattr(args, "precision", None)  # `data doctor` has words and no precision
+    precision = [f"precision={asked}"] if asked else []
+    args.overrides = [*precision, *(word for word in words if "=" in word)]
 
 
 def _add_pipeline(commands: Any, name: str, command: Callable[[argparse.Namespace], int], text: str) -> None:
@@ -141,10 +150,18 @@ def _add_pipeline(commands: Any, name: str, command: Callable[[argparse.Namespac
     parser.add_argument("--only", metavar="STAGE", help="run nothing but STAGE, from what is in the store")
     parser.add_argument("--force", metavar="STAGE", action="append", default=[], help="run STAGE again")
     add_store(parser)
+    one = parser.add_mutually_exclusive_group()
+    for precision in ("bf16", "fp16"):
+        one.add_argument(
+            f"--{precision}", dest="precision", action="store_const", const=precision,
+            help=f"precision={precision}: autocast in every training section that does not say its own",
+        )  # fmt: skip
     parser.add_argument("--json", action="store_true", help="one JSON document on stdout")
     parser.add_argument("-v", "--verbose", action="store_true", help="show what the stages print")
     parser.add_argument("--port", type=int, metavar="N", help="serve Prefect and its web pages on this port")
     parser.add_argument("--strict-code", action="store_true", help="a change of a stage's code makes it run")
+    if name == "plan":
+        parser.add_argument("--memory", action="store_true", help="estimate each training stage's memory")
     parser.set_defaults(command=command)
 
 
@@ -173,12 +190,21 @@ def _plan(args: argparse.Namespace) -> int:
     from flows.session import plan_row
 
     planned = plan_pipeline(Options.from_arguments(args))
+    memory = None
+    if args.memory:
+        from flows.memory_view import Memory
+
+        with stdout_to_stderr(True):
+            memory = Memory.of(planned)
     if args.json:
-        print_json([plan_row(row) for row in planned.rows])
+        rows = [plan_row(row) for row in planned.rows]
+        print_json(memory.beside(rows) if memory else rows)
     else:
         from flows.plan_table import print_plan
 
         print_plan(planned.rows)
+        if memory:
+            memory.print()
     return 0
 
 

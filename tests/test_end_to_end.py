@@ -183,5 +183,6 @@ def test_readme_command(shop: Shop, command: str, tmp_path: Path) -> None:
     words = [str(tmp_path / "out") if word == "my-model" else word for word in words]
     if any(word.startswith("datasets.") for word in words):
         words = [word for word in words if not word.startswith("datasets.")]  # real files of the recipe
+    (shop.folder / "prompts.txt").write_text("Tell a story. Lily, ball, dog, park:\n")
     done = shop.temper(*words, stdin="Tell a story. Lily, ball, dog, park:\n")
     assert done.returncode == 0, done.stderr[-3000:]

@@ -1,52 +1,198 @@
-"""Talking to a model of the store, in the prompt format it was trained on."""
+"""Talking to a model, in the prompt format it was trained on.
 
-import sys
-from typing import Any, TextIO
+A conversation that grows too long loses its oldest turns, an exchange at a time: the system turn and
+the last question stay. Running text (a base model) is cut at its beginning. A stop text ends an answer
+and is no part of it.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 
-from tempering.artifacts.kinds import ModelArtifact
+from tempering.data.formats import PromptFormat
+from tempering.data.tokenizers import load_tokenizer
+from tempering.errors import DataError, UserError
 from tempering.evaluation.language_model import LanguageModel
+from tempering.models.open import Source, open_language_model
 from tempering.onpolicy.rollout import Sampling
-from tempering.training.run import check_language_model
 
 Messages = list[dict[str, str]]
+_UNLIMITED = 1 << 20
+_DEFAULT_LENGTH = 128
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A conversation as token ids; `dropped` turns (or tokens of running text) did not fit."""
+
+    ids: list[int]
+    dropped: int = 0
+
+
+@dataclass(frozen=True)
+class Answer:
+    """`ended`: by the model itself or at a stop text; `tokens` counts EOS."""
+
+    text: str
+    ended: bool
+    tokens: int
 
 
 class Speaker:
     """A model with its sampling.
 
+    Args:
+        sampling: how tokens are chosen; `max_new_tokens` 0: 128, or half of the model's positions.
+        stop: texts that end an answer.
+        prompt_format: null: the one it was trained on.
+
     Raises:
-        ArtifactError: the artifact is a reward model or a bare adapter.
+        ArtifactError: it is a reward model.
+        UserError: no prompt fits beside so long an answer.
     """
 
-    def __init__(self, artifact: ModelArtifact, sampling: Sampling, seed: int) -> None:
-        check_language_model(artifact)
+    def __init__(
+        self,
+        source: Source,
+        sampling: Sampling,
+        seed: int = 0,
+        *,
+        stop: Sequence[str] = (),
+        prompt_format: PromptFormat | None = None,
+        batch_size: int = 128,
+    ) -> None:
         device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-        prompt_format: Any = artifact.details.get("prompt_format", "chat")
-        self.model = LanguageModel(artifact.model_dir, prompt_format, device)
-        self.sampling, self.seed = sampling, seed
+        model = open_language_model(source)
+        tokenizer = completed(load_tokenizer(source.folder), source)
+        wanted = prompt_format or source.prompt_format(tokenizer)
+        self.model = LanguageModel(source.folder, wanted, device, batch_size, model, tokenizer)
+        self.stop, self.seed = tuple(stop), seed
+        self.room: int = (
+            getattr(model.config.get_text_config(), "max_position_embeddings", None) or _UNLIMITED
+        )
+        self.sampling = self._fitting(sampling)
 
-    def answer(self, conversations: list[Messages]) -> list[tuple[str, bool]]:
-        """The answer to each conversation, and whether it ended by itself."""
-        return self.model.complete([self._fit(talk) for talk in conversations], self.sampling, self.seed)
+    def _fitting(self, sampling: Sampling) -> Sampling:
+        if sampling.max_new_tokens == 0:
+            return replace(sampling, max_new_tokens=min(_DEFAULT_LENGTH, self.room // 2))
+        if sampling.max_new_tokens >= self.room:
+            raise UserError(
+                f"--max-new-tokens is {sampling.max_new_tokens}, and the model has {self.room} positions",
+                expected="room for a prompt",
+                fix=f"set it to less than {self.room}",
+            )
+        return sampling
 
-    def stream(self, conversation: Messages, file: TextIO = sys.stdout) -> str:
-        """Write the answer token by token; the whole of it is returned."""
-        tokenizer, ids, said = self.model.tokenizer, self._fit(conversation), ""
-        generator = torch.Generator(self.model.model.device).manual_seed(self.seed + len(conversation))
+    @property
+    def is_plain(self) -> bool:
+        """Whether text simply goes on."""
+        return self.model.prompt_format == "plain"
+
+    def prepare(self, conversation: Messages) -> Prepared:
+        """Its token ids, without the oldest turns where all of it does not fit.
+
+        Raises:
+            DataError: the last question alone is too long, or the template refuses the conversation.
+        """
+        keep = self.room - self.sampling.max_new_tokens
+        if self.is_plain:
+            ids = self.model.prompt(conversation)
+            return Prepared(ids[-keep:], max(0, len(ids) - keep))
+        system = [turn for turn in conversation[:1] if turn["role"] == "system"]
+        turns = conversation[len(system) :]
+        dropped = 0
+        while len(ids := self.model.prompt([*system, *turns[dropped:]])) > keep:
+            later = [at for at in range(dropped + 1, len(turns)) if turns[at]["role"] == "user"]
+            if not later:
+                raise DataError(
+                    f"the prompt has {len(ids)} tokens; with {self.sampling.max_new_tokens} of an answer "
+                    f"that is more than the model's {self.room} positions",
+                    expected=f"at most {keep} tokens",
+                    fix="shorten it, or lower --max-new-tokens",
+                )
+            dropped = later[0]
+        return Prepared(ids, dropped)
+
+    def stream(self, prepared: Prepared, seed: int) -> Iterator[str]:
+        """The answer, piece by piece."""
+        generator = torch.Generator(self.model.model.device).manual_seed(seed)
+        text, shown = "", 0
         made: list[int] = []
-        for token in self.model.decoder().stream(ids, self.sampling, generator):
+        for token in self.model.decoder().stream(prepared.ids, self.sampling, generator):
             made.append(token)
-            text = tokenizer.decode(made, skip_special_tokens=True)
-            if not text.endswith("\ufffd"):  # half a character: wait for its other bytes
-                file.write(text[len(said) :])
-                file.flush()
-                said = text
-        file.write("\n")
-        return said
+            text, stopped = self._cut(self._decoded(made))
+            end = len(text) if stopped else _certain(text, self.stop)
+            if end > shown:
+                yield text[shown:end]
+                shown = end
+            if stopped:
+                return
+        if len(text) > shown:
+            yield text[shown:]
 
-    def _fit(self, conversation: Messages) -> list[int]:
-        room = getattr(self.model.model.config.get_text_config(), "max_position_embeddings", 1 << 20)
-        keep = max(1, room - self.sampling.max_new_tokens)
-        return self.model.prompt(conversation)[-keep:]
+    def answer(
+        self,
+        conversations: Sequence[Messages],
+        seed: int,
+        progress: Callable[[int], None] = lambda count: None,
+    ) -> list[Answer]:
+        """The answer to each conversation; `progress` hears how many a batch brought."""
+        prompts = [self.prepare(conversation).ids for conversation in conversations]
+        order = sorted(range(len(prompts)), key=lambda index: len(prompts[index]))
+        found: dict[int, Answer] = {}
+        size = self.model.batch_size
+        for start in range(0, len(order), size):
+            batch = order[start : start + size]
+            generator = torch.Generator(self.model.model.device).manual_seed(seed + start)
+            rollout = self.model.decoder().generate(
+                [prompts[index] for index in batch], self.sampling, generator
+            )
+            rows = zip(rollout.completion_ids, rollout.completion_mask, rollout.ended.tolist(), strict=True)
+            for index, (ids, mask, ended) in zip(batch, rows, strict=True):
+                found[index] = self._answer(ids[mask].tolist(), ended)
+            progress(len(batch))
+        return [found[index] for index in range(len(prompts))]
+
+    def _answer(self, ids: list[int], ended: bool) -> Answer:
+        text, stopped = self._cut(self._decoded(ids))
+        if not stopped:
+            return Answer(text, ended, len(ids))
+        used = next(end for end in range(1, len(ids) + 1) if self._cut(self._decoded(ids[:end]))[1])
+        return Answer(text, True, used)
+
+    def _decoded(self, ids: list[int]) -> str:
+        text: str = self.model.tokenizer.decode(ids, skip_special_tokens=True)
+        return text
+
+    def _cut(self, text: str) -> tuple[str, bool]:
+        """The text before the first stop text, and whether there was one."""
+        found = [at for word in self.stop if (at := text.find(word)) >= 0]
+        return (text[: min(found)], True) if found else (text, False)
+
+
+def completed(tokenizer: Any, source: Source) -> Any:
+    """A tokenizer that can pad: models from elsewhere often name no pad token.
+
+    Raises:
+        DataError: it has no EOS, so that no answer would end.
+    """
+    if tokenizer.eos_token_id is None:
+        raise DataError(
+            f"the tokenizer of {source.name} has no EOS token",
+            expected="a token that ends an answer",
+            fix="set eos_token in its tokenizer_config.json",
+        )
+    if tokenizer.pad_token_id is None:
+        tokenizer.pad_token_id = tokenizer.eos_token_id
+    return tokenizer
+
+
+def _certain(text: str, stop: Sequence[str]) -> int:
+    """How much of an unfinished text may be shown: not half a character, nor what may become a stop text."""
+    end = len(text.rstrip("\ufffd"))
+    begun = [
+        length for word in stop for length in range(1, len(word)) if text.endswith(word[:length])
+    ]  # fmt: skip
+    return min(end, len(text) - max(begun, default=0))

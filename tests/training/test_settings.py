@@ -145,3 +145,11 @@ def losses(tiny: Any, folder: Any, name: str, **changes: Any) -> list[float]:
     rows = read_rows(draft.metadata_dir / "training_stats.parquet")
     assert all(row["grad_norm"] > 0 for row in rows)
     return [row["loss"] for row in rows]
+
+
+def test_the_flags_of_the_recipes_set_the_precision() -> None:
+    from flows.cli import _parse
+
+    assert _parse(["plan", "x.yaml", "--bf16", "sft.lr=1"]).overrides == ["precision=bf16", "sft.lr=1"]
+    assert _parse(["run", "--fp16"]).overrides == ["precision=fp16"]
+    assert _parse(["run"]).overrides == []

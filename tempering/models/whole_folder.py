@@ -1,0 +1,72 @@
+"""A model folder for people: all of it appears at once, readable by everybody, or nothing does."""
+
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from tempering.errors import UserError
+
+_MODEL = ("config.json", "adapter_config.json")
+
+
+def check_free(folder: Path, force: bool) -> None:
+    """Refuse a folder that holds something; with `force` only one that is no model folder.
+
+    Raises:
+        UserError: naming it.
+    """
+    if not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
+        return
+    if not folder.is_dir() or (force and not any((folder / name).is_file() for name in _MODEL)):
+        raise UserError(
+            f"{folder} is there and is no model folder",
+            expected="a new or empty folder, or with --force a model folder to replace",
+            fix="choose another name",
+        )
+    if not force:
+        raise UserError(
+            f"{folder} is there already",
+            expected="a new or empty folder",
+            fix="choose another name, or replace it with --force",
+        )
+
+
+@contextmanager
+def whole_folder(folder: Path, *, force: bool = False) -> Iterator[Path]:
+    """A temporary folder beside `folder` that takes its place when the block ends well.
+
+    Raises:
+        UserError: `folder` holds something, or cannot be written.
+    """
+    check_free(folder, force)
+    target = folder.absolute()
+    temporary = target.with_name(f".tmp-{target.name}-{os.getpid()}")
+    try:
+        temporary.mkdir(parents=True)
+        yield temporary
+        for path in temporary.rglob("*"):
+            path.chmod(0o755 if path.is_dir() else 0o644)
+        temporary.chmod(0o755)
+        _replace(temporary, target)
+    except OSError as error:
+        raise UserError(
+            f"cannot write {folder}: {error.strerror or error}", fix="choose a folder you may write to"
+        ) from None
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _replace(temporary: Path, target: Path) -> None:
+    if not target.exists():
+        temporary.rename(target)
+        return
+    old = target.with_name(f".old-{target.name}-{os.getpid()}")
+    target.rename(old)
+    try:
+        temporary.rename(target)
+    except OSError:
+        old.rename(target)
+        raise
+    shutil.rmtree(old, ignore_errors=True)
