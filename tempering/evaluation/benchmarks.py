@@ -129,12 +129,13 @@ def perplexity(
 def _split(model: LanguageModel, row: Row, max_length: int) -> tuple[list[int], list[int]]:
     eos = model.tokenizer.eos_token_id
     if "text" in row:
-        return [eos], (model.tokenizer(row["text"])["input_ids"] + [eos])[:max_length]
+        return [eos], (model.tokenizer(row["text"])["input_ids"] + [eos])[: min(max_length, model.room - 1)]
     messages, answer = (
         [dict(turn) for turn in turns] for turns in (row["prompt"], row.get("completion") or row["chosen"])
     )
     prompt, completion = model.pair(messages, answer)
-    return prompt[-max_length:], completion[:max_length]
+    completion = completion[: min(max_length, model.room - 1)]
+    return model.fitting(prompt[-max_length:], len(completion)), completion
 
 
 def questions(name: str, config: QuestionsBenchmark, rows: list[Row], tools: Tools, found: Findings) -> None:

@@ -38,6 +38,12 @@ class LanguageModel:
         self.tokenizer = load_tokenizer(folder) if tokenizer is None else tokenizer
         self.model = (load_causal_lm(folder) if model is None else model).to(device)
         self.prompt_format, self.batch_size = prompt_format, batch_size
+        self.room: int = (
+            getattr(self.model.config.get_text_config(), "max_position_embeddings", None) or 1 << 30
+        )
+        """Positions of the model: prompt and answer together."""
+        self.cut = 0
+        """Prompts that lost their beginning to fit."""
 
     def prompt(self, messages: Messages) -> list[int]:
         """Token ids up to where the answer starts."""
@@ -56,6 +62,12 @@ class LanguageModel:
             raise DataError(f"a row cannot be rendered: {error}", fix="correct or remove the row") from None
         return [*self._start(), *prompt], completion
 
+    def fitting(self, prompt: list[int], following: int) -> list[int]:
+        """The end of a prompt that leaves room for `following` tokens."""
+        kept = prompt[-max(1, self.room - following) :]
+        self.cut += len(kept) < len(prompt)
+        return kept
+
     def _start(self) -> list[int]:
         # In packed pretraining a document follows the EOS of the one before it.
         plain = self.prompt_format == "plain" and not leading_ids(self.tokenizer)
@@ -68,6 +80,7 @@ class LanguageModel:
     def complete(self, prompts: list[list[int]], sampling: Sampling, seed: int) -> list[tuple[str, bool]]:
         """Completion text and whether it ended with EOS, for each prompt, in order."""
         decoder = self.decoder()
+        prompts = [self.fitting(prompt, sampling.max_new_tokens) for prompt in prompts]
         order = sorted(range(len(prompts)), key=lambda index: len(prompts[index]))
         found: dict[int, tuple[str, bool]] = {}
         for start in range(0, len(order), self.batch_size):

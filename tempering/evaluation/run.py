@@ -45,6 +45,10 @@ def evaluate_model(
             name, benchmark, benchmark_rows(datasets[benchmark.dataset], benchmark, out), tools, found
         )
         out.progress(number + 1, len(config.benchmarks), unit="benchmarks")
+    if tools.policy is not None and tools.policy.cut:
+        out.warn(
+            f"{tools.policy.cut} prompts lost their beginning: the model has {tools.policy.room} positions"
+        )
     label = config.models[0]
     out.write_table("metrics", [metric.row(label) for metric in found.metrics])
     out.write_table("completions", found.completions)

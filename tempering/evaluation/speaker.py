@@ -19,7 +19,6 @@ from tempering.models.open import Source, open_language_model
 from tempering.onpolicy.rollout import Sampling
 
 Messages = list[dict[str, str]]
-_UNLIMITED = 1 << 20
 _DEFAULT_LENGTH = 128
 
 
@@ -69,9 +68,7 @@ class Speaker:
         wanted = prompt_format or source.prompt_format(tokenizer)
         self.model = LanguageModel(source.folder, wanted, device, batch_size, model, tokenizer)
         self.stop, self.seed = tuple(stop), seed
-        self.room: int = (
-            getattr(model.config.get_text_config(), "max_position_embeddings", None) or _UNLIMITED
-        )
+        self.room = self.model.room
         self.sampling = self._fitting(sampling)
 
     def _fitting(self, sampling: Sampling) -> Sampling:

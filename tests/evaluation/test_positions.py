@@ -1,0 +1,39 @@
+"""Learned positions end somewhere (GPT-2): what is longer is cut and counted, never an IndexError."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tempering.evaluation.benchmarks import Findings, Tools, run_benchmark
+from tempering.evaluation.config import PerplexityBenchmark
+from tempering.evaluation.language_model import LanguageModel
+from tempering.onpolicy.rollout import Sampling
+from tests.models.outside import bare_tokenizer, outside
+
+
+@pytest.fixture
+def model(tmp_path: Path) -> LanguageModel:
+    tokenizer = bare_tokenizer(eos_token="<|endoftext|>", pad_token="!")
+    return LanguageModel(
+        outside(tmp_path / "gpt2", "gpt2", tokenizer=tokenizer, n_positions=40), "plain", "cpu"
+    )
+
+
+def test_a_long_prompt_loses_its_beginning_and_is_counted(model: LanguageModel) -> None:
+    long, short = [*range(5, 100)], [5, 6]
+    both = model.complete([long, short], Sampling(8, temperature=0), seed=0)
+    assert model.cut == 1
+    assert both[0] == model.complete([long[-32:]], Sampling(8, temperature=0), seed=0)[0]
+
+
+@pytest.mark.parametrize("row", [
+    {"text": "a b c d " * 30},
+    {"prompt": [{"role": "user", "content": "a b " * 40}],
+     "completion": [{"role": "assistant", "content": "c d " * 15}]},
+])  # fmt: skip
+def test_perplexity_of_rows_longer_than_the_positions(model: LanguageModel, row: dict[str, Any]) -> None:
+    found = Findings()
+    config = PerplexityBenchmark(kind="perplexity", dataset="x", max_length=512)
+    run_benchmark("long", config, [row], Tools(policy=model, scorer=None, seed=0, baseline={}), found)
+    assert found.metrics[0].value > 0
