@@ -61,6 +61,7 @@ def _adopt(store: Any, config: AdoptConfig, stage: str) -> Any:
 
     run = store.runs.start("adopt", command=shlex.join(sys.argv), config=config.model_dump(mode="json"))
     try:
+        check_kind(config, stage)
         artifact = build(store, get_stage("adopt"), config, node=stage, on_log=say)
     except BaseException as error:
         run.stage(stage, "failed", error=str(error))
@@ -68,4 +69,21 @@ def _adopt(store: Any, config: AdoptConfig, stage: str) -> Any:
         raise
     run.stage(stage, "run", artifact=artifact.id, fingerprint=artifact.fingerprint)
     run.finish("completed")
+    if artifact.manifest.stage != stage:
+        say("info", f"it is in the store already, as {artifact.manifest.stage}; {stage}@latest names it now")
     return artifact
+
+
+def check_kind(config: AdoptConfig, stage: str) -> None:
+    """Refuse a reward model where a language model is wanted, and the other way round."""
+    from tempering.errors import ArtifactError
+    from tempering.models.adopt import check_folder, head_of, source_folder
+
+    folder = source_folder(config)
+    scores = head_of(folder, check_folder(folder, config)) == "score"
+    if scores != (stage == "reward_model"):
+        raise ArtifactError(
+            f"{config.name_or_path} is a {'reward model' if scores else 'causal language model'}",
+            expected=f"what the stage {stage} makes",
+            fix=f"adopt it {'--as reward_model' if scores else '--as pretrain, sft, dpo, ppo or rloo'}",
+        )

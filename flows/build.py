@@ -39,7 +39,7 @@ class Graph(DataGraph):
         """Training stages, then evaluations, then the report; their data comes with them."""
         for name in self.on:
             self.training(name)
-            self.publication(name, self.model(name, f"{name}"))
+            self.model(name, name)
         models = (
             [name for name in self.config.evaluate.models if self._there(name)]
             if self.config.evaluate
@@ -48,6 +48,8 @@ class Graph(DataGraph):
         self._check_models()
         for name in models:
             self.evaluation(name)
+        for name in self.on:
+            self.publication(name)
         if self.config.report is not None:
             self.report(models)
         if not self.made:  # a pipeline of data alone
@@ -113,12 +115,16 @@ class Graph(DataGraph):
             {"adapter": made, "base": base, "sample": node.inputs["sample"]},
         )
 
-    def publication(self, name: str, whole: Source) -> None:
-        """publish[NAME], where the stage names a repository: its whole model goes to the Hub."""
+    def publication(self, name: str) -> None:
+        """publish[NAME], where the stage names a repository: its whole model, after its evaluation."""
         config = getattr(self.config, name)
-        if config.hub_repo is not None:
-            to = PublishConfig(repo=config.hub_repo, private=config.hub_private)
-            self.add(f"publish[{name}]", "publish", to, {"model": whole})
+        if config.hub_repo is None:
+            return
+        inputs: dict[str, Source | Mapping[str, Source]] = {"model": self.model(name, name)}
+        if f"evaluate[{name}]" in self.made:
+            inputs["evaluation"] = f"evaluate[{name}]"
+        to = PublishConfig(repo=config.hub_repo, private=config.hub_private)
+        self.add(f"publish[{name}]", "publish", to, inputs)
 
     def _outside(self, name: str, used_by: str) -> Source:
         """A model of `models:`, of the store, or by itself a folder or Hub name."""
@@ -138,16 +144,24 @@ class Graph(DataGraph):
 
     def adopted(self, name: str) -> str:
         """adopt[NAME]: a model from elsewhere, brought into the store."""
-        config = self.config.models.get(name) or AdoptConfig(name_or_path=name)
-        place = config.folder  # a path has names in it that are nobody's business
-        called = name if name in self.config.models or place is None else place.resolve().name
-        node = f"adopt[{called.replace('/', '-')}]"
+        config = self._from_elsewhere(name)
+        node = f"adopt[{self.called(name)}]"
         if node in self.made and self.made[node].config != config:
             raise ConfigError(
                 f"two models from elsewhere would both be called {node}",
                 fix="give them names of their own under `models:`",
             )
         return self.add(node, "adopt", config, {})
+
+    def _from_elsewhere(self, name: str) -> AdoptConfig:
+        return self.config.models.get(name) or AdoptConfig(name_or_path=name)
+
+    def called(self, name: str) -> str:
+        """A model's name in nodes and on the page: of a path its last part, the rest is nobody's business."""
+        if name in TRAINING or name in self.config.models or "/" not in name:
+            return name
+        place = None if is_ref(name) else self._from_elsewhere(name).folder
+        return name.replace("/", "-") if place is None else place.resolve().name
 
     # -- evaluation and report ---------------------------------------------------------------
 
@@ -167,7 +181,12 @@ class Graph(DataGraph):
             whole.baseline if judge and self._there(whole.baseline) and whole.baseline != name else None
         )
         config: EvaluateConfig = whole.model_copy(
-            update={"models": [name], "benchmarks": benchmarks, "reward_model": judge, "baseline": baseline}
+            update={
+                "models": [self.called(name)],
+                "benchmarks": benchmarks,
+                "reward_model": judge,
+                "baseline": baseline,
+            }
         )
         inputs: dict[str, Source | Mapping[str, Source]] = {
             "model": self.model(name, "evaluate.models"),
@@ -180,7 +199,7 @@ class Graph(DataGraph):
             inputs["reward_model"] = self.model(judge, "evaluate.reward_model")
         if baseline:
             inputs["baseline"] = self.evaluation(baseline)
-        return self.add(f"evaluate[{name}]", "evaluate", config, inputs)
+        return self.add(f"evaluate[{self.called(name)}]", "evaluate", config, inputs)
 
     def report(self, models: list[str]) -> str:
         """The report over everything that was made."""
@@ -194,9 +213,13 @@ class Graph(DataGraph):
             "report",
             self.config.report,
             {
-                "evaluations": {name: f"evaluate[{name}]" for name in models},
+                "evaluations": {self.called(name): self.evaluation(name) for name in models},
                 "models": {
-                    **{name: self.model(name, "evaluate.models") for name in models if name not in self.on},
+                    **{
+                        self.called(name): self.model(name, "evaluate.models")
+                        for name in models
+                        if name not in self.on
+                    },
                     **{name: name for name in self.on},
                 },
                 "samples": inside["sample"],

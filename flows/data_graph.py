@@ -9,6 +9,7 @@ from contextlib import contextmanager
 
 from flows.config import TRAINING, PipelineConfig
 from flows.graph import Node, Ref, Source
+from tempering.artifacts.names import fingerprint8
 from tempering.config import Config, ConfigT
 from tempering.data.tokenizers import ExistingTokenizerConfig, TrainTokenizerConfig
 from tempering.errors import ConfigError
@@ -101,6 +102,8 @@ def is_ref(name: str) -> bool:
 
     A Hub name has a slash too; its owner is not called like one of our stages.
     """
+    if any(fingerprint8(part) for part in name.split("/")):
+        return True  # an artifact's folder, by its id, by itself or by its path
     looks_hex = len(name) >= 6 and all(char in "0123456789abcdef" for char in name)
     stage = name.split("/")[0]
     return "@" in name or looks_hex or ("/" in name and stage in {*TRAINING, "merge", "tokenizer"})

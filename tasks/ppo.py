@@ -6,7 +6,7 @@ from tempering.onpolicy.config import PPOConfig
 from tempering.stage import Summary, stage
 
 
-@stage("ppo", version=1, makes=ModelArtifact, trains=True)
+@stage("ppo", version=2, makes=ModelArtifact, trains=True)
 def ppo(
     out: Draft,
     config: PPOConfig,

@@ -8,7 +8,7 @@ import shutil
 from pydantic import Field, field_validator
 
 from tempering.artifacts.draft import Draft
-from tempering.artifacts.kinds import ModelArtifact, PublicationArtifact
+from tempering.artifacts.kinds import EvaluationArtifact, ModelArtifact, PublicationArtifact
 from tempering.config import Config
 from tempering.stage import Summary, stage
 
@@ -29,8 +29,18 @@ class PublishConfig(Config):
 
 
 @stage("publish", version=1, makes=PublicationArtifact)
-def publish(out: Draft, config: PublishConfig, *, model: ModelArtifact) -> Summary:
-    """Push the exported folder in one commit and keep the receipt."""
+def publish(
+    out: Draft,
+    config: PublishConfig,
+    *,
+    model: ModelArtifact,
+    evaluation: EvaluationArtifact | None = None,
+) -> Summary:
+    """Push the exported folder in one commit and keep the receipt.
+
+    Args:
+        evaluation: waited for, so that the card has its numbers; the card finds it in the store.
+    """
     from tempering.models.export import export_model
     from tempering.models.push import check_push, push_folder
 

@@ -6,7 +6,7 @@ from tempering.onpolicy.config import RLOOConfig
 from tempering.stage import Summary, stage
 
 
-@stage("rloo", version=1, makes=ModelArtifact, trains=True)
+@stage("rloo", version=2, makes=ModelArtifact, trains=True)
 def rloo(
     out: Draft,
     config: RLOOConfig,

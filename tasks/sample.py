@@ -62,4 +62,4 @@ def _losses(out: Draft, rows: Iterable[Any], model: ModelArtifact | None) -> "np
     from tempering.models.device import prepare_device
 
     assert model is not None, "the graph gives a curriculum by loss its model"
-    return losses(model.model_dir, rows, prepare_device(out))
+    return losses(model.model_dir, rows, prepare_device(out), trust_remote_code=model.trusts_remote_code)

@@ -45,9 +45,8 @@ def tokenizer(
     else:
         assert isinstance(config, ExistingTokenizerConfig), f"no tokenizer of kind {config.kind}"
         folder = _folder(base)
-        made = (
-            load_tokenizer(config.name_or_path, config.revision) if folder is None else load_tokenizer(folder)
-        )
+        pinned = dict(config.external_revisions()).get(f"hub:{config.name_or_path}", config.revision)
+        made = load_tokenizer(config.name_or_path, pinned) if folder is None else load_tokenizer(folder)
         out.details["added"] = missing_pieces(made)
         for line in out.details["added"]:
             out.warn(f"{config.name_or_path}: {line}")

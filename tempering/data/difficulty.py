@@ -32,7 +32,9 @@ class _Measured:
     counts: list[bool]
 
 
-def losses(model_dir: Path, rows: Iterable[Mapping[str, Any]], device: Any) -> "NDArray[np.float64]":
+def losses(
+    model_dir: Path, rows: Iterable[Mapping[str, Any]], device: Any, *, trust_remote_code: bool = False
+) -> "NDArray[np.float64]":
     """Mean cross-entropy of every row under a causal LM.
 
     Args:
@@ -48,8 +50,10 @@ def losses(model_dir: Path, rows: Iterable[Mapping[str, Any]], device: Any) -> "
     import numpy as np
 
     from tempering.evaluation.language_model import LanguageModel
+    from tempering.models.loading import load_causal_lm
 
-    model = LanguageModel(model_dir, "plain", device, batch_size=BATCH_TOKENS)
+    loaded = load_causal_lm(model_dir, trust_remote_code=trust_remote_code)
+    model = LanguageModel(model_dir, "plain", device, batch_size=BATCH_TOKENS, model=loaded)
     found = array("d")
     for chunk in _chunks(rows):
         found.extend(_chunk_losses(model, chunk))

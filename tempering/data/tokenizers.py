@@ -68,11 +68,12 @@ class ExistingTokenizerConfig(TokenizerBase):
         return tuple(path for name in _TOKENIZER_FILES if (path := Path(self.name_or_path) / name).is_file())
 
     def external_revisions(self) -> tuple[tuple[str, str], ...]:
-        """The commit of a Hub name's revision (an artifact's id has its time in it, no Hub name has)."""
+        """The commit of a Hub name's revision."""
+        from tempering.artifacts.names import fingerprint8
         from tempering.model_hub import model_commit
 
-        hub_name = re.fullmatch(r"[\w.-]+/[\w.-]+", self.name_or_path) and "__" not in self.name_or_path
-        if not hub_name or Path(self.name_or_path).exists():
+        hub_name = re.fullmatch(r"[\w.-]+/[\w.-]+", self.name_or_path)
+        if not hub_name or fingerprint8(self.name_or_path) or Path(self.name_or_path).exists():
             return ()
         return ((f"hub:{self.name_or_path}", model_commit(self.name_or_path, self.revision)),)
 
@@ -139,12 +140,13 @@ def load_tokenizer(name_or_path: str | Path, revision: str = "main") -> "PreTrai
     Raises:
         DataError: when it cannot be loaded.
     """
+    from huggingface_hub.errors import StrictDataclassError
     from transformers import AutoTokenizer
 
     local = Path(name_or_path).is_dir()
     try:
         return AutoTokenizer.from_pretrained(str(name_or_path), revision=revision, local_files_only=local)
-    except (OSError, ValueError, KeyError) as error:
+    except (OSError, ValueError, KeyError, StrictDataclassError) as error:
         raise DataError(
             f"no tokenizer can be loaded from {str(name_or_path)!r}: {str(error).splitlines()[0]}",
             expected="a folder with tokenizer.json, or a name on the Hub",

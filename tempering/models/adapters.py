@@ -52,6 +52,7 @@ def add_adapter(
     if config.base_weights == "nf4":
         model = prepare_model_for_kbit_training(model, use_gradient_checkpointing=False)
     set_seed(seed)
+    _check_targets(model, config)
     try:
         adapted = get_peft_model(model, peft_config(config, task_type))
     except ValueError as error:
@@ -76,6 +77,16 @@ def peft_config(config: LoraConfig, task_type: str | None) -> Any:
         task_type=task_type,
         modules_to_save=["score"] if task_type == "SEQ_CLS" else None,
     )
+
+
+def _check_targets(model: "PreTrainedModel", config: LoraConfig) -> None:
+    """PEFT asks for one match in all; a name with a typo beside a good one would go unseen."""
+    if isinstance(config.target_modules, str):
+        return
+    there = [name for name, _ in model.named_modules()]
+    for target in config.target_modules:
+        if not any(name == target or name.endswith(f".{target}") for name in there):
+            raise _no_target(model, config, ValueError(f"no module is called {target!r}"))
 
 
 def _no_target(model: "PreTrainedModel", config: LoraConfig, error: ValueError) -> ConfigError:

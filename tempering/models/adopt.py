@@ -32,7 +32,7 @@ def adopt_model(out: Draft, config: AdoptConfig) -> dict[str, float | int | str]
         ConfigError: it needs code of its own and is not trusted.
         DataError: no usable tokenizer (none, not fast, no EOS), or the Hub cannot give the model.
     """
-    folder = config.folder or model_files(config.name_or_path, config.revision, code=config.trust_remote_code)
+    folder = source_folder(config)
     described = check_folder(folder, config)
     tokenizer = load_tokenizer(folder)
     head = head_of(folder, described)
@@ -56,6 +56,11 @@ def adopt_model(out: Draft, config: AdoptConfig) -> dict[str, float | int | str]
     if config.trust_remote_code and "auto_map" in described:
         out.details["trust_remote_code"] = True
     return {"parameters": out.details["parameters"], "vocab_size": len(tokenizer)}
+
+
+def source_folder(config: AdoptConfig) -> Path:
+    """Where its files lie on this machine, fetched if need be."""
+    return config.folder or model_files(config.name_or_path, config.revision, code=config.trust_remote_code)
 
 
 def check_folder(folder: Path, config: AdoptConfig) -> dict[str, Any]:

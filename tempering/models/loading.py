@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import torch
+from huggingface_hub.errors import StrictDataclassError
+from safetensors import SafetensorError
 
 from tempering.data.tokenizers import save_tokenizer
 from tempering.errors import ArtifactError, ConfigError
@@ -89,7 +91,18 @@ def load_scorer(
     return pooled_at_last_real_token(model)
 
 
-_OTHER_HEADS = {"lm_head.weight", "score.weight", "score.bias"}  # left over where another head is asked for
+def load_body(folder: str | Path, *, weights: Weights = "fp32", trust_remote_code: bool = False) -> Any:
+    """The backbone of a causal LM or reward model, without its head.
+
+    Raises:
+        ArtifactError, ConfigError: as `load_causal_lm`.
+    """
+    from transformers import AutoModel
+
+    return _load(AutoModel, folder, weights=weights, trust_remote_code=trust_remote_code)
+
+
+_OTHER_HEADS = {"lm_head.weight", "lm_head.bias", "score.weight"}  # left over where another head is asked for
 
 
 def _load(
@@ -108,11 +121,17 @@ def _load(
             str(folder), output_loading_info=True, trust_remote_code=trust_remote_code, use_safetensors=True,
             ignore_mismatched_sizes=True, **held_as(weights), **kwargs,
         )  # fmt: skip
-    except (ValueError, KeyError) as error:
+    except (ValueError, KeyError, StrictDataclassError) as error:
         raise ArtifactError(
-            f"{folder}: {str(error).splitlines()[0]}",
-            expected="a config.json whose model_type transformers or Tempering knows",
+            f"{folder}: {_first_line(error)}",
+            expected="a config.json whose model_type transformers or Tempering knows, without contradictions",
             fix="check config.json; a model that brings its own code needs trust_remote_code: true",
+        ) from None
+    except (OSError, SafetensorError) as error:
+        raise ArtifactError(
+            f"{folder}: its weights cannot be read: {_first_line(error)}",
+            expected="whole safetensors files, all that the index names",
+            fix="fetch them again",
         ) from None
     missing = [key for key in loaded["missing_keys"] if not key.startswith(allowed_missing or ("\0",))]
     unexpected = sorted(set(loaded["unexpected_keys"]) - _OTHER_HEADS)
@@ -126,6 +145,10 @@ def _load(
             fix="give a folder of that kind; a reward model comes from the reward_model stage",
         )
     return model.eval()
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error.__cause__ or error).strip().splitlines() or [type(error).__name__])[0][:300]
 
 
 def held_as(weights: Weights) -> dict[str, Any]:
@@ -197,9 +220,12 @@ def load_weights(model: Any, folder: Path) -> None:
     from safetensors.torch import load_file
 
     if hasattr(model, "peft_config"):
-        from peft import set_peft_model_state_dict
+        from peft import get_peft_model_state_dict, set_peft_model_state_dict
 
-        set_peft_model_state_dict(model, load_file(folder / "adapter_model.safetensors"))
+        state = load_file(folder / "adapter_model.safetensors")
+        if state.keys() ^ get_peft_model_state_dict(model).keys():
+            raise _not_this_model(folder, sorted(state.keys() ^ get_peft_model_state_dict(model).keys()))
+        set_peft_model_state_dict(model, state)
         return
     weights: dict[str, Any] = {}
     for part in sorted(folder.glob("model*.safetensors")):
@@ -207,8 +233,12 @@ def load_weights(model: Any, folder: Path) -> None:
     missing, unexpected = model.load_state_dict(weights, strict=False)
     tied = set(model._tied_weights_keys or ())  # stored once, under the other name
     if set(missing) - tied or unexpected:
-        raise ArtifactError(
-            f"{folder}: missing {missing[:5]}, unexpected {unexpected[:5]}",
-            expected="the weights of this model",
-            fix="remove this checkpoint and run again",
-        )
+        raise _not_this_model(folder, [*sorted(set(missing) - tied), *unexpected])
+
+
+def _not_this_model(folder: Path, names: list[str]) -> ArtifactError:
+    return ArtifactError(
+        f"{folder}: missing or left over: {', '.join(names[:5])}",
+        expected="the weights of this model",
+        fix="remove this checkpoint and run again",
+    )

@@ -57,9 +57,11 @@ def find_model(ref: str, store: "Store") -> Source:
         ArtifactError: there is none, it is no model, or it is an adapter whose base is gone or changed.
     """
     folder = Path(ref).expanduser()
-    if (folder / "config.json").is_file() and not (folder / "manifest.json").is_file():
+    # An artifact's folder, or one of its checkpoints, knows more than a bare folder of the same files.
+    inside = any((above / "manifest.json").is_file() for above in (folder, *folder.absolute().parents[:3]))
+    if (folder / "config.json").is_file() and not inside:
         return Source(str(ref), folder)
-    if (folder / "adapter_config.json").is_file() and not (folder / "manifest.json").is_file():
+    if (folder / "adapter_config.json").is_file() and not inside:
         raise ArtifactError(
             f"{folder} holds an adapter only",
             expected="a whole model, or an artifact that knows its base",

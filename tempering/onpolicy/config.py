@@ -8,6 +8,7 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
+from tempering.config import runtime_field
 from tempering.model_config import LoraConfig
 from tempering.rewards.config import ModelReward, RewardConfig
 from tempering.training.config import Schedule, TrainingConfig
@@ -16,12 +17,12 @@ from tempering.training.config import Schedule, TrainingConfig
 class OnPolicyConfig(TrainingConfig):
     """What PPO and RLOO share."""
 
-    model: str = Field("sft", description="stage or artifact of the policy; also the reference")
+    model: str = runtime_field("sft", description="stage or artifact of the policy; also the reference")
     sample: str = Field("prompts", description="the prompts to complete")
     reward: RewardConfig = Field(default_factory=ModelReward, description="where the score comes from")
     learning_rate: float = Field(3e-4, gt=0, description="peak learning rate of AdamW")
     lr_schedule: Schedule = Field(
-        "linear", description="decay after warm-up, as a function of tokens / token_limit"
+        "linear", description="shape after warm-up, as a function of the share of the run that is done"
     )
     batch_size: int = Field(96, ge=1, description="sequences an optimizer step, over all processes")
     num_epochs: float = Field(1.0, gt=0, description="passes over the prompts")

@@ -112,6 +112,11 @@ class OnPolicyTrainer(TokenTrainer, Trainer):
             "ignore_data_skip": True,
             "remove_unused_columns": False,
         }
+        if config.max_steps and arguments["max_steps"] != min(config.max_steps, steps):
+            out.warn(
+                f"max_steps {config.max_steps} becomes {arguments['max_steps']}: runs end between rollouts, "
+                f"each of which is {per_rollout} steps"
+            )
         # Dropout would make the ratio of new and old probabilities differ from 1 before any update.
         for module in (policy, value):
             if module is not None:

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from tempering.model_config import LoraConfig
 from tempering.models.adapters import add_adapter
-from tempering.models.loading import held_as, load_weights
+from tempering.models.loading import load_body, load_weights
 
 _HEAD = "value_head.safetensors"
 
@@ -41,10 +41,8 @@ class ValueModel(nn.Module):
         Args:
             adapter: train this on a frozen trunk instead of all its weights.
         """
-        from transformers import AutoModel
-
-        weights = held_as(adapter.base_weights if adapter else "fp32")
-        backbone = AutoModel.from_pretrained(str(folder), trust_remote_code=trust_remote_code, **weights)
+        weights = adapter.base_weights if adapter else "fp32"
+        backbone = load_body(folder, weights=weights, trust_remote_code=trust_remote_code)
         model = cls(add_adapter(backbone, adapter, seed, None), backbone.config.get_text_config().hidden_size)
         if (folder / _HEAD).exists():
             model.head.load_state_dict(load_file(folder / _HEAD))

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, field_validator
 
-from tempering.config import Config
+from tempering.config import Config, runtime_field
 from tempering.errors import ConfigError
 
 
@@ -14,7 +14,7 @@ class ModelReward(Config):
     """The score of a reward model artifact; it is given text and uses its own tokenizer."""
 
     kind: Literal["model"] = "model"
-    model: str = Field("reward_model", description="stage or artifact of the reward model")
+    model: str = runtime_field("reward_model", description="stage or artifact of the reward model")
 
 
 class FunctionReward(Config):

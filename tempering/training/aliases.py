@@ -38,11 +38,12 @@ def translated(given: Any) -> Any:
     said: dict[str, str] = {}
     for name, value in given.items():
         ours, meant = _meaning(name, value)
+        if meant is None and name in FLAGS:
+            continue  # bf16: false says nothing about fp16
         if ours in said:
             raise ValueError(f"{said[ours]} and {name} are two names for {ours}: set one")
         said[ours] = str(name)
-        if meant is not None or name not in FLAGS:
-            made[ours] = meant
+        made[ours] = meant
     if made.get("lr_schedule") in _SCHEDULES:
         made["lr_schedule"] = _SCHEDULES[made["lr_schedule"]]
     return made

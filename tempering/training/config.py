@@ -92,7 +92,8 @@ class TrainingConfig(Config):
     @model_validator(mode="after")
     def _schedule_settings(self) -> "TrainingConfig":
         for name, schedules in _OF_SCHEDULES.items():
-            if name in self.model_fields_set and self.lr_schedule not in schedules:
+            changed = getattr(self, name) != type(self).model_fields[name].default
+            if changed and self.lr_schedule not in schedules:
                 raise ValueError(
                     f"{name} is set, and lr_schedule {self.lr_schedule} has none: it is for "
                     + " and ".join(schedules)
@@ -113,7 +114,7 @@ class PretrainConfig(TrainingConfig):
     architecture: Architecture = Field(
         default_factory=TransformerConfig, description="the model to make from scratch"
     )
-    model: str | None = Field(None, description="continue this stage or artifact instead")
+    model: str | None = runtime_field(None, description="continue this stage or artifact instead")
     sample: str = Field("pretrain", description="the sample to train on")
     block_size: int = Field(128, ge=8, description="tokens a packed block")
     batch_size: int = Field(32, ge=1, description="blocks an optimizer step")
@@ -133,14 +134,14 @@ class PretrainConfig(TrainingConfig):
 class SFTConfig(TrainingConfig):
     """Supervised fine-tuning; the loss covers the completion only."""
 
-    model: str = Field("pretrain", description="stage or artifact to start from")
+    model: str = runtime_field("pretrain", description="stage or artifact to start from")
     sample: str = Field("sft", description="the sample to train on")
 
 
 class RewardModelConfig(TrainingConfig):
     """Bradley-Terry reward model on preference pairs."""
 
-    model: str = Field("sft", description="stage or artifact to start from")
+    model: str = runtime_field("sft", description="stage or artifact to start from")
     sample: str = Field("preferences", description="the sample to train on")
     center_rewards_coefficient: float | None = Field(
         0.01, ge=0, description="weight of the mean-zero penalty on scores (arXiv:2312.09244)"
@@ -150,7 +151,7 @@ class RewardModelConfig(TrainingConfig):
 class DPOConfig(TrainingConfig):
     """Direct preference optimisation (Rafailov et al. 2023, arXiv:2305.18290)."""
 
-    model: str = Field("sft", description="stage or artifact to start from; also the reference")
+    model: str = runtime_field("sft", description="stage or artifact to start from; also the reference")
     sample: str = Field("preferences", description="the sample to train on")
     beta: float = Field(0.1, gt=0, description="strength of the pull to the reference model")
     loss_type: Literal["sigmoid", "ipo", "hinge", "robust"] = Field("sigmoid", description="TRL's loss name")

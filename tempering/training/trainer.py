@@ -5,6 +5,7 @@ they trigger checkpoints, end the run at `token_limit` and drive the learning ra
 are ours, one a step. The mixin sits left of Trainer or a TRL trainer in the class list.
 """
 
+import math
 import time
 from pathlib import Path
 from typing import Any
@@ -95,9 +96,17 @@ class TokenTrainer:
         if arguments.device.type == "cuda":  # one process, one device: several come with `accelerate launch`
             arguments._n_gpu = 1
         super().__init__(*args, **kwargs)
+        self._first_limit()
         self._ledger = TokenCallback(self)
         self.add_callback(self._ledger)  # type: ignore[attr-defined]
         self.remove_callback(PrinterCallback)  # type: ignore[attr-defined]
+
+    def _first_limit(self) -> None:
+        """Trainer lets `max_steps` win over the epochs; here the first of them ends the run."""
+        arguments, rows = self.args, getattr(self, "train_dataset", None)  # type: ignore[attr-defined]
+        if self.config.max_steps and rows is not None:
+            by_epochs = math.ceil(self.config.num_epochs * math.ceil(len(rows) / self.config.batch_size))
+            arguments.max_steps = min(self.config.max_steps, by_epochs)
 
     # -- resume ------------------------------------------------------------------------------
 

@@ -98,6 +98,29 @@ def test_a_damaged_merge_is_noticed(adapted: Any, tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+def test_one_nan_is_a_difference(adapted: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever max() makes of it: fp16 may overflow in a single longer row."""
+    from tempering.models import merging
+
+    calls: list[Any] = []
+
+    def logits(model: Any, batches: list[Any]) -> list[Any]:
+        calls.append(model)
+        last = float("nan") if len(calls) == 2 else 1.0
+        return [torch.ones(1), torch.tensor([last]), torch.ones(1)]
+
+    monkeypatch.setattr(merging, "_logits", logits)
+    monkeypatch.setattr(
+        merging, "load_causal_lm", lambda *a, **k: load_causal_lm(adapted("pretrain").model_dir)
+    )
+    rows = adapted("sample[sft]").rows_path("train")
+    with pytest.raises(ArtifactError, match="changes the logits by nan"):
+        merging.merge_adapter(
+            adapted("pretrain"), adapted("sft"), rows, MergeConfig(), lambda model: tmp_path
+        )
+
+
+@pytest.mark.slow
 def test_an_adapter_on_an_adapter_trains_on_the_merged_model(adapted: Any) -> None:
     dpo = adapted("dpo")
     assert dpo.manifest.inputs["model"].id == adapted("merge[sft]").id
@@ -187,6 +210,25 @@ def test_targets_that_match_nothing_are_refused(tmp_path: Path) -> None:
     model = load_causal_lm(outside(tmp_path / "llama"))
     with pytest.raises(ConfigError, match="q_proj"):
         add_adapter(model, LoraConfig(target_modules=["nonsense"]), 0)
+
+
+def test_one_good_target_does_not_hide_a_bad_one(tmp_path: Path) -> None:
+    model = load_causal_lm(outside(tmp_path / "llama"))
+    with pytest.raises(ConfigError, match="v_prj"):
+        add_adapter(model, LoraConfig(target_modules=["q_proj", "v_prj"]), 0)
+
+
+def test_a_checkpoint_of_another_adapter_is_refused(tmp_path: Path) -> None:
+    """PEFT takes what fits and says nothing."""
+    from tempering.models.loading import load_weights
+
+    source = outside(tmp_path / "llama")
+    saved = add_adapter(load_causal_lm(source), LoraConfig(rank=2, target_modules=["q_proj"]), 0)
+    saved.save_pretrained(tmp_path / "a")
+    other = add_adapter(load_causal_lm(source), LoraConfig(rank=2, target_modules=["q_proj", "o_proj"]), 0)
+    load_weights(saved, tmp_path / "a")
+    with pytest.raises(ArtifactError, match="o_proj"):
+        load_weights(other, tmp_path / "a")
 
 
 def test_no_folder_of_this_machine_is_written_with_an_adapter(tmp_path: Path) -> None:

@@ -146,6 +146,17 @@ def another_shape(source: Path) -> None:
     weights(source, lambda tensors: tensors.update({"model.norm.weight": torch.ones(7)}))
 
 
+def truncated(source: Path) -> None:
+    whole = (source / "model.safetensors").read_bytes()
+    (source / "model.safetensors").write_bytes(whole[: len(whole) // 2])
+
+
+def missing_shard(source: Path) -> None:
+    index = {"metadata": {}, "weight_map": {"model.norm.weight": "model-00002-of-00002.safetensors"}}
+    (source / "model.safetensors.index.json").write_text(json.dumps(index))
+    (source / "model.safetensors").rename(source / "model-00001-of-00002.safetensors")
+
+
 def larger_tokenizer(source: Path) -> None:
     tokenizer = bare_tokenizer(eos_token="<|endoftext|>")
     tokenizer.add_tokens([f"word{number}" for number in range(40)])
@@ -172,6 +183,9 @@ BAD = {
     "missing weight": (one_missing, "missing: model.layers.0.mlp.up_proj.weight"),
     "extra weight": (one_more, "unexpected: model.layers.9.extra"),
     "another shape": (another_shape, "model.norm.weight [7] for [32]"),
+    "truncated": (truncated, "cannot be read"),
+    "missing shard": (missing_shard, "model-00002-of-00002.safetensors"),
+    "contradiction": (lambda s: edit(s, "config.json", num_attention_heads="two"), "num_attention_heads"),
     "larger tokenizer": (larger_tokenizer, "embeddings for"),
     "no EOS": (no_eos, "no EOS"),
     "no tokenizer": (no_tokenizer, "no tokenizer"),
@@ -266,6 +280,42 @@ def test_the_command_line_adopts(tmp_path: Path, capsys: pytest.CaptureFixture[s
     shutil.rmtree(source)
     assert main(["artifacts", "adopt", f"{source}/", "--as", "sft", *where]) == 2
     assert "is no folder" in capsys.readouterr().err
+    scorer = outside(tmp_path / "scorer", scorer=True)
+    assert main(["artifacts", "adopt", str(scorer), "--as", "sft", *where]) == 2
+    assert "is a reward model" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "name", ["merge-sft/x__2026-11-25__08-00-00__0123abcd", "store/sft/x__2026-11-25__08-00-00__0123abcd-2",
+             "adopt-base/x__2026-11-25__08-00-00__0123abcd/checkpoint_1K_tokens", "sft@latest", "0123abcd"],
+)  # fmt: skip
+def test_names_of_artifacts_are_looked_up_in_the_store(name: str) -> None:
+    from flows.graph import Ref
+
+    node = next(node for node in tiny_nodes({"sft.model": name}) if node.name == "sft")
+    assert node.inputs["model"] == Ref(name)
+
+
+def test_where_a_model_lies_is_no_part_of_what_is_made_from_it(tmp_path: Path) -> None:
+    from tempering.config import identity
+
+    source = outside(tmp_path / "alice" / "base")
+    nodes = tiny_nodes({"sft.model": str(source), "evaluate.models": [str(source)]})
+    by_name = {node.name: node for node in nodes}
+    assert "evaluate[base]" in by_name
+    assert by_name["sft"].inputs["model"] == "adopt[base]"
+    assert "alice" not in str(identity(by_name["sft"].config))
+    assert "alice" not in str(identity(by_name["evaluate[base]"].config))
+
+
+def test_a_value_model_is_never_made_up(tmp_path: Path) -> None:
+    from tempering.errors import ArtifactError
+    from tempering.onpolicy.value import ValueModel
+
+    source = outside(tmp_path / "llama")
+    one_missing(source)
+    with pytest.raises(ArtifactError, match="missing"):
+        ValueModel.from_folder(source)
 
 
 def test_a_repository_on_the_hub_gives_a_stage_of_its_own() -> None:
@@ -273,6 +323,6 @@ def test_a_repository_on_the_hub_gives_a_stage_of_its_own() -> None:
         node.name: node
         for node in tiny_nodes({"pretrain.hub_repo": "me/mine", "sft.adapter": {}, "sft.hub_repo": "me/sft"})
     }
-    assert nodes["publish[pretrain]"].inputs == {"model": "pretrain"}
-    assert nodes["publish[sft]"].inputs == {"model": "merge[sft]"}, "a whole model"
+    assert nodes["publish[pretrain]"].inputs == {"model": "pretrain", "evaluation": "evaluate[pretrain]"}
+    assert nodes["publish[sft]"].inputs["model"] == "merge[sft]", "a whole model"
     assert "publish[dpo]" not in nodes

@@ -292,6 +292,15 @@ def adapted(model: Any, **settings: Any) -> Any:
     return made
 
 
+@pytest.mark.parametrize("dora", [False, True])
+def test_an_adapter_on_a_base_in_bf16(family: str, dora: bool) -> None:
+    model = adapted(language_model(family).bfloat16(), dora=dora)
+    model(IDS).logits.float().pow(2).mean().backward()
+    trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    assert {parameter.dtype for parameter in trained} == {torch.float32}
+    assert all(parameter.grad is not None and parameter.grad.isfinite().all() for parameter in trained)
+
+
 def test_lora_reaches_every_matrix_and_merging_changes_nothing(family: str) -> None:
     plain = language_model(family)(IDS).logits
     model = adapted(language_model(family))

@@ -60,6 +60,7 @@ def test_a_setting_of_another_schedule_is_refused() -> None:
         ({"bf16": True}, "precision", "bf16"),
         ({"fp16": True}, "precision", "fp16"),
         ({"bf16": False}, "precision", "fp32"),
+        ({"bf16": True, "fp16": False}, "precision", "bf16"),
     ],
 )
 def test_names_of_other_recipes_are_understood(given: Any, field: str, value: Any) -> None:
@@ -71,13 +72,26 @@ def test_names_of_other_recipes_are_understood(given: Any, field: str, value: An
     [
         ({"scheduler": "linear", "lr_schedule": "linear"}, "two names"),
         ({"bf16": True, "precision": "bf16"}, "two names"),
-        ({"bf16": True, "fp16": False}, "two names"),
+        ({"bf16": True, "fp16": True}, "two names"),
         ({"bf16": "yes"}, "true or false"),
     ],
 )
 def test_a_setting_under_two_names_is_refused(given: Any, said: str) -> None:
     with pytest.raises(ValidationError, match=said):
         SFTConfig(**given)
+
+
+def test_a_config_can_be_read_again() -> None:
+    config = SFTConfig(lr_schedule="polynomial", min_lr_fraction=0.1)
+    assert SFTConfig.model_validate(config.model_dump()) == config
+
+
+@pytest.mark.slow
+def test_the_first_limit_ends_the_run(tiny: Any, tmp_path: Any) -> None:
+    """transformers would go round the rows again until max_steps."""
+    whole = losses(tiny, tmp_path / "a", "sft", max_steps=None)
+    assert len(losses(tiny, tmp_path / "b", "sft", max_steps=len(whole) + 5)) == len(whole)
+    assert len(losses(tiny, tmp_path / "c", "sft", max_steps=2)) == 2
 
 
 def test_the_pipelines_precision_is_every_trainings() -> None:

@@ -73,7 +73,7 @@ class LSTMLayer(SequenceLayer):
     def _fused(self, inputs: Tensor, h: Tensor, c: Tensor) -> tuple[Tensor, Memory]:
         """All tokens of a batch; the memory is right where no row has padding behind it."""
         states, h_after, c_after = torch.lstm(
-            inputs, (h[None], c[None]), self._weights(), True, 1, 0.0, self.training, False, True
+            inputs, (h[None], c[None]), self._weights(inputs), True, 1, 0.0, self.training, False, True
         )
         return states, (h_after[0], c_after[0])
 
@@ -84,7 +84,7 @@ class LSTMLayer(SequenceLayer):
         )
         order, back = packed.sorted_indices, packed.unsorted_indices
         flat, h_after, c_after = torch.lstm(
-            packed.data, packed.batch_sizes, (h[None, order], c[None, order]), self._weights(),
+            packed.data, packed.batch_sizes, (h[None, order], c[None, order]), self._weights(inputs),
             True, 1, 0.0, self.training, False,
         )  # fmt: skip
         states, _ = pad_packed_sequence(
@@ -93,12 +93,13 @@ class LSTMLayer(SequenceLayer):
         some = (lengths > 0)[:, None]  # a row of padding alone leaves its memory as it was
         return states, (torch.where(some, h_after[0, back], h), torch.where(some, c_after[0, back], c))
 
-    def _weights(self) -> list[Tensor]:
+    def _weights(self, inputs: Tensor) -> list[Tensor]:
         bias = self.gate_bias
-        return [matrix_of(self.input_gates), matrix_of(self.recurrent_gates), bias, torch.zeros_like(bias)]
+        matrices = [matrix_of(gates, inputs) for gates in (self.input_gates, self.recurrent_gates)]
+        return [*matrices, bias, torch.zeros_like(bias)]
 
 
-def matrix_of(linear: nn.Module) -> Tensor:
+def matrix_of(linear: nn.Module, inputs: Tensor) -> Tensor:
     """The matrix of a linear map without bias, whatever is around it.
 
     An adapter (or 4-bit weights) is reached by calling the module, here at the identity; gradients flow
@@ -107,7 +108,9 @@ def matrix_of(linear: nn.Module) -> Tensor:
     """
     if type(linear) is nn.Linear:
         return linear.weight
-    return linear(torch.eye(linear.in_features, device=linear.weight.device)).T.contiguous()
+    # In the type of what flows through, which 4-bit weights do not show.
+    identity = torch.eye(linear.in_features, dtype=inputs.dtype, device=inputs.device)
+    return linear(identity).T.contiguous()
 
 
 class LSTMModel(SequenceModel):
