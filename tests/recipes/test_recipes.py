@@ -27,7 +27,8 @@ ROOT = RECIPES.parent.parent
 SHORT = {
     "babylm-ppo": (
         "tokenizer.vocab_size=400", "samples.few.token_limit=4000", "pretrain.block_size=64",
-        "pretrain.max_steps=6", "pretrain.num_epochs=10", "ppo.token_limit=1500", "ppo.batch_size=8", "ppo.micro_batch_size=4",
+        "pretrain.max_steps=6", "pretrain.num_epochs=10",
+        "ppo.token_limit=1500", "ppo.batch_size=8", "ppo.micro_batch_size=4",
         "ppo.rollout_batch_size=8", "ppo.max_new_tokens=8", "datasets.blimp.dataset_fraction=0.2",
     ),
     "pico-squad": (
