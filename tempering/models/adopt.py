@@ -126,14 +126,7 @@ def complete(model: Any, tokenizer: Any, folder: Path) -> list[str]:
         ArtifactError: the tokenizer has ids that the model has no embedding for.
         DataError: no EOS token.
     """
-    rows = model.get_input_embeddings().weight.shape[0]
-    known = max(tokenizer.get_vocab().values()) + 1
-    if known > rows:
-        raise ArtifactError(
-            f"{folder}: its tokenizer has ids up to {known - 1}, its model embeddings for {rows} tokens",
-            expected="a tokenizer whose ids all have an embedding",
-            fix="give the tokenizer that the model was trained with",
-        )
+    rows = check_vocabulary(model, tokenizer, folder)
     done = missing_pieces(tokenizer)
     if len(tokenizer) > rows:
         _grow(model, rows, len(tokenizer))
@@ -144,6 +137,23 @@ def complete(model: Any, tokenizer: Any, folder: Path) -> list[str]:
             if config.eos_token_id is None:
                 config.eos_token_id = tokenizer.eos_token_id
     return done
+
+
+def check_vocabulary(model: Any, tokenizer: Any, folder: Path) -> int:
+    """The number of embeddings of `model`, where it has one for each id of its tokenizer.
+
+    Raises:
+        ArtifactError: it has not.
+    """
+    rows: int = model.get_input_embeddings().weight.shape[0]
+    known = max(tokenizer.get_vocab().values()) + 1
+    if known > rows:
+        raise ArtifactError(
+            f"{folder}: its tokenizer has ids up to {known - 1}, its model embeddings for {rows} tokens",
+            expected="a tokenizer whose ids all have an embedding",
+            fix="give the tokenizer that the model was trained with",
+        )
+    return rows
 
 
 def _grow(model: Any, rows: int, size: int) -> None:

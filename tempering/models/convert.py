@@ -39,6 +39,7 @@ def convert(
         ArtifactError: its tensors are not those of the model, or tokenizer and model do not fit.
     """
     from tempering.data.tokenizers import load_tokenizer
+    from tempering.models.adopt import check_vocabulary
     from tempering.models.loading import save_model
 
     check_free(folder, force)
@@ -46,7 +47,7 @@ def convert(
     described = like or (source if source.is_dir() else source.parent)
     model = _empty_model(described, head)
     tokenizer = load_tokenizer(described)
-    _check_vocabulary(model, tokenizer, described)
+    check_vocabulary(model, tokenizer, described)
     state: State = {}
     for path in files:
         state |= read_state(path)
@@ -199,17 +200,6 @@ def _empty_model(folder: Path, head: Head) -> Any:
     auto: Any = AutoModelForSequenceClassification if scores else AutoModelForCausalLM
     with torch.device("meta"):
         return auto.from_config(config)
-
-
-def _check_vocabulary(model: Any, tokenizer: Any, folder: Path) -> None:
-    rows = model.get_input_embeddings().weight.shape[0]
-    known = max(tokenizer.get_vocab().values()) + 1
-    if known > rows:
-        raise ArtifactError(
-            f"the tokenizer of {folder} has ids up to {known - 1}, the model embeddings for {rows} tokens",
-            expected="a tokenizer whose ids all have an embedding",
-            fix="give the folder of the tokenizer that the model was trained with by --like",
-        )
 
 
 def fill(model: Any, state: State, what: str) -> None:

@@ -15,6 +15,7 @@ from tempering.data.tokenizers import chat_template, load_tokenizer, save_tokeni
 from tempering.errors import ArtifactError, DataError
 from tempering.models.adapters import is_adapter
 from tempering.models.card import model_card
+from tempering.models.loading import with_more
 from tempering.models.portable import (
     generation_config,
     portable_adapter,
@@ -137,9 +138,7 @@ def _generation(artifact: ModelArtifact, folder: Path) -> dict[str, Any]:
     if tokenizer.eos_token_id is None:
         raise DataError(f"the tokenizer of {artifact.id} has no EOS token", expected="what ends an answer")
     known = read_json(artifact.model_dir / "generation_config.json")
-    named = known.get("eos_token_id")
-    more = named if isinstance(named, list) else [named]
-    stop = list(dict.fromkeys([tokenizer.eos_token_id, *(token for token in more if token is not None)]))
+    stop = with_more(tokenizer.eos_token_id, known.get("eos_token_id"))
     trained = {key: artifact.manifest.config.get(key) for key in _SAMPLING}
     kept = {key: known.get(key) for key in _SAMPLING}
     sampling = {

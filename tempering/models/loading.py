@@ -206,8 +206,13 @@ def save_model(model: "PreTrainedModel", tokenizer: "PreTrainedTokenizerBase", f
 def stop_ids(model: "PreTrainedModel", tokenizer: "PreTrainedTokenizerBase") -> list[int]:
     """The tokens that end an answer: the tokenizer's EOS first, then what the model's makers added."""
     named = getattr(getattr(model, "generation_config", None), "eos_token_id", None)
+    return with_more(tokenizer.eos_token_id, named)
+
+
+def with_more(eos: int, named: int | list[int] | None) -> list[int]:
+    """EOS and the end tokens that a generation config names, each once."""
     more = named if isinstance(named, list) else [named]
-    return list(dict.fromkeys([tokenizer.eos_token_id, *(token for token in more if token is not None)]))
+    return list(dict.fromkeys([eos, *(token for token in more if token is not None)]))
 
 
 def parameter_count(model: "PreTrainedModel") -> int:

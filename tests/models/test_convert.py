@@ -204,5 +204,5 @@ def test_a_tokenizer_that_does_not_fit(toys: ToyStore, like: Path, tmp_path: Pat
     shutil.copytree(like, small)
     config = json.loads((small / "config.json").read_text())
     (small / "config.json").write_text(json.dumps({**config, "vocab_size": 64}))
-    with pytest.raises(ArtifactError, match="ids up to 399, the model embeddings for 64 tokens"):
+    with pytest.raises(ArtifactError, match="ids up to 399, its model embeddings for 64 tokens"):
         convert(saved(tmp_path / "state.pt", state_of(like)), tmp_path / "out", like=small)
