@@ -80,6 +80,7 @@ def check_folder(folder: Path, config: AdoptConfig) -> dict[str, Any]:
         ) from None
     if not any(folder.glob("*.safetensors")):
         raise no_safetensors(folder)
+    _check_index(folder)
     if "auto_map" in described and not _is_known(described) and not config.trust_remote_code:
         raise ConfigError(
             f"{config.name_or_path} brings its own Python code ({', '.join(described['auto_map'].values())})",
@@ -87,6 +88,24 @@ def check_folder(folder: Path, config: AdoptConfig) -> dict[str, Any]:
             fix="read it; if you trust it, name the model under `models:` with trust_remote_code: true",
         )
     return described
+
+
+def _check_index(folder: Path) -> None:
+    """The shards lie in the folder itself: its digest covers them, and nothing else is read."""
+    index = folder / "model.safetensors.index.json"
+    try:
+        named = set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values())
+    except FileNotFoundError:
+        return
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise ArtifactError(f"{index} cannot be read: {error}", expected="a weight_map of shards") from None
+    away = sorted(str(name) for name in named if Path(str(name)).name != name)
+    if away:
+        raise ArtifactError(
+            f"{index} names {away[0]}, which lies elsewhere",
+            expected="names of files in the same folder",
+            fix="put the shards beside the index",
+        )
 
 
 def _is_known(described: dict[str, Any]) -> bool:

@@ -157,6 +157,11 @@ def missing_shard(source: Path) -> None:
     (source / "model.safetensors").rename(source / "model-00001-of-00002.safetensors")
 
 
+def shard_elsewhere(source: Path) -> None:
+    index = {"metadata": {}, "weight_map": {"model.norm.weight": "../other/model.safetensors"}}
+    (source / "model.safetensors.index.json").write_text(json.dumps(index))
+
+
 def larger_tokenizer(source: Path) -> None:
     tokenizer = bare_tokenizer(eos_token="<|endoftext|>")
     tokenizer.add_tokens([f"word{number}" for number in range(40)])
@@ -185,6 +190,7 @@ BAD = {
     "another shape": (another_shape, "model.norm.weight [7] for [32]"),
     "truncated": (truncated, "cannot be read"),
     "missing shard": (missing_shard, "model-00002-of-00002.safetensors"),
+    "shard elsewhere": (shard_elsewhere, "lies elsewhere"),
     "contradiction": (lambda s: edit(s, "config.json", num_attention_heads="two"), "num_attention_heads"),
     "larger tokenizer": (larger_tokenizer, "embeddings for"),
     "no EOS": (no_eos, "no EOS"),
