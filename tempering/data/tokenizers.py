@@ -134,8 +134,13 @@ def on_all_cores() -> Iterator[None]:
             os.environ[_PARALLEL] = kept
 
 
-def load_tokenizer(name_or_path: str | Path, revision: str = "main") -> "PreTrainedTokenizerBase":
+def load_tokenizer(
+    name_or_path: str | Path, revision: str = "main", *, trust_remote_code: bool = False
+) -> "PreTrainedTokenizerBase":
     """A tokenizer from a folder (offline) or the Hub.
+
+    `trust_remote_code` is never left open: transformers would ask on the terminal, and take whatever
+    comes there, such as the first line of a chat, for the answer.
 
     Raises:
         DataError: when it cannot be loaded.
@@ -145,10 +150,15 @@ def load_tokenizer(name_or_path: str | Path, revision: str = "main") -> "PreTrai
 
     local = Path(name_or_path).is_dir()
     try:
-        return AutoTokenizer.from_pretrained(str(name_or_path), revision=revision, local_files_only=local)
-    except (OSError, ValueError, KeyError, StrictDataclassError) as error:
+        return AutoTokenizer.from_pretrained(
+            str(name_or_path),
+            revision=revision,
+            local_files_only=local,
+            trust_remote_code=trust_remote_code,
+        )
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, StrictDataclassError) as error:
         raise DataError(
-            f"no tokenizer can be loaded from {str(name_or_path)!r}: {str(error).splitlines()[0]}",
+            f"no tokenizer can be loaded from {str(name_or_path)!r}: {(str(error).splitlines() or ['?'])[0]}",
             expected="a folder with tokenizer.json, or a name on the Hub",
             fix="check name_or_path, and the network if it is a Hub name",
         ) from None

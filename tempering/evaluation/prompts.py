@@ -6,6 +6,8 @@ there is whole.
 """
 
 import json
+import os
+import tempfile
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -110,8 +112,13 @@ def check_out(path: Path) -> None:
 @contextmanager
 def answers_file(path: Path, as_messages: bool) -> Iterator[Write]:
     """A function that takes rows; `path` is replaced by what it wrote when all went well."""
-    temporary = path.with_name(f".tmp-{path.name}")
+    temporary = path
     try:
+        # A name that nobody can have put a link under.
+        handle, name = tempfile.mkstemp(prefix=".tmp-", suffix=path.suffix, dir=path.parent)
+        os.close(handle)
+        temporary = Path(name)
+        temporary.chmod(0o644)
         with _parquet(temporary, as_messages) if path.suffix == ".parquet" else _lines(temporary) as write:
             yield write
         temporary.replace(path)
@@ -120,7 +127,8 @@ def answers_file(path: Path, as_messages: bool) -> Iterator[Write]:
             f"cannot write {path}: {error.strerror or error}", fix="choose a place you may write to"
         ) from None
     finally:
-        temporary.unlink(missing_ok=True)
+        if temporary != path:
+            temporary.unlink(missing_ok=True)
 
 
 @contextmanager

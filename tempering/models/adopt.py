@@ -17,7 +17,14 @@ from tempering.errors import ArtifactError, ConfigError
 from tempering.model_config import AdoptConfig
 from tempering.model_hub import model_commit, model_files
 from tempering.models.adapters import is_adapter
-from tempering.models.loading import load_causal_lm, load_scorer, no_safetensors, parameter_count, save_model
+from tempering.models.loading import (
+    check_index,
+    load_causal_lm,
+    load_scorer,
+    no_safetensors,
+    parameter_count,
+    save_model,
+)
 
 _CAUSAL = ("ForCausalLM", "LMHeadModel")
 _SCORER = "ForSequenceClassification"
@@ -33,8 +40,8 @@ def adopt_model(out: Draft, config: AdoptConfig) -> dict[str, float | int | str]
         DataError: no usable tokenizer (none, not fast, no EOS), or the Hub cannot give the model.
     """
     folder = source_folder(config)
-    described = check_folder(folder, config)
-    tokenizer = load_tokenizer(folder)
+    described, before = check_folder(folder, config), _files(folder)
+    tokenizer = load_tokenizer(folder, trust_remote_code=config.trust_remote_code)
     head = head_of(folder, described)
     load: Any = load_scorer if head == "score" else load_causal_lm
     model = load(folder, weights="as_is", trust_remote_code=config.trust_remote_code)
@@ -42,7 +49,8 @@ def adopt_model(out: Draft, config: AdoptConfig) -> dict[str, float | int | str]
     for line in complete(model, tokenizer, folder):
         out.warn(line)
     save_model(model, tokenizer, out.model_dir)
-    out.write_table("source_files", _files(folder))
+    check_unchanged(out, config, before, _files(folder))
+    out.write_table("source_files", before)
     out.details |= {
         "head": head,
         "adapter": False,
@@ -63,6 +71,25 @@ def source_folder(config: AdoptConfig) -> Path:
     return config.folder or model_files(config.name_or_path, config.revision, code=config.trust_remote_code)
 
 
+def check_unchanged(
+    out: Draft, config: AdoptConfig, before: list[dict[str, Any]], after: list[dict[str, Any]]
+) -> None:
+    """What was loaded is what the fingerprint was made of, else a later run would find other weights.
+
+    Raises:
+        ArtifactError: a file has changed since planning, or while it was read.
+    """
+    hashed = dict(out.ticket.hashed["files"]) if out.ticket is not None and config.folder else {}
+    now = {row["file"]: row["sha256"] for row in after}
+    changed = sorted(name for name, digest in hashed.items() if now.get(name) != digest)
+    if changed or before != after:
+        raise ArtifactError(
+            f"{config.name_or_path} has changed while it was adopted{f': {changed[0]}' if changed else ''}",
+            expected="files that stay as they are",
+            fix="run again when nothing writes there any more",
+        )
+
+
 def check_folder(folder: Path, config: AdoptConfig) -> dict[str, Any]:
     """The folder's config.json, where a whole model lies there that may be loaded."""
     if is_adapter(folder):
@@ -72,7 +99,7 @@ def check_folder(folder: Path, config: AdoptConfig) -> dict[str, Any]:
             fix="merge it into its base model first, with PEFT's merge_and_unload",
         )
     try:
-        described: dict[str, Any] = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+        described: Any = json.loads((folder / "config.json").read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise ArtifactError(
             f"{folder}/config.json cannot be read: {error}",
@@ -80,32 +107,16 @@ def check_folder(folder: Path, config: AdoptConfig) -> dict[str, Any]:
         ) from None
     if not any(folder.glob("*.safetensors")):
         raise no_safetensors(folder)
-    _check_index(folder)
+    check_index(folder)
+    if not isinstance(described, dict):
+        raise ArtifactError(f"{folder}/config.json holds no mapping", expected="a model's settings")
     if "auto_map" in described and not _is_known(described) and not config.trust_remote_code:
         raise ConfigError(
-            f"{config.name_or_path} brings its own Python code ({', '.join(described['auto_map'].values())})",
+            f"{config.name_or_path} brings its own Python code ({described['auto_map']})",
             expected="an architecture that transformers or Tempering knows",
             fix="read it; if you trust it, name the model under `models:` with trust_remote_code: true",
         )
     return described
-
-
-def _check_index(folder: Path) -> None:
-    """The shards lie in the folder itself: its digest covers them, and nothing else is read."""
-    index = folder / "model.safetensors.index.json"
-    try:
-        named = set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values())
-    except FileNotFoundError:
-        return
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise ArtifactError(f"{index} cannot be read: {error}", expected="a weight_map of shards") from None
-    away = sorted(str(name) for name in named if Path(str(name)).name != name)
-    if away:
-        raise ArtifactError(
-            f"{index} names {away[0]}, which lies elsewhere",
-            expected="names of files in the same folder",
-            fix="put the shards beside the index",
-        )
 
 
 def _is_known(described: dict[str, Any]) -> bool:

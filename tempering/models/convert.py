@@ -22,6 +22,7 @@ State = dict[str, Any]
 _SUFFIXES = (".pt", ".pth", ".bin", ".ckpt")
 _WRAPPERS = ("model", "state_dict", "model_state_dict", "module")
 _SHOWN = 5
+_DEEPEST = 5  # wrappers in wrappers; a pickle may hold itself
 
 
 def convert(
@@ -40,9 +41,11 @@ def convert(
     """
     from tempering.data.tokenizers import load_tokenizer
     from tempering.models.adopt import check_vocabulary
-    from tempering.models.loading import save_model
+    from tempering.models.loading import refuse_no_numbers, save_model
 
     check_free(folder, force)
+    if folder.resolve() in {path.resolve() for path in (source, source.parent, like) if path is not None}:
+        raise UserError(f"{folder} is where the state comes from", fix="choose another folder to write to")
     files = state_files(source)
     described = like or (source if source.is_dir() else source.parent)
     model = _empty_model(described, head)
@@ -52,6 +55,7 @@ def convert(
     for path in files:
         state |= read_state(path)
     fill(model, state, str(source))
+    refuse_no_numbers(model.named_parameters(), source)
     with whole_folder(folder, force=force) as temporary:
         save_model(model, tokenizer, temporary)
     return folder
@@ -140,7 +144,9 @@ def _first_line(error: BaseException) -> str:
 
 
 def _unwrapped(read: Any, path: Path) -> Mapping[str, Any]:
-    while isinstance(read, Mapping):
+    for _ in range(_DEEPEST):
+        if not isinstance(read, Mapping):
+            break
         inner = next((read[key] for key in _WRAPPERS if isinstance(read.get(key), Mapping)), None)
         if inner is None:
             return read

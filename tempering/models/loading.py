@@ -6,6 +6,7 @@ tokenizer class that transformers 4 reads.
 """
 
 import importlib.util
+import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -116,12 +117,13 @@ def _load(
 ) -> "PreTrainedModel":
     if not any(Path(folder).glob("*.safetensors")):
         raise no_safetensors(Path(folder))
+    check_index(Path(folder))
     try:
         model, loaded = auto.from_pretrained(
             str(folder), output_loading_info=True, trust_remote_code=trust_remote_code, use_safetensors=True,
             ignore_mismatched_sizes=True, **held_as(weights), **kwargs,
         )  # fmt: skip
-    except (ValueError, KeyError, StrictDataclassError) as error:
+    except _BAD_CONFIG as error:
         raise ArtifactError(
             f"{folder}: {_first_line(error)}",
             expected="a config.json whose model_type transformers or Tempering knows, without contradictions",
@@ -144,7 +146,52 @@ def _load(
             expected=f"the weights of a {type(model).__name__}",
             fix="give a folder of that kind; a reward model comes from the reward_model stage",
         )
+    refuse_no_numbers(model.named_parameters(), folder)
     return model.eval()
+
+
+_BAD_CONFIG = (
+    ValueError, KeyError, TypeError, AttributeError, RuntimeError, ZeroDivisionError, ImportError,
+    StrictDataclassError,
+)  # fmt: skip
+"""What transformers raises on settings that contradict each other or make no sense."""
+
+
+def check_index(folder: Path) -> None:
+    """The shards of a model lie in its folder: its digest covers them, and no pickle is among them.
+
+    Raises:
+        ArtifactError: the index cannot be read, or names something else.
+    """
+    index = folder / "model.safetensors.index.json"
+    try:
+        named = {str(name) for name in json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()}
+    except FileNotFoundError:
+        return
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise ArtifactError(f"{index} cannot be read: {error}", expected="a weight_map of shards") from None
+    away = sorted(name for name in named if Path(name).name != name or not name.endswith(".safetensors"))
+    if away:
+        raise ArtifactError(
+            f"{index} names {away[0]}, which lies elsewhere or is no safetensors",
+            expected="names of safetensors files in the same folder",
+            fix="put the shards beside the index; `temper convert` reads pickled ones",
+        )
+
+
+def refuse_no_numbers(named: Any, folder: str | Path) -> None:
+    """Refuse weights that hold NaN or infinity: whatever is made of them is nothing.
+
+    Raises:
+        ArtifactError: naming the first of them.
+    """
+    bad = [name for name, tensor in named if tensor.is_floating_point() and not tensor.isfinite().all()]
+    if bad:
+        raise ArtifactError(
+            f"{folder}: NaN or infinity in {', '.join(bad[:5])}",
+            expected="weights that are numbers",
+            fix="take an earlier checkpoint, or fetch the model again",
+        )
 
 
 def _first_line(error: BaseException) -> str:

@@ -11,6 +11,20 @@ from tempering.errors import UserError
 _MODEL = ("config.json", "adapter_config.json")
 
 
+_OURS = (".safetensors", ".json", ".jinja", ".txt", ".model", ".md", ".py")
+
+
+def is_model_folder(folder: Path) -> bool:
+    """Whether it holds a model and nothing else, and is no part of an artifact: what may be replaced."""
+    if any((above / "manifest.json").is_file() for above in (folder, *folder.absolute().parents)):
+        return False
+    inside = list(folder.iterdir())
+    names = {path.name for path in inside}
+    known = all(path.is_file() and path.name.endswith(_OURS) for path in inside)
+    weights = any(name.endswith(".safetensors") for name in names)
+    return known and weights and bool(names & set(_MODEL))
+
+
 def check_free(folder: Path, force: bool) -> None:
     """Refuse a folder that holds something; with `force` only one that is no model folder.
 
@@ -19,9 +33,9 @@ def check_free(folder: Path, force: bool) -> None:
     """
     if not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
         return
-    if not folder.is_dir() or (force and not any((folder / name).is_file() for name in _MODEL)):
+    if not folder.is_dir() or (force and not is_model_folder(folder)):
         raise UserError(
-            f"{folder} is there and is no model folder",
+            f"{folder} is there and is no model folder, holds other things too, or is part of an artifact",
             expected="a new or empty folder, or with --force a model folder to replace",
             fix="choose another name",
         )

@@ -162,6 +162,16 @@ def shard_elsewhere(source: Path) -> None:
     (source / "model.safetensors.index.json").write_text(json.dumps(index))
 
 
+def not_a_number(source: Path) -> None:
+    weights(source, lambda tensors: tensors["model.norm.weight"].fill_(float("nan")))
+
+
+def pickled_shard(source: Path) -> None:
+    torch.save({}, source / "state.bin")
+    index = {"metadata": {}, "weight_map": {"model.norm.weight": "state.bin"}}
+    (source / "model.safetensors.index.json").write_text(json.dumps(index))
+
+
 def larger_tokenizer(source: Path) -> None:
     tokenizer = bare_tokenizer(eos_token="<|endoftext|>")
     tokenizer.add_tokens([f"word{number}" for number in range(40)])
@@ -191,6 +201,9 @@ BAD = {
     "truncated": (truncated, "cannot be read"),
     "missing shard": (missing_shard, "model-00002-of-00002.safetensors"),
     "shard elsewhere": (shard_elsewhere, "lies elsewhere"),
+    "NaN": (not_a_number, "NaN or infinity in model.norm.weight"),
+    "pickled shard": (pickled_shard, "no safetensors"),
+    "config is a list": (lambda s: (s / "config.json").write_text("[]"), "no mapping"),
     "contradiction": (lambda s: edit(s, "config.json", num_attention_heads="two"), "num_attention_heads"),
     "larger tokenizer": (larger_tokenizer, "embeddings for"),
     "no EOS": (no_eos, "no EOS"),
@@ -240,6 +253,38 @@ def test_code_that_comes_with_a_model_runs_only_where_it_is_trusted(store: Any, 
     assert marker.exists()
     assert made.trusts_remote_code
     assert type(trainable_lm(made, None, 0)).__name__ == "OddForCausalLM", "later stages load it too"
+
+
+def test_code_that_comes_with_a_tokenizer_is_not_asked_about(tmp_path: Path) -> None:
+    """transformers asks on the terminal, and a chat's first line would be the answer."""
+    import subprocess
+    import sys
+
+    source, marker = outside(tmp_path / "evil"), tmp_path / "it-ran"
+    (source / "evil.py").write_text(f"open({str(marker)!r}, 'w').close()\nclass EvilTok: pass\n")
+    own = {"AutoTokenizer": [None, "evil.EvilTok"]}
+    edit(source, "tokenizer_config.json", tokenizer_class="EvilTok", auto_map=own)
+    command = [sys.executable, "-m", "flows.cli", "chat", str(source), "--store", str(tmp_path / "store")]
+    done = subprocess.run(command, input="y\ny\n", text=True, capture_output=True, check=False)
+    assert done.returncode == 2, done.stderr
+    assert not marker.exists()
+
+
+def test_a_folder_that_changes_while_it_is_adopted_is_refused(
+    store: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from tempering.models import adopt
+
+    source = outside(tmp_path / "llama")
+    original = adopt.check_folder
+
+    def change_then_check(*arguments: Any) -> Any:
+        weights(source, lambda tensors: tensors.update({k: v * 7 for k, v in tensors.items()}))
+        return original(*arguments)
+
+    monkeypatch.setattr(adopt, "check_folder", change_then_check)
+    with pytest.raises(UserError, match="has changed"):
+        adopted(source, store)
 
 
 @pytest.mark.slow
