@@ -206,3 +206,22 @@ def test_a_tokenizer_that_does_not_fit(toys: ToyStore, like: Path, tmp_path: Pat
     (small / "config.json").write_text(json.dumps({**config, "vocab_size": 64}))
     with pytest.raises(ArtifactError, match="ids up to 399, its model embeddings for 64 tokens"):
         convert(saved(tmp_path / "state.pt", state_of(like)), tmp_path / "out", like=small)
+
+
+def test_force_replaces_a_model_folder_and_nothing_else(tmp_path: Path) -> None:
+    """A project has a config.json too; an artifact's folder is the store's."""
+    from tempering.errors import UserError
+    from tempering.models.whole_folder import check_free
+
+    model = tmp_path / "store" / "model"
+    model.mkdir(parents=True)
+    for name in ("config.json", "model.safetensors", "README.md"):
+        (model / name).touch()
+    check_free(model, force=True)
+    (model.parent / "manifest.json").touch()
+    with pytest.raises(UserError, match="part of an artifact"):
+        check_free(model, force=True)
+    (model.parent / "manifest.json").unlink()
+    (model / "thesis.odt").touch()
+    with pytest.raises(UserError, match="other things"):
+        check_free(model, force=True)
