@@ -4,6 +4,7 @@ Nodes are made on demand, so what nothing uses is left out.
 """
 
 import difflib
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
@@ -16,7 +17,7 @@ from tempering.errors import ConfigError
 from tempering.stage import get_stage
 
 
-class DataGraph:
+class DataGraph(ABC):
     """Nodes by name, and how those of data are made; where models come from, `build.Graph` knows."""
 
     def __init__(self, config: PipelineConfig) -> None:
@@ -24,13 +25,13 @@ class DataGraph:
         self.made: dict[str, Node] = {}
         self.open: list[str] = []
 
+    @abstractmethod
     def model(self, name: str, used_by: str) -> Source:
         """Where a whole model called `name` comes from."""
-        raise NotImplementedError
 
+    @abstractmethod
     def adopted(self, name: str) -> str:
         """adopt[NAME]: a model from elsewhere, brought into the store."""
-        raise NotImplementedError
 
     def add(
         self, name: str, stage: str, config: Config, inputs: Mapping[str, Source | Mapping[str, Source]]

@@ -119,6 +119,8 @@ def _prompts(args: argparse.Namespace) -> "Callable[[], Iterable[Prompt]]":
 
     if args.out is not None:
         check_out(args.out)
+        if args.file is not None and args.out.resolve() == args.file.resolve():
+            raise UserError(f"--out {args.out} is the file with the prompts", fix="write to another file")
     if args.num_return_sequences > 1 and (args.greedy or args.temperature == 0):
         raise UserError(
             "greedy completions of a prompt are all the same",
@@ -175,7 +177,7 @@ def _add_sampling(parser: argparse.ArgumentParser) -> None:
     add("--repetition-penalty", metavar="X", type=between(0, 100, above=True), default=1.0,
         help="above 1: divide the logits of tokens that are there already (default 1)")  # fmt: skip
     add("--stop", metavar="TEXT", action="append", default=[], help="ends an answer; may be repeated")
-    add("--seed", metavar="N", type=int, default=0, help="of the sampling (default 0)")
+    add("--seed", metavar="N", type=seed, default=0, help="of the sampling (default 0)")
     add("--format", choices=("chat", "plain"), help="how prompts are written (default: as it was trained)")
 
 
@@ -185,8 +187,22 @@ def positive(text: str) -> int:
         value = int(text)
     except ValueError:
         value = 0
-    if value < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a positive whole number")
+    if not 1 <= value <= _MOST:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 1 to {_MOST}")
+    return value
+
+
+_MOST = 1_000_000  # of anything that is counted out here
+
+
+def seed(text: str) -> int:
+    """What torch takes as a seed, and the offsets that are added to it."""
+    try:
+        value = int(text)
+    except ValueError:
+        value = -1
+    if not 0 <= value < 2**62:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 0 to 2**62")
     return value
 
 

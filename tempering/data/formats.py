@@ -321,6 +321,7 @@ def _render(
         text: str = tokenizer.apply_chat_template(
             messages, tokenize=False, add_generation_prompt=add_generation_prompt, chat_template=template
         )
-    except TemplateError as error:  # some templates know no system turn, or want strict alternation
+    except (TemplateError, TypeError, ValueError, ArithmeticError, LookupError) as error:
+        # Some templates know no system turn, or want strict alternation; others are only wrong.
         raise Unfit(f"the chat template refuses the conversation: {error}") from None
     return text

@@ -78,7 +78,11 @@ def state_files(source: Path) -> list[Path]:
         )
     index = source / "pytorch_model.bin.index.json"
     if index.is_file():
-        names = sorted(set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()))
+        try:
+            weight_map = json.loads(index.read_text(encoding="utf-8"))["weight_map"]
+            names = sorted({str(name) for name in weight_map.values()})
+        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+            raise UserError(f"{index} cannot be read: {error}", expected="a weight_map of files") from None
         missing = [name for name in names if "/" in name or not (source / name).is_file()]
         if missing:
             raise UserError(
@@ -224,6 +228,11 @@ def fill(model: Any, state: State, what: str) -> None:
             f"{name} {_shape(state[name])} for {_shape(wanted[name])}"
             for name in wanted.keys() & state.keys()
             if wanted[name].shape != state[name].shape
+        ),
+        "not in floating point": sorted(
+            f"{name} {state[name].dtype}"
+            for name in wanted.keys() & state.keys()
+            if wanted[name].is_floating_point() and not state[name].is_floating_point()
         ),
     }
     if any(faults.values()):

@@ -1,5 +1,6 @@
 """A model folder for people: all of it appears at once, readable by everybody, or nothing does."""
 
+import glob
 import os
 import shutil
 from collections.abc import Iterator
@@ -57,6 +58,7 @@ def whole_folder(folder: Path, *, force: bool = False) -> Iterator[Path]:
     check_free(folder, force)
     target = folder.absolute()
     temporary = target.with_name(f".tmp-{target.name}-{os.getpid()}")
+    _sweep(target)
     try:
         temporary.mkdir(parents=True)
         yield temporary
@@ -70,6 +72,26 @@ def whole_folder(folder: Path, *, force: bool = False) -> Iterator[Path]:
         ) from None
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _sweep(target: Path) -> None:
+    """Remove what processes that were killed left half written beside `target`."""
+    for leftover in target.parent.glob(f".tmp-{glob.escape(target.name)}-*"):
+        pid = leftover.name.rpartition("-")[2]
+        if pid.isdigit() and not _alive(int(pid)):
+            shutil.rmtree(leftover, ignore_errors=True)
+
+
+def _alive(pid: int) -> bool:
+    if pid == os.getpid():  # our own number, of a process before this one
+        return False
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:
+        return True
+    return True
 
 
 def _replace(temporary: Path, target: Path) -> None:

@@ -208,6 +208,24 @@ def test_a_tokenizer_that_does_not_fit(toys: ToyStore, like: Path, tmp_path: Pat
         convert(saved(tmp_path / "state.pt", state_of(like)), tmp_path / "out", like=small)
 
 
+def test_what_a_killed_process_left_is_swept(tmp_path: Path) -> None:
+    import os
+    import subprocess
+    import sys
+
+    from tempering.models.whole_folder import whole_folder
+
+    dead = subprocess.Popen([sys.executable, "-c", ""])
+    dead.wait()
+    stale, living = tmp_path / f".tmp-out-{dead.pid}", tmp_path / f".tmp-out-{os.getppid()}"
+    for folder in (stale, living):
+        folder.mkdir()
+        (folder / "model.safetensors").touch()
+    with whole_folder(tmp_path / "out") as temporary:
+        (temporary / "config.json").touch()
+    assert sorted(path.name for path in tmp_path.iterdir()) == [living.name, "out"]
+
+
 def test_force_replaces_a_model_folder_and_nothing_else(tmp_path: Path) -> None:
     """A project has a config.json too; an artifact's folder is the store's."""
     from tempering.errors import UserError
