@@ -66,7 +66,7 @@ class Graph(DataGraph):
         named = [("models", name) for name in whole.models]
         for field, name in [*named, ("reward_model", whole.reward_model), ("baseline", whole.baseline)]:
             if name is not None and name not in TRAINING:
-                self._outside(name, f"evaluate.{field}")
+                self._refuse_unknown(name, f"evaluate.{field}")
 
     def _there(self, name: str | None) -> bool:
         """Whether there is such a model: a stage that is switched off has none, and is passed over."""
@@ -128,12 +128,13 @@ class Graph(DataGraph):
 
     def _outside(self, name: str, used_by: str) -> Source:
         """A model of `models:`, of the store, or by itself a folder or Hub name."""
-        if name in self.config.models:
-            return self.adopted(name)
-        if is_ref(name):
-            return Ref(name)
-        if "/" in name:
-            return self.adopted(name)
+        self._refuse_unknown(name, used_by)
+        return Ref(name) if name not in self.config.models and is_ref(name) else self.adopted(name)
+
+    def _refuse_unknown(self, name: str, used_by: str) -> None:
+        """Refuse what is not under `models:` and looks like no artifact, path or Hub name."""
+        if name in self.config.models or is_ref(name) or "/" in name:
+            return
         named = [*TRAINING, *self.config.models]
         near = difflib.get_close_matches(name, named, n=1)
         raise ConfigError(

@@ -40,7 +40,7 @@ def adopt_model(out: Draft, config: AdoptConfig) -> dict[str, float | int | str]
         DataError: no usable tokenizer (none, not fast, no EOS), or the Hub cannot give the model.
     """
     folder = source_folder(config)
-    described, before = check_folder(folder, config), _files(folder)
+    described = check_folder(folder, config)
     tokenizer = load_tokenizer(folder, trust_remote_code=config.trust_remote_code)
     head = head_of(folder, described)
     load: Any = load_scorer if head == "score" else load_causal_lm
@@ -49,8 +49,9 @@ def adopt_model(out: Draft, config: AdoptConfig) -> dict[str, float | int | str]
     for line in complete(model, tokenizer, folder):
         out.warn(line)
     save_model(model, tokenizer, out.model_dir)
-    check_unchanged(out, config, before, _files(folder))
-    out.write_table("source_files", before)
+    files = _files(folder)
+    check_unchanged(out, config, files)
+    out.write_table("source_files", files)
     out.details |= {
         "head": head,
         "adapter": False,
@@ -71,20 +72,18 @@ def source_folder(config: AdoptConfig) -> Path:
     return config.folder or model_files(config.name_or_path, config.revision, code=config.trust_remote_code)
 
 
-def check_unchanged(
-    out: Draft, config: AdoptConfig, before: list[dict[str, Any]], after: list[dict[str, Any]]
-) -> None:
+def check_unchanged(out: Draft, config: AdoptConfig, files: list[dict[str, Any]]) -> None:
     """What was loaded is what the fingerprint was made of, else a later run would find other weights.
 
     Raises:
-        ArtifactError: a file has changed since planning, or while it was read.
+        ArtifactError: a file of a local folder has changed since planning; a commit of the Hub cannot.
     """
     hashed = dict(out.ticket.hashed["files"]) if out.ticket is not None and config.folder else {}
-    now = {row["file"]: row["sha256"] for row in after}
+    now = {row["file"]: row["sha256"] for row in files}
     changed = sorted(name for name, digest in hashed.items() if now.get(name) != digest)
-    if changed or before != after:
+    if changed:
         raise ArtifactError(
-            f"{config.name_or_path} has changed while it was adopted{f': {changed[0]}' if changed else ''}",
+            f"{config.name_or_path} has changed while it was adopted: {changed[0]}",
             expected="files that stay as they are",
             fix="run again when nothing writes there any more",
         )

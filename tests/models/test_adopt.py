@@ -377,3 +377,8 @@ def test_a_repository_on_the_hub_gives_a_stage_of_its_own() -> None:
     assert nodes["publish[pretrain]"].inputs == {"model": "pretrain", "evaluation": "evaluate[pretrain]"}
     assert nodes["publish[sft]"].inputs["model"] == "merge[sft]", "a whole model"
     assert "publish[dpo]" not in nodes
+
+
+def test_a_judge_that_nothing_needs_is_not_fetched() -> None:
+    changes = {"evaluate.reward_model": "models/judge", "evaluate.benchmarks": {}, "models": {}}
+    assert not [node.name for node in tiny_nodes(changes) if node.name.startswith("adopt")]
