@@ -1,4 +1,4 @@
-"""`temper artifacts list | show | lineage | verify | adopt`: looking into the store, and bringing in models.
+"""`temper artifacts list | show | lineage | verify | export-csv | adopt`: the store, from the outside.
 
 With `--json` stdout is exactly one JSON document. rich is imported only where a table is drawn.
 """
@@ -19,8 +19,9 @@ if TYPE_CHECKING:
 def add_parser(subparsers: Any) -> None:
     """Add `artifacts` and its subcommands; each sets `func` (and `command`) to func(args) -> exit code."""
     from flows.adopt_cli import add_adopt, adopt_command
+    from flows.export_csv import add_export_csv, export_csv_command
 
-    text = "list, show, trace, verify and adopt artifacts"
+    text = "list, show, trace, verify, export and adopt artifacts"
     parser = subparsers.add_parser("artifacts", help=text, description=text)
     commands = parser.add_subparsers(metavar="COMMAND", required=True, title="commands")
     _add(commands, "list", list_command, "all artifacts, newest first").add_argument(
@@ -33,6 +34,8 @@ def add_parser(subparsers: Any) -> None:
     _add(commands, "verify", verify_command, "hash every file; exit code 1 if one is damaged").add_argument(
         "ref", nargs="?", help="one artifact (default: all)"
     )
+    text = "completions and training statistics as CSV files, of a stage that still runs too"
+    add_export_csv(_add(commands, "export-csv", export_csv_command, text))
     add_adopt(_add(commands, "adopt", adopt_command, "bring a model from elsewhere into the store"))
 
 

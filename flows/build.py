@@ -16,7 +16,7 @@ from tasks.publish import PublishConfig
 from tempering.errors import ConfigError
 from tempering.evaluation.config import CompletionsBenchmark, EvaluateConfig, PreferencesBenchmark
 from tempering.model_config import AdoptConfig
-from tempering.rewards.config import ModelReward
+from tempering.rewards.config import MixtureReward, RewardConfig, reward_inputs
 
 
 def build_graph(config: PipelineConfig) -> list[Node]:
@@ -88,9 +88,17 @@ class Graph(DataGraph):
             if config.model is not None:
                 inputs["model"] = self.model(config.model, f"{name}.model")
             reward = getattr(config, "reward", None)
-            if isinstance(reward, ModelReward):
-                inputs["reward_model"] = self.model(reward.model, f"{name}.reward.model")
+            if reward is not None:
+                inputs["reward_models"] = self._reward_models(name, reward)
         return self.add(name, name, config, inputs)
+
+    def _reward_models(self, name: str, reward: RewardConfig) -> dict[str, Source]:
+        """Where the models of a reward come from, by its components."""
+        part = ".components.{}" if isinstance(reward, MixtureReward) else ""
+        return {
+            key: self.model(model, f"{name}.reward{part.format(key)}.model")
+            for key, model in reward_inputs(reward).items()
+        }
 
     def model(self, name: str, used_by: str) -> Source:
         """Where a whole model called `name` comes from: a stage, its merge, the store, or elsewhere."""

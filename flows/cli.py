@@ -20,6 +20,7 @@ from tempering.data.visible import visible
 from tempering.errors import StageFailed, UserError
 
 DEFAULT_CONFIG = "configs/quickstart.yaml"
+DEFAULT_STORE = "artifacts"
 _COMMANDS = (
     "flows.data_cli",
     "flows.artifacts_cli",
@@ -81,13 +82,21 @@ def build_parser() -> argparse.ArgumentParser:
 def add_store(parser: argparse.ArgumentParser) -> None:
     """The option `--store`, the same for every command."""
     parser.add_argument(
-        "--store", metavar="DIR", default=None, help="artifact store (default: $TEMPER_STORE or ./artifacts)"
+        "--store",
+        metavar="DIR",
+        default=None,
+        help="artifact store (default: $TEMPER_STORE, a pipeline's runtime.store, or ./artifacts)",
     )
 
 
+def given_store(args: argparse.Namespace) -> str | None:
+    """The store that the command line or TEMPER_STORE names, if any; it goes before the config's."""
+    return getattr(args, "store", None) or os.environ.get("TEMPER_STORE") or None
+
+
 def store_root(args: argparse.Namespace) -> str:
-    """The store that the command line or TEMPER_STORE names."""
-    return getattr(args, "store", None) or os.environ.get("TEMPER_STORE") or "artifacts"
+    """The store of a command that reads no config."""
+    return given_store(args) or DEFAULT_STORE
 
 
 def print_json(document: Any) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 
 from pydantic import Field, field_validator, model_validator
 
+from flows.old_names import desugared
 from tempering.config import Config, load, runtime_field, validate
 from tempering.data.builders import Builder
 from tempering.data.sampling import SampleConfig
@@ -76,10 +77,10 @@ class PipelineConfig(Config):
     @model_validator(mode="before")
     @classmethod
     def _spread(cls, tree: Any) -> Any:
-        """The seed and the precision of the pipeline into every section that has none of its own."""
+        """Old names to their places; seed and precision into every section that has none of its own."""
         if not isinstance(tree, dict):
             return tree
-        tree = dict(tree)
+        tree = desugared(tree, TRAINING)
         for name in _SEEDED:
             tree[name] = _filled(tree.get(name), tree, "seed")
         for name in TRAINING:

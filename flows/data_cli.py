@@ -80,13 +80,13 @@ def doctor(args: argparse.Namespace) -> int:
 
 
 def _wish(args: argparse.Namespace) -> "Wish":
-    from flows.cli import store_root
+    from flows.cli import given_store
     from flows.doctor import Wish
 
     target, overrides = _target(args.config, args.overrides)
     wish = Wish(
         target, args.rows or None, args.tokenizer, args.kind or "auto", _columns(args.column),
-        args.max_length or _MAX_LENGTH, tuple(overrides), tuple(args.dataset), store_root(args),
+        args.max_length or _MAX_LENGTH, tuple(overrides), tuple(args.dataset), given_store(args),
     )  # fmt: skip
     if wish.is_config:
         given = {"--kind": args.kind, "--column": args.column, "--max-length": args.max_length}

@@ -6,7 +6,7 @@ rows as a pipeline would read them with `kind: auto`, and the sample they natura
 
 import difflib
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
@@ -53,7 +53,14 @@ class Wish:
     max_length: int = 1024
     overrides: tuple[str, ...] = ()
     datasets: tuple[str, ...] = ()
-    store: str = "artifacts"
+    store: str | None = None
+
+    @property
+    def root(self) -> str:
+        """The folder of the store."""
+        from flows.cli import DEFAULT_STORE
+
+        return self.store or DEFAULT_STORE
 
     @property
     def is_config(self) -> bool:
@@ -115,6 +122,7 @@ def examine_pipeline(wish: Wish, progress: "Progress") -> "Examination":
         UserError: a wrong config, an unknown data set, a tokenizer that cannot be loaded.
     """
     config = load_pipeline(wish.target, wish.overrides)
+    wish = replace(wish, store=wish.store or config.runtime.store)
     wanted = _wanted(config, wish.datasets)
     graph = Graph(config)
     used = _uses(graph.nodes())

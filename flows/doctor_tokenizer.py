@@ -55,7 +55,7 @@ def _ready(wish: "Wish", config: PipelineConfig) -> "Chosen | None":
     wanted = config.tokenizer
     if isinstance(wanted, ExistingTokenizerConfig):
         base = _node(config).inputs.get("base")
-        folder = _folder(wish.store, base.ref) if isinstance(base, Ref) else wanted.name_or_path
+        folder = _folder(wish.root, base.ref) if isinstance(base, Ref) else wanted.name_or_path
         return complete(load_tokenizer(folder, wanted.revision), f"{wanted.name_or_path}, as the config says")
     made = _cached(wish, config)
     return None if made is None else Chosen(load_tokenizer(made.tokenizer_dir), made.id)
@@ -80,7 +80,7 @@ def _asked_for(wish: "Wish") -> "Chosen | None":
         return None
     try:
         place: Path | str = (
-            wish.tokenizer if Path(wish.tokenizer).is_dir() else _folder(wish.store, wish.tokenizer)
+            wish.tokenizer if Path(wish.tokenizer).is_dir() else _folder(wish.root, wish.tokenizer)
         )
     except (ArtifactError, OSError):
         place = wish.tokenizer
@@ -101,7 +101,7 @@ def _cached(wish: "Wish", config: PipelineConfig) -> TokenizerArtifact | None:
     graph = Graph(config)
     graph.tokenizer()
     try:
-        rows = plan(list(graph.made.values()), Store(wish.store, writable=False))
+        rows = plan(list(graph.made.values()), Store(wish.root, writable=False))
     except UserError:  # a data file is missing, which is said where that data set is read
         return None
     made = rows[-1].made

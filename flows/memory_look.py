@@ -7,7 +7,7 @@ read; else the config says what it can be at most, and the row says so.
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from flows.graph import Node, Ref, Source
 from flows.plan import PlanRow
@@ -52,12 +52,12 @@ class Look:
 
         found = MemoryRow(node.name)
         try:
-            reward = node.inputs.get("reward_model")
+            rewards = cast("Mapping[str, Source]", node.inputs.get("reward_models", {}))
             length, held_out = self._sample(node, found)
             given = Given(
                 model=self._start(node, found),
                 length=length,
-                reward_model=None if reward is None else self._model(_one(reward), found),
+                reward_models={name: self._model(source, found) for name, source in rewards.items()},
                 held_out=held_out,
                 on_gpu=self.on_gpu,
             )

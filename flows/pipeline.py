@@ -20,6 +20,7 @@ from flows.runner import Runner
 from flows.session import Ended, Planned, Session
 from flows.table import Display, clock
 from tempering.artifacts.store import Store
+from tempering.runtime import require_tracker
 
 
 @dataclass(frozen=True)
@@ -28,7 +29,7 @@ class Options:
 
     config: str
     overrides: tuple[str, ...] = ()
-    store: str = "artifacts"
+    store: str | None = None
     start: str | None = None
     only: str | None = None
     force: tuple[str, ...] = ()
@@ -38,10 +39,10 @@ class Options:
     @classmethod
     def from_arguments(cls, args: argparse.Namespace) -> "Options":
         """The options in the arguments that `flows.cli` has parsed."""
-        from flows.cli import store_root
+        from flows.cli import given_store
 
         return cls(
-            args.config, tuple(args.overrides), store_root(args), args.start, args.only, tuple(args.force),
+            args.config, tuple(args.overrides), given_store(args), args.start, args.only, tuple(args.force),
             args.port, args.strict_code,
         )  # fmt: skip
 
@@ -52,12 +53,14 @@ def plan_pipeline(options: Options, *, writable: bool = False) -> Planned:
     Raises:
         UserError: the config, an override, a stage's name or the store is wrong.
     """
+    from flows.cli import DEFAULT_STORE
+
     config = load_pipeline(options.config, options.overrides)
     runtime = config.runtime
     if options.strict_code:
         runtime = runtime.model_copy(update={"strict_code": True})
     nodes = _wanted(build_graph(config), options.only)
-    store = Store(options.store, writable=writable)
+    store = Store(options.store or runtime.store or DEFAULT_STORE, writable=writable)
     rows = plan(
         nodes, store, options.force, options.start, options.only, runtime.strict_code, pipeline=config.name
     )
@@ -83,6 +86,8 @@ def run_pipeline(options: Options, display: Display) -> Ended:
         UserError: before anything was started.
     """
     planned = plan_pipeline(options, writable=True)
+    if any(row.action != "cached" for row in planned.rows):
+        require_tracker(planned.runtime.log_with)
     run = planned.store.runs.start(
         planned.config.name, command=shlex.join(sys.argv), config=planned.config.model_dump(mode="json")
     )

@@ -229,7 +229,7 @@ def _speaker(args: argparse.Namespace, **more: Any) -> "Speaker":
     from tempering.artifacts.store import Store
     from tempering.evaluation.speaker import Speaker
     from tempering.models.open import find_model
-    from tempering.onpolicy.rollout import Sampling
+    from tempering.onpolicy.sampling import Sampling
 
     if any(not word for word in args.stop):
         raise UserError("--stop is empty", expected="the text that ends an answer")

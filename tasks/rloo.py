@@ -1,21 +1,23 @@
 """rloo: REINFORCE leave-one-out; siblings of a prompt are each other's baseline."""
 
+from collections.abc import Mapping
+
 from tempering.artifacts.draft import Draft
 from tempering.artifacts.kinds import ModelArtifact, SampleArtifact
 from tempering.onpolicy.config import RLOOConfig
 from tempering.stage import Summary, stage
 
 
-@stage("rloo", version=2, makes=ModelArtifact, trains=True)
+@stage("rloo", version=3, makes=ModelArtifact, trains=True)
 def rloo(
     out: Draft,
     config: RLOOConfig,
     *,
     model: ModelArtifact,
     sample: SampleArtifact,
-    reward_model: ModelArtifact | None = None,
+    reward_models: Mapping[str, ModelArtifact],
 ) -> Summary:
     """Train `model` on its own completions of the sample's prompts."""
     from tempering.onpolicy.run import on_policy
 
-    return on_policy(out, config, model, sample, reward_model)
+    return on_policy(out, config, model, sample, reward_models)

@@ -4,9 +4,13 @@ All fields are runtime fields: recorded in the manifest, never hashed into a fin
 the same pipeline run on another machine finds its artifacts again.
 """
 
+from importlib.util import find_spec
 from typing import Literal
 
 from tempering.config import Config, runtime_field
+from tempering.errors import ConfigError
+
+Tracker = Literal["tensorboard", "wandb"]
 
 
 class RuntimeConfig(Config):
@@ -24,3 +28,28 @@ class RuntimeConfig(Config):
     strict_code: bool = runtime_field(
         False, description="rebuild an artifact whose stage's source code has changed since it was made"
     )
+    store: str | None = runtime_field(
+        None, description="folder of the artifact store; --store and TEMPER_STORE go before it"
+    )
+    log_with: Tracker | None = runtime_field(
+        None,
+        description="where the log rows of training go besides metadata/; wandb stays offline unless "
+        "WANDB_MODE says otherwise",
+    )
+
+
+def require_tracker(name: Tracker | None) -> None:
+    """Refuse a tracker that is not installed, before anything is computed.
+
+    Raises:
+        ConfigError: with the command that installs it.
+    """
+    if name is None:
+        return
+    found = find_spec(name)
+    if found is None or found.origin is None:  # a folder of that name, such as wandb's own, is no package
+        raise ConfigError(
+            f"log_with: {name}, and the package {name} is not installed",
+            expected=f"the package {name}, or log_with: null; the log rows are in metadata/ in any case",
+            fix=f"pip install 'tempering[{name}]'",
+        )

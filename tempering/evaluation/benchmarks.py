@@ -15,7 +15,7 @@ from tempering.evaluation.config import (
 )
 from tempering.evaluation.language_model import LanguageModel
 from tempering.evaluation.metrics import Metric, exact_match, f1, mean_metric
-from tempering.onpolicy.rollout import Sampling
+from tempering.onpolicy.sampling import Sampling
 from tempering.rewards.learned import LearnedReward
 
 Row = dict[str, Any]

@@ -9,8 +9,9 @@ from tempering.data.formats import PromptFormat, Unfit, format_prompt, leading_i
 from tempering.data.tokenizers import load_tokenizer
 from tempering.errors import DataError
 from tempering.models.loading import load_causal_lm, stop_ids
+from tempering.onpolicy.decoder import Decoder
 from tempering.onpolicy.logprobs import completion_logprobs
-from tempering.onpolicy.rollout import Decoder, Sampling
+from tempering.onpolicy.sampling import Sampling
 
 Messages = list[dict[str, str]]
 
@@ -85,8 +86,8 @@ class LanguageModel:
         found: dict[int, tuple[str, bool]] = {}
         for start in range(0, len(order), self.batch_size):
             batch = order[start : start + self.batch_size]
-            generator = torch.Generator(self.model.device).manual_seed(seed + start)
-            rollout = decoder.generate([prompts[index] for index in batch], sampling, generator)
+            uniform = sampling.numbers(len(batch), torch.Generator().manual_seed(seed + start))
+            rollout = decoder.generate([prompts[index] for index in batch], sampling, uniform)
             texts = rollout.texts(self.tokenizer)
             found.update(zip(batch, zip(texts, rollout.ended.tolist(), strict=True), strict=True))
         return [found[index] for index in range(len(prompts))]

@@ -16,7 +16,7 @@ from tempering.data.tokenizers import load_tokenizer
 from tempering.errors import DataError, UserError
 from tempering.evaluation.language_model import LanguageModel
 from tempering.models.open import Source, open_language_model
-from tempering.onpolicy.rollout import Sampling
+from tempering.onpolicy.sampling import Sampling
 
 Messages = list[dict[str, str]]
 _DEFAULT_LENGTH = 128

@@ -14,7 +14,9 @@ from tempering.models import memory_steps as steps
 from tempering.models.memory_parts import Course, Estimate, Given
 from tempering.models.memory_trace import nbytes, shapes_only, unique_parameters
 from tempering.onpolicy.config import OnPolicyConfig, PPOConfig
-from tempering.onpolicy.rollout import Sampling
+from tempering.onpolicy.decoder import SHRINK
+from tempering.onpolicy.sampling import Sampling
+from tempering.rewards.config import learned
 from tempering.rewards.learned import BATCH as SCORED_TOGETHER
 from tempering.training.config import TrainingConfig
 
@@ -121,7 +123,8 @@ def _on_policy(course: Course, config: OnPolicyConfig) -> Estimate:
             steps.values(value, course.many, lengths)
 
     phases = {
-        "rollout": cache + decoding,
+        # rows that have ended leave: what is left of the cache is copied while the old one is still there
+        "rollout": cache + max(decoding, int(SHRINK * cache)),
         "comparing": steps.forward(modules, compare, course.computing),
     }
     scorer_bytes, phases["scoring"] = _scoring(course, config, lengths)
@@ -129,7 +132,6 @@ def _on_policy(course: Course, config: OnPolicyConfig) -> Estimate:
         modules,
         peak,
         phases,
-        fused_optimizer=False,
         reference=0 if course.adapter else models.weight_bytes(models.language_model(given.model)),
         reward_model=scorer_bytes,
         kv_cache=cache,
@@ -138,30 +140,42 @@ def _on_policy(course: Course, config: OnPolicyConfig) -> Estimate:
 
 
 def _value(course: Course, config: OnPolicyConfig) -> Any:
-    if not isinstance(config, PPOConfig):
+    if not isinstance(config, PPOConfig) or config.value_trunk == "shared":
         return None
-    source = course.given.reward_model if config.value_init == "reward_model" else course.given.model
-    assert source is not None, "the config makes sure of a reward model"
+    source = course.given.model
+    if config.value_init == "reward_model":
+        source = course.given.reward_models[learned(config.reward)[0]]
     value: Any = models.value_model(source, course.adapter)
     course.ready(value.backbone)
     return value.train()
 
 
 def _scoring(course: Course, config: OnPolicyConfig, lengths: steps.Lengths) -> tuple[int, int]:
-    """Bytes of the learned reward's weights, and of its forward pass in fp32."""
-    source = course.given.reward_model
-    if source is None:
-        return 0, 0
-    scorer = models.scorer(source).eval()
+    """Bytes of the weights of learned rewards and local teachers, and of the largest forward pass in fp32.
+
+    Of a teacher only the weights: how long its questions are is up to its template.
+    """
+    weights = largest = 0
     rows = min(SCORED_TOGETHER, config.rollout_batch_size)
     fp32 = steps.Computing("fp32", course.given.on_gpu)
-    found = steps.forward(
-        [scorer], lambda: scorer(**steps.padded(rows, lengths.whole), use_cache=False), fp32
-    )
-    return models.weight_bytes(scorer), found
+    for name, source in course.given.reward_models.items():
+        if name not in learned(config.reward):
+            weights += models.weight_bytes(models.language_model(source))
+            continue
+        scorer = models.scorer(source).eval()
+        weights += models.weight_bytes(scorer)
+        largest = max(largest, _scored(scorer, rows, lengths, fp32))
+    return weights, largest
+
+
+def _scored(scorer: Any, rows: int, lengths: steps.Lengths, fp32: steps.Computing) -> int:
+    given = steps.padded(rows, lengths.whole)
+    found: int = steps.forward([scorer], lambda: scorer(**given, use_cache=False), fp32)
+    return found
 
 
 def _rollout_tensors(config: OnPolicyConfig, lengths: steps.Lengths) -> int:
-    """The experience, and the optimizer steps cut out of it, for all passes at once."""
+    """The experience, the optimizer step cut out of it, and that again as micro-batches."""
     row = 16 * lengths.whole + (1 + 6 * 4) * lengths.completion  # int64 ids and mask; bool; six floats
-    return config.rollout_batch_size * row * (1 + config.ppo_epochs)
+    weights = 2 * 4 * lengths.completion
+    return config.rollout_batch_size * row + 2 * config.batch_size * (row + weights)

@@ -33,14 +33,14 @@ class Given:
     Attributes:
         model: what it starts from.
         length: tokens of the longest row (blocks: of a block; PPO and RLOO: of a prompt).
-        reward_model: whose scores PPO and RLOO learn from, where a model gives them.
+        reward_models: by component of the reward, whose scores PPO and RLOO learn from.
         held_out: whether rows are held out, and the model is measured on them after training.
         on_gpu: whether it trains on a GPU.
     """
 
     model: models.Source
     length: int
-    reward_model: models.Source | None = None
+    reward_models: Mapping[str, models.Source] = field(default_factory=dict)
     held_out: bool = False
     on_gpu: bool = False
 

@@ -14,8 +14,9 @@ from torch import Tensor, nn
 
 from tempering.models.memory_trace import Tally, nbytes
 from tempering.onpolicy import logprobs
+from tempering.onpolicy.cache import new_cache
 from tempering.onpolicy.losses import clipped_policy_loss, clipped_value_loss, masked_mean
-from tempering.onpolicy.rollout import Sampling, new_cache, sample_token
+from tempering.onpolicy.sampling import Sampling, sample_token
 
 _FUSED_OUTPUTS = ("log_probs", "entropy", "mean_logits", "is_top1")  # TRL's DPO; SFT lacks one (B, T)
 
@@ -198,7 +199,8 @@ def decoding(policy: Any, rows: int, lengths: Lengths, sampling: Sampling) -> tu
                 input_ids=ids, attention_mask=seen, position_ids=places,
                 past_key_values=cache, use_cache=True, logits_to_keep=1,
             ).logits[:, -1].float()  # fmt: skip
-            token, _ = sample_token(logits, sampling, end, step, torch.Generator())
+            uniform = torch.zeros(rows, dtype=torch.float64)
+            token, _ = sample_token(logits, sampling, end, step, uniform)
             ids = token[:, None]
     policy.train()
     held = cache_bytes(cache)

@@ -1,7 +1,8 @@
 """Advantage estimators: pure functions of tensors.
 
 GAE: Schulman et al. 2016 (arXiv:1506.02438), eq. 16. Leave-one-out: Kool et al. 2019; Ahmadian
-et al. 2024 (arXiv:2402.14740), eq. 7. NaN marks a completion that could not be scored.
+et al. 2024 (arXiv:2402.14740), eq. 7. Group-normalised: Shao et al. 2024 (arXiv:2402.03300), section 4.1.2.
+NaN marks a completion that could not be scored.
 """
 
 import torch
@@ -51,6 +52,32 @@ def leave_one_out(scores: Tensor) -> Tensor:
     siblings = scored.sum(1, keepdim=True) - 1
     baseline = (clean.sum(1, keepdim=True) - clean) / siblings.clamp(min=1)
     return torch.where(scored & (siblings > 0), clean - baseline, torch.zeros_like(clean))
+
+
+def group_normalized(scores: Tensor, *, epsilon: float = 1e-4) -> Tensor:
+    """GRPO's: each score minus the mean of its group, in units of the group's standard deviation.
+
+    Args:
+        scores: (prompts, completions); NaN = could not be scored.
+        epsilon: added to the standard deviation (of the sample, with n - 1), as TRL does.
+
+    Returns:
+        (prompts, completions) advantages; 0 where unscored, and where no sibling is scored.
+    """
+    scored = ~scores.isnan()
+    clean = scores.nan_to_num(0.0)
+    count = scored.sum(1, keepdim=True)
+    distance = (clean - clean.sum(1, keepdim=True) / count.clamp(min=1)) * scored
+    std = (distance.square().sum(1, keepdim=True) / (count - 1).clamp(min=1)).sqrt()
+    return torch.where(scored & (count > 1), distance / (std + epsilon), torch.zeros_like(clean))
+
+
+def spread(advantages: Tensor, scored: Tensor) -> Tensor:
+    """Advantages (B,) in units of their standard deviation over the scored ones; their mean is left alone."""
+    kept = advantages[scored]
+    if kept.numel() < 2:
+        return advantages
+    return advantages / (kept.std(unbiased=False) + 1e-6)
 
 
 def whiten(values: Tensor, mask: Tensor, *, shift_mean: bool = True) -> Tensor:

@@ -1,17 +1,32 @@
 """Settings of PPO and RLOO.
 
 One rollout: `rollout_batch_size` completions, `num_completions` of each prompt. It is used for
-`ppo_epochs` passes of optimizer steps with `batch_size` sequences each.
+`ppo_epochs` passes of optimizer steps with `batch_size` sequences each. The first of `num_epochs`,
+`max_steps`, `total_episodes` and `token_limit` ends the run.
 """
 
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
-from tempering.config import runtime_field
+from tempering.config import Config, runtime_field
 from tempering.model_config import LoraConfig
-from tempering.rewards.config import ModelReward, RewardConfig
+from tempering.onpolicy.engines.config import DecoderEngine, EngineConfig
+from tempering.rewards.config import ModelReward, RewardConfig, learned
 from tempering.training.config import Schedule, TrainingConfig
+
+
+class GuardConfig(Config):
+    """When a run counts as collapsed: one of these holds for `patience` rollouts on end."""
+
+    action: Literal["warn", "stop"] = Field("warn", description="what to do then")
+    patience: int = Field(3, ge=1, description="rollouts on end before it counts")
+    min_entropy: float = Field(0.05, ge=0, description="mean entropy below this, in nats a token")
+    max_kl: float = Field(
+        100.0, gt=0, description="mean KL to the reference above this, in nats a completion"
+    )
+    min_length: float = Field(2.0, ge=0, description="mean completion below this, in tokens, EOS included")
+    max_unended: float = Field(0.9, ge=0, le=1, description="share of completions without EOS above this")
 
 
 class OnPolicyConfig(TrainingConfig):
@@ -31,15 +46,50 @@ class OnPolicyConfig(TrainingConfig):
     ppo_epochs: int = Field(1, ge=1, description="passes over a rollout")
     max_new_tokens: int = Field(48, ge=1, description="longest completion, in tokens, EOS included")
     min_new_tokens: int = Field(0, ge=0, description="EOS cannot come before this many tokens")
+    total_episodes: int | None = Field(None, ge=1, description="completions sampled in the whole run")
     temperature: float = Field(
         1.0, gt=0, description="sampling temperature; log-probabilities are scaled by it"
     )
     top_k: int | None = Field(None, ge=1, description="sample from the k likeliest tokens only")
     top_p: float | None = Field(None, gt=0, le=1, description="sample from the nucleus of this mass only")
+    min_p: float | None = Field(
+        None, ge=0, le=1, description="drop tokens below this share of the likeliest (arXiv:2407.01082)"
+    )
+    repetition_penalty: float = Field(
+        1.0, gt=0, description="divides logits of tokens already there (arXiv:1909.05858); 1: off"
+    )
+    engine: EngineConfig = Field(default_factory=DecoderEngine, description="what samples the completions")
+    old_logprobs: Literal["recompute", "sampler"] = Field(
+        "recompute",
+        description="denominator of the ratio: the trainer's own forward, or the sampler's log-probabilities "
+        "with truncated importance weights",
+    )
+    importance_cap: float = Field(
+        2.0, gt=0, description="old_logprobs: sampler: cap of the weights trainer / sampler, a token"
+    )
+    max_sampler_gap: float = Field(
+        0.5, gt=0, description="stop where sampler and trainer differ by more than this, in mean nats a token"
+    )
+    score_normalization: Literal["none", "scale", "whiten"] = Field(
+        "none",
+        description="scale: divide scores by their running standard deviation; whiten: take off their "
+        "running mean first",
+    )
+    score_scale: float = Field(1.0, gt=0, description="scores are multiplied by this after normalisation")
+    score_clip: float | None = Field(
+        None, gt=0, description="scores are cut to this size, after scale; null: never"
+    )
     kl_coef: float = Field(0.05, ge=0, description="weight of the KL penalty against the reference, in nats")
     kl_estimator: Literal["k1", "k3"] = Field("k1", description="per-token KL estimate (Schulman 2020)")
-    kl_control: Literal["fixed", "adaptive"] = Field(
-        "fixed", description="adaptive: Ziegler et al. 2019, eq. 2"
+    kl_in: Literal["reward", "loss"] = Field(
+        "reward", description="where the KL penalty acts: taken off the reward, or added to the loss (k3)"
+    )
+    kl_control: Literal["fixed", "adaptive", "linear"] = Field(
+        "fixed",
+        description="adaptive: toward target_kl (Ziegler et al. 2019, eq. 2); linear: to kl_coef_end",
+    )
+    kl_coef_end: float = Field(
+        0.0, ge=0, description="linear: what kl_coef becomes at the end of the run, in equal steps"
     )
     target_kl: float = Field(
         6.0, gt=0, description="KL a completion (nats) the adaptive controller steers to"
@@ -53,9 +103,22 @@ class OnPolicyConfig(TrainingConfig):
         1.0, ge=0, description="taken off the score of an answer that did not end"
     )
     entropy_coef: float = Field(0.0, ge=0, description="weight of the entropy bonus")
+    guard: GuardConfig = Field(default_factory=GuardConfig, description="when to call a run collapsed")
     adapter: LoraConfig | None = Field(
         None, description="train an adapter; the reference is the adapter switched off"
     )
+
+    @model_validator(mode="after")
+    def _makes_sense(self) -> "OnPolicyConfig":
+        if self.kl_in == "loss" and self.kl_estimator == "k1":
+            raise ValueError(
+                "kl_in: loss with kl_estimator k1 pulls nowhere: the gradient of its mean is zero; set k3"
+            )
+        if self.min_new_tokens > self.max_new_tokens:
+            raise ValueError(
+                f"min_new_tokens {self.min_new_tokens} is more than max_new_tokens {self.max_new_tokens}"
+            )
+        return self
 
     @model_validator(mode="after")
     def _sizes_divide(self) -> "OnPolicyConfig":
@@ -78,6 +141,9 @@ class PPOConfig(OnPolicyConfig):
     value_init: Literal["policy", "reward_model"] = Field(
         "policy", description="where the value model's trunk comes from; its head starts at zero"
     )
+    value_trunk: Literal["own", "shared"] = Field(
+        "own", description="shared: the value head sits on the policy's own trunk, and trains it too"
+    )
     value_coef: float = Field(0.5, ge=0, description="weight of the value loss")
     value_clip_range: float | None = Field(
         None, gt=0, description="clip of the value's change, in units of the reward; null: no clip"
@@ -92,13 +158,40 @@ class PPOConfig(OnPolicyConfig):
 
     @model_validator(mode="after")
     def _value_source(self) -> "PPOConfig":
-        if self.value_init == "reward_model" and not isinstance(self.reward, ModelReward):
-            raise ValueError("value_init: reward_model needs reward.kind: model")
+        if self.value_init == "reward_model" and len(learned(self.reward)) != 1:
+            raise ValueError("value_init: reward_model needs one reward of kind: model")
+        if self.value_trunk == "shared" and self.value_init != "policy":
+            raise ValueError("value_trunk: shared has no trunk to start from elsewhere; drop value_init")
         return self
 
 
 class RLOOConfig(OnPolicyConfig):
-    """REINFORCE leave-one-out (Ahmadian et al. 2024, arXiv:2402.14740)."""
+    """REINFORCE leave-one-out (Ahmadian et al. 2024, arXiv:2402.14740), and two estimators beside it.
 
-    num_completions: int = Field(4, ge=2, description="completions of each prompt, k")
-    normalize_advantages: bool = Field(True, description="divide by the rollout's standard deviation")
+    grpo: group-normalised advantages and a ratio a token (Shao et al. 2024, arXiv:2402.03300, eq. 3); its
+    KL goes into the loss as k3 unless said otherwise. reward_weighted: log-likelihood weighted with the
+    reward, no baseline and no ratio.
+    """
+
+    estimator: Literal["rloo", "grpo", "reward_weighted"] = Field(
+        "rloo", description="how scores become advantages"
+    )
+    num_completions: int = Field(4, ge=1, description="completions of each prompt, k")
+    normalize_advantages: bool = Field(
+        True, description="rloo: divide by the standard deviation of the rollout's advantages"
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _as_published(cls, given: Any) -> Any:
+        if isinstance(given, dict) and given.get("estimator") == "grpo":
+            return {"kl_in": "loss", "kl_estimator": "k3", **given}
+        return given
+
+    @model_validator(mode="after")
+    def _has_siblings(self) -> "RLOOConfig":
+        if self.num_completions < 2 and self.estimator != "reward_weighted":
+            raise ValueError(
+                f"estimator {self.estimator} compares siblings: num_completions must be 2 or more"
+            )
+        return self

@@ -4,6 +4,8 @@ Estimators: J. Schulman, "Approximating KL divergence" (2020). Controller: Ziegl
 (arXiv:1909.08593), eq. 2.
 """
 
+from math import isnan
+
 from torch import Tensor
 
 
@@ -22,20 +24,32 @@ ESTIMATORS = {"k1": k1, "k3": k3}
 
 
 class KLController:
-    """The KL coefficient; with `adaptive` it is steered toward a target.
+    """The KL coefficient: fixed, steered toward a target, or on a line to its end.
 
     Args:
+        control: fixed, adaptive (Ziegler et al. 2019, eq. 2) or linear.
         coef: starting value.
-        target: KL a completion to steer to (nats); None keeps `coef` fixed.
-        horizon: completions over which the controller reacts.
+        target: adaptive: KL a completion to steer to (nats).
+        horizon: adaptive: completions over which it reacts.
+        end: linear: value at the end of the run.
     """
 
-    def __init__(self, coef: float, target: float | None = None, horizon: int = 10_000) -> None:
-        self.coef, self.target, self.horizon = coef, target, horizon
+    def __init__(
+        self, control: str, coef: float, *, target: float = 6.0, horizon: int = 10_000, end: float = 0.0
+    ) -> None:
+        self.control, self.start, self.coef = control, coef, coef
+        self.target, self.horizon, self.end = target, horizon, end
 
-    def update(self, kl: float, completions: int) -> None:
-        """Move the coefficient by the clipped proportional error of the observed `kl`."""
-        if self.target is None:
-            return
-        error = min(max(kl / self.target - 1, -0.2), 0.2)
-        self.coef *= 1 + error * completions / self.horizon
+    def update(self, kl: float, completions: int, done: float) -> None:
+        """Move the coefficient after a rollout.
+
+        Args:
+            kl: mean KL of its completions, in nats.
+            completions: their number.
+            done: share of the run that is done, in [0, 1].
+        """
+        if self.control == "adaptive" and not isnan(kl):
+            error = min(max(kl / self.target - 1, -0.2), 0.2)
+            self.coef *= 1 + error * completions / self.horizon
+        elif self.control == "linear":
+            self.coef = self.start + (self.end - self.start) * min(done, 1.0)

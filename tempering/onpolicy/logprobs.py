@@ -33,13 +33,34 @@ def completion_logprobs(
     Returns:
         logprobs (B, C) and entropies (B, C) in nats; 0 where masked.
     """
-    base = model.get_base_model() if hasattr(model, "peft_config") else model
-    hidden = base.base_model(
-        input_ids=input_ids,
-        attention_mask=attention_mask,
-        position_ids=position_ids(attention_mask),
-        use_cache=False,
-    ).last_hidden_state
+    hidden = hidden_states(model, input_ids, attention_mask)
+    return logprobs_of(model, hidden, input_ids, completion_mask, temperature)
+
+
+def hidden_states(model: Any, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
+    """(B, T, H) what the LM head (or a value head) reads."""
+    return (
+        without_adapter_wrapper(model)
+        .base_model(
+            input_ids=input_ids,
+            attention_mask=attention_mask,
+            position_ids=position_ids(attention_mask),
+            use_cache=False,
+        )
+        .last_hidden_state
+    )
+
+
+def without_adapter_wrapper(model: Any) -> Any:
+    """The causal LM inside a PEFT model; its adapter stays at work."""
+    return model.get_base_model() if hasattr(model, "peft_config") else model
+
+
+def logprobs_of(
+    model: Any, hidden: Tensor, input_ids: Tensor, completion_mask: Tensor, temperature: float
+) -> tuple[Tensor, Tensor]:
+    """`completion_logprobs` from hidden states (B, P + C, H) that are there already."""
+    base = without_adapter_wrapper(model)
     width = completion_mask.shape[1]
     states = hidden[:, -width - 1 : -1][completion_mask]  # (N, H): the state that predicts each token
     tokens = input_ids[:, -width:][completion_mask]  # (N,)

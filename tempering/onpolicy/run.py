@@ -1,5 +1,6 @@
 """Setting up the on-policy trainer from artifacts; PPO and RLOO differ by their config alone."""
 
+from collections.abc import Mapping
 from typing import Any
 
 from tempering.artifacts.draft import Draft
@@ -10,12 +11,15 @@ from tempering.errors import ConfigError, DataError
 from tempering.models.adapters import trainable_lm
 from tempering.models.device import prepare_device
 from tempering.models.loading import stop_ids
-from tempering.onpolicy.collect import Collector, Prompts
+from tempering.onpolicy.collect import Collector
 from tempering.onpolicy.config import OnPolicyConfig, PPOConfig
-from tempering.onpolicy.rollout import Decoder, Sampling
+from tempering.onpolicy.engines.build import build_engine
+from tempering.onpolicy.prompts import Prompts
+from tempering.onpolicy.sampling import Sampling
 from tempering.onpolicy.trainer import OnPolicyTrainer
-from tempering.onpolicy.value import ValueModel
-from tempering.rewards.build import build_reward
+from tempering.onpolicy.value import ValueHead, ValueModel
+from tempering.rewards.build import build_rewards
+from tempering.rewards.config import learned
 from tempering.training.run import check_inputs, inherited, last_rows, save_trained, token_budget
 
 
@@ -24,9 +28,12 @@ def on_policy(
     config: OnPolicyConfig,
     model: ModelArtifact,
     sample: SampleArtifact,
-    reward_model: ModelArtifact | None,
+    reward_models: Mapping[str, ModelArtifact],
 ) -> dict[str, float | int | str]:
     """Train `model` on its own completions of the sample's prompts.
+
+    Args:
+        reward_models: the models that components of the reward name, by the component.
 
     Returns:
         the mean score, KL and length of the last rollouts.
@@ -38,28 +45,39 @@ def on_policy(
     rows = read_rows(sample.rows_path("train"))
     check_lengths(rows, policy, config, sample)
     out.name_tokens = token_budget(config, sample)
+    rewards = build_rewards(config.reward, reward_models, device, out)
+    stops, sampling = stop_ids(policy, tokenizer), sampling_of(config)
+    engine = build_engine(config.engine, policy, stops, tokenizer.pad_token_id, sampling)
     trainer = OnPolicyTrainer(
         policy=policy,
         reference=None if config.adapter else trainable_lm(model, None, out.seed),
-        value=value_model(config, model, reward_model),
+        value=value_model(config, model, reward_models, policy),
         prompts=Prompts(rows, out.seed, ordered=bool(sample.details.get("ordered"))),
-        collector=Collector(
-            Decoder(policy, stop_ids(policy, tokenizer), tokenizer.pad_token_id),
-            build_reward(config.reward, reward_model, device),
-            tokenizer,
-            Sampling(
-                config.max_new_tokens, config.min_new_tokens, config.temperature, config.top_k, config.top_p
-            ),
-        ),
+        collector=Collector(engine, rewards, tokenizer, sampling),
         tokenizer=tokenizer,
         config=config,
         out=out,
     )
     trainer.train_or_resume()
-    save_trained(policy, tokenizer, out, {**inherited(sample, model), "head": "causal_lm"})
+    rewards.close()
+    if trainer.writes:
+        save_trained(policy, tokenizer, out, {**inherited(sample, model), "head": "causal_lm"})
     names = ("score", "kl", "completion_length", "ended_share")
     summary = last_rows(out.metadata_dir / "training_stats.parquet", names)
     return {**summary, "steps": trainer.state.global_step}
+
+
+def sampling_of(config: OnPolicyConfig) -> Sampling:
+    """How a config samples."""
+    return Sampling(
+        config.max_new_tokens,
+        config.min_new_tokens,
+        config.temperature,
+        config.top_k,
+        config.top_p,
+        config.min_p,
+        config.repetition_penalty,
+    )
 
 
 def check_lengths(
@@ -80,19 +98,24 @@ def check_lengths(
 
 
 def value_model(
-    config: OnPolicyConfig, model: ModelArtifact, reward_model: ModelArtifact | None
-) -> ValueModel | None:
-    """PPO's value model with its own trunk; RLOO has none."""
+    config: OnPolicyConfig, model: ModelArtifact, reward_models: Mapping[str, ModelArtifact], policy: Any
+) -> ValueModel | ValueHead | None:
+    """PPO's value model, or its head on the policy's trunk; the other estimators have none."""
     if not isinstance(config, PPOConfig):
         return None
-    source = reward_model if config.value_init == "reward_model" else model
-    assert source is not None, "the config makes sure of a reward model"
+    if config.value_trunk == "shared":
+        head: ValueHead = ValueHead(policy.config.get_text_config().hidden_size).to(policy.device)
+        return head
+    source = model
+    if config.value_init == "reward_model":
+        source = reward_models[learned(config.reward)[0]]
     if source.details.get("tokenizer") != model.details.get("tokenizer"):
         raise ConfigError(
             f"{config.value_init} has another tokenizer than the policy",
             expected="a value model that reads the policy's tokens",
             fix="set value_init: policy",
         )
-    return ValueModel.from_folder(
+    made: ValueModel = ValueModel.from_folder(
         source.model_dir, config.adapter, seed=config.seed, trust_remote_code=source.trusts_remote_code
     )
+    return made

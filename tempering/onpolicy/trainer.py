@@ -1,80 +1,58 @@
-"""One trainer for PPO and RLOO on `transformers.Trainer`.
+"""One trainer for PPO, RLOO and their relatives on `transformers.Trainer`.
 
-The story of a rollout: take the next prompts, sample completions, score them, compare with the
-reference policy, turn that into advantages, then make `ppo_epochs` passes of optimizer steps
-over it. Trainer's loop pulls micro-batches from `micro_batches`, which collects a new rollout
-whenever the last one is used up; so accumulation, clipping, schedules, callbacks and
-checkpoints are Trainer's own. Checkpoints lie between rollouts. All randomness of a rollout
-comes from (seed, rollout index): to resume one needs the index and nothing else.
+The story of a rollout: take the next prompts, sample completions, score them, compare with the reference
+policy, turn that into advantages, then make `ppo_epochs` passes of optimizer steps over it. Trainer's loop
+pulls micro-batches from `micro_batches`, which collects a new rollout whenever the last one is used up; so
+accumulation, clipping, schedules, callbacks and checkpoints are Trainer's own. Checkpoints lie between
+rollouts. All randomness of a rollout comes from (seed, rollout number): to resume one needs the number.
+
+Several processes share each rollout: every one samples, scores and compares its part, then all hold the whole
+experience, so that advantages, whitening and the order of batches are those of a single process.
 """
 
 import json
+import time
 from collections import defaultdict
 from collections.abc import Iterator
-from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from accelerate.utils import gather_object
+from torch import Tensor
 from transformers import Trainer, TrainingArguments
 from trl.trainer.utils import disable_dropout_in_model
 
 from tempering.artifacts.draft import Draft
+from tempering.errors import StageFailed
 from tempering.models.loading import load_weights
-from tempering.onpolicy.collect import Experience, Prompts, summarise
+from tempering.onpolicy.actor_critic import ActorCritic
+from tempering.onpolicy.collect import Collector
+from tempering.onpolicy.compare import compare
 from tempering.onpolicy.config import OnPolicyConfig, PPOConfig
-from tempering.onpolicy.kl import KLController
-from tempering.onpolicy.logprobs import completion_logprobs, position_ids
-from tempering.onpolicy.losses import clipped_policy_loss, clipped_value_loss, masked_mean
-from tempering.onpolicy.value import ValueModel
+from tempering.onpolicy.estimators import Outcome, build_estimator
+from tempering.onpolicy.experience import Experience, joined
+from tempering.onpolicy.guards import CollapseGuard, refuse_nan
+from tempering.onpolicy.kl import ESTIMATORS, KLController
+from tempering.onpolicy.losses import clipped_value_loss
+from tempering.onpolicy.phases import Phases
+from tempering.onpolicy.prompts import Prompts
+from tempering.onpolicy.summary import summarise
+from tempering.onpolicy.value import ValueHead, ValueModel
+from tempering.rewards.shaping import ScoreShaping
 from tempering.training.row_log import RowLog
 from tempering.training.trainer import TokenTrainer, training_arguments
 
 
-class ActorCritic(nn.Module):
-    """Policy and (for PPO) value model as one module, so that one backward pass trains both."""
-
-    def __init__(self, policy: Any, value: ValueModel | None, temperature: float) -> None:
-        super().__init__()
-        self.policy, self.value, self.temperature = policy, value, temperature
-
-    def forward(
-        self, input_ids: Tensor, attention_mask: Tensor, completion_mask: Tensor
-    ) -> dict[str, Tensor]:
-        """Log-probabilities, entropies and (PPO) values of the completion tokens, each (B, C)."""
-        logprobs, entropy = completion_logprobs(
-            self.policy, input_ids, attention_mask, completion_mask, self.temperature
-        )
-        found = {"logprobs": logprobs, "entropy": entropy}
-        if self.value is not None:
-            found["values"] = self.values(input_ids, attention_mask, completion_mask)
-        return found
-
-    def activation_checkpointing_enable(self, **kwargs: Any) -> None:
-        """Trainer calls this where the config asks for it."""
-        self.policy.activation_checkpointing_enable()
-        if self.value is not None:
-            self.value.backbone.activation_checkpointing_enable()
-
-    gradient_checkpointing_enable = activation_checkpointing_enable
-
-    def values(self, input_ids: Tensor, attention_mask: Tensor, completion_mask: Tensor) -> Tensor:
-        """V of the state before each completion token, (B, C) in fp32; 0 where masked."""
-        assert self.value is not None
-        every = self.value(input_ids, attention_mask, position_ids(attention_mask)).float()
-        return every[:, -completion_mask.shape[1] - 1 : -1] * completion_mask
-
-
 class OnPolicyTrainer(TokenTrainer, Trainer):
-    """PPO where `value` is given, RLOO otherwise.
+    """PPO where `value` is given, else what `config.estimator` says.
 
     Args:
         policy: the causal LM (or PEFT model) to train.
         reference: a frozen copy; None with a PEFT policy, whose adapter is switched off instead.
-        value: the value model of PPO.
+        value: the value model of PPO, or its head on the policy's trunk.
         prompts: tokenised prompts and their columns.
-        collector: samples and scores (see `collect.Collector`).
+        collector: samples and scores.
     """
 
     config: OnPolicyConfig
@@ -85,37 +63,42 @@ class OnPolicyTrainer(TokenTrainer, Trainer):
         *,
         policy: Any,
         reference: Any,
-        value: ValueModel | None,
+        value: ValueModel | ValueHead | None,
         prompts: Prompts,
-        collector: Any,
+        collector: Collector,
         tokenizer: Any,
         config: OnPolicyConfig,
         out: Draft,
     ) -> None:
         self.prompts, self.collector, self.reference = prompts, collector, reference
+        self.estimator = build_estimator(config)
         self.kl = KLController(
-            config.kl_coef, config.target_kl if config.kl_control == "adaptive" else None, config.kl_horizon
-        )
-        self.rollouts_done = 0
-        self.exhausted = False
-        self._last_batch = False
+            config.kl_control, config.kl_coef,
+            target=config.target_kl, horizon=config.kl_horizon, end=config.kl_coef_end,
+        )  # fmt: skip
+        self.shaping = ScoreShaping(config.score_normalization, config.score_scale, config.score_clip)
+        self.guard = CollapseGuard(config.guard, out.warn)
+        self.phases = Phases()
         self.outputs = RowLog(out.metadata_dir / "generated_outputs.jsonl")
-        self._logged: dict[str, list[float]] = defaultdict(list)
+        self.rollouts_done = 0
+        self.exhausted = self._first_step = self._last_step = False
+        self._noted: dict[str, float] = defaultdict(float)  # sums over the optimizer step at hand
         self._rollout_stats: dict[str, float] = {}
-        self._step_kl = (0.0, 0)  # sum over tokens, tokens: of the optimizer step at hand
-        groups = config.rollout_batch_size // config.num_completions
-        self.total_rollouts = max(1, -(-int(config.num_epochs * len(prompts)) // groups))
-        per_rollout = config.ppo_epochs * (config.rollout_batch_size // config.batch_size)
-        steps = self.total_rollouts * per_rollout
+        self._kl_coef, self._stops, self._tokens_at_hand, self._step_started = config.kl_coef, False, 0, 0.0
+        steps_a_rollout = config.ppo_epochs * (config.rollout_batch_size // config.batch_size)
+        # One update a rollout: its own forward pass gives the old log-probabilities, the ratio being 1.
+        self.ratio_is_one = steps_a_rollout == 1 and config.old_logprobs == "recompute"
+        self.total_rollouts = _rollouts(config, len(prompts))
+        steps = self.total_rollouts * steps_a_rollout
         arguments = training_arguments(config, out) | {
-            "max_steps": min(steps, max(1, (config.max_steps or steps) // per_rollout) * per_rollout),
+            "max_steps": min(steps, max(1, (config.max_steps or steps) // steps_a_rollout) * steps_a_rollout),
             "ignore_data_skip": True,
             "remove_unused_columns": False,
         }
         if config.max_steps and arguments["max_steps"] != min(config.max_steps, steps):
             out.warn(
                 f"max_steps {config.max_steps} becomes {arguments['max_steps']}: runs end between rollouts, "
-                f"each of which is {per_rollout} steps"
+                f"each of which is {steps_a_rollout} steps"
             )
         # Dropout would make the ratio of new and old probabilities differ from 1 before any update.
         for module in (policy, value):
@@ -131,6 +114,11 @@ class OnPolicyTrainer(TokenTrainer, Trainer):
         if reference is not None:
             self.reference = reference.to(self.args.device).requires_grad_(False).eval()
 
+    @property
+    def actor_critic(self) -> ActorCritic:
+        """The model without what accelerate wraps around it."""
+        return self.accelerator.unwrap_model(self.model)  # type: ignore[no-any-return]
+
     # -- collecting --------------------------------------------------------------------------
 
     def get_train_dataloader(self) -> Any:
@@ -139,31 +127,33 @@ class OnPolicyTrainer(TokenTrainer, Trainer):
 
     def micro_batches(self) -> Iterator[dict[str, Tensor]]:
         """Rollout after rollout, each as `ppo_epochs` shuffled passes of micro-batches."""
-        micro = self.args.per_device_train_batch_size
+        size = self.config.batch_size
+        own = self._share_of(size)
         while self.rollouts_done < self.total_rollouts:
+            seed = self.rollout_seed()
             experience = self.collect()
-            shuffler = torch.Generator().manual_seed(self.rollout_seed() + 1)
-            batches = [
-                experience.select(order[i : i + self.config.batch_size])
-                for order in (
-                    torch.randperm(len(experience), generator=shuffler) for _ in range(self.config.ppo_epochs)
-                )
-                for i in range(0, len(experience), self.config.batch_size)
+            shuffler = torch.Generator().manual_seed(seed + 1)
+            orders = [
+                torch.randperm(len(experience), generator=shuffler) for _ in range(self.config.ppo_epochs)
             ]
-            for number, batch in enumerate(batches):
-                self._last_batch, self._step_kl = number == len(batches) - 1, (0.0, 0)
-                yield from batch.split(micro)
-                if self._stops_early():
+            steps = [rows for order in orders for rows in order.split(size)]
+            for number, rows in enumerate(steps):
+                self._first_step, self._last_step = number == 0, number == len(steps) - 1
+                self._step_started = time.perf_counter()
+                batch = experience.select(rows, self.estimator).take(own.start, own.stop)
+                yield from batch.split(self.args.per_device_train_batch_size)
+                if self._stops:
                     break
 
-    def _stops_early(self) -> bool:
-        total, count = self._step_kl
-        return self.config.stop_kl is not None and total / max(count, 1) > self.config.stop_kl
+    def _share_of(self, count: int) -> slice:
+        """This process's part of `count` rows."""
+        each = count // self.accelerator.num_processes
+        return slice(self.accelerator.process_index * each, (self.accelerator.process_index + 1) * each)
 
     @property
     def at_boundary(self) -> bool:
         """Whether the step just made was the last one of its rollout."""
-        return self._last_batch or self._stops_early()
+        return self._last_step or self._stops
 
     def rollout_seed(self) -> int:
         """Seed of the rollout at hand: of the run's seed and the rollout's number only."""
@@ -171,49 +161,57 @@ class OnPolicyTrainer(TokenTrainer, Trainer):
 
     def collect(self) -> Experience:
         """One rollout with everything its updates need."""
-        device = self.args.device
-        generator = torch.Generator(device).manual_seed(self.rollout_seed())
-        sampled = self.collector.sample(self.prompts.take(self.rollouts_done, self.config), generator)
+        config, model = self.config, self.actor_critic
+        own = self._share_of(config.rollout_batch_size)
+        generator = torch.Generator().manual_seed(self.rollout_seed())
+        uniform = self.collector.sampling.numbers(config.rollout_batch_size, generator)[own]
+        self.collector.engine.update(model.policy)
         was_training = self.model.training
         self.model.eval()
         with torch.no_grad(), self.compute_loss_context_manager():
-            experience = self._compare(sampled)
+            rows = self.prompts.take(self.rollouts_done, config)[own]
+            experience = self.collector.sample(rows, uniform, self.phases)
+            with self.phases.timed("compare"):
+                compare(
+                    model, self.reference, experience, size=max(self.args.per_device_train_batch_size, 32),
+                    recompute=config.old_logprobs == "recompute"
+                    and not (self.ratio_is_one and self.collector.engine.exact),
+                )  # fmt: skip
         self.model.train(was_training)
-        experience.shape_rewards(self.config, self.kl.coef)
-        self._count_tokens(experience)
-        self._rollout_stats = summarise(experience, self.kl.coef)
-        self.outputs.append(experience.rows(self.state.global_step + 1, self.tokens))
-        self.kl.update(self._rollout_stats["kl"], len(experience))
+        if self.accelerator.num_processes > 1:
+            experience = joined(gather_object([experience]))
+        self._finish(experience)
+        return experience
+
+    def _finish(self, experience: Experience) -> None:
+        """Advantages, counts and log rows of a rollout; the same in every process."""
+        config, mask = self.config, experience.completion_mask
+        experience.rewards = self.shaping(experience.scores) - config.missing_eos_penalty * ~experience.ended
+        log_ratio = (experience.old_logprobs - experience.ref_logprobs) * mask
+        experience.kl = log_ratio.sum(1)
+        self._kl_coef = self.kl.coef
+        penalty = ESTIMATORS[config.kl_estimator](experience.old_logprobs, experience.ref_logprobs) * mask
+        outcome = Outcome(
+            experience.rewards,
+            penalty * (self._kl_coef if config.kl_in == "reward" else 0.0),
+            mask,
+            experience.values,
+        )
+        experience.advantages, experience.returns = self.estimator.advantages(outcome)
+        self._tokens_at_hand = int(experience.attention_mask.sum())
+        # Prompt and completion once a rollout, however many passes are made over it.
+        self.state.num_input_tokens_seen += self._tokens_at_hand
+        self._rollout_stats = summarise(experience, self._kl_coef, config.num_completions)
+        if self.writes:
+            self.outputs.append(experience.log_rows(self.state.global_step + 1, self.tokens))
         self.rollouts_done += 1
         self.exhausted = self.rollouts_done >= self.total_rollouts
-        return experience
-
-    def _compare(self, experience: Experience) -> Experience:
-        """Add what the policy, the reference and the value model say of the completions."""
-        model: ActorCritic = self.accelerator.unwrap_model(self.model)
-        mask = experience.completion_mask
-        for part in experience.slices(max(self.args.per_device_train_batch_size, 32)):
-            batch = (experience.input_ids[part], experience.attention_mask[part], mask[part])
-            experience.old_logprobs[part] = completion_logprobs(
-                model.policy, *batch, self.config.temperature
-            )[0]
-            off = model.policy.disable_adapter() if self.reference is None else nullcontext()
-            with off:
-                reference = self.reference if self.reference is not None else model.policy
-                experience.ref_logprobs[part] = completion_logprobs(
-                    reference, *batch, self.config.temperature
-                )[0]
-            if model.value is not None:
-                experience.values[part] = model.values(*batch)
-        return experience
-
-    def _count_tokens(self, experience: Experience) -> None:
-        # Prompt and completion once a rollout, however many passes are made over it.
-        seen = self.accelerator.gather(experience.attention_mask.sum()[None]).sum()
-        self.state.num_input_tokens_seen += int(seen)
+        limit = config.token_limit
+        done = max(self.rollouts_done / self.total_rollouts, self.tokens / limit if limit else 0.0)
+        self.kl.update(self._rollout_stats["kl"], len(experience), done)
 
     def _track_num_input_tokens(self, inputs: Any) -> None:
-        """Counted once a rollout, see `_count_tokens`."""
+        """Counted once a rollout, see `_finish`."""
 
     # -- one update --------------------------------------------------------------------------
 
@@ -224,108 +222,161 @@ class OnPolicyTrainer(TokenTrainer, Trainer):
         return_outputs: bool = False,
         num_items_in_batch: Any = None,
     ) -> Any:
-        """PPO: tokens are the unit of ratio and advantage. RLOO: whole completions are."""
-        mask, config = inputs["completion_mask"], self.config
+        """This micro-batch's part of the mean over the whole optimizer step."""
+        self._inputs = inputs
+        config, mask = self.config, inputs["completion_mask"]
+        weights, token_weights = inputs["weights"], inputs["token_weights"]
         found = model(inputs["input_ids"], inputs["attention_mask"], mask)
-        counted = mask & inputs["scored"][:, None]
-        token_share = counted.sum() / inputs["batch_tokens"][0]
+        logprobs = found["logprobs"]
+        old = logprobs.detach() if self.ratio_is_one else inputs["old_logprobs"]
+        policy_loss, clipped = self.estimator.loss(logprobs, old, inputs["advantages"], weights)
+        entropy = (found["entropy"] * token_weights).sum()
+        loss = weights.sum() * policy_loss
+        self._note(
+            policy_loss=loss, clip_fraction=weights.sum() * clipped, entropy=entropy,
+            step_kl=((old - logprobs) * token_weights).sum(),
+        )  # fmt: skip
+        if self._first_step:
+            gap = (logprobs - inputs["sampler_logprobs"]).abs()
+            self._note(sampler_gap=(gap * token_weights).sum())
         if isinstance(config, PPOConfig):
-            policy_loss, clipped = clipped_policy_loss(
-                found["logprobs"],
-                inputs["old_logprobs"],
-                inputs["advantages"],
-                counted,
-                clip_range=config.clip_range,
-            )
             value_loss, value_clipped = clipped_value_loss(
-                found["values"],
-                inputs["values"],
-                inputs["returns"],
-                counted,
+                found["values"], inputs["values"], inputs["returns"], token_weights,
                 value_clip_range=config.value_clip_range,
-            )
-            self._note(value_loss=value_loss, value_clip_fraction=value_clipped)
-            share = token_share
-        else:
-            policy_loss, clipped = clipped_policy_loss(
-                found["logprobs"].sum(1),
-                inputs["old_logprobs"].sum(1),
-                inputs["advantages"][:, 0],
-                inputs["scored"],
-                clip_range=config.clip_range,
-            )
-            value_loss = policy_loss.new_zeros(())
-            share = inputs["scored"].sum() / inputs["batch_sequences"][0]
-        entropy = masked_mean(found["entropy"], counted)
-        loss = share * (policy_loss + getattr(config, "value_coef", 0.0) * value_loss)
-        loss = loss - token_share * config.entropy_coef * entropy
-        step_kl = masked_mean(inputs["old_logprobs"] - found["logprobs"], counted)
-        tokens = int(counted.sum())
-        self._step_kl = (self._step_kl[0] + float(step_kl.detach()) * tokens, self._step_kl[1] + tokens)
-        self._note(policy_loss=policy_loss, clip_fraction=clipped, entropy=entropy, step_kl=step_kl)
-        # A mean over the whole optimizer batch, however it is cut into micro-batches; Trainer
-        # divides by their number.
-        return loss * self.current_gradient_accumulation_steps
+            )  # fmt: skip
+            share = token_weights.sum()
+            self._note(value_loss=share * value_loss, value_clip_fraction=share * value_clipped)
+            loss = loss + config.value_coef * share * value_loss
+        if config.kl_in == "loss":
+            penalty = ESTIMATORS[config.kl_estimator](logprobs, inputs["ref_logprobs"])
+            kl_loss = (penalty * self.estimator.kl_weights(weights, mask)).sum()
+            self._note(kl_loss=kl_loss)
+            loss = loss + self._kl_coef * kl_loss
+        if config.entropy_coef:
+            loss = loss - config.entropy_coef * entropy
+        refuse_nan(float(loss.detach()), inputs, self.out.metadata_dir, self.state.global_step + 1, "loss")
+        # Parts of a step add up; Trainer divides by their number, and processes are averaged.
+        return loss * self.current_gradient_accumulation_steps * self.accelerator.num_processes
 
-    def _note(self, **values: Tensor) -> None:
-        for name, value in values.items():
-            self._logged[name].append(float(value.detach()))
+    def _note(self, **parts: Tensor) -> None:
+        for name, part in parts.items():
+            self._noted[name] += float(part.detach())
 
+    def _summed(self) -> dict[str, float]:
+        """What was noted in this optimizer step, over all processes."""
+        names = sorted(self._noted)
+        sums = torch.tensor(
+            [self._noted[name] for name in names], dtype=torch.float64, device=self.args.device
+        )
+        self._noted.clear()
+        if self.accelerator.num_processes > 1:
+            sums = self.accelerator.reduce(sums, reduction="sum")
+        return dict(zip(names, sums.tolist(), strict=True))
+
+    def end_step(self) -> None:
+        """After an optimizer step, before anything is decided on it: sums, early stop, the gap."""
+        self._step_stats = self._summed()
+        stop = self.config.stop_kl
+        self._stops = stop is not None and self._step_stats["step_kl"] > stop
+        gap, most = self._step_stats.get("sampler_gap", 0.0), self.config.max_sampler_gap
+        if gap > most:
+            raise StageFailed(
+                f"the sampler's log-probabilities differ from the trainer's by {gap:.3g} nats a token "
+                f"(mean); max_sampler_gap is {most:g}. Likely causes: the engine did not take over the "
+                "newest weights, or it computes in another precision or with another temperature"
+            )
+
+    _step_stats: dict[str, float]
+    _inputs: dict[str, Tensor]
     optimizer: Any
 
     def create_optimizer(self, model: Any = None) -> Any:
-        """AdamW; the value model may have its own learning rate."""
+        """AdamW, norms and biases without decay; the value model may have its own learning rate."""
         if self.optimizer is None:
-            ours: ActorCritic = self.model
-            groups: list[dict[str, Any]] = [
-                {"params": [p for p in ours.policy.parameters() if p.requires_grad]}
-            ]
-            if ours.value is not None:
-                rate = getattr(self.config, "value_learning_rate", None) or self.config.learning_rate
-                groups.append({"params": [p for p in ours.value.parameters() if p.requires_grad], "lr": rate})
+            config, ours = self.config, self.actor_critic
+            value_rate = getattr(config, "value_learning_rate", None) or config.learning_rate
+            groups: list[dict[str, Any]] = []
+            for module, rate in ((ours.policy, config.learning_rate), (ours.value, value_rate)):
+                groups += [] if module is None else self._groups(module, rate)
             self.optimizer = torch.optim.AdamW(
                 groups,
-                lr=self.config.learning_rate,
-                weight_decay=self.config.weight_decay,
-                betas=(self.config.adam_beta1, self.config.adam_beta2),
+                lr=config.learning_rate,
+                betas=(config.adam_beta1, config.adam_beta2),
+                fused=self.args.device.type in ("cpu", "cuda"),
             )
         return self.optimizer
+
+    def _groups(self, module: Any, rate: float) -> Iterator[dict[str, Any]]:
+        decayed = set(self.get_decay_parameter_names(module))
+        for decays in (True, False):
+            chosen = [
+                parameter
+                for name, parameter in module.named_parameters()
+                if parameter.requires_grad and (name in decayed) == decays
+            ]
+            if chosen:
+                decay = self.config.weight_decay if decays else 0.0
+                yield {"params": chosen, "lr": rate, "weight_decay": decay}
+
+    def schedule_progress(self, steps: int) -> float:
+        """The middle of a step: neither the first nor the last one has a learning rate of 0."""
+        return self.progress(steps + 0.5)
 
     # -- logs and checkpoints ----------------------------------------------------------------
 
     def row_logs(self) -> list[RowLog]:
         """Training statistics and the completions themselves."""
-        return [self.stats, self.outputs]
+        return [self.stats, self.outputs] if self.writes else []
 
     def log(self, logs: dict[str, float], *args: Any, **kwargs: Any) -> None:
-        """Add what the rollout and the micro-batches of this step noted."""
+        """Add what the rollout and this step noted, and where the time went."""
         if "loss" in logs:
-            logs.update({name: sum(values) / len(values) for name, values in self._logged.items()})
-            logs.update(self._rollout_stats)
-            self._logged.clear()
+            step = self.state.global_step
+            if not self.args.fp16:  # its scaler skips such steps by itself
+                norm = float(logs.get("grad_norm", 0.0))
+                refuse_nan(norm, self._inputs, self.out.metadata_dir, step, "gradient norm")
+            self.phases.add("update", time.perf_counter() - self._step_started)
+            logs.update(self._step_stats | self._rollout_stats | self.phases.taken(self._tokens_at_hand))
+            if self.at_boundary:
+                self.guard.look(logs)
         super().log(logs, *args, **kwargs)
 
     def save_model(self, output_dir: str | None = None, _internal_call: bool = False) -> None:
         """The policy in Hugging Face layout; the value model beside it."""
-        folder = Path(output_dir or self.args.output_dir)
-        ours: ActorCritic = self.accelerator.unwrap_model(self.model)
+        if not self.args.should_save:
+            return
+        folder, ours = Path(output_dir or self.args.output_dir), self.actor_critic
         ours.policy.save_pretrained(folder)
         self.processing_class.save_pretrained(folder)
         if ours.value is not None:
             ours.value.save(folder / "value_model")
 
     def save_extra_state(self, folder: Path) -> None:
-        state = {"rollouts_done": self.rollouts_done, "kl_coef": self.kl.coef}
+        state = {
+            "rollouts_done": self.rollouts_done,
+            "kl_coef": self.kl.coef,
+            "shaping": self.shaping.state(),
+            "guard": self.guard.held,
+        }
         (folder / "onpolicy_state.json").write_text(json.dumps(state))
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
-        folder = Path(resume_from_checkpoint)
-        ours: ActorCritic = self.model
+        folder, ours = Path(resume_from_checkpoint), self.actor_critic
         load_weights(ours.policy, folder)
         if ours.value is not None:
             ours.value.restore(folder / "value_model")
         state = json.loads((folder / "onpolicy_state.json").read_text())
         self.rollouts_done, self.kl.coef = state["rollouts_done"], state["kl_coef"]
+        self.shaping.restore(state["shaping"])
+        self.guard.held = state["guard"]
+
+
+def _rollouts(config: OnPolicyConfig, prompts: int) -> int:
+    """Rollouts until the first of `num_epochs` and `total_episodes`."""
+    groups = config.rollout_batch_size // config.num_completions
+    by_epochs = -(-int(config.num_epochs * prompts) // groups)
+    by_episodes = -(-(config.total_episodes or 1 << 62) // config.rollout_batch_size)
+    return max(1, min(by_epochs, by_episodes))
 
 
 class _Stream:

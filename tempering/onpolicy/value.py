@@ -1,8 +1,8 @@
-"""The value model: any backbone with a scalar head on every position, V(s_t).
+"""The value model: a scalar at every position, V(s_t).
 
-The trunk is its own (a copy of the policy's or the reward model's, with an adapter of its own where the
-policy has one); the head starts at zero, so that the first advantages are the returns themselves. It is
-saved beside the policy in every checkpoint.
+Its trunk is its own (a copy of the policy's or the reward model's, with an adapter of its own where the
+policy has one), or the policy's, with a head beside the LM head. Heads start at zero, so that the first
+advantages are the returns themselves. It is saved beside the policy in every checkpoint.
 """
 
 from pathlib import Path
@@ -17,15 +17,33 @@ from tempering.models.loading import load_body, load_weights
 _HEAD = "value_head.safetensors"
 
 
+class ValueHead(nn.Linear):
+    """A head on a trunk that is there already: values (B, T) from hidden states (B, T, H)."""
+
+    def __init__(self, hidden_size: int) -> None:
+        super().__init__(hidden_size, 1)
+        nn.init.zeros_(self.weight)
+        nn.init.zeros_(self.bias)
+
+    def save(self, folder: Path) -> None:
+        """Write it as safetensors."""
+        folder.mkdir(parents=True, exist_ok=True)
+        save_file(self.state_dict(), folder / _HEAD)
+
+    def restore(self, folder: Path) -> None:
+        """Take over what `save` wrote, in place."""
+        self.load_state_dict(load_file(folder / _HEAD))
+
+    def forward(self, hidden: Tensor) -> Tensor:
+        return super().forward(hidden.float()).squeeze(-1)
+
+
 class ValueModel(nn.Module):
-    """Values (B, T) of the states before each next token."""
+    """A head with a trunk of its own: values (B, T) of the states before each next token."""
 
     def __init__(self, backbone: nn.Module, hidden_size: int) -> None:
         super().__init__()
-        self.backbone = backbone
-        self.head = nn.Linear(hidden_size, 1)
-        nn.init.zeros_(self.head.weight)
-        nn.init.zeros_(self.head.bias)
+        self.backbone, self.head = backbone, ValueHead(hidden_size)
 
     @classmethod
     def from_folder(
@@ -45,21 +63,21 @@ class ValueModel(nn.Module):
         backbone = load_body(folder, weights=weights, trust_remote_code=trust_remote_code)
         model = cls(add_adapter(backbone, adapter, seed, None), backbone.config.get_text_config().hidden_size)
         if (folder / _HEAD).exists():
-            model.head.load_state_dict(load_file(folder / _HEAD))
+            model.head.restore(folder)
         return model
 
     def save(self, folder: Path) -> None:
         """Write trunk (or its adapter) and head as safetensors."""
         self.backbone.save_pretrained(folder)
-        save_file(self.head.state_dict(), folder / _HEAD)
+        self.head.save(folder)
 
     def restore(self, folder: Path) -> None:
         """Take over what `save` wrote, in place."""
         load_weights(self.backbone, folder)
-        self.head.load_state_dict(load_file(folder / _HEAD))
+        self.head.restore(folder)
 
     def forward(self, input_ids: Tensor, attention_mask: Tensor, position_ids: Tensor) -> Tensor:
         hidden = self.backbone(
             input_ids=input_ids, attention_mask=attention_mask, position_ids=position_ids, use_cache=False
         ).last_hidden_state
-        return self.head(hidden.float()).squeeze(-1)
+        return self.head(hidden)

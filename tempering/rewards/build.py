@@ -1,50 +1,73 @@
-"""From settings to a reward function."""
+"""From settings to rewards."""
 
 import hashlib
-import importlib
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping
 from typing import Any
 
+from tempering.artifacts.draft import Draft
 from tempering.artifacts.kinds import ModelArtifact
 from tempering.errors import ConfigError
-from tempering.rewards.config import FunctionReward, GoldReward, ModelReward, RandomReward
+from tempering.rewards.config import (
+    FunctionReward,
+    GoldReward,
+    MixtureReward,
+    ModelReward,
+    OneReward,
+    RandomReward,
+    RewardConfig,
+    RuleReward,
+    TeacherReward,
+    components,
+)
+from tempering.rewards.functions import UserFunction
+from tempering.rewards.scoring import Messages, RewardFunction, Rewards
 
-Messages = list[dict[str, str]]
-# (prompts, completions, **columns) -> scores; columns hold `ended` (whether EOS was produced)
-RewardFunction = Callable[..., Sequence[float | None]]
+
+def build_rewards(
+    config: RewardConfig, models: Mapping[str, ModelArtifact], device: Any, out: Draft
+) -> Rewards:
+    """The rewards of a config.
+
+    Args:
+        models: component -> the model that it names.
+        out: the draft that keeps a teacher's answers.
+    """
+    parts = {
+        name: build_reward(one, models.get(name), device, out, name)
+        for name, one in components(config).items()
+    }
+    if isinstance(config, MixtureReward):
+        return Rewards(parts, config.weights, config.when_missing)
+    return Rewards(parts)
 
 
-def build_reward(config: Any, reward_model: ModelArtifact | None, device: Any) -> RewardFunction:
-    """The reward function of `config`; `reward_model` where it names one."""
+def build_reward(
+    config: OneReward, model: ModelArtifact | None, device: Any, out: Draft, name: str
+) -> RewardFunction:
+    """One reward function; `model` where it names one."""
     match config:
         case ModelReward():
             from tempering.rewards.learned import LearnedReward
 
-            if reward_model is None:
-                raise ConfigError("the reward names a model, but none was given", fix="set reward.model")
-            return LearnedReward.of(reward_model, device)
+            if model is None:
+                raise ConfigError(
+                    f"the reward {name} names a model, but none was given", fix="set its `model`"
+                )
+            return LearnedReward.of(model, device)
+        case TeacherReward():
+            from tempering.rewards.teacher import build_teacher
+
+            return build_teacher(config, model, device, out, name)
         case FunctionReward():
-            return _load_function(config.function)
+            return UserFunction(config.function, config.form)
+        case RuleReward():
+            from tempering.rewards.rules import RuleScores
+
+            return RuleScores(config)
         case GoldReward():
             return gold_reward
         case RandomReward():
             return RandomScores(config.seed)
-    raise AssertionError(f"no reward for {config!r}")
-
-
-def _load_function(name: str) -> RewardFunction:
-    module, _, attribute = name.partition(":")
-    try:
-        found = getattr(importlib.import_module(module), attribute)
-    except (ImportError, AttributeError, SyntaxError) as error:
-        raise ConfigError(
-            f"reward function {name!r}: {error}",
-            expected="an importable module:function",
-            fix="check the name; the module must be on PYTHONPATH",
-        ) from error
-    if not callable(found):
-        raise ConfigError(f"reward function {name!r} is {type(found).__name__}", expected="a function")
-    return found  # type: ignore[no-any-return]
 
 
 def gold_reward(prompts: list[Messages], completions: list[str], ended: list[bool], **_: Any) -> list[float]:

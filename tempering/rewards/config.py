@@ -1,13 +1,16 @@
 """Settings of the reward functions. A new reward: one class here, one file, one line in `build`."""
 
 import importlib.util
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from tempering.config import Config, runtime_field
 from tempering.errors import ConfigError
+
+BUILT_IN_TEMPLATE = Path(__file__).parent / "templates" / "rating.jinja"
 
 
 class ModelReward(Config):
@@ -18,10 +21,13 @@ class ModelReward(Config):
 
 
 class FunctionReward(Config):
-    """A user's Python function in TRL's signature; its source is part of the fingerprint."""
+    """A user's Python function in TRL's signature, sync or async; its source is part of the fingerprint."""
 
     kind: Literal["function"]
     function: str = Field(description="module:function")
+    form: Literal["text", "messages"] = Field(
+        "text", description="what it is given: prompts and completions as strings, or as lists of messages"
+    )
 
     @field_validator("function")
     @classmethod
@@ -57,6 +63,184 @@ class RandomReward(Config):
     seed: int = Field(0, ge=0, description="seed of the noise")
 
 
-RewardConfig = Annotated[
-    ModelReward | FunctionReward | GoldReward | RandomReward, Field(discriminator="kind")
+class RuleReward(Config):
+    """A rule that needs no model; every one gives a score in [0, 1]. See docs/rewards.md."""
+
+    kind: Literal["rule"]
+    rule: Literal["length", "regex", "keywords", "distinct", "ended", "exact_match", "json"] = Field(
+        description="what is looked at"
+    )
+    target: int | None = Field(None, ge=1, description="length: what scores 1, in `unit`; or set a range")
+    least: int | None = Field(None, ge=1, description="length: shortest that scores 1, in `unit`")
+    most: int | None = Field(None, ge=1, description="length: longest that scores 1, in `unit`")
+    unit: Literal["words", "tokens"] = Field(
+        "words", description="length: of what; tokens are the policy's, EOS included"
+    )
+    pattern: str | None = Field(None, description="regex: Python's re.search")
+    forbid: bool = Field(False, description="regex: a match scores 0 instead of 1")
+    column: str | None = Field(
+        None, description="keywords, exact_match: column of the prompts with the words or answers"
+    )
+    ngram: int = Field(3, ge=1, description="distinct: words of the n-grams that should not come again")
+
+    @model_validator(mode="after")
+    def _has_what_it_needs(self) -> "RuleReward":
+        import re
+
+        needed = {"regex": "pattern", "keywords": "column", "exact_match": "column"}
+        name = needed.get(self.rule)
+        if name is not None and getattr(self, name) is None:
+            raise ValueError(f"rule {self.rule} needs `{name}`")
+        sizes = ("target", "least", "most") if self.rule == "length" else ()
+        for other in ("target", "least", "most", "pattern", "column"):
+            if other not in (name, *sizes) and getattr(self, other) is not None:
+                raise ValueError(f"rule {self.rule} has no `{other}`")
+        if self.rule == "length":
+            self._is_a_range()
+        try:
+            re.compile(self.pattern or "")
+        except re.error as error:
+            raise ValueError(f"pattern {self.pattern!r} is no regular expression: {error}") from None
+        return self
+
+    def _is_a_range(self) -> None:
+        bounds = self.least is not None or self.most is not None
+        if (self.target is not None) == bounds:
+            raise ValueError("rule length needs `target`, or `least` and `most` (one of them or both)")
+        if self.least is not None and self.most is not None and self.least > self.most:
+            raise ValueError(f"least {self.least} is more than most {self.most}")
+
+
+class EndpointConfig(Config):
+    """A server that speaks OpenAI's chat completions protocol."""
+
+    base_url: str = runtime_field(
+        "http://localhost:8000/v1", description="address; /chat/completions is added"
+    )
+    model: str = Field(description="the server's name of the model")
+    api_key_env: str | None = runtime_field(
+        None, description="environment variable that holds the key; the key itself stands nowhere"
+    )
+    temperature: float = Field(0.0, ge=0, description="sampling temperature of the teacher")
+    timeout: float = runtime_field(60.0, gt=0, description="seconds to wait for an answer")
+    retries: int = runtime_field(4, ge=0, description="further attempts after 429, 5xx and lost connections")
+    max_concurrency: int = runtime_field(8, ge=1, description="questions asked at the same time")
+
+    @model_validator(mode="after")  # of the whole: an error of the field would print what it holds
+    def _is_http(self) -> "EndpointConfig":
+        from urllib.parse import urlsplit
+
+        try:
+            parts = urlsplit(self.base_url)
+            good = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
+        except ValueError:
+            good = False
+        if not good:
+            raise ValueError("base_url: expected http://HOST[:PORT]/v1 or https://...")
+        if "@" in parts.netloc or parts.query or parts.fragment:
+            raise ValueError("base_url: a key does not belong into it; name its variable in api_key_env")
+        return self
+
+
+class TeacherReward(Config):
+    """A language model that rates each completion by a prompt; what cannot be read as a score is none."""
+
+    kind: Literal["teacher"]
+    endpoint: EndpointConfig | None = Field(None, description="a server; or set model")
+    model: str | None = runtime_field(
+        None, description="stage, artifact, folder or Hub name; or set endpoint"
+    )
+    # Not hashed by name: what counts are its bytes.
+    template: str | None = runtime_field(
+        None, description="Jinja file of the rating prompt; null: the one that comes with this project"
+    )
+    min_score: float = Field(0.0, description="lowest score that counts")
+    max_score: float = Field(10.0, description="highest score that counts")
+    max_tokens: int = Field(64, ge=1, description="longest answer of the teacher, in tokens")
+
+    @model_validator(mode="after")
+    def _one_teacher(self) -> "TeacherReward":
+        if (self.endpoint is None) == (self.model is None):
+            raise ValueError("a teacher is an endpoint or a model: set one of the two")
+        if self.min_score >= self.max_score:
+            raise ValueError(f"min_score {self.min_score:g} is not below max_score {self.max_score:g}")
+        return self
+
+    @property
+    def template_file(self) -> Path:
+        """The rating prompt's file."""
+        return Path(self.template).expanduser() if self.template else BUILT_IN_TEMPLATE
+
+    def external_files(self) -> tuple[Path, ...]:
+        """The rating prompt: changing it changes the result."""
+        if not self.template_file.is_file():
+            raise ConfigError(
+                f"the teacher's template {self.template} is not there",
+                expected="a Jinja file that asks for a rating",
+                fix="correct `template`, or leave it out for the built-in one",
+            )
+        return (self.template_file,)
+
+    def named_files(self) -> tuple[tuple[str, Path], ...]:
+        """By a fixed name: where the file lies changes nothing."""
+        return tuple(("template", file) for file in self.external_files())
+
+
+OneReward = Annotated[
+    ModelReward | FunctionReward | GoldReward | RandomReward | RuleReward | TeacherReward,
+    Field(discriminator="kind"),
 ]
+
+
+class MixtureReward(Config):
+    """The weighted sum of several rewards; each is a column of the log."""
+
+    kind: Literal["mixture"]
+    components: dict[str, OneReward] = Field(min_length=1, description="rewards by a name of your choice")
+    weights: dict[str, float] = Field(
+        default_factory=dict, description="weight by name; 1 where none is given"
+    )
+    when_missing: Literal["unscored", "skip"] = Field(
+        "unscored",
+        description="a completion that one component cannot score: unscored as a whole, or (skip, as in TRL) "
+        "the sum of the others",
+    )
+
+    @model_validator(mode="after")
+    def _weights_have_components(self) -> "MixtureReward":
+        unknown = sorted(set(self.weights) - set(self.components))
+        if unknown:
+            raise ValueError(
+                f"weights.{unknown[0]} weighs no component; there are {', '.join(self.components)}"
+            )
+        for name in self.components:
+            if not name.isidentifier():
+                raise ValueError(
+                    f"component {name!r} becomes a column score_{name}: use letters, digits and _"
+                )
+        return self
+
+
+RewardConfig = Annotated[
+    ModelReward | FunctionReward | GoldReward | RandomReward | RuleReward | TeacherReward | MixtureReward,
+    Field(discriminator="kind"),
+]
+
+
+def components(config: RewardConfig) -> Mapping[str, OneReward]:
+    """Every reward by its name: those of a mixture, or the only one under its kind."""
+    return config.components if isinstance(config, MixtureReward) else {config.kind: config}
+
+
+def reward_inputs(config: RewardConfig) -> dict[str, str]:
+    """Component -> the model that it names, for learned rewards and local teachers."""
+    return {
+        name: one.model
+        for name, one in components(config).items()
+        if isinstance(one, ModelReward | TeacherReward) and one.model is not None
+    }
+
+
+def learned(config: RewardConfig) -> list[str]:
+    """The components that are learned reward models."""
+    return [name for name, one in components(config).items() if isinstance(one, ModelReward)]

@@ -5,6 +5,7 @@ another family than the policy. EOS is shown exactly as in its training: the tem
 after a whole answer, and it is taken off an answer that was cut short.
 """
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from tempering.data.formats import PromptFormat, Unfit, format_prompt, split_com
 from tempering.data.tokenizers import load_tokenizer
 from tempering.models.loading import load_scorer
 
-BATCH = 64
+TOGETHER = 8192  # tokens, padding included, of one forward pass
 
 
 class LearnedReward:
@@ -37,7 +38,9 @@ class LearnedReward:
     ) -> None:
         self.tokenizer, self.prompt_format = load_tokenizer(folder), prompt_format
         self.model = load_scorer(folder, trust_remote_code=trust_remote_code).to(device)
-        self.room = getattr(self.model.config.get_text_config(), "max_position_embeddings", 1 << 30)
+        self.room: int = (
+            getattr(self.model.config.get_text_config(), "max_position_embeddings", None) or 1 << 30
+        )
 
     @classmethod
     def of(cls, artifact: ModelArtifact, device: Any) -> "LearnedReward":
@@ -50,10 +53,8 @@ class LearnedReward:
     ) -> list[float]:
         done = ended or [True] * len(completions)
         rows = [self.encode(*item) for item in zip(prompts, completions, done, strict=True)]
-        order = sorted(range(len(rows)), key=lambda index: len(rows[index]))
         scores = [0.0] * len(rows)
-        for start in range(0, len(order), BATCH):
-            batch = order[start : start + BATCH]
+        for batch in by_tokens([len(row) for row in rows]):
             for index, score in zip(batch, self._score([rows[index] for index in batch]), strict=True):
                 scores[index] = score
         return scores
@@ -80,3 +81,15 @@ class LearnedReward:
         device = self.model.device
         logits = self.model(input_ids=ids.to(device), attention_mask=mask.to(device)).logits
         return logits.float().squeeze(-1).tolist()  # type: ignore[no-any-return]
+
+
+def by_tokens(lengths: list[int]) -> Iterator[list[int]]:
+    """Places of rows in batches of like length, each of at most `TOGETHER` tokens with its padding."""
+    batch: list[int] = []
+    for place in sorted(range(len(lengths)), key=lengths.__getitem__):
+        if batch and (len(batch) + 1) * lengths[place] > TOGETHER:
+            yield batch
+            batch = []
+        batch.append(place)
+    if batch:
+        yield batch

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from tempering.artifacts.atomic import sync
 
-RESUME_FILES = ("optimizer.pt", "scheduler.pt", "rng_state.pth", "scaler.pt")
+RESUME_FILES = ("optimizer.pt", "scheduler.pt", "rng_state*.pth", "scaler.pt")
 KEEP_RESUMABLE = 2
 
 
@@ -51,5 +51,6 @@ def sweep(folder: Path) -> None:
 def prune(folder: Path) -> None:
     """Leave training state in the newest `KEEP_RESUMABLE` checkpoints only."""
     for checkpoint in resumable(folder)[:-KEEP_RESUMABLE]:
-        for name in RESUME_FILES:
-            (checkpoint / name).unlink(missing_ok=True)
+        for pattern in RESUME_FILES:
+            for path in checkpoint.glob(pattern):
+                path.unlink()

@@ -79,7 +79,7 @@ class TrainingConfig(Config):
     @model_validator(mode="before")
     @classmethod
     def _other_names(cls, given: Any) -> Any:
-        return translated(given)
+        return translated(given, cls.model_fields)
 
     @model_validator(mode="after")
     def _micro_divides(self) -> "TrainingConfig":

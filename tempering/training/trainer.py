@@ -6,6 +6,7 @@ are ours, one a step. The mixin sits left of Trainer or a TRL trainer in the cla
 """
 
 import math
+import os
 import time
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,7 @@ from tempering.training.checkpoints import publish, resumable, sweep, tokens_of
 from tempering.training.config import TrainingConfig
 from tempering.training.row_log import RowLog
 from tempering.training.schedule import learning_rate_factor
+from tempering.training.tracking import trackers
 
 FINISHED = "finished"  # marks the checkpoint at the end of a run
 
@@ -34,7 +36,14 @@ def row_order(sample: SampleArtifact) -> str:
 
 def training_arguments(config: TrainingConfig, out: Draft, **more: Any) -> dict[str, Any]:
     """Arguments that hold for every trainer; `more` are those of the trainer at hand."""
-    micro = config.micro_batch_size or config.batch_size
+    processes = int(os.environ.get("WORLD_SIZE", "1"))  # as torch and accelerate set it
+    micro = config.micro_batch_size or config.batch_size // processes
+    if config.batch_size % (micro * processes):
+        raise ConfigError(
+            f"batch_size {config.batch_size} cannot be shared by {processes} processes",
+            expected=f"a multiple of {processes} x micro_batch_size",
+            fix="change batch_size or micro_batch_size",
+        )
     device = out.runtime.device
     cpu = device == "cpu" or (device == "auto" and not torch.cuda.is_available())
     check_precision(config, "cpu" if cpu else device)
@@ -42,7 +51,7 @@ def training_arguments(config: TrainingConfig, out: Draft, **more: Any) -> dict[
         "output_dir": str(out.checkpoints_dir),
         "per_device_train_batch_size": micro,
         "per_device_eval_batch_size": max(micro, 32),
-        "gradient_accumulation_steps": config.batch_size // micro,
+        "gradient_accumulation_steps": config.batch_size // (micro * processes),
         "learning_rate": config.learning_rate,
         "num_train_epochs": config.num_epochs,
         "max_steps": config.max_steps or -1,
@@ -100,6 +109,8 @@ class TokenTrainer:
         self._ledger = TokenCallback(self)
         self.add_callback(self._ledger)  # type: ignore[attr-defined]
         self.remove_callback(PrinterCallback)  # type: ignore[attr-defined]
+        for tracker in trackers(out):
+            self.add_callback(tracker)  # type: ignore[attr-defined]
 
     def _first_limit(self) -> None:
         """Trainer lets `max_steps` win over the epochs; here the first of them ends the run."""
@@ -112,7 +123,8 @@ class TokenTrainer:
 
     def train_or_resume(self) -> None:
         """Train to the end, from the newest whole checkpoint of the draft if there is one."""
-        sweep(self.out.checkpoints_dir)
+        if self.writes:
+            sweep(self.out.checkpoints_dir)
         found = resumable(self.out.checkpoints_dir)
         if found:
             for log in self.row_logs():
@@ -122,11 +134,13 @@ class TokenTrainer:
         else:
             for log in self.row_logs():
                 log.path.unlink(missing_ok=True)
+        self.wait()
         if found and (found[-1] / FINISHED).exists():
             self._take_finished(found[-1])
         else:
             self.train(resume_from_checkpoint=str(found[-1]) if found else None)  # type: ignore[attr-defined]
         self.out.tokens = self.tokens
+        self.wait()
         for log in self.row_logs():
             log.to_parquet()
 
@@ -139,8 +153,17 @@ class TokenTrainer:
             log.cut(state.global_step)
 
     def row_logs(self) -> list[RowLog]:
-        """The logs that are cut on resume and become Parquet at the end."""
-        return [self.stats]
+        """The logs that are cut on resume and become Parquet at the end, where this process writes them."""
+        return [self.stats] if self.writes else []
+
+    @property
+    def writes(self) -> bool:
+        """Whether this process is the one, of several, that writes into the draft."""
+        return bool(self.args.process_index == 0)  # type: ignore[attr-defined]
+
+    def wait(self) -> None:
+        """Until the other processes are here too."""
+        self.accelerator.wait_for_everyone()  # type: ignore[attr-defined]
 
     @property
     def tokens(self) -> int:
@@ -149,7 +172,11 @@ class TokenTrainer:
 
     # -- learning rate -----------------------------------------------------------------------
 
-    def progress(self, steps: int) -> float:
+    def schedule_progress(self, steps: int) -> float:
+        """Where on the schedule the step after `steps` steps lies."""
+        return self.progress(steps)
+
+    def progress(self, steps: float) -> float:
         """Share of the run that is done, by steps or tokens, whichever is further."""
         by_steps: float = steps / max(1, self.state.max_steps)
         limit = self.config.token_limit
@@ -160,7 +187,7 @@ class TokenTrainer:
         if self.lr_scheduler is None:
             self.lr_scheduler = torch.optim.lr_scheduler.LambdaLR(
                 optimizer or self.optimizer,  # type: ignore[attr-defined]
-                lambda step: learning_rate_factor(self.config, self.progress(step)),
+                lambda step: learning_rate_factor(self.config, self.schedule_progress(step)),
             )
             self._created_lr_scheduler = True
         return self.lr_scheduler
@@ -182,13 +209,19 @@ class TokenTrainer:
         try:
             super()._save_checkpoint(model, trial)  # type: ignore[misc]
             written = self._writing / f"checkpoint-{self.state.global_step}"
-            self.save_extra_state(written)
-            if self._ledger.finished:
-                (written / FINISHED).touch()
-            publish(written, self.out.checkpoints_dir / name)
-            self._writing.rmdir()
+            self.wait()  # every process has a random state in it
+            if self.writes:
+                self.save_extra_state(written)
+                if self._ledger.finished:
+                    (written / FINISHED).touch()
+                publish(written, self.out.checkpoints_dir / name)
+                self._writing.rmdir()
+            self.wait()
         finally:
             self._writing = None
+
+    def end_step(self) -> None:
+        """An optimizer step has been made; nothing has been decided on it yet."""
 
     def save_extra_state(self, folder: Path) -> None:
         """More state for a checkpoint, for trainers that have some."""
@@ -231,6 +264,7 @@ class TokenCallback(TrainerCallback):
     def on_step_end(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
     ) -> None:
+        self.trainer.end_step()
         tokens = int(state.num_input_tokens_seen)
         self.crossed = None
         if not self.at_boundary():
@@ -252,7 +286,7 @@ class TokenCallback(TrainerCallback):
         logs: dict[str, Any] | None = None,
         **_: Any,
     ) -> None:
-        if not logs or "loss" not in logs:
+        if not logs or "loss" not in logs or not state.is_world_process_zero:
             return
         self._refuse_nothing(logs, state.global_step)
         tokens, seconds = int(state.num_input_tokens_seen), time.monotonic() - self._started

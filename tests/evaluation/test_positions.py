@@ -8,7 +8,7 @@ import pytest
 from tempering.evaluation.benchmarks import Findings, Tools, run_benchmark
 from tempering.evaluation.config import PerplexityBenchmark
 from tempering.evaluation.language_model import LanguageModel
-from tempering.onpolicy.rollout import Sampling
+from tempering.onpolicy.sampling import Sampling
 from tests.models.outside import bare_tokenizer, outside
 
 

@@ -17,7 +17,7 @@ from tempering.errors import DataError
 from tempering.evaluation.speaker import Speaker
 from tempering.models.export import export_model
 from tempering.models.open import find_model
-from tempering.onpolicy.rollout import Sampling
+from tempering.onpolicy.sampling import Sampling
 from tests.flows.conftest import Answer
 from tests.models.hub_stand_in import HubStandIn
 from tests.models.toy_models import ToyStore

@@ -9,8 +9,9 @@ from transformers import AutoModel, AutoModelForCausalLM, AutoModelForSequenceCl
 
 from tempering.model_config import LoraConfig
 from tempering.models.families import FAMILIES, KGramModelConfig, LSTMModelConfig
+from tempering.onpolicy.decoder import Decoder
 from tempering.onpolicy.logprobs import completion_logprobs, position_ids
-from tempering.onpolicy.rollout import Decoder, Sampling
+from tempering.onpolicy.sampling import Sampling
 
 EOS, PAD, K = 1, 0, 4
 SIZES = {
@@ -181,7 +182,7 @@ def talkative(model: Any) -> Any:
 def test_greedy_decoding_equals_generate_token_for_token(model: Any) -> None:
     talkative(model)
     sampling = Sampling(12, temperature=0)
-    ours = Decoder(model, [EOS], PAD).generate(PROMPTS, sampling, torch.Generator())
+    ours = Decoder(model, [EOS], PAD).generate(PROMPTS, sampling, None)
     theirs = model.generate(**padded_prompts(), max_new_tokens=12, do_sample=False)[:, 5:]
     assert ours.completion_ids.tolist() == theirs[:, : ours.completion_ids.shape[1]].tolist()
     assert len(ours.completion_ids.unique()) > 5
@@ -324,7 +325,9 @@ def test_lora_reaches_every_matrix_and_merging_changes_nothing(family: str) -> N
 
 def test_own_decoder_and_logprobs_work_through_an_adapter(family: str) -> None:
     model = adapted(language_model(family))
-    found = Decoder(model, [EOS], PAD).generate(PROMPTS, Sampling(8), torch.Generator().manual_seed(1))
+    sampling = Sampling(8)
+    uniform = sampling.numbers(len(PROMPTS), torch.Generator().manual_seed(1))
+    found = Decoder(model, [EOS], PAD).generate(PROMPTS, sampling, uniform)
     logprobs, _ = completion_logprobs(
         model, found.input_ids, found.attention_mask, found.completion_mask, temperature=1.0
     )

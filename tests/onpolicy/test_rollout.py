@@ -5,8 +5,9 @@ from typing import Any
 import pytest
 import torch
 
+from tempering.onpolicy.decoder import Decoder
 from tempering.onpolicy.logprobs import completion_logprobs
-from tempering.onpolicy.rollout import Decoder, Sampling
+from tempering.onpolicy.sampling import Sampling
 
 PROMPTS = [[5, 9, 11, 7], [8, 6], [12, 5, 9]]
 EOS, PAD = 1, 0
@@ -28,8 +29,15 @@ def generator(seed: int = 0) -> torch.Generator:
     return torch.Generator().manual_seed(seed)
 
 
-def rollout(model: Any, prompts: list[list[int]] = PROMPTS, **sampling: Any) -> Any:
-    return Decoder(model, [EOS], PAD).generate(prompts, Sampling(10, **sampling), generator())
+def uniform(rows: int, seed: int = 0) -> torch.Tensor:
+    return torch.rand(rows, generator=generator(seed), dtype=torch.float64)
+
+
+def rollout(model: Any, prompts: list[list[int]] = PROMPTS, seed: int = 0, **options: Any) -> Any:
+    size, eos = options.pop("decode_batch_size", None), options.pop("eos", [EOS])
+    sampling = Sampling(10, **options)
+    numbers = sampling.numbers(len(prompts), generator(seed))
+    return Decoder(model, eos, PAD, decode_batch_size=size).generate(prompts, sampling, numbers)
 
 
 def test_greedy_equals_generate_token_for_token(model: Any) -> None:
@@ -93,14 +101,69 @@ def test_mask_ends_with_eos_and_ended_says_so(model: Any) -> None:
 def test_the_seed_decides(model: Any) -> None:
     first, second = rollout(model), rollout(model)
     assert first.completion_ids.tolist() == second.completion_ids.tolist()
-    other = Decoder(model, [EOS], PAD).generate(PROMPTS, Sampling(10), generator(1))
+    other = rollout(model, seed=1)
     assert other.completion_ids.tolist() != first.completion_ids.tolist()
 
 
 def test_stream_gives_the_tokens_of_generate(model: Any) -> None:
     decoder = Decoder(model, [EOS], PAD)
-    whole = decoder.generate([PROMPTS[0]], Sampling(10), generator())
+    whole = rollout(model, [PROMPTS[0]])
     streamed = list(decoder.stream(PROMPTS[0], Sampling(10), generator()))
     assert streamed == [
         token for token in whole.completion_ids[0][whole.completion_mask[0]].tolist() if token != EOS
     ]
+
+
+ENDS = [1, *range(20, 27)]  # so many that rows end at different times
+MANY = [[5, 9, 11, 7], [8, 6], [8, 6], [12, 5, 9], [8, 6], [7], [12, 5, 9], [3, 3, 3, 3, 3, 3]]
+
+
+def rows_of(found: Any) -> list[list[int]]:
+    return [ids[mask].tolist() for ids, mask in zip(found.completion_ids, found.completion_mask, strict=True)]
+
+
+@pytest.mark.parametrize("options", [{}, {"top_k": 9}, {"repetition_penalty": 1.4}, {"min_new_tokens": 3}])
+@pytest.mark.parametrize("size", [1, 3, None])
+def test_a_row_says_the_same_whoever_is_beside_it(model: Any, size: int | None, options: Any) -> None:
+    """Batches, ended rows that leave, equal prompts that are read once: none of it changes a row."""
+    options = {"temperature": 1.7, **options}
+    together = rollout(model, MANY, decode_batch_size=size, eos=ENDS, **options)
+    lengths = together.lengths.tolist()
+    assert len(set(lengths)) > 2, "rows must end at different times"
+    numbers = Sampling(10).numbers(len(MANY), generator())
+    alone = [
+        Decoder(model, ENDS, PAD).generate([prompt], Sampling(10, **options), numbers[row : row + 1])
+        for row, prompt in enumerate(MANY)
+    ]
+    assert rows_of(together) == [rows_of(one)[0] for one in alone]
+    for row, one in enumerate(alone):
+        torch.testing.assert_close(
+            together.logprobs[row, : lengths[row]], one.logprobs[0, : lengths[row]], atol=2e-5, rtol=0
+        )
+
+
+def test_equal_prompts_are_read_once_and_ended_rows_leave(model: Any, monkeypatch: Any) -> None:
+    seen: list[int] = []
+    forward = model.forward
+
+    def counting(*args: Any, **kwargs: Any) -> Any:
+        seen.append(len(kwargs["input_ids"]))
+        return forward(*args, **kwargs)
+
+    monkeypatch.setattr(model, "forward", counting)
+    found = rollout(model, MANY, temperature=1.7, eos=ENDS, min_new_tokens=2)
+    assert seen[:3] == [5, 8, 8], "five different prompts, then every row"
+    assert seen[-1] <= 4, "most had ended"
+    assert len(seen) == found.completion_ids.shape[1], "nobody decodes after the last row has ended"
+
+
+@pytest.mark.slow
+def test_a_compiled_step_says_the_same(model: Any) -> None:
+    numbers = Sampling(10).numbers(len(MANY), generator())
+    sampling = Sampling(10, temperature=1.7)
+    plain = Decoder(model, ENDS, PAD).generate(MANY, sampling, numbers)
+    for static in (False, True):
+        decoder = Decoder(model, ENDS, PAD, compile=True)
+        if static:  # as on a GPU, but for the CUDA graphs
+            decoder.static, decoder.step = True, torch.compile(model)
+        assert rows_of(decoder.generate(MANY, sampling, numbers)) == rows_of(plain)

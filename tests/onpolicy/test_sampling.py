@@ -6,8 +6,9 @@ from typing import Any
 import pytest
 import torch
 
-from tempering.onpolicy.rollout import Decoder, Sampling, sample_token
-from tests.onpolicy.test_rollout import EOS, PAD, PROMPTS, generator, model, rollout
+from tempering.onpolicy.decoder import Decoder
+from tempering.onpolicy.sampling import Sampling, sample_token
+from tests.onpolicy.test_rollout import EOS, PAD, PROMPTS, model, rollout, uniform
 
 __all__ = ["model"]
 
@@ -19,7 +20,7 @@ def drawn(count: int = 400, met: Any = None, **sampling: Any) -> set[int]:
     """The tokens that come up."""
     rows = LOGITS.expand(count, -1)
     met = None if met is None else torch.tensor([met]).expand(count, -1)
-    tokens, _ = sample_token(rows, Sampling(1, **sampling), torch.tensor([0]), 0, generator(), met)
+    tokens, _ = sample_token(rows, Sampling(1, **sampling), torch.tensor([0]), 0, uniform(count), met)
     return set(tokens.tolist())
 
 
@@ -36,13 +37,13 @@ def test_repetition_penalty_divides_positive_and_multiplies_negative_logits() ->
     logits = torch.tensor([[2.0, -1.0, 1.5, -3.0]])
     met = torch.tensor([[True, True, False, False]])
     greedy = Sampling(1, temperature=0, repetition_penalty=2.0)
-    token, logprob = sample_token(logits, greedy, torch.tensor([3]), 0, generator(), met)
+    token, logprob = sample_token(logits, greedy, torch.tensor([3]), 0, None, met)
     assert token.item() == 2, "2.0 / 2 is below 1.5"
     assert logprob.item() == pytest.approx(torch.log_softmax(logits, -1)[0, 2].item())
     # Drawn from softmax(1, -2, 1.5, -3): token 1 has 1.1% instead of 2.9%.
     many = Sampling(1, repetition_penalty=2.0)
     tokens, _ = sample_token(
-        logits.expand(20_000, -1), many, torch.tensor([3]), 0, generator(), met.expand(20_000, -1)
+        logits.expand(20_000, -1), many, torch.tensor([3]), 0, uniform(20_000), met.expand(20_000, -1)
     )
     shares = torch.bincount(tokens, minlength=4) / 20_000
     wanted = torch.softmax(torch.tensor([1.0, -2.0, 1.5, -3.0]), -1)
@@ -50,7 +51,7 @@ def test_repetition_penalty_divides_positive_and_multiplies_negative_logits() ->
 
 
 def test_filters_leave_the_logprobs_those_of_the_full_distribution() -> None:
-    token, logprob = sample_token(LOGITS, Sampling(1, min_p=1.0), torch.tensor([3]), 0, generator())
+    token, logprob = sample_token(LOGITS, Sampling(1, min_p=1.0), torch.tensor([3]), 0, uniform(1))
     assert (token.item(), logprob.item()) == (0, pytest.approx(math.log(0.5)))
 
 
@@ -68,7 +69,7 @@ def test_greedy_with_a_penalty_equals_generate(model: Any, penalty: float) -> No
 
 def test_a_strong_penalty_never_says_a_token_twice(model: Any) -> None:
     found = Decoder(model, [EOS], PAD).generate(
-        PROMPTS, Sampling(10, temperature=0, repetition_penalty=1e6), generator()
+        PROMPTS, Sampling(10, temperature=0, repetition_penalty=1e6), None
     )
     for prompt, ids, mask in zip(PROMPTS, found.completion_ids, found.completion_mask, strict=True):
         said = [*prompt, *ids[mask].tolist()]

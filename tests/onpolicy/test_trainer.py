@@ -5,45 +5,237 @@ from typing import Any
 import pytest
 import torch
 
-from tempering.onpolicy.collect import Experience, Prompts
-from tempering.onpolicy.config import PPOConfig, RLOOConfig
+from tempering.errors import StageFailed
+from tempering.onpolicy.config import GuardConfig, OnPolicyConfig, PPOConfig, RLOOConfig
+from tempering.onpolicy.estimators import Outcome, build_estimator
+from tempering.onpolicy.guards import CollapseGuard
+from tempering.onpolicy.prompts import Prompts
+from tempering.rewards.scoring import Scored
 from tests.conftest import tiny_nodes
+from tests.onpolicy import small
 from tests.tiny import fresh_draft, inputs_of
 
 SIZES = {"batch_size": 4, "rollout_batch_size": 4}
+MASK = torch.tensor([[True, True, True], [True, True, False], [True, False, False], [True, True, True]])
+NAN = float("nan")
 
 
-def experience(scores: list[float], ended: list[bool] | None = None) -> Experience:
-    mask = torch.tensor([[True, True, True], [True, True, False], [True, False, False], [True, True, True]])
-    zeros = torch.zeros(4, 3)
-    return Experience(
-        torch.ones(4, 5, dtype=torch.long), torch.ones(4, 5), mask, zeros + 0.1, zeros.clone(), zeros.clone(),
-        torch.tensor(scores), torch.tensor(ended or [True] * 4),
-    )  # fmt: skip
+def advantages(config: OnPolicyConfig, rewards: list[float], kl: float = 0.0) -> torch.Tensor:
+    """Of four completions with 3, 2, 1 and 3 tokens; `kl` is the penalty of each token."""
+    outcome = Outcome(torch.tensor(rewards), kl * MASK, MASK, torch.zeros(4, 3))
+    return build_estimator(config).advantages(outcome)[0]
 
 
 def test_ppo_puts_the_score_on_the_last_token_and_kl_on_every_token() -> None:
     config = PPOConfig(**SIZES, whiten_advantages=False, gae_lambda=0.0, gamma=1.0)
-    found = experience([1.0, 2.0, 3.0, 4.0])
-    found.shape_rewards(config, kl_coef=0.5)
+    found = advantages(config, [1.0, 2.0, 3.0, 4.0], kl=0.05)
     # values are zero and lambda is 0: the advantage of a token is its own reward
     wanted = [[-0.05, -0.05, 0.95], [-0.05, 1.95, 0], [2.95, 0, 0], [-0.05, -0.05, 3.95]]
-    torch.testing.assert_close(found.advantages, torch.tensor(wanted), atol=1e-6, rtol=0)
+    torch.testing.assert_close(found, torch.tensor(wanted), atol=1e-6, rtol=0)
 
 
-def test_missing_eos_costs() -> None:
-    config = RLOOConfig(**SIZES, num_completions=4, missing_eos_penalty=2.0, normalize_advantages=False)
-    found = experience([1.0, 1.0, 1.0, 1.0], ended=[True, False, True, True])
-    found.shape_rewards(config, kl_coef=0.0)
-    torch.testing.assert_close(found.advantages[:, 0], torch.tensor([2 / 3, -2.0, 2 / 3, 2 / 3]))
+def test_ppo_with_lambda_and_gamma_one_gives_every_token_the_reward_to_go() -> None:
+    config = PPOConfig(**SIZES, whiten_advantages=False, gae_lambda=1.0, gamma=1.0)
+    found = advantages(config, [1.0, NAN, 3.0, 4.0], kl=0.5)
+    wanted = [[-0.5, 0, 0.5], [0, 0, 0], [2.5, 0, 0], [2.5, 3, 3.5]]
+    torch.testing.assert_close(found, torch.tensor(wanted), atol=1e-6, rtol=0)
+
+
+def test_ppo_with_one_batch_is_reinforce_with_a_value_baseline(tmp_path: Any) -> None:
+    """One epoch, one batch, lambda = gamma = 1: the policy's gradient is that of -(R - V) log p."""
+    config = PPOConfig(
+        batch_size=16, rollout_batch_size=16, ppo_epochs=1, whiten_advantages=False, gae_lambda=1.0, gamma=1.0,
+        kl_coef=0.0, missing_eos_penalty=0.0, max_new_tokens=8, value_coef=0.0, max_grad_norm=0, max_steps=1,
+    )  # fmt: skip
+    trainer = small.trainer(tmp_path, config)
+    gradients: list[torch.Tensor] = []
+    experience = {}
+    finish = trainer._finish
+
+    def keeping(one: Any) -> None:
+        finish(one)
+        experience["one"] = one
+
+    trainer._finish = keeping
+    trainer.add_callback(
+        small.AtEachStep(lambda: gradients.append(small.gradient(trainer.actor_critic.policy)))
+    )
+    torch.nn.init.constant_(trainer.actor_critic.value.head.bias, 0.4)
+    trainer.train_or_resume()
+    one, policy = experience["one"], small.policy()
+    policy.eval()
+    logs = torch.log_softmax(policy(one.input_ids, attention_mask=one.attention_mask).logits, -1)
+    width = one.completion_mask.shape[1]
+    taken = logs[:, -width - 1 : -1].gather(-1, one.input_ids[:, -width:, None]).squeeze(-1)
+    wanted = -((one.scores[:, None] - 0.4) * taken * one.completion_mask).sum() / one.completion_mask.sum()
+    wanted.backward()
+    torch.testing.assert_close(gradients[0], small.gradient(policy), atol=1e-5, rtol=1e-4)
+
+
+def test_missing_eos_costs(tmp_path: Any) -> None:
+    config = RLOOConfig(**SIZES, missing_eos_penalty=2.0, max_new_tokens=3, max_steps=1)
+    trainer = small.trainer(
+        tmp_path, config, lambda prompts, completions, **_: Scored([1.0] * 4, {"x": [1.0] * 4})
+    )
+    experience = trainer.collect()
+    assert 0 < experience.ended.sum() < 4
+    assert experience.rewards.tolist() == [1.0 if ended else -1.0 for ended in experience.ended]
 
 
 def test_unscored_completions_teach_nothing() -> None:
     config = RLOOConfig(**SIZES, num_completions=4, normalize_advantages=False)
-    found = experience([1.0, float("nan"), 3.0, 5.0])
-    found.shape_rewards(config, kl_coef=0.0)
-    torch.testing.assert_close(found.advantages[:, 0], torch.tensor([-3.0, 0.0, 0.0, 3.0]))
-    assert found.select(torch.arange(4))["scored"].tolist() == [True, False, True, True]
+    estimator = build_estimator(config)
+    found = advantages(config, [1.0, NAN, 3.0, 5.0])
+    torch.testing.assert_close(found[:, 0], torch.tensor([-3.0, 0.0, 0.0, 3.0]))
+    weights = estimator.weights(MASK, torch.tensor([True, False, True, True]))
+    torch.testing.assert_close(weights.sum(1), torch.tensor([1, 0, 1, 1]) / 3)
+
+
+def test_what_a_token_counts() -> None:
+    scored = torch.tensor([True, False, True, True])
+    ppo = build_estimator(PPOConfig(**SIZES)).weights(MASK, scored)
+    torch.testing.assert_close(ppo, torch.tensor([[1, 1, 1], [0, 0, 0], [1, 0, 0], [1, 1, 1]]) / 7)
+    grpo = build_estimator(RLOOConfig(**SIZES, estimator="grpo")).weights(MASK, scored)
+    third = 1 / 9
+    wanted = [[third] * 3, [0, 0, 0], [1 / 3, 0, 0], [third] * 3]
+    torch.testing.assert_close(grpo, torch.tensor(wanted))
+    nobody = build_estimator(PPOConfig(**SIZES)).weights(MASK, torch.zeros(4, dtype=torch.bool))
+    assert nobody.sum() == 0
+
+
+def test_kl_in_the_loss_counts_as_the_estimators_paper_says() -> None:
+    scored = torch.ones(4, dtype=torch.bool)
+    rloo = build_estimator(RLOOConfig(**SIZES, kl_in="loss", kl_estimator="k3"))
+    torch.testing.assert_close(
+        rloo.kl_weights(rloo.weights(MASK, scored), MASK), MASK / 4
+    )  # nats a completion
+    grpo = build_estimator(RLOOConfig(**SIZES, estimator="grpo"))
+    weights = grpo.weights(MASK, scored)
+    torch.testing.assert_close(grpo.kl_weights(weights, MASK), weights)
+
+
+def test_reward_weighted_takes_the_reward_as_it_is() -> None:
+    config = RLOOConfig(**SIZES, estimator="reward_weighted", num_completions=1)
+    found = advantages(config, [1.0, NAN, -2.0, 0.5], kl=0.1)
+    torch.testing.assert_close(found[:, 0], torch.tensor([0.7, 0.0, -2.1, 0.2]))
+
+
+def sound(**changes: float) -> dict[str, float]:
+    good = {"entropy": 2.0, "kl": 1.0, "completion_length": 9.0, "ended_share": 0.9, "unscored_share": 0.0}
+    return good | changes
+
+
+@pytest.mark.parametrize(
+    ("bad", "says"),
+    [
+        ({"entropy": 0.01}, "entropy"), ({"kl": 1e3}, "KL"), ({"completion_length": 1.0}, "fewer than"),
+        ({"ended_share": 0.0}, "never end"), ({"unscored_share": 1.0}, "scored"),
+        ({"zero_variance_share": 1.0}, "same reward"),
+    ],
+)  # fmt: skip
+def test_collapse_is_said_once_when_it_has_held(bad: dict[str, float], says: str) -> None:
+    said: list[str] = []
+    guard = CollapseGuard(GuardConfig(patience=2), said.append)
+    for stats in (sound(**bad), sound(), sound(**bad), sound(**bad), sound(**bad)):
+        guard.look(stats)
+    assert len(said) == 1
+    assert says in said[0]
+    assert "Likely cause" in said[0]
+    with pytest.raises(StageFailed, match=says):
+        CollapseGuard(GuardConfig(patience=1, action="stop"), said.append).look(sound(**bad))
+
+
+def test_a_loss_that_is_no_number_stops_with_its_batch(tmp_path: Any) -> None:
+    from safetensors.torch import load_file
+
+    trainer = small.trainer(tmp_path, RLOOConfig(**SIZES, max_new_tokens=4, max_steps=3, kl_coef=0.0))
+    original = trainer.estimator.advantages
+
+    def poisoned(outcome: Outcome) -> Any:
+        found, returns = original(outcome)
+        found[1] = float("inf")
+        return found, returns
+
+    object.__setattr__(trainer.estimator, "advantages", poisoned)
+    with pytest.raises(StageFailed, match=r"advantages of the batch.*bad_batch_step_1"):
+        trainer.train_or_resume()
+    batch = load_file(tmp_path / "metadata" / "bad_batch_step_1.safetensors")
+    assert batch["advantages"].isinf().any()
+    assert {"input_ids", "old_logprobs", "completion_mask"} <= set(batch)
+
+
+def test_an_engine_that_disagrees_with_the_trainer_stops_the_run(tmp_path: Any) -> None:
+    trainer = small.trainer(tmp_path, RLOOConfig(**SIZES, max_new_tokens=4, max_steps=3))
+    generate = trainer.collector.engine.generate
+
+    def stale(*arguments: Any) -> Any:
+        rollout = generate(*arguments)
+        rollout.logprobs = rollout.logprobs - 1.0
+        return rollout
+
+    trainer.collector.engine.generate = stale
+    with pytest.raises(StageFailed, match="newest weights"):
+        trainer.train_or_resume()
+
+
+@pytest.mark.parametrize(
+    ("limits", "rollouts"),
+    [({"num_epochs": 2}, 6), ({"total_episodes": 9}, 3), ({"total_episodes": 99, "num_epochs": 1}, 3),
+     ({"max_steps": 4, "num_epochs": 9}, 2), ({"token_limit": 1, "num_epochs": 9}, 1)],
+)  # fmt: skip
+def test_the_first_limit_ends_the_run(tmp_path: Any, limits: Any, rollouts: int) -> None:
+    config = PPOConfig(**SIZES, ppo_epochs=2, max_new_tokens=3, **limits)
+    trainer = small.trainer(tmp_path, config)
+    trainer.train_or_resume()
+    assert trainer.rollouts_done == rollouts
+    assert trainer.state.global_step == 2 * rollouts
+
+
+def test_stop_kl_ends_the_updates_of_a_rollout(tmp_path: Any) -> None:
+    from tempering.artifacts.tables import read_rows
+
+    config = PPOConfig(
+        **SIZES, ppo_epochs=5, max_new_tokens=6, total_episodes=8, learning_rate=3e-2, stop_kl=1e-3
+    )
+    trainer = small.trainer(tmp_path, config)
+    trainer.train_or_resume()
+    rows = read_rows(tmp_path / "metadata" / "training_stats.parquet")
+    assert trainer.rollouts_done == 2
+    assert len(rows) < 10
+    tokens = sorted({row["tokens"] for row in rows})
+    for count in tokens:
+        kls = [row["step_kl"] for row in rows if row["tokens"] == count]
+        assert all(kl <= 1e-3 for kl in kls[:-1])
+
+
+def test_a_head_on_the_policys_trunk_trains_the_trunk(tmp_path: Any) -> None:
+    config = PPOConfig(**SIZES, value_trunk="shared", max_new_tokens=4, max_steps=2, clip_range=1e-6)
+    trainer = small.trainer(tmp_path, config)
+    before = trainer.actor_critic.value.weight.clone()
+    trainer.train_or_resume()
+    assert (trainer.actor_critic.value.weight - before).abs().max() > 0
+    checkpoint = next((tmp_path / "checkpoints").iterdir())
+    assert [path.name for path in (checkpoint / "value_model").iterdir()] == ["value_head.safetensors"]
+
+
+def test_one_update_a_rollout_needs_no_second_look_at_the_old_policy(tmp_path: Any) -> None:
+    """The update's own forward gives them: same gradient as with a forward pass before."""
+    kept: list[list[torch.Tensor]] = []
+    for name, exact in (("saved", True), ("computed", False)):
+        config = RLOOConfig(batch_size=8, rollout_batch_size=8, max_new_tokens=6, max_steps=3)
+        trainer = small.trainer(tmp_path / name, config)
+        trainer.collector.engine.exact = exact
+        calls: list[int] = []
+        trainer.actor_critic.policy.model.register_forward_hook(lambda *_, calls=calls: calls.append(1))
+        gradients: list[torch.Tensor] = []
+        policy = trainer.actor_critic.policy
+        trainer.add_callback(small.AtEachStep(lambda g=gradients, p=policy: g.append(small.gradient(p))))
+        trainer.train_or_resume()
+        kept.append([*gradients, torch.tensor(float(len(calls)))])
+    *first, forwards = kept[0]
+    *second, more = kept[1]
+    torch.testing.assert_close(first, second, atol=1e-5, rtol=1e-4)
+    assert more == forwards + 3
 
 
 def test_prompts_pass_over_all_rows_in_a_new_order_each_time() -> None:
@@ -103,3 +295,9 @@ def test_the_log_holds_every_completion_once(tiny: Any) -> None:
     assert stats["step"].tolist() == list(range(1, len(stats) + 1))
     assert artifact.manifest.tokens == stats["tokens"].iloc[-1]
     assert {"prompt", "completion", "score", "reward", "kl", "length", "ended"} <= set(outputs)
+    names = {"policy_loss", "clip_fraction", "entropy", "step_kl", "sampler_gap", "grad_norm", "score", "kl",
+             "kl_coef", "zero_variance_share", "unscored_share", "decode_seconds", "score_seconds",
+             "compare_seconds", "update_seconds", "update_tokens_per_second"}  # fmt: skip
+    assert names <= set(stats)
+    value = {"value_loss", "value_clip_fraction", "value_error", "explained_variance"}
+    assert value <= set(tiny("ppo").read("training_stats"))

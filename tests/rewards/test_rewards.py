@@ -1,14 +1,20 @@
-"""Reward functions: signature, EOS, batching, and clear refusals."""
+"""Reward functions: signature, EOS, batching, mixtures, shaping, and clear refusals."""
 
+import math
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from pydantic import TypeAdapter, ValidationError
 
-from tempering.errors import ArtifactError, ConfigError
-from tempering.rewards.build import build_reward
-from tempering.rewards.config import RewardConfig
+from tempering.errors import ArtifactError, ConfigError, DataError, UserError
+from tempering.rewards.build import build_rewards
+from tempering.rewards.config import RewardConfig, reward_inputs
+from tempering.rewards.scoring import Scored
+from tempering.rewards.shaping import ScoreShaping
+from tests.rewards import some_rewards
+from tests.tiny import fresh_draft
 
 PROMPT = [{"role": "user", "content": "Tell a story. Lily, ball, dog, park:"}]
 
@@ -17,34 +23,163 @@ def config(**settings: Any) -> Any:
     return TypeAdapter(RewardConfig).validate_python(settings)
 
 
+def function(name: str, **more: Any) -> dict[str, Any]:
+    return {"kind": "function", "function": f"tests.rewards.some_rewards:{name}", **more}
+
+
+def score(
+    settings: dict[str, Any], texts: list[str], folder: Path = Path("/nowhere"), **columns: Any
+) -> Scored:
+    draft = fresh_draft(folder) if folder != Path("/nowhere") else None
+    rewards = build_rewards(config(**settings), {}, "cpu", draft)  # type: ignore[arg-type]
+    return rewards([PROMPT] * len(texts), texts, **columns)
+
+
 def test_function_reward_and_its_source_in_the_identity() -> None:
-    made = config(kind="function", function="tests.rewards.some_rewards:undecided")
+    made = config(**function("undecided"))
     assert [path.name for path in made.external_files()] == ["some_rewards.py"]
-    assert build_reward(made, None, "cpu")([PROMPT] * 3, ["a", "b", "c"]) == [1.0, None, 1.0]
+    found = score(function("undecided"), ["a", "b", "c"])
+    assert found.scores == pytest.approx([1.0, math.nan, 1.0], nan_ok=True)
+    assert found.components == {"function": pytest.approx([1.0, math.nan, 1.0], nan_ok=True)}
+
+
+def test_a_function_is_called_as_trl_calls_it() -> None:
+    assert score(function("brevity"), ["abc", ""], query=["q", "q"]).scores == [-3.0, 0.0]
+    length = len(PROMPT[0]["content"])
+    assert score(function("of_messages", form="messages"), ["abc"]).scores == [3.0 + length]
+    assert score(function("narrow"), ["a", "b"], ended=[True, False], answer=["x", "y"]).scores == [1.0, 0.0]
+    found = score(function("logging"), ["a", "b"], completion_ids=[[1, 2], [3]])
+    assert found.extra == {"ids": [2, 1], "metric_seen": [2.0, 2.0]}
 
 
 def test_a_function_that_is_not_there_is_named() -> None:
     with pytest.raises(ConfigError, match="nothing_here"):
-        build_reward(config(kind="function", function="tests.rewards.some_rewards:nothing_here"), None, "cpu")
+        score(function("nothing_here"), ["a"])
     with pytest.raises(ValidationError, match="module:function"):
         config(kind="function", function="no_colon")
 
 
+@pytest.mark.parametrize(
+    ("name", "form", "says"),
+    [("broken", "text", "ZeroDivisionError.*line 37 of some_rewards.py"),
+     ("of_messages", "text", "TypeError.*"), ("failing", "text", "KeyError"), ("too_few", "text", "for 2 completions")],
+)  # fmt: skip
+def test_what_a_function_does_wrong_is_said(name: str, form: str, says: str) -> None:
+    with pytest.raises(UserError, match=says):
+        score(function(name, form=form), ["a", "b"])
+
+
+def mixture(**more: Any) -> dict[str, Any]:
+    parts = {"one": function("first"), "two": function("second"), "short": function("brevity")}
+    return {"kind": "mixture", "components": parts, **more}
+
+
+def test_a_mixture_weighs_its_components_and_awaits_them_together() -> None:
+    some_rewards.meeting.clear()
+    found = score(mixture(weights={"two": 0.5, "short": 0.1}), ["abc", "de"])
+    assert found.components["short"] == [-3.0, -2.0]
+    assert found.components["two"] == pytest.approx([2.0, math.nan], nan_ok=True)
+    assert found.scores == pytest.approx([1.0 + 0.5 * 2.0 - 0.1 * 3.0, math.nan], nan_ok=True)
+    assert some_rewards.meeting == ["first begins", "second begins", "first ends"]
+    assert score(mixture(when_missing="skip"), ["abc", "de"]).scores == [0.0, -1.0]
+
+
+def test_nothing_but_missing_scores_is_unscored() -> None:
+    parts = {"kind": "mixture", "when_missing": "skip", "components": {"a": function("undecided")}}
+    assert math.isnan(score(parts, ["x", "y"]).scores[1])
+
+
+@pytest.mark.parametrize(
+    ("settings", "says"),
+    [
+        (mixture(weights={"three": 1.0}), "three"),
+        ({"kind": "mixture", "components": {"no good": function("brevity")}}, "no good"),
+        ({"kind": "mixture", "components": {"x": mixture()}}, "mixture"),
+        ({"kind": "rule", "rule": "length"}, "needs `target`"),
+        ({"kind": "rule", "rule": "ended", "pattern": "x"}, "has no `pattern`"),
+        ({"kind": "rule", "rule": "regex", "pattern": "("}, "no regular expression"),
+        ({"kind": "teacher"}, "endpoint or a model"),
+        ({"kind": "teacher", "model": "sft", "min_score": 5, "max_score": 5}, "not below"),
+        ({"kind": "teacher", "endpoint": {"model": "m", "base_url": "ftp://x"}}, "http://"),
+        ({"kind": "teacher", "endpoint": {"model": "m", "base_url": "http://me:key@x/v1"}}, "api_key_env"),
+    ],
+)
+def test_settings_that_make_no_sense_are_refused(settings: Any, says: str) -> None:
+    with pytest.raises(ValidationError, match=says):
+        config(**settings)
+
+
+def test_models_that_a_reward_names() -> None:
+    parts = {"good": {"kind": "model"}, "rated": {"kind": "teacher", "model": "sft"}, "x": {"kind": "random"}}
+    assert reward_inputs(config(kind="mixture", components=parts)) == {"good": "reward_model", "rated": "sft"}
+    assert reward_inputs(config(kind="model", model="rm@latest")) == {"model": "rm@latest"}
+
+
+@pytest.mark.parametrize(
+    ("rule", "text", "wanted"),
+    [
+        ({"rule": "length", "target": 4}, "One, two  three!", 0.75),
+        ({"rule": "length", "target": 2}, "a b c d e", 0.0),
+        ({"rule": "regex", "pattern": r"^\s*Once"}, " Once upon", 1.0),
+        ({"rule": "regex", "pattern": "bad", "forbid": True}, "so bad", 0.0),
+        ({"rule": "keywords", "column": "words"}, "The dog and the BALL.", 2 / 3),
+        ({"rule": "keywords", "column": "nothing"}, "The dog.", math.nan),
+        ({"rule": "distinct", "ngram": 2}, "a b a b a", 0.5),
+        ({"rule": "distinct"}, "a b", 1.0),
+        ({"rule": "ended"}, "x", 0.0),
+        ({"rule": "exact_match", "column": "answers"}, " The Park. ", 1.0),
+        ({"rule": "exact_match", "column": "answers"}, "a park and more", 0.0),
+        ({"rule": "json"}, '{"a": [1]}', 1.0),
+        ({"rule": "json"}, "[" * 100_000, 0.0),
+    ],
+)
+def test_rules_by_hand(rule: dict[str, Any], text: str, wanted: float) -> None:
+    columns = {
+        "words": ["dog, ball, park"],
+        "nothing": [[]],
+        "answers": [["park", "garden"]],
+        "ended": [False],
+    }
+    found = score({"kind": "rule", **rule}, [text], **columns)
+    assert found.scores == pytest.approx([wanted], nan_ok=True)
+
+
+def test_a_rule_names_the_column_that_is_not_there() -> None:
+    with pytest.raises(DataError, match=r"(?s)answer.*one of: ended, query"):
+        score({"kind": "rule", "rule": "exact_match", "column": "answer"}, ["x"], query=["q"], ended=[True])
+
+
+def test_running_normalisation_is_that_of_all_scores_so_far() -> None:
+    parts = [torch.tensor([1.0, 2, 6, torch.nan]), torch.tensor([3.0, 3]), torch.tensor([torch.nan, -4])]
+    shaping = ScoreShaping("whiten", 2.0, None)
+    for part in parts:
+        shaped = shaping(part)
+    seen = torch.cat(parts)
+    seen = seen[~seen.isnan()].double()
+    wanted = 2 * (-4 - seen.mean()) / seen.std(unbiased=False)
+    assert shaped[0].isnan()
+    assert shaped[1].item() == pytest.approx(wanted.item(), abs=1e-5)
+    again = ScoreShaping("whiten", 2.0, None)
+    again.restore(shaping.state())
+    assert torch.equal(again(parts[0])[:3], shaping(parts[0])[:3])
+
+
+def test_scaling_leaves_the_mean_and_clipping_comes_last() -> None:
+    assert ScoreShaping("scale", 1.0, None)(torch.tensor([1.0, 3])).tolist() == pytest.approx([1.0, 3.0])
+    assert ScoreShaping("none", 2.0, 3.0)(torch.tensor([1.0, 3, -9])).tolist() == [2.0, 3.0, -3.0]
+    assert ScoreShaping("whiten", 1.0, None)(torch.tensor([5.0, 5])).tolist() == [0.0, 0.0]
+
+
 def test_random_reward_depends_on_text_and_seed_only() -> None:
-    first, again, other = (build_reward(config(kind="random", seed=seed), None, "cpu") for seed in (1, 1, 2))
-    scores = first([PROMPT] * 2, ["a", "b"])
-    assert scores == again([PROMPT] * 2, ["a", "b"])
-    assert scores != other([PROMPT] * 2, ["a", "b"])
-    assert all(0 <= score < 1 for score in scores)
+    first, again, other = (score({"kind": "random", "seed": seed}, ["a", "b"]).scores for seed in (1, 1, 2))
+    assert first == again != other
+    assert all(0 <= one < 1 for one in first)
 
 
 def test_gold_reward_needs_the_end() -> None:
-    reward = build_reward(config(kind="gold"), None, "cpu")
     story = " Once upon a time Lily had a ball. She took her dog to the park. But the ball was gone. " \
             "The dog found it. They were happy. The end."  # fmt: skip
-    whole, cut = reward([PROMPT] * 2, [story, story], ended=[True, False])
-    assert whole == 1.0
-    assert cut == 0.75
+    assert score({"kind": "gold"}, [story, story], ended=[True, False]).scores == [1.0, 0.75]
 
 
 @pytest.mark.slow

@@ -18,7 +18,7 @@ from tests.conftest import tiny_nodes
 from tests.tiny import inputs_of, run_node
 
 TRAINING = ("pretrain", "sft", "reward_model", "dpo", "ppo", "rloo")
-TIMES = {"seconds", "tokens_per_second"}
+TIMES = ("seconds", "per_second")
 LORA = {"kind": "lora", "rank": 4}
 
 
@@ -55,6 +55,18 @@ def arrange_death(death: str) -> None:
             os.kill(os.getpid(), signal.SIGKILL)
         return step(self, *args, **kwargs)
 
+    if death == "mid-rollout":
+        from tempering.onpolicy.decoder import Decoder
+
+        generate = Decoder.generate
+
+        def generating(self: Any, *args: Any) -> Any:
+            found = generate(self, *args)
+            if len(published) > 1:
+                os.kill(os.getpid(), signal.SIGKILL)
+            return found
+
+        Decoder.generate = generating
     trainer.publish = publish
     torch.optim.AdamW.step = stepping
 
@@ -76,7 +88,7 @@ def weights(artifact: Any) -> dict[str, bytes]:
 def rows(artifact: Any, table: str) -> list[dict[str, Any]]:
     frame = artifact.read(table)
     return (
-        frame.drop(columns=[name for name in frame if name in TIMES])
+        frame.drop(columns=[name for name in frame if name.endswith(TIMES)])
         .astype(object)
         .where(frame.notna(), None)
         .to_dict("records")
@@ -144,6 +156,21 @@ def test_resumed_equals_uninterrupted(
     tiny: Any, uninterrupted: Any, tmp_path: Path, name: str, death: str
 ) -> None:
     kill_and_resume(tiny, uninterrupted, tmp_path, name, {}, death)
+
+
+ON_POLICY = {
+    "ppo": {"ppo.score_normalization": "whiten", "ppo.reward": {"kind": "gold"}, "ppo.value_init": "policy",
+            "ppo.value_trunk": "shared", "ppo.guard": {"patience": 2, "max_unended": 0.1}},
+    "rloo": {"rloo.estimator": "grpo", "rloo.kl_control": "linear", "rloo.stop_kl": 0.001,
+             "rloo.old_logprobs": "sampler", "rloo.adapter": LORA},
+}  # fmt: skip
+"""Everything that has a state of its own, beside what the tiny pipeline has."""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", list(ON_POLICY))
+def test_killed_while_sampling(tiny: Any, uninterrupted: Any, tmp_path: Path, name: str) -> None:
+    kill_and_resume(tiny, uninterrupted, tmp_path, name, ON_POLICY[name], "mid-rollout")
 
 
 @pytest.mark.slow

@@ -1,0 +1,1 @@
+"""Rollout engines: whatever completes prompts. Our own decoder, transformers' `generate`, a vLLM server."""

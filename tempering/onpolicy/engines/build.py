@@ -1,0 +1,34 @@
+"""From settings to a rollout engine."""
+
+from typing import Any
+
+from tempering.onpolicy.engines.config import DecoderEngine, EngineConfig, TransformersEngine, VLLMEngine
+from tempering.onpolicy.rollout import RolloutEngine
+from tempering.onpolicy.sampling import Sampling
+
+
+def build_engine(
+    config: EngineConfig, model: Any, eos_ids: list[int], pad_id: int, sampling: Sampling | None = None
+) -> RolloutEngine:
+    """The engine that completes prompts with `model`.
+
+    Args:
+        eos_ids: tokens that end a completion.
+        pad_id: fills up rows.
+        sampling: checked at once by engines that cannot do all of it.
+    """
+    match config:
+        case DecoderEngine():
+            from tempering.onpolicy.decoder import Decoder
+
+            return Decoder(
+                model, eos_ids, pad_id, decode_batch_size=config.decode_batch_size, compile=config.compile
+            )
+        case TransformersEngine():
+            from tempering.onpolicy.engines.transformers_engine import TransformersSampler
+
+            return TransformersSampler(model, eos_ids, pad_id)
+        case VLLMEngine():
+            from tempering.onpolicy.engines.vllm_engine import VLLMSampler
+
+            return VLLMSampler(config, model, eos_ids, pad_id, sampling=sampling)

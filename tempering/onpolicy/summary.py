@@ -1,0 +1,46 @@
+"""Means over a rollout, for the log and the guards."""
+
+import torch
+
+from tempering.onpolicy.experience import Experience
+
+
+def summarise(experience: Experience, kl_coef: float, num_completions: int) -> dict[str, float]:
+    """Statistics by name; what cannot be told of this rollout is left out.
+
+    Args:
+        num_completions: completions of each prompt, side by side.
+    """
+    scored = experience.scored
+    found = {
+        "score": experience.scores[scored].mean(),
+        "score_std": experience.scores[scored].std(unbiased=False),
+        "reward": experience.rewards[scored].mean(),
+        "kl": experience.kl.mean(),
+        "kl_coef": torch.tensor(kl_coef, dtype=torch.float64),
+        "completion_length": experience.lengths.float().mean(),
+        "ended_share": experience.ended.float().mean(),
+        "unscored_share": 1 - scored.float().mean(),
+        "advantage_std": experience.advantages[:, 0].std(unbiased=False),
+    }
+    if num_completions > 1:
+        found["zero_variance_share"] = _without_contrast(experience.rewards.view(-1, num_completions))
+    for name, values in experience.columns.items():
+        if name.startswith("score_"):
+            found[name] = torch.tensor(values, dtype=torch.float64).nanmean()
+    if experience.values.any():
+        found |= _of_the_value_model(experience)
+    return {name: float(value) for name, value in found.items() if not value.isnan()}
+
+
+def _without_contrast(rewards: torch.Tensor) -> torch.Tensor:
+    """Share of prompts whose scored completions (prompts, completions) all got the same reward."""
+    filled = torch.where(rewards.isnan(), rewards.nanmean(1, keepdim=True), rewards)
+    return (filled - filled[:, :1]).abs().amax(1).nan_to_num(0.0).lt(1e-8).float().mean()
+
+
+def _of_the_value_model(experience: Experience) -> dict[str, torch.Tensor]:
+    counted = experience.completion_mask & experience.scored[:, None]
+    returns, values = experience.returns[counted], experience.values[counted]
+    error = (values - returns).square().mean()
+    return {"value_error": error, "explained_variance": 1 - error / (returns.var(unbiased=False) + 1e-8)}

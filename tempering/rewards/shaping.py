@@ -1,0 +1,63 @@
+"""Scores made fit to learn from: normalised by running statistics, scaled, cut.
+
+The statistics are those of all scores of the run so far, put together rollout by rollout (Chan,
+Golub and LeVeque 1979) in double precision; they are part of a checkpoint.
+"""
+
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+
+class ScoreShaping:
+    """Callable: scores (B,) of a whole rollout -> shaped scores (B,); NaN stays NaN and counts nowhere.
+
+    Args:
+        normalization: none; scale: by the running standard deviation; whiten: less the running mean first.
+        scale: factor after that.
+        clip: largest size after that; None: any.
+    """
+
+    def __init__(
+        self, normalization: Literal["none", "scale", "whiten"], scale: float, clip: float | None
+    ) -> None:
+        self.normalization, self.scale, self.clip = normalization, scale, clip
+        self.count, self.mean, self.squares = 0.0, 0.0, 0.0  # squares: sum of squared deviations
+
+    def __call__(self, scores: Tensor) -> Tensor:
+        shaped = scores.double()
+        self._add(shaped[~shaped.isnan()])
+        if self.normalization != "none" and self.count:
+            if self.normalization == "whiten":
+                shaped = shaped - self.mean
+            shaped = shaped / (self.std + 1e-8)
+        shaped = shaped * self.scale
+        if self.clip is not None:
+            shaped = shaped.clamp(-self.clip, self.clip)
+        return shaped.to(scores.dtype)
+
+    @property
+    def std(self) -> float:
+        """Standard deviation of all scores so far; 1 while they are all equal."""
+        variance = self.squares / self.count if self.count else 0.0
+        return float(variance**0.5) if variance > 0 else 1.0
+
+    def _add(self, scores: Tensor) -> None:
+        count = len(scores)
+        if not count:
+            return
+        mean = float(scores.mean())
+        squares = float(torch.sum((scores - mean) ** 2))
+        distance, whole = mean - self.mean, self.count + count
+        self.squares += squares + distance**2 * self.count * count / whole
+        self.mean += distance * count / whole
+        self.count = whole
+
+    def state(self) -> dict[str, float]:
+        """For a checkpoint."""
+        return {"count": self.count, "mean": self.mean, "squares": self.squares}
+
+    def restore(self, state: dict[str, float]) -> None:
+        """Take over what `state` gave."""
+        self.count, self.mean, self.squares = state["count"], state["mean"], state["squares"]

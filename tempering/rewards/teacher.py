@@ -1,0 +1,239 @@
+"""The teacher: a language model that rates completions, on a server or in this process.
+
+The rating prompt is a Jinja template in a sandbox. An answer is read as a whole (a bare number, or a last
+line `Score: 7`); anything else is no score, never 0. Every answer is on the disk as soon as it is there, and
+the same question is asked once a run: a resumed run repeats what it did, and pays nothing twice.
+"""
+
+import hashlib
+import json
+import math
+import os
+import re
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from jinja2 import StrictUndefined, TemplateError
+from jinja2.sandbox import ImmutableSandboxedEnvironment
+
+from tempering.artifacts.atomic import write_atomic
+from tempering.artifacts.draft import Draft
+from tempering.artifacts.kinds import ModelArtifact
+from tempering.artifacts.tables import read_rows, write_parquet
+from tempering.errors import ConfigError, UserError
+from tempering.rewards.config import TeacherReward
+from tempering.rewards.endpoint import Answer, Endpoint
+from tempering.rewards.scoring import Messages
+
+Ask = Callable[[Sequence[str]], Iterable[tuple[int, Answer]]]
+"""Questions -> (place, answer), in any order, as they come."""
+_SCORE = r"([-+]?\d+(?:\.\d+)?)(?:\s*(?:/|out of)\s*(\d+(?:\.\d+)?))?"
+_BARE = re.compile(rf"{_SCORE}\.?")
+_LINE = re.compile(
+    rf"[\s*_`#>-]*(?:(?:final|overall|total|my)\s+)?(?:score|rating)[\s*_`]*[:=][\s*_`]*{_SCORE}[\s*_`.]*",
+    re.I,
+)
+_ENOUGH = 4  # questions without one answer: the teacher is gone, not a question odd
+
+
+class Teacher:
+    """Callable in TRL's signature.
+
+    Args:
+        config: template and range of scores.
+        ask: questions -> answers.
+        folder: where the answers are kept.
+        name: of the component; two teachers of a mixture may be asked the same.
+    """
+
+    def __init__(self, config: TeacherReward, ask: Ask, folder: Path, name: str = "teacher") -> None:
+        self.config, self.ask = config, ask
+        environment = ImmutableSandboxedEnvironment(undefined=StrictUndefined, keep_trailing_newline=False)
+        try:
+            self.template = environment.from_string(config.template_file.read_text(encoding="utf-8"))
+        except (TemplateError, UnicodeDecodeError) as error:
+            raise ConfigError(f"the template {config.template_file.name} cannot be read: {error}") from None
+        self.answers = AnswerLog(folder, name)
+
+    def __call__(self, prompts: list[Messages], completions: list[str], **columns: Any) -> list[float]:
+        questions = [
+            self._question(prompt, text, {name: values[row] for name, values in columns.items()})
+            for row, (prompt, text) in enumerate(zip(prompts, completions, strict=True))
+        ]
+        new = [question for question in dict.fromkeys(questions) if question not in self.answers]
+        silent: dict[str, Answer] = {}
+        for place, answer in self.ask(new) if new else ():
+            if answer.text is None:
+                silent[new[place]] = answer
+            else:
+                self.answers.add(new[place], answer, *self._read(answer))
+        self._refuse_silence(silent, len(new))
+        for question, answer in silent.items():  # last: what was never learnt from may be asked again
+            self.answers.add(question, answer, math.nan, answer.status)
+        return [self.answers.score(question) for question in questions]
+
+    def _refuse_silence(self, silent: dict[str, Answer], asked: int) -> None:
+        """A teacher that is gone must not turn the rest of a run into unscored completions."""
+        if asked < _ENOUGH or len(silent) < asked:
+            return
+        found = Counter(answer.status for answer in silent.values())
+        raise UserError(
+            f"the teacher answered none of {asked} questions: "
+            + ", ".join(f"{count} x {status}" for status, count in found.most_common()),
+            expected="a teacher that answers",
+            fix="see to the server and run again: answers so far are kept, these questions are asked again",
+        )
+
+    def _question(self, prompt: Messages, completion: str, row: dict[str, Any]) -> str:
+        query = row.get("query") if isinstance(row.get("query"), str) else None
+        given = {
+            **row,
+            "prompt": query if query is not None else "\n".join(turn["content"] for turn in prompt),
+            "messages": prompt,
+            "completion": completion,
+            "min_score": _plain(self.config.min_score),
+            "max_score": _plain(self.config.max_score),
+        }
+        try:
+            return self.template.render(given).encode("utf-8", "replace").decode()  # no lone surrogates
+        except Exception as error:  # a template may divide by zero, call what is none, ...
+            raise ConfigError(
+                f"the template {self.config.template_file.name} fails: {type(error).__name__}: {error}",
+                expected=f"variables from: {', '.join(sorted(given))}",
+                fix="correct the template",
+            ) from None
+
+    def _read(self, answer: Answer) -> tuple[float, str]:
+        if answer.text is None or answer.status != "ok":  # cut off: `Score: 1` may have begun a 10
+            return math.nan, answer.status
+        score = parse_score(answer.text, self.config.max_score)
+        if score is None:
+            return math.nan, "no score in the answer"
+        if not self.config.min_score <= score <= self.config.max_score:
+            return math.nan, "outside of the range"
+        return score, "ok"
+
+    def close(self) -> None:
+        """Make the answers a table, and let connections go."""
+        self.answers.to_parquet()
+        getattr(self.ask, "close", lambda: None)()
+
+
+def parse_score(text: str, most: float = 10.0) -> float | None:
+    """The number of a rating: the whole text, or its last line `Score: 7`; None where it is not clearly one.
+
+    Args:
+        most: what may stand behind a slash: `7/10` is a score of at most 10, `7/100` is none.
+    """
+    lines = text.strip().splitlines()
+    found = _BARE.fullmatch(text.strip()) or (_LINE.fullmatch(lines[-1]) if lines else None)
+    if found is None or (found[2] is not None and float(found[2]) != most):
+        return None
+    return float(found[1])
+
+
+def _plain(number: float) -> float | int:
+    """10 instead of 10.0, as a template writes it."""
+    return int(number) if number.is_integer() else number
+
+
+class AnswerLog:
+    """Question -> score, in `teacher_answers.jsonl`, Parquet at the end; what is there is not asked again."""
+
+    def __init__(self, folder: Path, name: str) -> None:
+        self.name = name  # of the component: two teachers of a mixture may be asked the same
+        rank = os.environ.get("RANK", "0")  # of several processes each asks for its own rows
+        self.path = folder / ("teacher_answers.jsonl" if rank == "0" else f"teacher_answers_{rank}.jsonl")
+        rows = self._rows()
+        if rows:  # written anew: what comes next must not be glued to a line that a kill tore
+            write_atomic(self.path, "".join(json.dumps(row) + "\n" for row in rows).encode())
+        self._scores = {row["key"]: math.nan if row["score"] is None else row["score"] for row in rows}
+
+    def __contains__(self, question: str) -> bool:
+        return self._key(question) in self._scores
+
+    def score(self, question: str) -> float:
+        """NaN where it could not be scored."""
+        return self._scores[self._key(question)]
+
+    def add(self, question: str, answer: Answer, score: float, status: str) -> None:
+        """Keep an answer; it survives a killed process."""
+        self._scores[self._key(question)] = score
+        known = None if math.isnan(score) else score
+        row = {
+            "component": self.name,
+            "key": self._key(question),
+            "question": question,
+            "answer": answer.text,
+            "score": known,
+            "status": status,
+            "time": datetime.now(UTC).isoformat(timespec="milliseconds"),
+        }
+        with self.path.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(row) + "\n")
+
+    def to_parquet(self) -> None:
+        """Write the rows beside as Parquet; the JSON lines go."""
+        rows = self._rows()
+        if rows:
+            write_parquet(self.path.with_suffix(".parquet"), rows)
+        self.path.unlink(missing_ok=True)
+
+    def _rows(self) -> list[dict[str, Any]]:
+        if not self.path.exists():
+            table = self.path.with_suffix(".parquet")  # of a stage that was killed after its end
+            return read_rows(table) if table.exists() else []
+        found = []
+        for line in self.path.read_text(encoding="utf-8").split("\n"):
+            try:
+                found.append(json.loads(line))
+            except json.JSONDecodeError:
+                continue  # the empty end, or a line torn by a kill
+        return found
+
+    def _key(self, question: str) -> str:
+        return hashlib.sha256(f"{self.name}\0{question}".encode()).hexdigest()
+
+
+def build_teacher(
+    config: TeacherReward, model: ModelArtifact | None, device: Any, out: Draft, name: str
+) -> Teacher:
+    """The teacher of a config; `model` where it is a local one."""
+    if config.endpoint is not None:
+        return Teacher(config, Endpoint(config.endpoint, config.max_tokens), out.metadata_dir, name)
+    assert model is not None, "the graph gives it"
+    return Teacher(config, local(config.max_tokens, model, device), out.metadata_dir, name)
+
+
+def local(max_tokens: int, model: ModelArtifact, device: Any) -> Ask:
+    """A language model in this process, answering with what is likeliest."""
+    from tempering.data.tokenizers import load_tokenizer
+    from tempering.evaluation.language_model import LanguageModel
+    from tempering.evaluation.speaker import completed
+    from tempering.models.open import Source, open_language_model
+    from tempering.onpolicy.sampling import Sampling
+    from tempering.training.run import check_language_model
+
+    check_language_model(model)
+    source = Source(model.id, model.model_dir, model)
+    tokenizer = completed(load_tokenizer(model.model_dir), source)
+    speaker = LanguageModel(
+        model.model_dir, source.prompt_format(tokenizer), device,
+        model=open_language_model(source), tokenizer=tokenizer,
+    )  # fmt: skip
+    sampling = Sampling(max_tokens, temperature=0)
+
+    def ask(questions: Sequence[str]) -> Iterable[tuple[int, Answer]]:
+        prompts = [speaker.prompt([{"role": "user", "content": question}]) for question in questions]
+        # A question that loses its beginning is another question.
+        fitting = [place for place, prompt in enumerate(prompts) if len(prompt) + max_tokens <= speaker.room]
+        found = dict.fromkeys(range(len(prompts)), Answer(None, "question too long"))
+        said = speaker.complete([prompts[place] for place in fitting], sampling, seed=0)
+        for place, (text, ended) in zip(fitting, said, strict=True):
+            found[place] = Answer(text, "ok" if ended else "cut off")
+        return found.items()
+
+    return ask
