@@ -182,7 +182,7 @@ def inputs(trainer: str, folder: Path) -> dict[str, Any]:
     if trainer == "pretrain":
         return found | {"tokenizer": made(TokenizerArtifact, "tokenizer")}
     if trainer in ("ppo", "rloo"):
-        found["reward_model"] = made(ModelArtifact, "reward_model", head="score")
+        found["reward_models"] = {"model": made(ModelArtifact, "reward_model", head="score")}
     return found | {"model": made(ModelArtifact, "model")}
 
 
@@ -296,7 +296,8 @@ def estimated(case: Case) -> Any:
     model = FromArchitecture(architecture, size.vocab_size)
     length = size.prompt if on_policy else size.length
     config: Any = validate(get_stage(case.trainer).config_class, case.settings(), case.trainer)
-    return estimate(case.trainer, config, Given(model, length, reward_model=model if on_policy else None))
+    rewards = {"model": model} if on_policy else {}
+    return estimate(case.trainer, config, Given(model, length, reward_models=rewards))
 
 
 def table_row(name: str, variant: str, case: Case, folder: Path) -> str:

@@ -31,7 +31,7 @@ def child(pipe: Any, log: str, name: tuple[str, str], arguments: tuple[Any, ...]
     with contextlib.suppress(OSError):
         os.setpgid(0, 0)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    threading.Thread(target=_die_with_parent, daemon=True).start()
+    threading.Thread(target=die_with_parent, daemon=True).start()
     _redirect(log)
     lock = threading.Lock()
 
@@ -77,7 +77,8 @@ def _redirect(log: str) -> None:
     sys.stderr = os.fdopen(2, "w", buffering=1, errors="replace", closefd=False)
 
 
-def _die_with_parent() -> None:
+def die_with_parent() -> None:
+    """Wait for the parent's end, then end too: with the whole process group, where this process leads one."""
     parent = multiprocessing.parent_process()
     assert parent is not None
     connection.wait([parent.sentinel])

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from flows.child import Send
+from flows.ranks import beside
 from tempering.artifacts.draft import Draft
 from tempering.config import Config
 from tempering.runtime import RuntimeConfig
@@ -32,9 +33,17 @@ def work(
     with (draft.path / _LOCK).open("w") as lock:
         # The child of a parent killed a moment ago may still be writing here: wait for its end.
         fcntl.flock(lock, fcntl.LOCK_EX)
-        summary = dict(found(draft, config, **inputs))
+        processes = draft.runtime.processes if found.parallel else 1
+        with beside(processes, lambda: found(_silent(draft), config, **inputs)):
+            summary = dict(found(draft, config, **inputs))
         Path(lock.name).unlink(missing_ok=True)
     return summary, draft.outcome()
+
+
+def _silent(draft: Draft) -> Draft:
+    """The draft for a process that says nothing to the outside."""
+    draft.on_progress = draft.on_log = None
+    return draft
 
 
 def _registered(module: str, stage: str) -> Stage:

@@ -8,7 +8,7 @@ from tempering.evaluation.config import EvaluateConfig
 from tempering.stage import Summary, stage
 
 
-@stage("evaluate", version=1, makes=EvaluationArtifact, trains=True)
+@stage("evaluate", version=2, makes=EvaluationArtifact, trains=True)
 def evaluate(
     out: Draft,
     config: EvaluateConfig,

@@ -8,7 +8,7 @@ from tempering.onpolicy.config import PPOConfig
 from tempering.stage import Summary, stage
 
 
-@stage("ppo", version=3, makes=ModelArtifact, trains=True)
+@stage("ppo", version=3, makes=ModelArtifact, trains=True, parallel=True)
 def ppo(
     out: Draft,
     config: PPOConfig,

@@ -8,7 +8,7 @@ from tempering.onpolicy.config import RLOOConfig
 from tempering.stage import Summary, stage
 
 
-@stage("rloo", version=3, makes=ModelArtifact, trains=True)
+@stage("rloo", version=3, makes=ModelArtifact, trains=True, parallel=True)
 def rloo(
     out: Draft,
     config: RLOOConfig,

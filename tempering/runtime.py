@@ -22,6 +22,9 @@ class RuntimeConfig(Config):
     threads: int | None = runtime_field(
         None, ge=1, description="CPU threads of a stage's process; null leaves it to torch"
     )
+    processes: int = runtime_field(
+        1, ge=1, description="processes that share the work of ppo and rloo, one a GPU; other stages take one"
+    )
     max_parallel_stages: int = runtime_field(
         1, ge=1, description="training stages that may run at the same time"
     )

@@ -52,6 +52,7 @@ class Stage:
     config_class: type[Config]
     roles: Mapping[str, Role]
     trains: bool
+    parallel: bool
     function: Callable[..., Summary]
 
     def __call__(self, out: Any, config: Config, **inputs: Any) -> Summary:
@@ -107,7 +108,7 @@ _REGISTRY: dict[str, Stage] = {}
 
 
 def stage(
-    name: str, *, version: int, makes: type[Artifact], trains: bool = False
+    name: str, *, version: int, makes: type[Artifact], trains: bool = False, parallel: bool = False
 ) -> Callable[[Callable[..., Summary]], Stage]:
     """Register a function as the stage `name`.
 
@@ -115,6 +116,7 @@ def stage(
         version: raised by hand when the meaning of the output changes; part of the fingerprint.
         makes: the kind of artifact it leaves.
         trains: it needs the training slot (at most `runtime.max_parallel_stages` at a time).
+        parallel: `runtime.processes` of them can share its work.
     """
 
     def register(function: Callable[..., Summary]) -> Stage:
@@ -122,7 +124,7 @@ def stage(
         parameters = inspect.signature(function).parameters
         keyword_only = [key for key, value in parameters.items() if value.kind is value.KEYWORD_ONLY]
         roles = {key: _role(key, hints[key]) for key in keyword_only}
-        made = Stage(name, version, makes, hints["config"], roles, trains, function)
+        made = Stage(name, version, makes, hints["config"], roles, trains, parallel, function)
         old = _REGISTRY.get(name)
         assert old is None or old.module == made.module, f"two stages are called {name!r}"
         _REGISTRY[name] = made

@@ -17,7 +17,7 @@ from tempering.onpolicy.config import OnPolicyConfig, PPOConfig
 from tempering.onpolicy.decoder import SHRINK
 from tempering.onpolicy.sampling import Sampling
 from tempering.rewards.config import learned
-from tempering.rewards.learned import BATCH as SCORED_TOGETHER
+from tempering.rewards.learned import TOGETHER as SCORED_TOGETHER
 from tempering.training.config import TrainingConfig
 
 
@@ -156,7 +156,7 @@ def _scoring(course: Course, config: OnPolicyConfig, lengths: steps.Lengths) -> 
     Of a teacher only the weights: how long its questions are is up to its template.
     """
     weights = largest = 0
-    rows = min(SCORED_TOGETHER, config.rollout_batch_size)
+    rows = min(max(1, SCORED_TOGETHER // lengths.whole), config.rollout_batch_size)
     fp32 = steps.Computing("fp32", course.given.on_gpu)
     for name, source in course.given.reward_models.items():
         if name not in learned(config.reward):

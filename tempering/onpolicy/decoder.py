@@ -33,6 +33,7 @@ class Decoder:
     """
 
     exact = True
+    accelerator: Any = None  # it samples from a whole model
 
     def __init__(
         self,

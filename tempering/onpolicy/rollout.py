@@ -55,6 +55,8 @@ class RolloutEngine(Protocol):
 
     exact: bool
     """Whether its log-probabilities are the trainer's own, up to rounding."""
+    accelerator: Any
+    """What gathers the weights of a sharded model; None where the model is whole."""
 
     def generate(self, prompts: list[list[int]], sampling: Sampling, uniform: Tensor | None) -> Rollout:
         """Complete each prompt (token ids) once.

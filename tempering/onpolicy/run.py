@@ -1,5 +1,6 @@
 """Setting up the on-policy trainer from artifacts; PPO and RLOO differ by their config alone."""
 
+import os
 from collections.abc import Mapping
 from typing import Any
 
@@ -40,6 +41,7 @@ def on_policy(
     """
     device = prepare_device(out)
     check_inputs(model, sample, "prompt")
+    check_processes(config)
     tokenizer = load_tokenizer(model.model_dir)
     policy = trainable_lm(model, config.adapter, out.seed).to(device)
     rows = read_rows(sample.rows_path("train"))
@@ -63,8 +65,21 @@ def on_policy(
     if trainer.writes:
         save_trained(policy, tokenizer, out, {**inherited(sample, model), "head": "causal_lm"})
     names = ("score", "kl", "completion_length", "ended_share")
+    trainer.wait()
     summary = last_rows(out.metadata_dir / "training_stats.parquet", names)
     return {**summary, "steps": trainer.state.global_step}
+
+
+def check_processes(config: OnPolicyConfig) -> None:
+    """Refuse processes that cannot take whole prompts each."""
+    processes = int(os.environ.get("WORLD_SIZE", "1"))
+    prompts = config.rollout_batch_size // config.num_completions
+    if prompts % processes:
+        raise ConfigError(
+            f"{prompts} prompts a rollout cannot be shared by {processes} processes",
+            expected=f"rollout_batch_size / num_completions to be a multiple of {processes}",
+            fix="change rollout_batch_size or runtime.processes",
+        )
 
 
 def sampling_of(config: OnPolicyConfig) -> Sampling:

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from accelerate.utils import gather_object
+from accelerate.utils import DistributedType, gather_object
 from torch import Tensor
 from transformers import Trainer, TrainingArguments
 from trl.trainer.utils import disable_dropout_in_model
@@ -37,6 +37,7 @@ from tempering.onpolicy.kl import ESTIMATORS, KLController
 from tempering.onpolicy.losses import clipped_value_loss
 from tempering.onpolicy.phases import Phases
 from tempering.onpolicy.prompts import Prompts
+from tempering.onpolicy.rollout import RolloutEngine
 from tempering.onpolicy.summary import summarise
 from tempering.onpolicy.value import ValueHead, ValueModel
 from tempering.rewards.shaping import ScoreShaping
@@ -165,7 +166,7 @@ class OnPolicyTrainer(TokenTrainer, Trainer):
         own = self._share_of(config.rollout_batch_size)
         generator = torch.Generator().manual_seed(self.rollout_seed())
         uniform = self.collector.sampling.numbers(config.rollout_batch_size, generator)[own]
-        self.collector.engine.update(model.policy)
+        self._hand_over(self.collector.engine)
         was_training = self.model.training
         self.model.eval()
         with torch.no_grad(), self.compute_loss_context_manager():
@@ -182,6 +183,14 @@ class OnPolicyTrainer(TokenTrainer, Trainer):
             experience = joined(gather_object([experience]))
         self._finish(experience)
         return experience
+
+    def _hand_over(self, engine: RolloutEngine) -> None:
+        """Give an engine the newest weights, of a sharded model with what gathers them."""
+        if self.accelerator.distributed_type in _SHARDED:
+            engine.accelerator = self.accelerator
+            engine.update(self.model_wrapped)
+        else:
+            engine.update(self.actor_critic.policy)
 
     def _finish(self, experience: Experience) -> None:
         """Advantages, counts and log rows of a rollout; the same in every process."""
@@ -369,6 +378,9 @@ class OnPolicyTrainer(TokenTrainer, Trainer):
         self.rollouts_done, self.kl.coef = state["rollouts_done"], state["kl_coef"]
         self.shaping.restore(state["shaping"])
         self.guard.held = state["guard"]
+
+
+_SHARDED = (DistributedType.FSDP, DistributedType.DEEPSPEED)
 
 
 def _rollouts(config: OnPolicyConfig, prompts: int) -> int:

@@ -60,12 +60,21 @@ class Endpoint:
         pool = ThreadPoolExecutor(self.config.max_concurrency)
         asked = {pool.submit(self._ask, question): place for place, question in enumerate(questions)}
         try:
-            for done in as_completed(asked):
-                yield asked[done], done.result()
+            for done in as_completed(list(asked)):
+                if done.exception() is not None:
+                    break
+                yield asked.pop(done), done.result()
         finally:  # after a wrong key or Ctrl-C nobody waits for the rest
             self._stop.set()
             pool.shutdown(cancel_futures=True)
             self._stop.clear()
+        over = [done for done in asked if not done.cancelled()]
+        failed = [done for done in over if done.exception() is not None]
+        for done in over:  # what was on its way is paid for
+            if done not in failed:
+                yield asked[done], done.result()
+        for done in failed:
+            done.result()
 
     def _ask(self, question: str) -> Answer:
         """One question, asked again while there is hope."""

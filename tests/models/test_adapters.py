@@ -186,9 +186,7 @@ def test_the_reference_is_the_adapter_switched_off(name: str, tiny: Any, tmp_pat
         assert all("lora" in n for n in trained if n.startswith("backbone")), "the trunk is frozen"
 
 
-def _trainer(
-    setting_up: Any, out: Any, config: Any, model: Any, sample: Any, reward_model: Any = None
-) -> Any:
+def _trainer(setting_up: Any, out: Any, config: Any, model: Any, sample: Any, reward_models: Any) -> Any:
     """The trainer that `on_policy` sets up, before it trains."""
     made: list[Any] = []
 
@@ -202,7 +200,7 @@ def _trainer(
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(setting_up.OnPolicyTrainer, "train_or_resume", stop)
         with pytest.raises(Stop):
-            setting_up.on_policy(out, config, model, sample, reward_model)
+            setting_up.on_policy(out, config, model, sample, reward_models)
     return made[0]
 
 

@@ -69,7 +69,7 @@ class TestParts:
 
     def test_rloo_holds_policy_reference_and_reward_model(self) -> None:
         config = RLOOConfig(batch_size=4, rollout_batch_size=8, max_new_tokens=16)
-        found = of("rloo", config, reward_model=MODEL)
+        found = of("rloo", config, reward_models={"model": MODEL})
         assert found.weights == found.reference == 4 * PARAMETERS + ROPE
         assert found.reward_model == 4 * (PARAMETERS + WIDTH) + ROPE
         lengths = 8 * LAYERS  # a layer's count of what it holds
@@ -78,10 +78,17 @@ class TestParts:
 
     def test_ppo_has_a_value_model_and_an_adapter_no_reference(self) -> None:
         config = PPOConfig(batch_size=4, rollout_batch_size=8, adapter=LORA)
-        found = of("ppo", config, reward_model=MODEL)
+        found = of("ppo", config, reward_models={"model": MODEL})
         assert found.reference == 0
         assert found.trainable == 2 * ADAPTER + WIDTH + 1
         assert found.weights == 2 * (4 * PARAMETERS + 4 * ADAPTER + ROPE) + 4 * (WIDTH + 1)
+
+    def test_every_component_that_is_a_model_counts(self) -> None:
+        parts = {"a": {"kind": "model"}, "b": {"kind": "model"}, "c": {"kind": "teacher", "model": "sft"}}
+        reward: Any = {"kind": "mixture", "components": parts}
+        config = PPOConfig(batch_size=4, rollout_batch_size=8, reward=reward)
+        found = of("ppo", config, reward_models=dict.fromkeys("abc", MODEL))
+        assert found.reward_model == 2 * (4 * (PARAMETERS + WIDTH) + ROPE) + 4 * PARAMETERS + ROPE
 
     def test_a_reward_function_needs_no_model(self) -> None:
         config = PPOConfig(batch_size=4, rollout_batch_size=8, reward={"kind": "random"})  # type: ignore[arg-type]
@@ -264,7 +271,7 @@ class TestSources:
     def test_our_own_families(self, architecture: Any) -> None:
         model = FromArchitecture(architecture, VOCABULARY)
         config = PPOConfig(batch_size=4, rollout_batch_size=8, adapter={"kind": "lora", "rank": 2})  # type: ignore[arg-type]
-        found = estimate("ppo", config, Given(model, 16, reward_model=model))
+        found = estimate("ppo", config, Given(model, 16, reward_models={"model": model}))
         state = {"lstm": 2 * 2 * 144, "kgram": 23 * 48}[architecture.kind]  # h and c of each layer; tokens
         assert found.kv_cache == 8 * state * 4
         assert found.activations > found.kv_cache

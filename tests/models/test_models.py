@@ -55,4 +55,4 @@ def test_stages_refuse_the_wrong_inputs(tiny: Any, tmp_path: Path) -> None:
         )
     with pytest.raises(UserError, match="is a reward model"):
         ppo.stage(fresh_draft(tmp_path / "b"), ppo.config, model=tiny("reward_model"),
-                  sample=tiny("sample[prompts]"), reward_model=tiny("reward_model"))  # fmt: skip
+                  sample=tiny("sample[prompts]"), reward_models={"model": tiny("reward_model")})  # fmt: skip

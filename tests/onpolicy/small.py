@@ -21,17 +21,17 @@ VOCABULARY, EOS, PAD = 40, 1, 0
 ENDS = [EOS, *range(20, 27)]  # so many that completions are of uneven length
 
 
-def policy(seed: int = 3, dtype: torch.dtype = torch.float32) -> Any:
+def policy(seed: int = 3) -> Any:
     """A Llama of 20,000 parameters; its weights are the seed's."""
     from transformers import LlamaConfig, LlamaForCausalLM, set_seed
 
     set_seed(seed)
     config = LlamaConfig(
         hidden_size=32, intermediate_size=64, num_hidden_layers=2, num_attention_heads=2,
-        vocab_size=VOCABULARY, max_position_embeddings=64, tie_word_embeddings=False, initializer_range=0.3, pad_token_id=PAD,
-        eos_token_id=EOS, bos_token_id=None,
+        vocab_size=VOCABULARY, max_position_embeddings=64, tie_word_embeddings=False,
+        initializer_range=0.3, pad_token_id=PAD, eos_token_id=EOS, bos_token_id=None,
     )  # fmt: skip
-    return LlamaForCausalLM(config).to(dtype)
+    return LlamaForCausalLM(config)
 
 
 class Words:

@@ -1,5 +1,9 @@
 """The contract of the rollout engines: one set of tests for all, on tiny models."""
 
+import os
+import socket
+import subprocess
+import sys
 from collections.abc import Iterator
 from itertools import pairwise
 from typing import Any
@@ -9,9 +13,11 @@ import torch
 from scipy.stats import chi2
 
 from tempering.errors import ConfigError
+from tempering.onpolicy.actor_critic import ActorCritic
 from tempering.onpolicy.engines.build import build_engine
 from tempering.onpolicy.engines.config import DecoderEngine, TransformersEngine, VLLMEngine
 from tempering.onpolicy.engines.vllm_engine import logprobs_modes
+from tempering.onpolicy.engines.wrapping import named_weights
 from tempering.onpolicy.logprobs import completion_logprobs
 from tempering.onpolicy.rollout import Rollout
 from tempering.onpolicy.sampling import Sampling
@@ -363,3 +369,69 @@ def test_weights_that_cannot_be_sent_are_a_message(monkeypatch: pytest.MonkeyPat
         server.weight_transfer = None
         with pytest.raises(ConfigError, match="weight-transfer-config"):
             engine.update(model)
+
+
+# -- several processes -------------------------------------------------------------------------------------
+
+
+def sample_in_parts() -> None:
+    """Wrapped in all three ways: one start of two processes, which is what takes long."""
+    for kind in ("ddp", "fsdp1", "fsdp2"):
+        sample_wrapped(kind)
+
+
+def sample_wrapped(kind: str) -> None:
+    """As one of two processes that each hold a part of an actor and critic: same samples, whole weights.
+
+    accelerate itself shards on accelerators alone, so torch does it here and accelerate is told.
+    """
+    from accelerate import Accelerator, FullyShardedDataParallelPlugin
+    from torch.distributed.device_mesh import init_device_mesh
+    from torch.distributed.fsdp import FullyShardedDataParallel, fully_shard
+    from torch.distributed.fsdp.wrap import ModuleWrapPolicy
+
+    accelerator, model, whole = Accelerator(cpu=True), policy(), policy()
+    wrapped: Any = ActorCritic(model, None, 1.0)
+    layers = model.model.layers
+    if kind == "ddp":
+        wrapped = accelerator.prepare(wrapped)
+    elif kind == "fsdp2":
+        for module in (*layers, wrapped):
+            fully_shard(module, mesh=init_device_mesh("cpu", (2,)))
+    else:
+        wrap = ModuleWrapPolicy({type(layers[0])})
+        wrapped = FullyShardedDataParallel(wrapped, device_id=torch.device("cpu"), auto_wrap_policy=wrap)
+    if kind != "ddp":
+        accelerator.state.fsdp_plugin = FullyShardedDataParallelPlugin(fsdp_version=int(kind[-1]))
+    prompts = PROMPTS[:3] if accelerator.is_main_process else PROMPTS[3:]
+    sampling = Sampling(LENGTH, temperature=2.5)
+    numbers = sampling.numbers(len(prompts), torch.Generator().manual_seed(accelerator.process_index))
+    engine = build_engine(settings("transformers", None), wrapped, ENDS, PAD, accelerator=accelerator)
+    alone = build_engine(settings("transformers", None), whole, ENDS, PAD)
+    for _ in range(2):
+        engine.update(wrapped)
+        found, wanted = (one.generate(prompts, sampling, numbers) for one in (engine, alone))
+        assert found.tokens() == wanted.tokens()
+        torch.testing.assert_close(found.logprobs, wanted.logprobs)
+        wrapped(found.input_ids, found.attention_mask, found.completion_mask)["logprobs"].sum().backward()
+    if kind != "fsdp1":
+        sent = dict(named_weights(wrapped, accelerator))
+        assert sent.keys() == dict(whole.named_parameters()).keys()
+        assert all(torch.equal(sent[name], weight) for name, weight in whole.named_parameters())
+
+
+@pytest.mark.slow
+def test_a_model_in_parts_says_the_same() -> None:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    code = "from tests.onpolicy.test_engines import sample_in_parts; sample_in_parts()"
+    shared = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "OMP_NUM_THREADS": "1"}
+    running = [
+        subprocess.Popen(
+            [sys.executable, "-c", code],
+            env={**os.environ, **shared, "RANK": str(rank), "LOCAL_RANK": str(rank)},
+        )
+        for rank in range(2)
+    ]
+    assert [one.wait(timeout=120) for one in running] == [0, 0]

@@ -40,31 +40,6 @@ def rollout(model: Any, prompts: list[list[int]] = PROMPTS, seed: int = 0, **opt
     return Decoder(model, eos, PAD, decode_batch_size=size).generate(prompts, sampling, numbers)
 
 
-def test_greedy_equals_generate_token_for_token(model: Any) -> None:
-    ours = rollout(model, temperature=0)
-    theirs = model.generate(
-        input_ids=ours.prompt_ids, attention_mask=ours.prompt_mask, max_new_tokens=10, do_sample=False,
-        eos_token_id=EOS, pad_token_id=PAD,
-    )[:, ours.prompt_ids.shape[1] :]  # fmt: skip
-    assert ours.completion_ids.tolist() == theirs.tolist()
-
-
-def test_padding_does_not_change_a_row(model: Any) -> None:
-    together = rollout(model, temperature=0)
-    for row, prompt in enumerate(PROMPTS):
-        alone = rollout(model, [prompt], temperature=0)
-        length = int(alone.lengths[0])
-        assert alone.completion_ids[0].tolist() == together.completion_ids[row, :length].tolist()
-
-
-def test_sampler_and_trainer_agree_on_logprobs(model: Any) -> None:
-    found = rollout(model, temperature=0.8, top_k=20)
-    logprobs, _ = completion_logprobs(
-        model, found.input_ids, found.attention_mask, found.completion_mask, temperature=0.8
-    )
-    torch.testing.assert_close(logprobs, found.logprobs, atol=2e-5, rtol=0)
-
-
 def test_logprobs_and_entropy_equal_those_of_the_full_logits(model: Any) -> None:
     ids = torch.tensor([[5, 9, 11, 7, 3, 2], [8, 6, 4, 4, 5, 5]])
     mask = torch.tensor([[True, True, True], [True, True, False]])
@@ -87,22 +62,6 @@ def test_chunks_of_the_head_change_neither_value_nor_gradient(model: Any, monkey
         return model.model.embed_tokens.weight.grad.clone()
 
     torch.testing.assert_close(gradient(5), gradient(4096))
-
-
-def test_mask_ends_with_eos_and_ended_says_so(model: Any) -> None:
-    found = rollout(model, temperature=1.5)
-    for ids, mask, ended in zip(found.completion_ids, found.completion_mask, found.ended, strict=True):
-        kept = ids[mask].tolist()
-        assert ended == (kept[-1] == EOS)
-        assert EOS not in kept[:-1]
-        assert (ids[~mask] == PAD).all()
-
-
-def test_the_seed_decides(model: Any) -> None:
-    first, second = rollout(model), rollout(model)
-    assert first.completion_ids.tolist() == second.completion_ids.tolist()
-    other = rollout(model, seed=1)
-    assert other.completion_ids.tolist() != first.completion_ids.tolist()
 
 
 def test_stream_gives_the_tokens_of_generate(model: Any) -> None:

@@ -44,8 +44,9 @@ def test_ppo_with_lambda_and_gamma_one_gives_every_token_the_reward_to_go() -> N
 def test_ppo_with_one_batch_is_reinforce_with_a_value_baseline(tmp_path: Any) -> None:
     """One epoch, one batch, lambda = gamma = 1: the policy's gradient is that of -(R - V) log p."""
     config = PPOConfig(
-        batch_size=16, rollout_batch_size=16, ppo_epochs=1, whiten_advantages=False, gae_lambda=1.0, gamma=1.0,
-        kl_coef=0.0, missing_eos_penalty=0.0, max_new_tokens=8, value_coef=0.0, max_grad_norm=0, max_steps=1,
+        batch_size=16, rollout_batch_size=16, ppo_epochs=1, whiten_advantages=False, gae_lambda=1.0,
+        gamma=1.0, kl_coef=0.0, missing_eos_penalty=0.0, max_new_tokens=8, value_coef=0.0,
+        max_grad_norm=0, max_steps=1,
     )  # fmt: skip
     trainer = small.trainer(tmp_path, config)
     gradients: list[torch.Tensor] = []

@@ -195,7 +195,7 @@ def test_llama_with_adapters_is_merged_after_every_stage(kitchen: Callable[[str]
         assert made[stage].manifest.details["adapter"] is True
         assert made[f"merge[{stage}]"].manifest.details["adapter"] is False
     assert made["ppo"].manifest.inputs["model"].id == made["merge[sft]"].id
-    assert made["ppo"].manifest.inputs["reward_model"].id == made["merge[reward_model]"].id
+    assert made["ppo"].manifest.inputs["reward_models.model"].id == made["merge[reward_model]"].id
     assert ("answers", "win_rate") in metrics_of(made, "ppo")
     assert ("preferences", "accuracy") in metrics_of(made, "reward_model")
 

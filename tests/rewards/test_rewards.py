@@ -61,8 +61,12 @@ def test_a_function_that_is_not_there_is_named() -> None:
 
 @pytest.mark.parametrize(
     ("name", "form", "says"),
-    [("broken", "text", "ZeroDivisionError.*line 37 of some_rewards.py"),
-     ("of_messages", "text", "TypeError.*"), ("failing", "text", "KeyError"), ("too_few", "text", "for 2 completions")],
+    [("broken", "text", r"ZeroDivisionError.*line \d+ of some_rewards.py"),
+     ("of_messages", "text", "TypeError.*"), ("failing", "text", "KeyError"),
+     ("too_few", "text", "for 2 completions"), ("texts", "text", "'0.5'"),
+     ("deep", "text", r"JSONDecodeError.*\(line \d+ of some_rewards.py\)"),
+     ("greedy", "text", "answer'$|answer'\n"),  # no line: it was never entered
+     ("overwriting", "text", "log_extra..score"), ("short_log", "text", "1 values for 2")],
 )  # fmt: skip
 def test_what_a_function_does_wrong_is_said(name: str, form: str, says: str) -> None:
     with pytest.raises(UserError, match=says):
@@ -84,6 +88,19 @@ def test_a_mixture_weighs_its_components_and_awaits_them_together() -> None:
     assert score(mixture(when_missing="skip"), ["abc", "de"]).scores == [0.0, -1.0]
 
 
+def test_what_an_async_function_keeps_open_lives_for_the_run() -> None:
+    rewards = build_rewards(config(**function("patient")), {}, "cpu", None)  # type: ignore[arg-type]
+    assert rewards([PROMPT], ["a"]).scores == rewards([PROMPT], ["b"]).scores == [1.0]
+    rewards.close()
+
+
+def test_what_a_function_logs_is_made_plain_and_belongs_to_one_reward() -> None:
+    assert score(function("numpy_log"), ["a"]).extra == {"mine": [0.5]}
+    parts = {"one": function("numpy_log"), "two": function("numpy_log")}
+    with pytest.raises(ConfigError, match="'mine'"):
+        score({"kind": "mixture", "components": parts}, ["a"])
+
+
 def test_nothing_but_missing_scores_is_unscored() -> None:
     parts = {"kind": "mixture", "when_missing": "skip", "components": {"a": function("undecided")}}
     assert math.isnan(score(parts, ["x", "y"]).scores[1])
@@ -96,6 +113,8 @@ def test_nothing_but_missing_scores_is_unscored() -> None:
         ({"kind": "mixture", "components": {"no good": function("brevity")}}, "no good"),
         ({"kind": "mixture", "components": {"x": mixture()}}, "mixture"),
         ({"kind": "rule", "rule": "length"}, "needs `target`"),
+        ({"kind": "rule", "rule": "length", "target": 3, "most": 3}, "needs `target`"),
+        ({"kind": "rule", "rule": "length", "least": 4, "most": 3}, "more than most"),
         ({"kind": "rule", "rule": "ended", "pattern": "x"}, "has no `pattern`"),
         ({"kind": "rule", "rule": "regex", "pattern": "("}, "no regular expression"),
         ({"kind": "teacher"}, "endpoint or a model"),
@@ -120,6 +139,11 @@ def test_models_that_a_reward_names() -> None:
     [
         ({"rule": "length", "target": 4}, "One, two  three!", 0.75),
         ({"rule": "length", "target": 2}, "a b c d e", 0.0),
+        ({"rule": "length", "least": 4, "most": 6}, "a b c d e", 1.0),
+        ({"rule": "length", "least": 4, "most": 6}, "a b c", 0.75),
+        ({"rule": "length", "most": 4}, "a b c d e", 0.75),
+        ({"rule": "length", "most": 4}, "", 1.0),
+        ({"rule": "length", "target": 5, "unit": "tokens"}, "One.", 0.8),
         ({"rule": "regex", "pattern": r"^\s*Once"}, " Once upon", 1.0),
         ({"rule": "regex", "pattern": "bad", "forbid": True}, "so bad", 0.0),
         ({"rule": "keywords", "column": "words"}, "The dog and the BALL.", 2 / 3),
@@ -129,17 +153,15 @@ def test_models_that_a_reward_names() -> None:
         ({"rule": "ended"}, "x", 0.0),
         ({"rule": "exact_match", "column": "answers"}, " The Park. ", 1.0),
         ({"rule": "exact_match", "column": "answers"}, "a park and more", 0.0),
+        ({"rule": "exact_match", "column": "number"}, "42.", 1.0),
+        ({"rule": "keywords", "column": "number"}, "It is 42", 1.0),
         ({"rule": "json"}, '{"a": [1]}', 1.0),
         ({"rule": "json"}, "[" * 100_000, 0.0),
     ],
 )
 def test_rules_by_hand(rule: dict[str, Any], text: str, wanted: float) -> None:
-    columns = {
-        "words": ["dog, ball, park"],
-        "nothing": [[]],
-        "answers": [["park", "garden"]],
-        "ended": [False],
-    }
+    columns = {"words": ["dog, ball, park"], "nothing": [[]], "answers": [["park", "garden"]],
+               "ended": [False], "number": [42], "completion_ids": [[5, 6, 7, 1]]}  # fmt: skip
     found = score({"kind": "rule", **rule}, [text], **columns)
     assert found.scores == pytest.approx([wanted], nan_ok=True)
 
@@ -218,3 +240,20 @@ def test_a_model_without_a_score_head_is_refused(tiny: Any) -> None:
 
     with pytest.raises(ArtifactError, match=r"score\.weight"):
         LearnedReward(Path(tiny("sft").model_dir))
+
+
+@pytest.mark.parametrize(
+    ("reward", "place"),
+    [
+        ({"kind": "model", "model": "reward_modle"}, "ppo.reward.model"),
+        (
+            {"kind": "mixture", "components": {"good": {"kind": "teacher", "model": "reward_modle"}}},
+            "ppo.reward.components.good.model",
+        ),
+    ],
+)
+def test_a_model_that_is_not_there_is_named_by_its_place(reward: Any, place: str) -> None:
+    from tests.conftest import tiny_nodes
+
+    with pytest.raises(ConfigError, match=f"{place}: 'reward_modle'"):
+        tiny_nodes({"ppo.reward": reward, "ppo.value_init": "policy"})

@@ -3,7 +3,9 @@
 import http.server
 import json
 import math
+import random
 import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -11,6 +13,7 @@ from typing import Any
 import pytest
 
 from tempering.artifacts.tables import read_rows
+from tempering.config import validate
 from tempering.errors import ConfigError, UserError
 from tempering.rewards.config import EndpointConfig, TeacherReward
 from tempering.rewards.endpoint import Answer, Endpoint
@@ -32,6 +35,7 @@ class Judge:
         self.replies: list[Reply | Callable[[str], Reply] | None] = []
         self.asked: list[dict[str, Any]] = []
         self.keys: list[str | None] = []
+        self.trickles = False
         self.lock = threading.Lock()
 
     def reply(self, question: str) -> Reply | None:
@@ -50,6 +54,9 @@ def judge() -> Iterator[Any]:
             body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
             made.asked.append(body)
             made.keys.append(self.headers.get("Authorization"))
+            if made.trickles:
+                self._trickle()
+                return
             found = made.reply(body["messages"][0]["content"])
             if found is None:  # a dropped connection
                 self.close_connection = True
@@ -61,11 +68,21 @@ def judge() -> Iterator[Any]:
             self.end_headers()
             self.wfile.write(answer if isinstance(answer, bytes) else json.dumps(answer).encode())
 
+        def _trickle(self) -> None:
+            self.send_response(200)
+            self.end_headers()
+            for _ in range(20):
+                try:
+                    self.wfile.write(b" ")
+                except OSError:  # the other side has hung up
+                    return
+                time.sleep(0.1)
+
         def log_message(self, *_: Any) -> None:
             """Silent."""
 
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
+    threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
     made.url = f"http://127.0.0.1:{server.server_port}/v1"
     yield made
     server.shutdown()
@@ -84,10 +101,10 @@ def endpoint(judge: Any, **more: Any) -> Endpoint:
     return Endpoint(EndpointConfig(**settings), max_tokens=64, pause=0.001)
 
 
-def teacher(ask: Any, folder: Path, **more: Any) -> Teacher:
+def teacher(ask: Any, folder: Path, name: str = "teacher", **more: Any) -> Teacher:
     made = TeacherReward(kind="teacher", endpoint=EndpointConfig(model="judge-7b"), **more)
     folder.mkdir(exist_ok=True)
-    return Teacher(made, ask, folder)
+    return Teacher(made, ask, folder, name)
 
 
 @pytest.mark.parametrize(
@@ -95,6 +112,8 @@ def teacher(ask: Any, folder: Path, **more: Any) -> Teacher:
     [
         ("7", 7.0), (" 7.5 ", 7.5), ("8/10", 8.0), ("Score: 7", 7.0), ("It is fine.\nScore: 6.5", 6.5),
         ("**Score:** 9", 9.0), ("rating = 4.", 4.0), ("Score: 3\nScore: 5", 5.0), ("Score: -2", -2.0),
+        ("7/10", 7.0), ("7/100", None), ("Score: 7 out of 10", 7.0), ("Score: .5", None),
+        ("Final score: 9", 9.0), ("Score: 3\nNo, it is better.", None),
         ("I have 3 remarks.", None), ("nan", None), ("Score: nan", None), ("", None), ("Score: seven", None),
         ("between 3 and 5", None), ("Score: 7 or maybe 8", None), ("My score 7 is final", None),
         ("inf", None),
@@ -111,12 +130,17 @@ def test_what_is_a_score(text: str, score: float | None) -> None:
         ([(429, {"Retry-After": "0"}, {}), (500, {}, {}), says("Score: 7")], "ok", 3),
         ([None, says("Score: 7")], "ok", 2),
         ([(503, {}, {})], "http 503", 3),
-        ([(200, {}, b"not json")], "malformed", 1),
-        ([(200, {}, {"choices": []})], "malformed", 1),
-        ([says(None)], "malformed", 1),
+        ([(200, {}, b"not json"), says("Score: 7")], "ok", 2),
+        ([(200, {}, {"choices": []})], "malformed", 3),
+        ([(200, {}, b"[" * 100_000)], "malformed", 3),
+        ([says(None)], "malformed", 3),
+        ([says("  ")], "malformed", 3),
+        ([(429, {"Retry-After": "nan"}, {}), (429, {"Retry-After": "Mon, 01 Jan 2024 00:00:00 GMT"}, {}),
+          says("Score: 7")], "ok", 3),
+        ([(200, {}, {"choices": [{"message": {"content": "Score: 1"}, "finish_reason": "length"}]})],
+         "cut off", 1),
         ([says("nan")], "no score in the answer", 1),
         ([says("Score: 11")], "outside of the range", 1),
-        ([(302, {"Location": "http://127.0.0.1:9/v1"}, {})], "http 302", 1),
         ([(400, {}, {})], "http 400", 1),
     ],
 )  # fmt: skip
@@ -136,15 +160,121 @@ def test_no_answer_is_no_score_and_never_zero(
 
 def test_no_connection_at_all_is_a_status() -> None:
     gone = Endpoint(EndpointConfig(base_url="http://127.0.0.1:9/v1", model="m", retries=1), 8, pause=0.001)
-    assert gone(["x"]) == [Answer(None, "ConnectError")]
+    assert list(gone(["x"])) == [(0, Answer(None, "ConnectError"))]
 
 
-@pytest.mark.parametrize("status", [401, 403, 404])
+def test_a_reply_that_trickles_is_given_up_within_the_timeout(judge: Any) -> None:
+    judge.trickles = True
+    started = time.monotonic()
+    found = list(endpoint(judge, timeout=0.3, retries=0)(["x"]))
+    assert found == [(0, Answer(None, "ReadTimeout"))]
+    assert time.monotonic() - started < 1.5
+
+
+def test_a_teacher_that_is_gone_stops_the_run_and_is_asked_again(judge: Any, tmp_path: Path) -> None:
+    texts = ["a", "b", "c", "d"]
+    judge.replies = [says("Score: 2"), (500, {}, {})]
+    made = teacher(endpoint(judge, retries=0), tmp_path)
+    known = made([PROMPT], ["a"])
+    with pytest.raises(UserError, match="none of 4 questions: 4 x http 500"):
+        made([PROMPT] * 5, [*texts, "e"])
+    judge.replies = [says("Score: 3")]
+    resumed = teacher(endpoint(judge), tmp_path)
+    assert resumed([PROMPT] * 4, texts) == [*known, 3.0, 3.0, 3.0]
+
+
+def test_one_that_could_not_be_scored_stays_so_in_a_resumed_run(judge: Any, tmp_path: Path) -> None:
+    judge.replies = [lambda question: (500, {}, {}) if "odd" in question else says("Score: 3")]
+    first = teacher(endpoint(judge, retries=0), tmp_path)([PROMPT] * 4, ["a", "odd", "c", "d"])
+    assert first == pytest.approx([3.0, math.nan, 3.0, 3.0], nan_ok=True)
+    judge.replies = [says("Score: 9")]
+    again = teacher(endpoint(judge), tmp_path)([PROMPT] * 4, ["a", "odd", "c", "d"])
+    assert again == pytest.approx(first, nan_ok=True)
+
+
+def test_an_answer_is_on_the_disk_before_the_others_have_come(judge: Any, tmp_path: Path) -> None:
+    kept: list[int] = []
+
+    def reply(question: str) -> Reply:
+        path = tmp_path / "teacher_answers.jsonl"
+        kept.append(len(path.read_text().splitlines()) if path.exists() else 0)
+        time.sleep(0.05)
+        return says("Score: 1")
+
+    judge.replies = [reply]
+    teacher(endpoint(judge), tmp_path)([PROMPT] * 4, ["a", "b", "c", "d"])
+    assert kept[0] == 0 < kept[-1]
+
+
+def test_what_was_on_its_way_when_a_key_is_refused_is_kept(judge: Any, tmp_path: Path) -> None:
+    def reply(question: str) -> Reply:
+        if "refused" in question:
+            return 401, {}, {}
+        time.sleep(0.2)
+        return says("Score: 1")
+
+    judge.replies = [reply]
+    with pytest.raises(UserError, match="401"):
+        teacher(endpoint(judge, max_concurrency=2), tmp_path)([PROMPT] * 2, ["slow", "refused"])
+    (row,) = (tmp_path / "teacher_answers.jsonl").read_text().splitlines()
+    assert json.loads(row)["score"] == 1.0
+
+
+def test_two_teachers_of_a_mixture_keep_their_answers_apart(tmp_path: Path) -> None:
+    def ask(text: str) -> Any:
+        return lambda questions: [(place, Answer(text, "ok")) for place in range(len(questions))]
+
+    for _ in range(2):  # the second time from the file
+        mild, strict = (
+            teacher(ask(text), tmp_path, name=name) for text, name in (("9", "mild"), ("2", "strict"))
+        )
+        assert (mild([PROMPT], ["Once."]), strict([PROMPT], ["Once."])) == ([9.0], [2.0])
+    mild.close()
+    strict.close()
+    rows = read_rows(tmp_path / "teacher_answers.parquet")
+    assert {(row["component"], row["score"]) for row in rows} == {("mild", 9.0), ("strict", 2.0)}
+
+
+def test_retries_leave_the_runs_own_chance_alone(judge: Any) -> None:
+    judge.replies = [(500, {}, {})]
+    before = random.getstate()
+    list(endpoint(judge)(["x"]))
+    assert random.getstate() == before
+
+
+@pytest.mark.parametrize("key", ["two words", "sk-caf\u00e9"])
+def test_what_cannot_be_a_key_is_refused_without_being_shown(judge: Any, monkeypatch: Any, key: str) -> None:
+    monkeypatch.setenv("JUDGE_KEY", key)
+    with pytest.raises(ConfigError, match="holds no key") as caught:
+        endpoint(judge, api_key_env="JUDGE_KEY")
+    assert key not in str(caught.value)
+
+
+def test_a_key_that_comes_back_is_taken_out_of_the_answer(judge: Any, monkeypatch: Any) -> None:
+    monkeypatch.setenv("JUDGE_KEY", f"{KEY}\n")  # as a mounted secret is read
+    judge.replies = [says(f"your key is {KEY}")]
+    ((_, answer),) = endpoint(judge, api_key_env="JUDGE_KEY")(["x"])
+    assert judge.keys == [f"Bearer {KEY}"]
+    assert answer.text == "your key is [key]"
+
+
+@pytest.mark.parametrize(
+    "address", ["http://me:key@x/v1", "https://x/v1?api-key=key", "http://x:port-key/v1"]
+)
+def test_an_address_with_a_key_in_it_is_refused_without_being_shown(address: str) -> None:
+    tree = {"kind": "teacher", "endpoint": {"model": "m", "base_url": address}}
+    with pytest.raises(ConfigError, match="base_url") as caught:
+        validate(TeacherReward, tree, "x.yaml")
+    assert address not in str(caught.value)
+
+
+@pytest.mark.parametrize("status", [302, 401, 403, 404])
 def test_a_wrong_key_or_name_stops_at_once_and_the_key_is_nowhere(
     judge: Any, tmp_path: Path, monkeypatch: Any, status: int
 ) -> None:
     monkeypatch.setenv("JUDGE_KEY", KEY)
-    judge.replies = [(status, {}, {"error": KEY})]
+    away = {"Location": f"{judge.url}/elsewhere?key={KEY}"} if status == 302 else {}
+    judge.replies = [(status, away, {"error": KEY})]
     made = teacher(endpoint(judge, api_key_env="JUDGE_KEY"), tmp_path)
     with pytest.raises(UserError, match=f"{status}") as caught:
         made([PROMPT], ["Once."])
@@ -188,14 +318,14 @@ def test_the_same_question_is_asked_once_and_answers_survive_a_kill(judge: Any, 
 
 @pytest.mark.parametrize(
     ("text", "says_"),
-    [("{{ nothing_here }}", "nothing_here"), ("{{ 1 / 0 }}", "ZeroDivisionError"), 
+    [("{{ nothing_here }}", "nothing_here"), ("{{ 1 / 0 }}", "ZeroDivisionError"),
      ("{% if %}", "cannot be read"), ("{{ ''.__class__.__mro__ }}", "SecurityError")],
 )  # fmt: skip
 def test_a_template_that_fails_is_a_message(tmp_path: Path, text: str, says_: str) -> None:
     template = tmp_path / "rate.jinja"
     template.write_text(text)
     with pytest.raises(ConfigError, match=says_):
-        teacher(lambda questions: [Answer("1", "ok")], tmp_path / "kept", template=str(template))(
+        teacher(lambda questions: [(0, Answer("1", "ok"))], tmp_path / "kept", template=str(template))(
             [PROMPT], ["x"]
         )
 
@@ -238,3 +368,40 @@ def test_a_local_teacher_answers_and_ppo_learns_from_it(tiny: Any, tmp_path: Pat
     rows = read_rows(draft.metadata_dir / "generated_outputs.parquet")
     assert {"score", "score_rated", "score_ended"} <= set(rows[0])
     assert [row["score"] for row in rows] == [row["score_ended"] for row in rows], "it says no numbers"
+
+
+@pytest.mark.slow
+def test_a_run_that_stopped_goes_on_as_if_it_had_not_and_asks_nothing_twice(
+    judge: Any, tiny: Any, tmp_path: Path
+) -> None:
+    from tests.conftest import tiny_nodes
+    from tests.tiny import fresh_draft, inputs_of
+
+    def rated(question: str) -> Reply:
+        return says(f"Score: {len(question) % 11}")
+
+    def rated_until_the_key_runs_out(question: str) -> Reply:
+        return (401, {}, {}) if len(judge.asked) > 40 else rated(question)
+
+    asked = {"model": "judge", "base_url": judge.url, "max_concurrency": 2}
+    changes = {"rloo.reward": {"kind": "teacher", "endpoint": asked}, "rloo.score_normalization": "whiten"}
+    node = next(node for node in tiny_nodes(changes) if node.name == "rloo")
+
+    def run(name: str) -> list[dict[str, Any]]:
+        draft = fresh_draft(tmp_path / name)
+        node.stage(draft, node.config, **inputs_of(node, tiny))
+        rows = read_rows(draft.metadata_dir / "generated_outputs.parquet")
+        return [{key: row[key] for key in ("step", "completion", "score", "reward", "kl")} for row in rows]
+
+    judge.replies = [rated]
+    whole, questions = run("whole"), len(judge.asked)
+    judge.asked.clear()
+    judge.replies = [rated_until_the_key_runs_out]
+    with pytest.raises(UserError, match="401"):
+        run("stopped")
+    known = len((tmp_path / "stopped/metadata/teacher_answers.jsonl").read_text().splitlines())
+    assert known == 40, "every answer that came before the key ran out is kept"
+    judge.asked.clear()
+    judge.replies = [rated]
+    assert run("stopped") == whole
+    assert len(judge.asked) == questions - known

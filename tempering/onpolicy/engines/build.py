@@ -8,7 +8,12 @@ from tempering.onpolicy.sampling import Sampling
 
 
 def build_engine(
-    config: EngineConfig, model: Any, eos_ids: list[int], pad_id: int, sampling: Sampling | None = None
+    config: EngineConfig,
+    model: Any,
+    eos_ids: list[int],
+    pad_id: int,
+    sampling: Sampling | None = None,
+    accelerator: Any = None,
 ) -> RolloutEngine:
     """The engine that completes prompts with `model`.
 
@@ -16,6 +21,7 @@ def build_engine(
         eos_ids: tokens that end a completion.
         pad_id: fills up rows.
         sampling: checked at once by engines that cannot do all of it.
+        accelerator: where accelerate shards the model (FSDP, ZeRO); our decoder needs a whole one.
     """
     match config:
         case DecoderEngine():
@@ -27,8 +33,8 @@ def build_engine(
         case TransformersEngine():
             from tempering.onpolicy.engines.transformers_engine import TransformersSampler
 
-            return TransformersSampler(model, eos_ids, pad_id)
+            return TransformersSampler(model, eos_ids, pad_id, accelerator)
         case VLLMEngine():
             from tempering.onpolicy.engines.vllm_engine import VLLMSampler
 
-            return VLLMSampler(config, model, eos_ids, pad_id, sampling=sampling)
+            return VLLMSampler(config, model, eos_ids, pad_id, accelerator, sampling)

@@ -44,10 +44,11 @@ def ready_to_generate(model: Any, accelerator: Any) -> Iterator[Any]:
 
 @contextmanager
 def _root_whole(model: Any, policy: Any) -> Iterator[None]:
-    """With FSDP version 2: what lies outside its layers, which only a forward of `model` itself would gather."""
+    """FSDP version 2: what lies outside its layers; else only a forward of `model` itself gathers it."""
     if policy is model or not hasattr(model, "unshard"):
         yield
         return
+    model._get_fsdp_state()._lazy_init()  # else the first layer that runs takes itself for the root
     model.unshard()
     try:
         yield
