@@ -1,4 +1,4 @@
-"""What PPO, RLOO and DPO learn on the embedded world: the quickstart, once for each seed, from the raw text on.
+"""What PPO, RLOO and DPO learn on the embedded world: the quickstart, once for each seed, from raw text on.
 
     python -m benchmarks.learning --store /tmp/learning --out docs/onpolicy_learning
     python -m benchmarks.learning --seeds 0 1 --store /tmp/learning

@@ -79,9 +79,7 @@ def smoothed(points: Sequence[tuple[float, float]], method: str) -> tuple[list[f
 
 def chart(title: str, bands: Sequence[Band], seeds: int) -> Markup:
     """Axes, bands, lines, and each line's name at its end."""
-    up = scale_for(
-        [*(v for b in bands for v in b.mean - b.half), *(v for b in bands for v in b.mean + b.half)]
-    )
+    up = scale_for(float(end) for b in bands for end in (*(b.mean - b.half), *(b.mean + b.half)))
     across = Scale(0, max(float(b.x[-1]) for b in bands))
     said = f"{title}: mean of {seeds} seeds" + (" with 95% intervals" if seeds > 1 else "")
     marks = [tag("rect", width=WIDTH, height=HEIGHT, fill="white"), text(said, LEFT, 20, "start", "#222")]
@@ -104,7 +102,7 @@ def line(one: Band, across: Scale, up: Scale) -> list[Markup]:
     def path(values: Sequence[float]) -> list[str]:
         return [f"{x:.1f},{py(up, y):.1f}" for x, y in zip(places, values, strict=True)]
 
-    around = path(one.mean + one.half) + path(one.mean - one.half).copy()[::-1]
+    around = path(one.mean + one.half) + path(one.mean - one.half)[::-1]
     name = one.name.split()[0].upper()
     return [
         tag("polygon", points=" ".join(around), fill=color, opacity="0.18"),

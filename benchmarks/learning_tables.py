@@ -9,7 +9,8 @@ from benchmarks.learning_measures import LEVELS
 from benchmarks.learning_picture import T975
 
 NAMES = {
-    "ppo": "PPO", "rloo": "RLOO", "dpo": "DPO", "ppo gold": "PPO, exact reward", "rloo gold": "RLOO, exact reward",
+    "ppo": "PPO", "rloo": "RLOO", "dpo": "DPO",
+    "ppo gold": "PPO, exact reward", "rloo gold": "RLOO, exact reward",
 }  # fmt: skip
 
 
@@ -21,8 +22,8 @@ def tables(seeds: Sequence[dict[str, Any]]) -> str:
 def overview(seeds: Sequence[dict[str, Any]]) -> str:
     """Held-out figures; SFT for comparison."""
     lines = [
-        f"| mean of {len(seeds)} seeds, ± 95% | gold, held out | learned reward, held out | KL, nats a completion "
-        "| tokens | seconds |",
+        f"| mean of {len(seeds)} seeds, ± 95% | gold, held out | learned reward, held out "
+        "| KL, nats a completion | tokens | seconds |",
         "|---|--:|--:|--:|--:|--:|",
         f"| SFT | {around([one['sft']['gold_score'] for one in seeds])} "
         f"| {around([one['sft']['reward'] for one in seeds])} | 0 | | |",

@@ -19,6 +19,7 @@ import statistics
 import subprocess
 import sys
 import tempfile
+import time
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -69,6 +70,7 @@ def parsed() -> argparse.Namespace:
     parser.add_argument("--rollouts", type=int, default=20, help="of RLOO; PPO makes a third of them")
     parser.add_argument("--warmup", type=int, default=3)
     parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--patience", type=float, default=0.0, help="seconds to wait for a quiet machine")
     parser.add_argument("--precision", choices=["fp32", "bf16"], default="fp32")
     parser.add_argument("--only", action="append", help="contestants whose name holds this text")
     parser.add_argument("--compile", action="store_true", help="our decoder compiled, too")
@@ -137,21 +139,47 @@ def written(job: Job, arguments: argparse.Namespace) -> Path:
 
 
 def measured(command: list[str], arguments: argparse.Namespace) -> dict[str, Any]:
-    """The result of one process."""
+    """The result of one process; `others` are the cores that other processes kept busy meanwhile."""
+    wait_for_quiet(arguments.patience)
     environment = os.environ | QUIET | {"OMP_NUM_THREADS": str(arguments.threads)}
+    started, busy, own = time.perf_counter(), busy_seconds(), os.times()
     done = subprocess.run(command, capture_output=True, text=True, env=environment, cwd=ROOT)
+    used = os.times()
+    spent = used.children_user + used.children_system - own.children_user - own.children_system
+    others = max(0.0, busy_seconds() - busy - spent) / (time.perf_counter() - started)
     lines = [line for line in done.stdout.splitlines() if line.startswith(MARK)]
     if done.returncode or not lines:
         raise SystemExit(f"{' '.join(command)} failed:\n{done.stdout[-2000:]}\n{done.stderr[-4000:]}")
     found: dict[str, Any] = json.loads(lines[-1].removeprefix(MARK))
-    return found
+    return {**found, "others": round(others, 3)}
+
+
+def busy_seconds() -> float:
+    """CPU seconds that all processes of this machine have used, other guests of its host included."""
+    user, nice, system, _idle, _wait, irq, softirq, steal = map(
+        int, Path("/proc/stat").read_text().splitlines()[0].split()[1:9]
+    )
+    return (user + nice + system + irq + softirq + steal) / os.sysconf("SC_CLK_TCK")
+
+
+def wait_for_quiet(patience: float) -> None:
+    """Until other processes use less than a twentieth of a core for two seconds, or patience ends."""
+    end = time.monotonic() + patience
+    while time.monotonic() < end:
+        before = busy_seconds()
+        time.sleep(2)
+        if busy_seconds() - before < 0.1:
+            return
 
 
 def brief(result: dict[str, Any]) -> str:
     """For the terminal."""
     if "completions_per_second" not in result:
-        return ", ".join(f"{size}: {one['completions_per_second']:.0f}" for size, one in result.items())
-    return f"{result['completions_per_second']:.0f} completions/s, {result['memory_mib']} MiB"
+        sizes = {size: one for size, one in result.items() if isinstance(one, dict)}
+        speeds = [f"{size}: {one['completions_per_second']:.0f}" for size, one in sizes.items()]
+        return f"{', '.join(speeds)}; others {result['others']}"
+    speed, memory = result["completions_per_second"], result["memory_mib"]
+    return f"{speed:.0f} completions/s, {memory} MiB; others {result['others']}"
 
 
 def machine(arguments: argparse.Namespace) -> dict[str, Any]:

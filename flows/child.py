@@ -18,7 +18,7 @@ from collections.abc import Callable
 from multiprocessing import connection
 from typing import Any
 
-from tempering.errors import UserError
+from tempering.errors import TemperingError, UserError
 
 Message = tuple[Any, ...]
 Send = Callable[[Message], None]
@@ -61,6 +61,8 @@ def _failure(error: BaseException) -> Message:
     trace = "".join(traceback.format_exception(type(error), error, frames))
     if isinstance(error, UserError):
         return ("failed", str(error), pickle.dumps(error), trace)
+    if isinstance(error, TemperingError):  # said on purpose: where it was raised tells nobody anything
+        return ("failed", str(error), None, "")
     print(trace, file=sys.stderr)
     text = str(error).strip()
     return ("failed", f"{type(error).__name__}: {text}" if text else type(error).__name__, None, trace)

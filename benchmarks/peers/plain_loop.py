@@ -1,8 +1,8 @@
 """The loop that one would write by hand: RLOO with `generate()`, in forty lines of plain PyTorch.
 
-A rollout is: `generate()`, the reward, log-probabilities of the reference, one forward pass of the policy with
-gradients (its own log-probabilities are the old ones too, there being one update), KL in the reward, leave one
-out, backward, AdamW. Full logits, no Trainer, no logging, no checks.
+A rollout is: `generate()`, the reward, log-probabilities of the reference, one forward pass of the policy
+with gradients (its own log-probabilities are the old ones too, there being one update), KL in the reward,
+leave one out, backward, AdamW. Full logits, no Trainer, no logging, no checks.
 """
 
 import torch

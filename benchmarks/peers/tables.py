@@ -15,7 +15,11 @@ def tables(found: dict[str, Any]) -> str:
     trainers = {name: results for name, results in rounds.items() if "phases" in results[0]}
     decoders = {name: results for name, results in rounds.items() if name not in trainers}
     parts = [trainer_table(trainers), phase_table(trainers)] if trainers else []
-    return "\n\n".join([*parts, decoding_table(decoders)] if decoders else parts)
+    parts += [decoding_table(decoders)] if decoders else []
+    others = [one["others"] for results in rounds.values() for one in timed(results)]
+    most, mean = max(others), statistics.fmean(others)
+    said = f"Other processes kept {mean:.2f} cores busy meanwhile (mean of all runs; at most {most:.2f})."
+    return "\n\n".join([*parts, said])
 
 
 def trainer_table(trainers: dict[str, Any]) -> str:
@@ -63,15 +67,16 @@ def decoding_table(decoders: dict[str, Any]) -> str:
         "| batch | " + " | ".join(f"{name}, completions/s (mean length)" for name in names) + " | ratio |",
         "|---|" + "--:|" * (len(names) + 1),
     ]
-    for size in [key for key in decoders[names[0]][0] if key != "memory_round"]:
+    for size in [key for key, one in decoders[names[0]][0].items() if isinstance(one, dict)]:
         middles = {
             name: statistics.median(one[size]["completions_per_second"] for one in results)
             for name, results in decoders.items()
         }
-        cells = [
-            f"{middles[name]:.0f} ({statistics.fmean(one[size]['mean_length'] for one in decoders[name]):.1f})"
-            for name in names
-        ]
+        lengths = {
+            name: statistics.fmean(one[size]["mean_length"] for one in results)
+            for name, results in decoders.items()
+        }
+        cells = [f"{middles[name]:.0f} ({lengths[name]:.1f})" for name in names]
         base = middles.get("generate()", 0.0)
         ratios = [f"{middles[name] / base:.2f}" for name in names if name != "generate()" and base]
         lines.append(f"| {size} | " + " | ".join(cells) + f" | {', '.join(ratios)} |")

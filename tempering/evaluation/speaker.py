@@ -114,7 +114,7 @@ class Speaker:
 
     def stream(self, prepared: Prepared, seed: int) -> Iterator[str]:
         """The answer, piece by piece."""
-        generator = torch.Generator(self.model.model.device).manual_seed(seed)
+        generator = torch.Generator().manual_seed(seed)
         text, shown = "", 0
         made: list[int] = []
         for token in self.model.decoder().stream(prepared.ids, self.sampling, generator):
@@ -142,9 +142,9 @@ class Speaker:
         size = self.model.batch_size
         for start in range(0, len(order), size):
             batch = order[start : start + size]
-            generator = torch.Generator(self.model.model.device).manual_seed(seed + start)
+            uniform = self.sampling.numbers(len(batch), torch.Generator().manual_seed(seed + start))
             rollout = self.model.decoder().generate(
-                [prompts[index] for index in batch], self.sampling, generator
+                [prompts[index] for index in batch], self.sampling, uniform
             )
             rows = zip(rollout.completion_ids, rollout.completion_mask, rollout.ended.tolist(), strict=True)
             for index, (ids, mask, ended) in zip(batch, rows, strict=True):
