@@ -57,6 +57,7 @@ def parsed() -> argparse.Namespace:
     parser.add_argument("--config", default="configs/quickstart.yaml")
     parser.add_argument("--tokens", type=int, default=300_000, help="of PPO, RLOO and DPO each")
     parser.add_argument("--gold-tokens", type=int, default=GOLD_TOKENS, help="with the exact reward")
+    parser.add_argument("--exact-seeds", type=int, nargs="*", help="seeds of the runs with the exact reward")
     parser.add_argument("--set", nargs="*", default=[], metavar="KEY=VALUE", help="overrides for every run")
     return parser.parse_args()
 
@@ -72,7 +73,8 @@ def measured(seed: int, arguments: argparse.Namespace) -> dict[str, Any]:
     del limits["dpo.num_epochs"], limits["dpo.checkpoint_interval"]
     for method in ("ppo", "rloo"):
         limits |= {f"{method}.token_limit": arguments.gold_tokens, f"{method}.reward.kind": "gold"}
-    exact = run(seed, arguments, limits)
+    wanted = arguments.exact_seeds is None or seed in arguments.exact_seeds
+    exact = run(seed, arguments, limits) if wanted else {}
     return {"seed": seed, **figures(learned, exact)}
 
 

@@ -37,10 +37,9 @@ def figures(learned: Mapping[str, Artifact], exact: Mapping[str, Artifact]) -> d
     }
     curves = {name: on_policy_curve(learned[name]) for name in METHODS if name != "dpo"}
     curves["dpo"] = checkpoint_curve(learned["dpo"], evaluations["sft"])
-    curves |= {f"{name} gold": on_policy_curve(exact[name]) for name in METHODS if name != "dpo"}
-    made = {name: learned[name] for name in METHODS} | {
-        f"{name} gold": exact[name] for name in METHODS if name != "dpo"
-    }
+    with_gold = {f"{name} gold": exact[name] for name in METHODS if name in exact}
+    curves |= {name: on_policy_curve(artifact) for name, artifact in with_gold.items()}
+    made = {name: learned[name] for name in METHODS} | with_gold
     methods: dict[str, Any] = {}
     for name, artifact in made.items():
         assert isinstance(artifact, ModelArtifact)

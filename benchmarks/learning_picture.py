@@ -40,9 +40,10 @@ DRAWINGS = {
 
 @dataclass(frozen=True)
 class Band:
-    """Mean and interval over seeds."""
+    """Mean and interval over `seeds` seeds."""
 
     name: str
+    seeds: int
     x: np.ndarray
     mean: np.ndarray
     half: np.ndarray
@@ -52,21 +53,26 @@ def curves(seeds: Sequence[dict[str, Any]]) -> dict[str, str]:
     """Name -> SVG."""
     drawn = {}
     for name, drawing in DRAWINGS.items():
-        bands = [band(seeds, method, drawing.column) for method in drawing.methods]
-        drawn[name] = str(chart(drawing.title, bands, len(seeds)))
+        there = [name for name in drawing.methods if any(name in one["curves"] for one in seeds)]
+        if not there:
+            continue
+        bands = [band(seeds, method, drawing.column) for method in there]
+        drawn[name] = str(chart(drawing.title, bands))
     return drawn
 
 
 def band(seeds: Sequence[dict[str, Any]], method: str, column: str) -> Band:
     """The curves of all seeds as one."""
-    each = [[(p["tokens"], p[column]) for p in one["curves"][method]] for one in seeds]
+    each = [
+        [(p["tokens"], p[column]) for p in one["curves"][method]] for one in seeds if method in one["curves"]
+    ]
     low = max(points[0][0] for points in each)
     high = min(points[-1][0] for points in each)
     x = np.linspace(low, high, GRID)
     rows = np.array([np.interp(x, *smoothed(points, method)) for points in each])
     count = len(rows)
     spread = rows.std(axis=0, ddof=1) if count > 1 else np.zeros(GRID)
-    return Band(method, x, rows.mean(axis=0), T975.get(count - 1, 1.96) * spread / math.sqrt(count))
+    return Band(method, count, x, rows.mean(axis=0), T975.get(count - 1, 1.96) * spread / math.sqrt(count))
 
 
 def smoothed(points: Sequence[tuple[float, float]], method: str) -> tuple[list[float], list[float]]:
@@ -77,25 +83,29 @@ def smoothed(points: Sequence[tuple[float, float]], method: str) -> tuple[list[f
     return [tokens for tokens, _ in points], means
 
 
-def chart(title: str, bands: Sequence[Band], seeds: int) -> Markup:
+def chart(title: str, bands: Sequence[Band]) -> Markup:
     """Axes, bands, lines, and each line's name at its end."""
     up = scale_for(float(end) for b in bands for end in (*(b.mean - b.half), *(b.mean + b.half)))
     across = Scale(0, max(float(b.x[-1]) for b in bands))
-    said = f"{title}: mean of {seeds} seeds" + (" with 95% intervals" if seeds > 1 else "")
+    seeds = bands[0].seeds
+    said = f"{title}: " + (f"mean of {seeds} seeds, 95% interval" if seeds > 1 else "one seed")
     marks = [tag("rect", width=WIDTH, height=HEIGHT, fill="white"), text(said, LEFT, 20, "start", "#222")]
     marks += [part for tick in up.ticks() for part in upright(tick, up)]
     marks += [along(tick, across) for tick in across.ticks()]
     marks.append(text("tokens of training", (LEFT + WIDTH - RIGHT) / 2, HEIGHT - 6, "middle"))
-    for one in bands:
-        marks += line(one, across, up)
+    taken: list[float] = []
+    for one in sorted(bands, key=lambda one: float(one.mean[-1])):
+        end = min([py(up, float(one.mean[-1])) + 4, *(place - 13 for place in taken)])
+        taken.append(end)
+        marks += line(one, across, up, end)
     return tag(
         "svg", tag("title", said), *marks, xmlns="http://www.w3.org/2000/svg", role="img",
         viewBox=f"0 0 {WIDTH} {HEIGHT}", font_family="system-ui, sans-serif", font_size=12,
     )  # fmt: skip
 
 
-def line(one: Band, across: Scale, up: Scale) -> list[Markup]:
-    """A band, its mean and its name."""
+def line(one: Band, across: Scale, up: Scale, label: float) -> list[Markup]:
+    """A band, its mean and, at the height `label`, its name."""
     color = COLORS[one.name.split()[0]]
     places = [px(across, value) for value in one.x]
 
@@ -107,7 +117,7 @@ def line(one: Band, across: Scale, up: Scale) -> list[Markup]:
     return [
         tag("polygon", points=" ".join(around), fill=color, opacity="0.18"),
         tag("polyline", points=" ".join(path(one.mean)), fill="none", stroke=color, stroke_width="2"),
-        text(name, places[-1] + 6, py(up, float(one.mean[-1])) + 4, "start", color),
+        text(name, places[-1] + 6, label, "start", color),
     ]
 
 

@@ -29,10 +29,12 @@ def overview(seeds: Sequence[dict[str, Any]]) -> str:
         f"| {around([one['sft']['reward'] for one in seeds])} | 0 | | |",
     ]
     for name, label in NAMES.items():
-        made = [one["methods"][name] for one in seeds]
+        made = [one["methods"][name] for one in seeds if name in one["methods"]]
+        if not made:
+            continue
         reward = around([one["reward"] for one in made]) if "reward" in made[0] else ""
         lines.append(
-            f"| {label} | {around([one['gold'] for one in made])} | {reward} "
+            f"| {named(label, made, seeds)} | {around([one['gold'] for one in made])} | {reward} "
             f"| {around([one['kl'] for one in made], 2)} | {fmean(one['tokens'] for one in made):,.0f} "
             f"| {around([one['seconds'] for one in made], 0)} |"
         )
@@ -46,12 +48,21 @@ def times(seeds: Sequence[dict[str, Any]]) -> str:
         "|---|" + "--:|" * (len(LEVELS) + 1),
     ]
     for name, label in NAMES.items():
-        made = [one["methods"][name] for one in seeds]
+        made = [one["methods"][name] for one in seeds if name in one["methods"]]
+        if not made:
+            continue
         cells = [reached([one["seconds_to"][str(level)] for one in made]) for level in LEVELS]
         lines.append(
-            f"| {label} | " + " | ".join(cells) + f" | {around([one['best_running_gold'] for one in made])} |"
+            f"| {named(label, made, seeds)} | "
+            + " | ".join(cells)
+            + f" | {around([one['best_running_gold'] for one in made])} |"
         )
     return "\n".join(lines)
+
+
+def named(label: str, made: Sequence[Any], seeds: Sequence[Any]) -> str:
+    """The method, and how many seeds it has where that is not all of them."""
+    return label if len(made) == len(seeds) else f"{label} ({len(made)} seed{'s' * (len(made) > 1)})"
 
 
 def reached(seconds: Sequence[float | None]) -> str:

@@ -105,8 +105,6 @@ class Course:
         modules: list[nn.Module],
         peak: steps.Peak,
         phases: Mapping[str, int],
-        *,
-        fused_optimizer: bool = True,
         **parts: int,
     ) -> Estimate:
         """The estimate. `phases`: bytes above what is there in all of them."""
@@ -121,7 +119,7 @@ class Course:
         resting += other + allocator
         above = {
             "update": peak.whole,
-            "optimizer": gradients + self._in_the_optimizer(trained, fused_optimizer),
+            "optimizer": gradients,  # AdamW is fused everywhere, and has no temporaries
             **phases,
         }
         return Estimate(
@@ -134,14 +132,6 @@ class Course:
             **{**parts, "other": parts.get("other", 0) + other, "allocator": allocator},
             phases={name: resting + size for name, size in above.items()},
         )
-
-    def _in_the_optimizer(self, trained: list[nn.Parameter], fused: bool) -> int:
-        """Temporaries of AdamW: none when fused, one of all on a GPU, two of the largest on a CPU."""
-        if fused:
-            return 0
-        if self.given.on_gpu:
-            return nbytes(trained)
-        return 2 * max((nbytes([one]) for one in trained), default=0)
 
 
 _ALWAYS = ("reference", "reward_model", "other")
