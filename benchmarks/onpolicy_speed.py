@@ -73,7 +73,10 @@ def parsed() -> argparse.Namespace:
     parser.add_argument("--patience", type=float, default=0.0, help="seconds to wait for a quiet machine")
     parser.add_argument("--precision", choices=["fp32", "bf16"], default="fp32")
     parser.add_argument("--only", action="append", help="contestants whose name holds this text")
-    parser.add_argument("--compile", action="store_true", help="our decoder compiled, too")
+    parser.add_argument(
+        "--variants", action="store_true",
+        help="a value head on the policy's trunk (less work) for our PPO, our decoder compiled",
+    )  # fmt: skip
     return parser.parse_args()
 
 
@@ -85,20 +88,26 @@ def contestants(arguments: argparse.Namespace) -> dict[str, tuple[list[str], str
 
     runs = {
         "TRL RLOO": (module("trl_rloo"), "rloo"),
+        "TRL RLOO, micro-batches of 24": (module("trl_rloo", "24"), "rloo"),
         "plain loop": (module("plain_loop"), "rloo"),
         "ours RLOO": (module("ours", "rloo"), "rloo"),
         "TRL PPO": (module("trl_ppo", python=arguments.trl112), "ppo"),
+        "TRL PPO, micro-batches of 24": (module("trl_ppo", "24", python=arguments.trl112), "ppo"),
         "ours PPO": (module("ours", "ppo"), "ppo"),
         "generate()": (module("decoding", "generate"), "decoding"),
         "our decoder": (module("decoding", "decoder"), "decoding"),
+    }
+    variants = {
+        "ours PPO, shared trunk": (module("ours", "shared"), "ppo"),
         "our decoder, compiled": (module("decoding", "compiled"), "decoding"),
     }
-    if arguments.trl112 is None:
-        del runs["TRL PPO"]
-    if not arguments.compile:
-        del runs["our decoder, compiled"]
+    runs |= variants if arguments.variants else {}
     wanted = arguments.only or [""]
-    return {name: run for name, run in runs.items() if any(text in name for text in wanted)}
+    return {
+        name: run
+        for name, run in runs.items()
+        if any(text in name for text in wanted) and (arguments.trl112 or "TRL PPO" not in name)
+    }
 
 
 def prepared(arguments: argparse.Namespace) -> dict[str, Job]:

@@ -55,6 +55,11 @@ def given_job() -> Job:
     return Job(**json.loads(Path(sys.argv[1]).read_text()))
 
 
+def micro_batch(job: Job) -> int:
+    """Sequences of one forward and backward pass of an update: the second argument, else the whole batch."""
+    return int(sys.argv[2]) if len(sys.argv) > 2 else job.batch
+
+
 def variety(prompts: list[Any], completions: list[str], **_: Any) -> list[float]:
     """The cheap reward: the share of words that are different ones."""
     return [len(set(text.split())) / max(1, len(text.split())) for text in completions]

@@ -1,4 +1,7 @@
-"""Tempering's RLOO or PPO (second argument), by the way that the stages take, with a clock in the trainer."""
+"""Tempering's RLOO or PPO, by the way that the stages take, with a clock in the trainer.
+
+The second argument is `rloo`, `ppo`, or `shared`: PPO with the value head on the policy's trunk.
+"""
 
 import sys
 from pathlib import Path
@@ -47,7 +50,7 @@ def main() -> None:
     run.OnPolicyTrainer = Timed  # type: ignore[misc]
     store = Store(job.store)
     out = Draft(Path(job.folder), seed=0, runtime=RuntimeConfig(device="cpu"))
-    rewards: Any = {"model": store.get("reward_model@latest")} if algorithm == "ppo" else {}
+    rewards: Any = {} if algorithm == "rloo" else {"model": store.get("reward_model@latest")}
     model, sample = store.get("sft@latest"), store.get("sample[prompts]@latest")
     run.on_policy(out, settings(job, algorithm), model, sample, rewards)  # type: ignore[arg-type]
     _read_log(out, job, clock)
@@ -65,7 +68,8 @@ def settings(job: Job, algorithm: str) -> OnPolicyConfig:
     }  # fmt: skip
     if algorithm == "rloo":
         return RLOOConfig(**shared, num_completions=job.siblings, reward=FUNCTION)
-    return PPOConfig(**shared, ppo_epochs=job.epochs, value_init="reward_model", reward={"kind": "model"})
+    value = {"value_init": "reward_model"} if algorithm == "ppo" else {"value_trunk": "shared"}
+    return PPOConfig(**shared, **value, ppo_epochs=job.epochs, reward={"kind": "model"})
 
 
 def _read_log(out: Draft, job: Job, clock: Clock) -> None:

@@ -4,8 +4,9 @@ import statistics
 from typing import Any
 
 PAIRS = {  # ours -> the peers it is set against
-    "ours RLOO": ("TRL RLOO", "plain loop"),
-    "ours PPO": ("TRL PPO",),
+    "ours RLOO": ("TRL RLOO", "TRL RLOO, micro-batches of 24", "plain loop"),
+    "ours PPO": ("TRL PPO", "TRL PPO, micro-batches of 24"),
+    "ours PPO, shared trunk": ("TRL PPO", "TRL PPO, micro-batches of 24"),
 }
 
 

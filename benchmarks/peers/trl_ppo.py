@@ -1,7 +1,8 @@
 """TRL 1.12's PPOTrainer, the last that there was: `epochs` updates a rollout, a reward and a value model.
 
 Runs in an environment of its own (see benchmarks/onpolicy_speed.py), without Tempering. Everything is off
-that costs time and that ours does not do; the whole rollout is decoded and compared as one batch.
+that costs time and that ours does not do; the whole rollout is decoded and compared as one batch. A second
+argument is the size of micro-batches; without it there is no accumulation.
 """
 
 from typing import Any
@@ -16,7 +17,7 @@ from transformers import (
 )
 from trl.experimental.ppo import PPOConfig, PPOTrainer, ppo_trainer
 
-from benchmarks.peers.measure import Clock, Job, Memory, given_job, report
+from benchmarks.peers.measure import Clock, Job, Memory, given_job, micro_batch, report
 
 
 class AtStepEnd(TrainerCallback):  # type: ignore[misc]
@@ -61,7 +62,8 @@ def arguments(job: Job) -> PPOConfig:
     """One batch, one mini-batch, `epochs` passes."""
     return PPOConfig(
         output_dir=job.folder,
-        per_device_train_batch_size=job.batch,
+        per_device_train_batch_size=micro_batch(job),
+        gradient_accumulation_steps=job.batch // micro_batch(job),
         per_device_eval_batch_size=job.batch,
         local_rollout_forward_batch_size=job.batch,
         num_mini_batches=1,

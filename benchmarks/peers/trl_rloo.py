@@ -1,6 +1,7 @@
 """TRL's RLOOTrainer, with everything off that costs time and that ours does not do.
 
-One update a rollout, no accumulation, no gradient checkpointing, nothing saved or reported.
+One update a rollout, no gradient checkpointing, nothing saved or reported. A second argument is the size of
+micro-batches; without it there is no accumulation.
 """
 
 from typing import Any
@@ -10,7 +11,7 @@ from datasets import Dataset
 from transformers import AutoModelForCausalLM, AutoTokenizer, TrainerCallback
 from trl import RLOOConfig, RLOOTrainer
 
-from benchmarks.peers.measure import Clock, Memory, given_job, report, variety
+from benchmarks.peers.measure import Clock, Memory, given_job, micro_batch, report, variety
 
 
 class AtStepEnd(TrainerCallback):  # type: ignore[misc]
@@ -38,7 +39,8 @@ def main() -> None:
         reward_funcs=variety,
         args=RLOOConfig(
             output_dir=job.folder,
-            per_device_train_batch_size=job.batch,
+            per_device_train_batch_size=micro_batch(job),
+            gradient_accumulation_steps=job.batch // micro_batch(job),
             num_generations=job.siblings,
             max_completion_length=job.new_tokens,
             max_steps=job.total,

@@ -105,9 +105,9 @@ def theirs(folder: Path, beta: float, iterations: int) -> tuple[list[float], lis
     arguments = RLOOConfig(
         output_dir=str(folder), per_device_train_batch_size=2 * K, num_generations=K, beta=beta,
         num_iterations=iterations, max_steps=iterations * len(COMPLETIONS), learning_rate=RATE,
-        lr_scheduler_type="constant", weight_decay=0, max_grad_norm=0, max_completion_length=6, logging_steps=1,
-        save_strategy="no", bf16=False, gradient_checkpointing=False, use_cpu=True, report_to=[],
-        disable_tqdm=True,
+        lr_scheduler_type="constant", weight_decay=0, max_grad_norm=0, max_completion_length=6,
+        logging_steps=1, save_strategy="no", bf16=False, gradient_checkpointing=False, use_cpu=True,
+        report_to=[], disable_tqdm=True,
     )  # fmt: skip
     made = Injected(
         str(folder / "policy"),
