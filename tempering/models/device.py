@@ -1,5 +1,6 @@
 """Choosing where a stage's tensors live."""
 
+import os
 from typing import TYPE_CHECKING, Any
 
 from tempering.errors import UserError
@@ -27,4 +28,7 @@ def prepare_device(out: "Draft") -> Any:
             fix="set runtime.device=auto",
         )
     out.device = wanted
+    if wanted == "cuda" and "LOCAL_RANK" in os.environ:  # one of several processes: each has a GPU of its own
+        torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
+        return torch.device("cuda", torch.cuda.current_device())
     return torch.device(wanted)

@@ -85,6 +85,6 @@ def whiten(values: Tensor, mask: Tensor, *, shift_mean: bool = True) -> Tensor:
     kept = values[mask]
     if kept.numel() < 2:
         return torch.where(mask, values, torch.zeros_like(values))
-    mean, std = kept.mean(), kept.std(unbiased=False)
-    white = (values - mean) / (std + 1e-8)
+    mean, variance = kept.mean(), kept.var(unbiased=False)
+    white = (values - mean) / (variance + 1e-8).sqrt()  # rounding noise alone is not blown up
     return torch.where(mask, white if shift_mean else white + mean, torch.zeros_like(values))

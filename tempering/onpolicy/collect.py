@@ -34,7 +34,8 @@ class Collector:
         with phases.timed("decode"):
             rollout = self.engine.generate([list(row["input_ids"]) for row in rows], self.sampling, uniform)
         texts = rollout.texts(self.tokenizer)
-        with phases.timed("score"):
+        # in fp32: half precision would make scores of like completions equal
+        with phases.timed("score"), torch.autocast(rollout.logprobs.device.type, enabled=False):
             scored = self._score(rows, texts, rollout)
         empty = torch.zeros_like(rollout.logprobs)
         components = {f"score_{name}": values for name, values in scored.components.items()}

@@ -65,7 +65,7 @@ class OnPolicyConfig(TrainingConfig):
         "with truncated importance weights",
     )
     importance_cap: float = Field(
-        2.0, gt=0, description="old_logprobs: sampler: cap of the weights trainer / sampler, a token"
+        2.0, gt=1, description="old_logprobs: sampler: cap of the weights trainer / sampler, a token"
     )
     max_sampler_gap: float = Field(
         0.5, gt=0, description="stop where sampler and trainer differ by more than this, in mean nats a token"
@@ -114,6 +114,23 @@ class OnPolicyConfig(TrainingConfig):
             raise ValueError(
                 "kl_in: loss with kl_estimator k1 pulls nowhere: the gradient of its mean is zero; set k3"
             )
+        if self.kl_control == "adaptive" and self.kl_horizon < self.rollout_batch_size:
+            raise ValueError(
+                f"kl_horizon {self.kl_horizon} is less than rollout_batch_size {self.rollout_batch_size}: "
+                "one rollout could turn the coefficient round"
+            )
+        if self.kl_control == "adaptive" and self.kl_coef == 0:
+            raise ValueError("kl_control: adaptive multiplies kl_coef, and 0 stays 0; set kl_coef above 0")
+        for name, control in (
+            ("target_kl", "adaptive"),
+            ("kl_horizon", "adaptive"),
+            ("kl_coef_end", "linear"),
+        ):
+            changed = getattr(self, name) != type(self).model_fields[name].default
+            if changed and self.kl_control != control:
+                raise ValueError(
+                    f"{name} is set, and kl_control {self.kl_control} has none: it is for {control}"
+                )
         if self.min_new_tokens > self.max_new_tokens:
             raise ValueError(
                 f"min_new_tokens {self.min_new_tokens} is more than max_new_tokens {self.max_new_tokens}"

@@ -72,7 +72,9 @@ class Experience:
         weights = estimator.weights(tensors["completion_mask"], scored)
         counted = tensors["completion_mask"] & scored[:, None]
         token_weights = counted / counted.sum().clamp(min=1)
-        return Batch({**tensors, "weights": weights, "token_weights": token_weights})
+        every = tensors["completion_mask"] / tensors["completion_mask"].sum()  # unscored ones too
+        more = {"weights": weights, "token_weights": token_weights, "every_token": every}
+        return Batch({**tensors, **more})
 
     def log_rows(self, step: int, tokens: int) -> list[dict[str, Any]]:
         """Rows of `generated_outputs`; what could not be scored is null."""
@@ -131,27 +133,42 @@ def _cut(tensor: Tensor, left: int, right: int, width: int) -> Tensor:
     return tensor[:, first : tensor.shape[1] - right]
 
 
+def moved(experience: Experience, device: Any) -> Experience:
+    """The same with its tensors on `device`."""
+    values = {item.name: getattr(experience, item.name) for item in fields(Experience)}
+    return Experience(
+        **{name: value.to(device) if isinstance(value, Tensor) else value for name, value in values.items()}
+    )
+
+
 def joined(parts: Sequence[Experience]) -> Experience:
-    """The experiences of several processes as one, rows in the order of `parts`."""
-    device = parts[0].device
+    """The experiences of several processes as one, rows in the order of `parts`; all on one device."""
     prompt = max(part.input_ids.shape[1] - part.completion_mask.shape[1] for part in parts)
     width = max(part.completion_mask.shape[1] for part in parts)
     made: dict[str, Any] = {}
     for item in fields(Experience):
         values = [getattr(part, item.name) for part in parts]
         if isinstance(values[0], Tensor):
-            padded = [
-                _grown(part, value.to(device), prompt, width)
-                for part, value in zip(parts, values, strict=True)
-            ]
+            padded = [_grown(part, value, prompt, width) for part, value in zip(parts, values, strict=True)]
             made[item.name] = torch.cat(padded)
         elif isinstance(values[0], list):
             made[item.name] = [entry for value in values for entry in value]
         else:
-            made[item.name] = {
-                name: [entry for value in values for entry in value[name]] for name in values[0]
-            }
+            made[item.name] = _columns(parts, values)
     return Experience(**made)
+
+
+def _columns(parts: Sequence[Experience], given: Sequence[dict[str, list[Any]]]) -> dict[str, list[Any]]:
+    """Columns one below the other; null where a part has none of that name."""
+    names = dict.fromkeys(name for columns in given for name in columns)
+    return {
+        name: [
+            entry
+            for part, columns in zip(parts, given, strict=True)
+            for entry in columns.get(name, [None] * len(part))
+        ]
+        for name in names
+    }
 
 
 def _grown(part: Experience, tensor: Tensor, prompt: int, width: int) -> Tensor:

@@ -17,10 +17,14 @@ Stats = Mapping[str, float]
 
 
 class CollapseGuard:
-    """Looks at the statistics of each rollout."""
+    """Looks at the statistics of each rollout.
 
-    def __init__(self, config: GuardConfig, warn: Callable[[str], None]) -> None:
-        self.config, self.warn = config, warn
+    Args:
+        contrast: whether nothing is learnt from completions of a prompt that got the same reward.
+    """
+
+    def __init__(self, config: GuardConfig, warn: Callable[[str], None], *, contrast: bool = True) -> None:
+        self.config, self.warn, self.contrast = config, warn, contrast
         self.held: dict[str, int] = dict.fromkeys(self._signs(), 0)
 
     def _signs(self) -> dict[str, tuple[Callable[[Stats], bool], str]]:
@@ -56,7 +60,7 @@ class CollapseGuard:
                 "gives None for all, or the teacher cannot be reached",
             ),
             "no_contrast": (
-                lambda stats: stats.get("zero_variance_share", 0) == 1,
+                lambda stats: self.contrast and stats.get("zero_variance_share", 0) == 1,
                 "all completions of every prompt got the same reward, so nothing is learnt. Likely causes: a "
                 "reward that cannot tell them apart, or a policy that says one thing only",
             ),

@@ -34,7 +34,8 @@ def clipped_policy_loss(
     Returns:
         the loss, and the share of entries where the clip was active.
     """
-    ratio = (logprobs - old_logprobs).exp()
+    # exp(20) is far beyond every clip; without a bound 0 * infinity would be NaN
+    ratio = (logprobs - old_logprobs).clamp(max=20.0).exp()
     if ratio_cap is not None:
         ratio = ratio.clamp(max=ratio_cap)
     plain = -advantages * ratio

@@ -73,8 +73,9 @@ def sample_token(
         token = allowed.argmax(-1)
     else:
         assert uniform is not None, "sampling needs uniform numbers"
-        mass = allowed.exp().cumsum(-1, dtype=torch.float64)
-        shot = uniform[:, None].to(mass.device) * mass[:, -1:]
+        exact = torch.float32 if allowed.device.type == "mps" else torch.float64  # which has no float64
+        mass = allowed.exp().cumsum(-1, dtype=exact)
+        shot = uniform[:, None].to(mass.device, exact) * mass[:, -1:]
         token = torch.searchsorted(mass, shot, right=True).squeeze(-1).clamp(max=mass.shape[-1] - 1)
     return token, logs.gather(-1, token[:, None]).squeeze(-1)
 

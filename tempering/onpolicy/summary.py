@@ -13,9 +13,7 @@ def summarise(experience: Experience, kl_coef: float, num_completions: int) -> d
     """
     scored = experience.scored
     found = {
-        "score": experience.scores[scored].mean(),
-        "score_std": experience.scores[scored].std(unbiased=False),
-        "reward": experience.rewards[scored].mean(),
+        **(_of_the_scored(experience) if scored.any() else {}),
         "kl": experience.kl.mean(),
         "kl_coef": torch.tensor(kl_coef, dtype=torch.float64),
         "completion_length": experience.lengths.float().mean(),
@@ -23,20 +21,26 @@ def summarise(experience: Experience, kl_coef: float, num_completions: int) -> d
         "unscored_share": 1 - scored.float().mean(),
         "advantage_std": experience.advantages[:, 0].std(unbiased=False),
     }
-    if num_completions > 1:
+    if num_completions > 1 and scored.any():
         found["zero_variance_share"] = _without_contrast(experience.rewards.view(-1, num_completions))
     for name, values in experience.columns.items():
         if name.startswith("score_"):
             found[name] = torch.tensor(values, dtype=torch.float64).nanmean()
-    if experience.values.any():
+    if experience.values.any() and scored.any():
         found |= _of_the_value_model(experience)
     return {name: float(value) for name, value in found.items() if not value.isnan()}
 
 
+def _of_the_scored(experience: Experience) -> dict[str, torch.Tensor]:
+    scores, rewards = experience.scores[experience.scored], experience.rewards[experience.scored]
+    return {"score": scores.mean(), "score_std": scores.std(unbiased=False), "reward": rewards.mean()}
+
+
 def _without_contrast(rewards: torch.Tensor) -> torch.Tensor:
     """Share of prompts whose scored completions (prompts, completions) all got the same reward."""
-    filled = torch.where(rewards.isnan(), rewards.nanmean(1, keepdim=True), rewards)
-    return (filled - filled[:, :1]).abs().amax(1).nan_to_num(0.0).lt(1e-8).float().mean()
+    compared = rewards[(~rewards.isnan()).sum(1) > 1]
+    filled = torch.where(compared.isnan(), compared.nanmean(1, keepdim=True), compared)
+    return (filled - filled.mean(1, keepdim=True)).abs().amax(1).lt(1e-6).float().mean()
 
 
 def _of_the_value_model(experience: Experience) -> dict[str, torch.Tensor]:

@@ -31,7 +31,7 @@ from tempering.onpolicy.collect import Collector
 from tempering.onpolicy.compare import compare
 from tempering.onpolicy.config import OnPolicyConfig, PPOConfig
 from tempering.onpolicy.estimators import Outcome, build_estimator
-from tempering.onpolicy.experience import Experience, joined
+from tempering.onpolicy.experience import Experience, joined, moved
 from tempering.onpolicy.guards import CollapseGuard, refuse_nan
 from tempering.onpolicy.kl import ESTIMATORS, KLController
 from tempering.onpolicy.losses import clipped_value_loss
@@ -78,7 +78,8 @@ class OnPolicyTrainer(TokenTrainer, Trainer):
             target=config.target_kl, horizon=config.kl_horizon, end=config.kl_coef_end,
         )  # fmt: skip
         self.shaping = ScoreShaping(config.score_normalization, config.score_scale, config.score_clip)
-        self.guard = CollapseGuard(config.guard, out.warn)
+        compares = getattr(config, "estimator", None) in ("rloo", "grpo")
+        self.guard = CollapseGuard(config.guard, out.warn, contrast=compares)
         self.phases = Phases()
         self.outputs = RowLog(out.metadata_dir / "generated_outputs.jsonl")
         self.rollouts_done = 0
@@ -86,7 +87,11 @@ class OnPolicyTrainer(TokenTrainer, Trainer):
         self._noted: dict[str, float] = defaultdict(float)  # sums over the optimizer step at hand
         self._rollout_stats: dict[str, float] = {}
         self._kl_coef, self._stops, self._tokens_at_hand, self._step_started = config.kl_coef, False, 0, 0.0
-        steps_a_rollout = config.ppo_epochs * (config.rollout_batch_size // config.batch_size)
+        self.steps_a_rollout = steps_a_rollout = config.ppo_epochs * (
+            config.rollout_batch_size // config.batch_size
+        )
+        if config.stop_kl is not None and steps_a_rollout == 1:
+            out.warn("stop_kl has nothing to end: each rollout is one step (ppo_epochs, batch_size)")
         # One update a rollout: its own forward pass gives the old log-probabilities, the ratio being 1.
         self.ratio_is_one = steps_a_rollout == 1 and config.old_logprobs == "recompute"
         self.total_rollouts = _rollouts(config, len(prompts))
@@ -154,7 +159,7 @@ class OnPolicyTrainer(TokenTrainer, Trainer):
     @property
     def at_boundary(self) -> bool:
         """Whether the step just made was the last one of its rollout."""
-        return self._last_step or self._stops
+        return self._last_step or self._stops or self.state.global_step >= self.state.max_steps
 
     def rollout_seed(self) -> int:
         """Seed of the rollout at hand: of the run's seed and the rollout's number only."""
@@ -180,7 +185,8 @@ class OnPolicyTrainer(TokenTrainer, Trainer):
                 )  # fmt: skip
         self.model.train(was_training)
         if self.accelerator.num_processes > 1:
-            experience = joined(gather_object([experience]))
+            parts = gather_object([moved(experience, "cpu")])
+            experience = moved(joined(parts), experience.device)
         self._finish(experience)
         return experience
 
@@ -198,6 +204,9 @@ class OnPolicyTrainer(TokenTrainer, Trainer):
         experience.rewards = self.shaping(experience.scores) - config.missing_eos_penalty * ~experience.ended
         log_ratio = (experience.old_logprobs - experience.ref_logprobs) * mask
         experience.kl = log_ratio.sum(1)
+        compared = {"policy": experience.old_logprobs, "reference": experience.ref_logprobs}
+        step = self.state.global_step + 1
+        refuse_nan(float(experience.kl.mean()), compared, self.out.metadata_dir, step, "KL to the reference")
         self._kl_coef = self.kl.coef
         penalty = ESTIMATORS[config.kl_estimator](experience.old_logprobs, experience.ref_logprobs) * mask
         outcome = Outcome(
@@ -215,9 +224,13 @@ class OnPolicyTrainer(TokenTrainer, Trainer):
             self.outputs.append(experience.log_rows(self.state.global_step + 1, self.tokens))
         self.rollouts_done += 1
         self.exhausted = self.rollouts_done >= self.total_rollouts
-        limit = config.token_limit
-        done = max(self.rollouts_done / self.total_rollouts, self.tokens / limit if limit else 0.0)
-        self.kl.update(self._rollout_stats["kl"], len(experience), done)
+        self.kl.update(self._rollout_stats["kl"], len(experience), self._share_done())
+
+    def _share_done(self) -> float:
+        """Share of the run that its rollouts so far are, by whichever limit is nearest."""
+        limit, ours = self.config.token_limit, self.rollouts_done
+        by_steps = ours * self.steps_a_rollout / self.args.max_steps
+        return float(max(ours / self.total_rollouts, by_steps, self.tokens / limit if limit else 0.0))
 
     def _track_num_input_tokens(self, inputs: Any) -> None:
         """Counted once a rollout, see `_finish`."""
@@ -239,15 +252,14 @@ class OnPolicyTrainer(TokenTrainer, Trainer):
         logprobs = found["logprobs"]
         old = logprobs.detach() if self.ratio_is_one else inputs["old_logprobs"]
         policy_loss, clipped = self.estimator.loss(logprobs, old, inputs["advantages"], weights)
-        entropy = (found["entropy"] * token_weights).sum()
-        loss = weights.sum() * policy_loss
+        loss, every = weights.sum() * policy_loss, inputs["every_token"]
         self._note(
-            policy_loss=loss, clip_fraction=weights.sum() * clipped, entropy=entropy,
-            step_kl=((old - logprobs) * token_weights).sum(),
+            policy_loss=loss, clip_fraction=weights.sum() * clipped, entropy=(found["entropy"] * every).sum(),
+            step_kl=((old - logprobs) * every).sum(),
         )  # fmt: skip
         if self._first_step:
             gap = (logprobs - inputs["sampler_logprobs"]).abs()
-            self._note(sampler_gap=(gap * token_weights).sum())
+            self._note(sampler_gap=(gap * every).sum())
         if isinstance(config, PPOConfig):
             value_loss, value_clipped = clipped_value_loss(
                 found["values"], inputs["values"], inputs["returns"], token_weights,
@@ -262,7 +274,7 @@ class OnPolicyTrainer(TokenTrainer, Trainer):
             self._note(kl_loss=kl_loss)
             loss = loss + self._kl_coef * kl_loss
         if config.entropy_coef:
-            loss = loss - config.entropy_coef * entropy
+            loss = loss - config.entropy_coef * (found["entropy"] * token_weights).sum()
         refuse_nan(float(loss.detach()), inputs, self.out.metadata_dir, self.state.global_step + 1, "loss")
         # Parts of a step add up; Trainer divides by their number, and processes are averaged.
         return loss * self.current_gradient_accumulation_steps * self.accelerator.num_processes
@@ -274,12 +286,10 @@ class OnPolicyTrainer(TokenTrainer, Trainer):
     def _summed(self) -> dict[str, float]:
         """What was noted in this optimizer step, over all processes."""
         names = sorted(self._noted)
-        sums = torch.tensor(
-            [self._noted[name] for name in names], dtype=torch.float64, device=self.args.device
-        )
+        sums = torch.tensor([self._noted[name] for name in names], dtype=torch.float64)
         self._noted.clear()
         if self.accelerator.num_processes > 1:
-            sums = self.accelerator.reduce(sums, reduction="sum")
+            sums = self.accelerator.reduce(sums.to(self.args.device), reduction="sum")
         return dict(zip(names, sums.tolist(), strict=True))
 
     def end_step(self) -> None:
@@ -288,7 +298,7 @@ class OnPolicyTrainer(TokenTrainer, Trainer):
         stop = self.config.stop_kl
         self._stops = stop is not None and self._step_stats["step_kl"] > stop
         gap, most = self._step_stats.get("sampler_gap", 0.0), self.config.max_sampler_gap
-        if gap > most:
+        if not gap <= most:  # NaN is no agreement
             raise StageFailed(
                 f"the sampler's log-probabilities differ from the trainer's by {gap:.3g} nats a token "
                 f"(mean); max_sampler_gap is {most:g}. Likely causes: the engine did not take over the "

@@ -7,6 +7,7 @@ advantages are the returns themselves. It is saved beside the policy in every ch
 
 from pathlib import Path
 
+import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
@@ -35,7 +36,8 @@ class ValueHead(nn.Linear):
         self.load_state_dict(load_file(folder / _HEAD))
 
     def forward(self, hidden: Tensor) -> Tensor:
-        return super().forward(hidden.float()).squeeze(-1)
+        with torch.autocast(hidden.device.type, enabled=False):  # half precision would quantise the values
+            return super().forward(hidden.float()).squeeze(-1)
 
 
 class ValueModel(nn.Module):

@@ -29,6 +29,7 @@ class UserFunction:
     def __init__(self, name: str, form: str) -> None:
         self.name, self.form, self.function = name, form, load_function(name)
         self.extra: dict[str, list[Any]] = {}
+        self._kinds: dict[str, type] = {}
 
     def __call__(
         self, prompts: list[Messages], completions: list[str], **columns: Any
@@ -86,9 +87,19 @@ class UserFunction:
                 raise ValueError(f"log_extra({column!r}) has {len(values)} values for {count} completions")
             if column in _TAKEN or column.startswith("score_"):
                 raise ValueError(f"log_extra({column!r}): the log has a column of that name")
-            self.extra[column] = [_plain(value) for value in values]
+            self.extra[column] = self._of_one_kind(column, [_plain(value) for value in values])
 
         return log_extra
+
+    def _of_one_kind(self, column: str, values: list[Any]) -> list[Any]:
+        """Numbers or text: a column of the table has one type, in every rollout."""
+        there = [value for value in values if value is not None]
+        kind = str if any(isinstance(value, str) for value in there) else float
+        if there and self._kinds.setdefault(column, kind) is not kind:
+            raise ValueError(
+                f"log_extra({column!r}) had {self._kinds[column].__name__}s before, and now others"
+            )
+        return [None if value is None else kind(value) for value in values]
 
     def _log_metric(self, count: int) -> Callable[[str, float], None]:
         def log_metric(name: str, value: float) -> None:

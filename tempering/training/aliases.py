@@ -113,6 +113,8 @@ def _meanings(given: dict[Any, Any], fields: Container[str]) -> Iterator[tuple[s
     """`(name as given, our name, value)` of every setting; an unknown name stays as it is, for pydantic."""
     for name, value in given.items():
         ours = ALIASES.get(name, name)
+        if value is None and ours != name and ours in fields and name not in fields:
+            continue  # a base file's other name, switched off
         if name in fields:
             yield name, name, value
         elif name in SWITCHES and SWITCHES[name][0] in fields:

@@ -121,10 +121,11 @@ _HELD_OUT = {
 
 
 def last_rows(stats: Path, names: Sequence[str]) -> dict[str, float]:
-    """Means of the columns `names` over the last tenth of the logged steps."""
+    """Means of the columns `names` over the last tenth of the logged steps; what is in none is left out."""
     rows = read_rows(stats)
     last = rows[-max(1, len(rows) // 10) :]
-    return {name: round(sum(row[name] for row in last) / len(last), 4) for name in names}
+    found = {name: [row[name] for row in last if row.get(name) is not None] for name in names}
+    return {name: round(sum(values) / len(values), 4) for name, values in found.items() if values}
 
 
 def save_trained(model: Any, tokenizer: Any, out: Draft, details: Mapping[str, Any]) -> None:

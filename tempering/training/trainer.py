@@ -37,7 +37,7 @@ def row_order(sample: SampleArtifact) -> str:
 def training_arguments(config: TrainingConfig, out: Draft, **more: Any) -> dict[str, Any]:
     """Arguments that hold for every trainer; `more` are those of the trainer at hand."""
     processes = int(os.environ.get("WORLD_SIZE", "1"))  # as torch and accelerate set it
-    micro = config.micro_batch_size or config.batch_size // processes
+    micro = config.micro_batch_size or max(1, config.batch_size // processes)
     if config.batch_size % (micro * processes):
         raise ConfigError(
             f"batch_size {config.batch_size} cannot be shared by {processes} processes",

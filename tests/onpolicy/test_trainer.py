@@ -8,6 +8,7 @@ import torch
 from tempering.errors import StageFailed
 from tempering.onpolicy.config import GuardConfig, OnPolicyConfig, PPOConfig, RLOOConfig
 from tempering.onpolicy.estimators import Outcome, build_estimator
+from tempering.onpolicy.experience import Experience, joined
 from tempering.onpolicy.guards import CollapseGuard
 from tempering.onpolicy.prompts import Prompts
 from tempering.rewards.scoring import Scored
@@ -17,6 +18,7 @@ from tests.tiny import fresh_draft, inputs_of
 
 SIZES = {"batch_size": 4, "rollout_batch_size": 4}
 MASK = torch.tensor([[True, True, True], [True, True, False], [True, False, False], [True, True, True]])
+LINEAR: Any = {"kl_control": "linear", "kl_coef_end": 1.0}
 NAN = float("nan")
 
 
@@ -177,6 +179,80 @@ def test_an_engine_that_disagrees_with_the_trainer_stops_the_run(tmp_path: Any) 
     trainer.collector.engine.generate = stale
     with pytest.raises(StageFailed, match="newest weights"):
         trainer.train_or_resume()
+
+
+def test_weights_that_are_no_numbers_stop_the_next_rollout(tmp_path: Any) -> None:
+    trainer = small.trainer(tmp_path, RLOOConfig(**SIZES, max_new_tokens=4, max_steps=2))
+    with torch.no_grad():
+        trainer.reference.lm_head.weight.fill_(float("nan"))
+    with pytest.raises(StageFailed, match=r"KL to the reference of step 1 is nan\. reference of the batch"):
+        trainer.train_or_resume()
+
+
+def test_nothing_scored_is_said_as_that_and_leaves_a_summary(tmp_path: Any) -> None:
+    from tempering.training.run import last_rows
+
+    guard = {"patience": 1}
+    config = PPOConfig(**SIZES, max_new_tokens=4, max_steps=2, ppo_epochs=1, guard=guard)
+    said: list[str] = []
+    trainer = small.trainer(tmp_path, config, lambda prompts, texts, **_: Scored([NAN] * 4, {"x": [NAN] * 4}))
+    trainer.guard.warn = said.append
+    trainer.train_or_resume()
+    assert len(said) == 1
+    assert "no completion could be scored" in said[0]
+    summary = last_rows(tmp_path / "metadata" / "training_stats.parquet", ("score", "kl"))
+    assert list(summary) == ["kl"]
+
+
+def test_a_step_limit_inside_a_rollout_still_ends_with_a_checkpoint(tmp_path: Any) -> None:
+    config = PPOConfig(
+        **SIZES, ppo_epochs=5, max_new_tokens=6, num_epochs=9, learning_rate=3e-2, stop_kl=1e-3, max_steps=10
+    )
+    trainer = small.trainer(tmp_path, config)
+    trainer.train_or_resume()
+    assert trainer.state.global_step == 10
+    assert trainer.rollouts_done > 2, "some rollouts were stopped"
+    assert [path for path in (tmp_path / "checkpoints").iterdir() if (path / "finished").exists()]
+
+
+def test_linear_control_is_at_its_end_when_the_run_is(tmp_path: Any) -> None:
+    config = RLOOConfig(
+        **SIZES, max_new_tokens=3, max_steps=4, num_epochs=99, kl_control="linear", kl_coef_end=1.0
+    )
+    trainer = small.trainer(tmp_path, config)
+    trainer.train_or_resume()
+    assert trainer.kl.coef == pytest.approx(1.0)
+
+
+@pytest.mark.parametrize(
+    ("settings", "says"),
+    [
+        ({"kl_in": "loss"}, "gradient of its mean is zero"),
+        ({"min_new_tokens": 99}, "more than max_new_tokens"),
+        ({"kl_control": "adaptive", "kl_horizon": 3}, "turn the coefficient round"),
+        ({"kl_control": "adaptive", "kl_coef": 0}, "0 stays 0"), ({"target_kl": 3.0}, "it is for adaptive"),
+        ({"kl_coef_end": 1.0}, "it is for linear"), ({"num_completions": 1}, "compares siblings"),
+        ({"importance_cap": 0.5}, "greater than 1"),
+    ],
+)  # fmt: skip
+def test_settings_that_make_no_sense_are_refused(settings: Any, says: str) -> None:
+    with pytest.raises(ValueError, match=says):
+        RLOOConfig(**SIZES, **settings)
+
+
+def test_joined_pads_to_the_widest_and_keeps_every_column() -> None:
+    def part(prompt: int, width: int, columns: dict[str, list[Any]]) -> Experience:
+        mask = torch.ones(2, width, dtype=torch.bool)
+        numbers = [torch.full((2, width), float(index)) for index in range(4)]
+        return Experience(
+            torch.ones(2, prompt + width, dtype=torch.long), torch.ones(2, prompt + width), mask, *numbers,
+            torch.zeros(2), mask[:, 0], texts=[("a", "b")] * 2, columns=columns,
+        )  # fmt: skip
+
+    whole = joined([part(2, 3, {"x": [1, 2]}), part(4, 1, {"y": [3, 4]})])
+    assert whole.input_ids.tolist() == [[0, 0, 1, 1, 1, 1, 1]] * 2 + [[1, 1, 1, 1, 1, 0, 0]] * 2
+    assert whole.completion_mask.tolist() == [[True] * 3] * 2 + [[True, False, False]] * 2
+    assert whole.columns == {"x": [1, 2, None, None], "y": [None, None, 3, 4]}
 
 
 @pytest.mark.parametrize(

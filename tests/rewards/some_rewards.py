@@ -116,3 +116,14 @@ async def patient(completions: list[str], **_: Any) -> list[float]:
             return 1.0
 
     return list(await asyncio.gather(one(), one()))[: len(completions)]
+
+
+calls = 0
+
+
+def changing(completions: list[str], log_extra: Any, **_: Any) -> list[float]:
+    """Logs numbers in one call and text in the next."""
+    global calls
+    calls += 1
+    log_extra("seen", [calls if calls % 2 else "odd"] * len(completions))
+    return [0.0] * len(completions)

@@ -73,6 +73,13 @@ def test_what_a_function_does_wrong_is_said(name: str, form: str, says: str) -> 
         score(function(name, form=form), ["a", "b"])
 
 
+def test_a_logged_column_has_one_type() -> None:
+    rewards = build_rewards(config(**function("changing")), {}, "cpu", None)  # type: ignore[arg-type]
+    rewards([PROMPT], ["a"])
+    with pytest.raises(UserError, match="had floats before"):
+        rewards([PROMPT], ["a"])
+
+
 def mixture(**more: Any) -> dict[str, Any]:
     parts = {"one": function("first"), "two": function("second"), "short": function("brevity")}
     return {"kind": "mixture", "components": parts, **more}

@@ -14,10 +14,14 @@ from tempering.training.config import DPOConfig, SFTConfig, TrainingConfig
 VALUES: dict[str, Any] = {
     "learning_rate": 0.01, "lr_schedule": "polynomial", "cosine_cycles": 3, "warmup_fraction": 0.3,
     "num_epochs": 7.0, "min_new_tokens": 3, "max_new_tokens": 31, "rollout_batch_size": 192,
-    "num_completions": 6, "ppo_epochs": 5, "kl_coef": 0.7, "target_kl": 2.5, "kl_horizon": 77,
+    "num_completions": 6, "ppo_epochs": 5, "kl_coef": 0.7, "target_kl": 2.5, "kl_horizon": 777,
     "clip_range": 0.31, "value_clip_range": 0.4, "value_coef": 0.11, "gae_lambda": 0.8,
 }  # fmt: skip
-NEEDED: dict[str, dict[str, Any]] = {"cosine_cycles": {"lr_schedule": "cosine_with_restarts"}}
+NEEDED: dict[str, dict[str, Any]] = {
+    "cosine_cycles": {"lr_schedule": "cosine_with_restarts"},
+    "target_kl": {"kl_control": "adaptive"},
+    "kl_horizon": {"kl_control": "adaptive"},
+}
 
 
 @pytest.mark.parametrize("alias", ALIASES)
