@@ -32,8 +32,9 @@ def add_adopt(parser: Any) -> None:
 
 def adopt_command(args: argparse.Namespace) -> int:
     """Adopt the model and print the artifact's id; one that is there already is named again."""
-    from flows.cli import print_json, stdout_to_stderr, store_root
+    from flows.cli import print_json, stdout_to_stderr
     from flows.process import prepare_environment
+    from flows.store_option import store_root
     from tempering.artifacts.store import Store
 
     config = AdoptConfig(

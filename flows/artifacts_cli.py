@@ -40,7 +40,7 @@ def add_parser(subparsers: Any) -> None:
 
 
 def _add(commands: Any, name: str, func: Callable[[argparse.Namespace], int], text: str) -> Any:
-    from flows.cli import add_store
+    from flows.store_option import add_store
 
     parser = commands.add_parser(name, help=text, description=text, allow_abbrev=False)
     add_store(parser)
@@ -50,7 +50,7 @@ def _add(commands: Any, name: str, func: Callable[[argparse.Namespace], int], te
 
 
 def _store(args: argparse.Namespace) -> "Store":
-    from flows.cli import store_root
+    from flows.store_option import store_root
     from tempering.artifacts.store import Store
 
     given = getattr(args, "store", None)

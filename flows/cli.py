@@ -15,12 +15,12 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
+from flows.store_option import add_store
 from tempering import __version__
 from tempering.data.visible import visible
 from tempering.errors import StageFailed, UserError
 
 DEFAULT_CONFIG = "configs/quickstart.yaml"
-DEFAULT_STORE = "artifacts"
 _COMMANDS = (
     "flows.data_cli",
     "flows.artifacts_cli",
@@ -77,26 +77,6 @@ def build_parser() -> argparse.ArgumentParser:
     for module in _COMMANDS:
         _add_from(module, commands)
     return parser
-
-
-def add_store(parser: argparse.ArgumentParser) -> None:
-    """The option `--store`, the same for every command."""
-    parser.add_argument(
-        "--store",
-        metavar="DIR",
-        default=None,
-        help="artifact store (default: $TEMPER_STORE, a pipeline's runtime.store, or ./artifacts)",
-    )
-
-
-def given_store(args: argparse.Namespace) -> str | None:
-    """The store that the command line or TEMPER_STORE names, if any; it goes before the config's."""
-    return getattr(args, "store", None) or os.environ.get("TEMPER_STORE") or None
-
-
-def store_root(args: argparse.Namespace) -> str:
-    """The store of a command that reads no config."""
-    return given_store(args) or DEFAULT_STORE
 
 
 def print_json(document: Any) -> None:

@@ -23,7 +23,8 @@ _MAX_LENGTH = 1024
 
 def add_parser(subparsers: Any) -> None:
     """Add `data` and its subcommand; it sets `command` to func(args) -> exit code."""
-    from flows.cli import DEFAULT_CONFIG, add_store
+    from flows.cli import DEFAULT_CONFIG
+    from flows.store_option import add_store
 
     text = "look at data before anything is trained on it"
     commands = subparsers.add_parser("data", help=text, description=text).add_subparsers(
@@ -80,8 +81,8 @@ def doctor(args: argparse.Namespace) -> int:
 
 
 def _wish(args: argparse.Namespace) -> "Wish":
-    from flows.cli import given_store
     from flows.doctor import Wish
+    from flows.store_option import given_store
 
     target, overrides = _target(args.config, args.overrides)
     wish = Wish(

@@ -58,7 +58,7 @@ class Wish:
     @property
     def root(self) -> str:
         """The folder of the store."""
-        from flows.cli import DEFAULT_STORE
+        from flows.store_option import DEFAULT_STORE
 
         return self.store or DEFAULT_STORE
 

@@ -39,8 +39,8 @@ def _add_force(parser: argparse.ArgumentParser) -> None:
 
 def export(args: argparse.Namespace) -> int:
     """Write the folder, all of it or nothing; then push it."""
-    from flows.cli import store_root
     from flows.process import prepare_environment
+    from flows.store_option import store_root
 
     prepare_environment()
     from tempering.artifacts.kinds import ModelArtifact

@@ -34,7 +34,8 @@ def add_export_csv(parser: argparse.ArgumentParser) -> None:
 
 def export_csv_command(args: argparse.Namespace) -> int:
     """Write the files and print where they are."""
-    from flows.cli import print_json, store_root
+    from flows.cli import print_json
+    from flows.store_option import store_root
     from tempering.artifacts.store import Store
 
     given = getattr(args, "store", None)

@@ -39,7 +39,7 @@ class Options:
     @classmethod
     def from_arguments(cls, args: argparse.Namespace) -> "Options":
         """The options in the arguments that `flows.cli` has parsed."""
-        from flows.cli import given_store
+        from flows.store_option import given_store
 
         return cls(
             args.config, tuple(args.overrides), given_store(args), args.start, args.only, tuple(args.force),
@@ -53,7 +53,7 @@ def plan_pipeline(options: Options, *, writable: bool = False) -> Planned:
     Raises:
         UserError: the config, an override, a stage's name or the store is wrong.
     """
-    from flows.cli import DEFAULT_STORE
+    from flows.store_option import DEFAULT_STORE
 
     config = load_pipeline(options.config, options.overrides)
     runtime = config.runtime

@@ -19,7 +19,7 @@ _COLUMNS = ("model", "metric", "value", "low", "high", "n")
 
 def add_parser(commands: Any) -> None:
     """Add the subcommand."""
-    from flows.cli import add_store
+    from flows.store_option import add_store
 
     text = "print where a run's report is, and its metrics"
     parser = commands.add_parser("report", help=text, description=text, allow_abbrev=False)
@@ -32,7 +32,8 @@ def add_parser(commands: Any) -> None:
 
 def report(args: argparse.Namespace) -> int:
     """The command."""
-    from flows.cli import print_json, store_root
+    from flows.cli import print_json
+    from flows.store_option import store_root
 
     store = Store(store_root(args), writable=False)
     record = find_run(store, args.run)

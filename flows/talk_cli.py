@@ -51,7 +51,7 @@ def add_command(
     subparsers: Any, name: str, command: Callable[[argparse.Namespace], int], text: str
 ) -> argparse.ArgumentParser:
     """A subcommand with `--store`."""
-    from flows.cli import add_store
+    from flows.store_option import add_store
 
     parser: argparse.ArgumentParser = subparsers.add_parser(
         name, help=text, description=text, allow_abbrev=False
@@ -222,8 +222,8 @@ def between(low: float, high: float, *, above: bool = False) -> Callable[[str], 
 
 
 def _speaker(args: argparse.Namespace, **more: Any) -> "Speaker":
-    from flows.cli import store_root
     from flows.process import prepare_environment
+    from flows.store_option import store_root
 
     prepare_environment()
     from tempering.artifacts.store import Store
