@@ -56,10 +56,11 @@ class Scale:
 
 
 def scale_for(values: Iterable[float | None], *, pad: float = 0.06) -> Scale:
-    """A scale that holds all values, with a little room; never empty."""
+    """A scale that holds all values, with a little room; never so narrow that ticks fall together."""
     known = [value for value in values if value is not None and math.isfinite(value)]
     low, high = min(known, default=0.0), max(known, default=1.0)
-    room = (high - low) * pad or abs(high) * 0.1 or 1.0
+    spread = high - low if high - low > 1e-6 * max(abs(low), abs(high)) else 0.0  # less is rounding
+    room = spread * pad or abs(high) * 0.1 or 1.0
     return Scale(low - room, high + room)
 
 

@@ -97,3 +97,9 @@ def test_long_logs_make_short_paths_and_gaps_break_them() -> None:
 
 def test_svg_text_is_escaped() -> None:
     assert tag("text", "<&", x='"') == '<text x="&#34;">&lt;&amp;</text>'
+
+
+def test_values_that_differ_by_rounding_alone_still_have_ticks() -> None:
+    scale = scale_for([-1.761150836945, -1.761150836945 * (1 + 2e-16)])
+    labels = [tick_label(tick, scale.ticks()) for tick in scale.ticks()]
+    assert len(set(labels)) == len(labels) > 1
