@@ -13,24 +13,11 @@ from transformers import (
     AutoModelForCausalLM,
     AutoModelForSequenceClassification,
     AutoTokenizer,
-    TrainerCallback,
 )
 from trl.experimental.ppo import PPOConfig, PPOTrainer, ppo_trainer
 
 from benchmarks.peers.measure import Clock, Job, Memory, given_job, micro_batch, report
-
-
-class AtStepEnd(TrainerCallback):  # type: ignore[misc]
-    """Its steps are rollouts."""
-
-    def __init__(self, clock: Clock) -> None:
-        self.clock = clock
-
-    def on_train_begin(self, *_: Any, **__: Any) -> None:
-        self.clock.start()
-
-    def on_step_end(self, *_: Any, **__: Any) -> None:
-        self.clock.tick()
+from benchmarks.peers.step_clock import StepClock
 
 
 def main() -> None:
@@ -48,7 +35,7 @@ def main() -> None:
         value_model=scorer(job),
         train_dataset=prompts,
         eval_dataset=prompts.select(range(job.batch)),
-        callbacks=[AtStepEnd(clock)],
+        callbacks=[StepClock(clock)],
     )
     clock.wrap(ppo_trainer, "batch_generation", "decode")
     clock.wrap(ppo_trainer, "get_reward", "score and values", without_gradients=True)

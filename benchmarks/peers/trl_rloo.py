@@ -8,23 +8,11 @@ from typing import Any
 
 import trl
 from datasets import Dataset
-from transformers import AutoModelForCausalLM, AutoTokenizer, TrainerCallback
+from transformers import AutoModelForCausalLM, AutoTokenizer
 from trl import RLOOConfig, RLOOTrainer
 
 from benchmarks.peers.measure import Clock, Memory, given_job, micro_batch, report, variety
-
-
-class AtStepEnd(TrainerCallback):  # type: ignore[misc]
-    """A step is a rollout here."""
-
-    def __init__(self, clock: Clock) -> None:
-        self.clock = clock
-
-    def on_train_begin(self, *_: Any, **__: Any) -> None:
-        self.clock.start()
-
-    def on_step_end(self, *_: Any, **__: Any) -> None:
-        self.clock.tick()
+from benchmarks.peers.step_clock import StepClock
 
 
 def main() -> None:
@@ -58,7 +46,7 @@ def main() -> None:
         ),
         train_dataset=Dataset.from_list([{"prompt": row["text"]} for row in job.prompts]),
         processing_class=tokenizer,
-        callbacks=[AtStepEnd(clock)],
+        callbacks=[StepClock(clock)],
     )
     clock.wrap(trainer, "_generate_single_turn", "decode")
     clock.wrap(trainer, "_calculate_rewards", "score")

@@ -7,7 +7,7 @@ One rollout: `rollout_batch_size` completions, `num_completions` of each prompt.
 
 from typing import Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from tempering.config import Config, runtime_field
 from tempering.model_config import LoraConfig
@@ -107,6 +107,11 @@ class OnPolicyConfig(TrainingConfig):
     adapter: LoraConfig | None = Field(
         None, description="train an adapter; the reference is the adapter switched off"
     )
+
+    @field_validator("engine", mode="before")
+    @classmethod
+    def _decoder_unless_said(cls, given: Any) -> Any:
+        return {"kind": "decoder", **given} if isinstance(given, dict) else given
 
     @model_validator(mode="after")
     def _makes_sense(self) -> "OnPolicyConfig":

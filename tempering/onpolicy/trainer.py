@@ -35,6 +35,7 @@ from tempering.onpolicy.experience import Experience, joined, moved
 from tempering.onpolicy.guards import CollapseGuard, refuse_nan
 from tempering.onpolicy.kl import ESTIMATORS, KLController
 from tempering.onpolicy.losses import clipped_value_loss
+from tempering.onpolicy.optimizer import adamw
 from tempering.onpolicy.phases import Phases
 from tempering.onpolicy.prompts import Prompts
 from tempering.onpolicy.rollout import RolloutEngine
@@ -310,32 +311,10 @@ class OnPolicyTrainer(TokenTrainer, Trainer):
     optimizer: Any
 
     def create_optimizer(self, model: Any = None) -> Any:
-        """AdamW, norms and biases without decay; the value model may have its own learning rate."""
+        """Trainer calls this."""
         if self.optimizer is None:
-            config, ours = self.config, self.actor_critic
-            value_rate = getattr(config, "value_learning_rate", None) or config.learning_rate
-            groups: list[dict[str, Any]] = []
-            for module, rate in ((ours.policy, config.learning_rate), (ours.value, value_rate)):
-                groups += [] if module is None else self._groups(module, rate)
-            self.optimizer = torch.optim.AdamW(
-                groups,
-                lr=config.learning_rate,
-                betas=(config.adam_beta1, config.adam_beta2),
-                fused=self.args.device.type in ("cpu", "cuda"),
-            )
+            self.optimizer = adamw(self.actor_critic, self.config, self.get_decay_parameter_names)
         return self.optimizer
-
-    def _groups(self, module: Any, rate: float) -> Iterator[dict[str, Any]]:
-        decayed = set(self.get_decay_parameter_names(module))
-        for decays in (True, False):
-            chosen = [
-                parameter
-                for name, parameter in module.named_parameters()
-                if parameter.requires_grad and (name in decayed) == decays
-            ]
-            if chosen:
-                decay = self.config.weight_decay if decays else 0.0
-                yield {"params": chosen, "lr": rate, "weight_decay": decay}
 
     def schedule_progress(self, steps: int) -> float:
         """The middle of a step: neither the first nor the last one has a learning rate of 0."""

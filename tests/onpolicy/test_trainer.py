@@ -295,6 +295,42 @@ def test_a_head_on_the_policys_trunk_trains_the_trunk(tmp_path: Any) -> None:
     assert [path.name for path in (checkpoint / "value_model").iterdir()] == ["value_head.safetensors"]
 
 
+WAYS: dict[str, OnPolicyConfig] = {
+    "ppo, KL in the loss": PPOConfig(
+        **SIZES, kl_in="loss", kl_estimator="k3", entropy_coef=0.01, stop_kl=5.0
+    ),
+    "ppo, clipped values": PPOConfig(**SIZES, value_clip_range=0.2, value_learning_rate=1e-2, score_clip=0.5),
+    "rloo, sampler": RLOOConfig(**SIZES, old_logprobs="sampler", ppo_epochs=2),
+    "grpo": RLOOConfig(**SIZES, estimator="grpo", ppo_epochs=2),
+    "reward_weighted": RLOOConfig(**SIZES, estimator="reward_weighted", num_completions=1),
+    "generate()": RLOOConfig(**SIZES, engine={"kind": "transformers"}, top_k=20, temperature=0.9),
+    "small batches": RLOOConfig(**SIZES, engine={"decode_batch_size": 3}, min_p=0.01, repetition_penalty=1.1),
+}
+
+
+@pytest.mark.parametrize("way", list(WAYS))
+def test_every_way_of_learning_learns(tmp_path: Any, way: str) -> None:
+    """Through the trainer, with the engine that the config asks for: sound numbers, other weights."""
+    from tempering.artifacts.tables import read_rows
+    from tempering.onpolicy.engines.build import build_engine
+
+    config = WAYS[way].model_copy(update={"max_steps": 2, "max_new_tokens": 8, "learning_rate": 1e-3})
+    policy = small.policy()
+    engine = build_engine(config.engine, policy, small.ENDS, small.PAD)
+    trainer = small.trainer(tmp_path, config, policy=policy)
+    trainer.collector.engine = engine
+    trainer.train_or_resume()
+    rows = read_rows(tmp_path / "metadata" / "training_stats.parquet")
+    assert len(rows) >= 2
+    for row in rows:
+        assert all(value is None or abs(value) < 1e6 for value in row.values())
+        assert (row["sampler_gap"] or 0.0) < 1e-4
+    moved = [
+        (a - b).abs().max() for a, b in zip(policy.parameters(), small.policy().parameters(), strict=True)
+    ]
+    assert max(moved) > 1e-4
+
+
 def test_one_update_a_rollout_needs_no_second_look_at_the_old_policy(tmp_path: Any) -> None:
     """The update's own forward gives them: same gradient as with a forward pass before."""
     kept: list[list[torch.Tensor]] = []

@@ -1,0 +1,45 @@
+"""The optimizer: AdamW (Loshchilov & Hutter 2019), norms and biases without weight decay."""
+
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
+
+import torch
+
+from tempering.onpolicy.actor_critic import ActorCritic
+from tempering.onpolicy.config import OnPolicyConfig, PPOConfig
+
+
+def adamw(
+    model: ActorCritic, config: OnPolicyConfig, decayed: Callable[[Any], Iterable[str]]
+) -> torch.optim.AdamW:
+    """AdamW over what is trained; the value model may have its own learning rate.
+
+    Args:
+        decayed: names of a module's parameters that weight decay is for.
+    """
+    rates = [(model.policy, config.learning_rate)]
+    if model.value is not None:
+        assert isinstance(config, PPOConfig)
+        rates.append((model.value, config.value_learning_rate or config.learning_rate))
+    groups = [
+        group for module, rate in rates for group in _groups(module, rate, config, set(decayed(module)))
+    ]
+    device = next(model.parameters()).device.type
+    return torch.optim.AdamW(
+        groups,
+        lr=config.learning_rate,
+        betas=(config.adam_beta1, config.adam_beta2),
+        fused=device in ("cpu", "cuda"),
+    )
+
+
+def _groups(module: Any, rate: float, config: OnPolicyConfig, decayed: set[str]) -> Iterator[dict[str, Any]]:
+    """Parameters with weight decay, and those without."""
+    for decays in (True, False):
+        chosen = [
+            parameter
+            for name, parameter in module.named_parameters()
+            if parameter.requires_grad and (name in decayed) == decays
+        ]
+        if chosen:
+            yield {"params": chosen, "lr": rate, "weight_decay": config.weight_decay if decays else 0.0}
