@@ -33,6 +33,7 @@ QUIET = {
     "TOKENIZERS_PARALLELISM": "false", "TRANSFORMERS_VERBOSITY": "error", "TRL_EXPERIMENTAL_SILENCE": "1",
     "GOMP_SPINCOUNT": "10000",  # as `temper` sets it: threads that wait do not spin for long
 }  # fmt: skip
+JOB = "JOB"  # stands for its file in a command
 MADE_BY = ["dpo=null", "ppo=null", "evaluate=null", "report=null", "rloo.total_episodes=96"]
 
 
@@ -49,7 +50,9 @@ def main() -> None:
             if last and kind == "decoding":
                 continue
             job = replace(jobs[kind], memory=last)
-            result = measured([*command[:3], str(written(job, arguments)), *command[3:]], arguments)
+            result = measured(
+                [str(written(job, arguments)) if part == JOB else part for part in command], arguments
+            )
             found["contestants"][name].append({"memory_round": last, **result})
             print(f"round {number} {name}: {brief(result)}", file=sys.stderr, flush=True)
             if arguments.out:
@@ -75,7 +78,8 @@ def parsed() -> argparse.Namespace:
     parser.add_argument("--only", action="append", help="contestants whose name holds this text")
     parser.add_argument(
         "--variants", action="store_true",
-        help="a value head on the policy's trunk (less work) for our PPO, our decoder compiled",
+        help="compiled layers, two processes with half of the threads each, a value head on the policy's "
+        "trunk (less work), our decoder compiled",
     )  # fmt: skip
     return parser.parse_args()
 
@@ -84,7 +88,11 @@ def contestants(arguments: argparse.Namespace) -> dict[str, tuple[list[str], str
     """Name -> command and which job it does."""
 
     def module(name: str, *more: str, python: Any = sys.executable) -> list[str]:
-        return [str(python), "-m", f"benchmarks.peers.{name}", *more]
+        return [str(python), "-m", f"benchmarks.peers.{name}", JOB, *more]
+
+    def twice(name: str, *more: str, python: Any = sys.executable) -> list[str]:
+        launch = ["-m", "torch.distributed.run", "--nproc_per_node=2", "--master_port=29517"]
+        return [str(python), *launch, "-m", f"benchmarks.peers.{name}", JOB, *more]
 
     runs = {
         "TRL RLOO": (module("trl_rloo"), "rloo"),
@@ -98,6 +106,14 @@ def contestants(arguments: argparse.Namespace) -> dict[str, tuple[list[str], str
         "our decoder": (module("decoding", "decoder"), "decoding"),
     }
     variants = {
+        "TRL RLOO, two processes": (twice("trl_rloo"), "rloo"),
+        "ours RLOO, compiled": (module("ours", "rloo", "compiled"), "rloo"),
+        "ours RLOO, two processes": (module("ours", "rloo", "twice"), "rloo"),
+        "ours RLOO, compiled, two processes": (module("ours", "rloo", "compiled", "twice"), "rloo"),
+        "TRL PPO, two processes": (twice("trl_ppo", python=arguments.trl112), "ppo"),
+        "ours PPO, compiled": (module("ours", "ppo", "compiled"), "ppo"),
+        "ours PPO, two processes": (module("ours", "ppo", "twice"), "ppo"),
+        "ours PPO, compiled, two processes": (module("ours", "ppo", "compiled", "twice"), "ppo"),
         "ours PPO, shared trunk": (module("ours", "shared"), "ppo"),
         "our decoder, compiled": (module("decoding", "compiled"), "decoding"),
     }
@@ -150,7 +166,8 @@ def written(job: Job, arguments: argparse.Namespace) -> Path:
 def measured(command: list[str], arguments: argparse.Namespace) -> dict[str, Any]:
     """The result of one process; `others` are the cores that other processes kept busy meanwhile."""
     wait_for_quiet(arguments.patience)
-    environment = os.environ | QUIET | {"OMP_NUM_THREADS": str(arguments.threads)}
+    each = arguments.threads // (2 if "torch.distributed.run" in command else 1)
+    environment = os.environ | QUIET | {"OMP_NUM_THREADS": str(each)}
     started, busy, own = time.perf_counter(), busy_seconds(), os.times()
     done = subprocess.run(command, capture_output=True, text=True, env=environment, cwd=ROOT)
     used = os.times()

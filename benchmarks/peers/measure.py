@@ -12,7 +12,7 @@ import threading
 import time
 from collections import defaultdict
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field
 from functools import wraps
 from pathlib import Path
@@ -55,9 +55,14 @@ def given_job() -> Job:
     return Job(**json.loads(Path(sys.argv[1]).read_text()))
 
 
+def processes() -> int:
+    """That share the work of this contestant, as `torch.distributed.run` says."""
+    return int(os.environ.get("WORLD_SIZE", "1"))
+
+
 def micro_batch(job: Job) -> int:
-    """Sequences of one forward and backward pass of an update: the second argument, else the whole batch."""
-    return int(sys.argv[2]) if len(sys.argv) > 2 else job.batch
+    """Sequences of a process's forward and backward pass: the second argument, else its whole batch."""
+    return int(sys.argv[2]) if len(sys.argv) > 2 else job.batch // processes()
 
 
 def variety(prompts: list[Any], completions: list[str], **_: Any) -> list[float]:
@@ -112,36 +117,46 @@ class Clock:
 class Memory:
     """Anonymous resident memory above what there is when this is made, sampled every 5 ms.
 
-    Made when everything is imported and no model is loaded: libraries do not count, models do.
+    Made when everything is imported and no model is loaded: libraries do not count, models do. What is forked
+    off later counts with what it has above the same base.
     """
 
     def __init__(self, active: bool) -> None:
-        self.base = self.peak = resident()
+        self.base, self.peak = resident("self"), 0
         self.active = active
         if active:
             threading.Thread(target=self._look, daemon=True).start()
 
     def _look(self) -> None:
         while True:
-            self.peak = max(self.peak, resident())
+            family = [str(os.getpid()), *children()]
+            self.peak = max(self.peak, sum(max(0, resident(one) - self.base) for one in family))
             time.sleep(0.005)
 
     @property
     def mebibytes(self) -> float | None:
         """The peak so far; None without sampling."""
-        return round((self.peak - self.base) / 2**20, 1) if self.active else None
+        return round(self.peak / 2**20, 1) if self.active else None
 
 
-def resident() -> int:
-    """Anonymous resident bytes of this process (Linux)."""
-    for line in Path("/proc/self/status").read_text().splitlines():
-        if line.startswith("RssAnon:"):
-            return int(line.split()[1]) * 1024
-    raise RuntimeError("/proc/self/status has no RssAnon")
+def children() -> list[str]:
+    """Processes that this one has started (Linux)."""
+    return Path(f"/proc/self/task/{os.getpid()}/children").read_text().split()
+
+
+def resident(process: str) -> int:
+    """Anonymous resident bytes of a process (Linux); 0 when it has ended."""
+    with suppress(OSError):
+        for line in Path(f"/proc/{process}/status").read_text().splitlines():
+            if line.startswith("RssAnon:"):
+                return int(line.split()[1]) * 1024
+    return 0
 
 
 def report(job: Job, clock: Clock, memory: Memory, **more: Any) -> None:
-    """The result as the last line of stdout."""
+    """The result as the last line of stdout, of the first process where there are several."""
+    if int(os.environ.get("RANK", "0")):
+        return
     seconds = [end - start for start, end in zip(clock.ends, clock.ends[1:], strict=False)]
     assert len(seconds) == job.total, f"{len(seconds)} rollouts instead of {job.total}"
     measured, phases = seconds[job.warmup :], clock.phases[job.warmup :]

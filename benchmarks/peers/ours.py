@@ -1,9 +1,11 @@
 """Tempering's RLOO or PPO, by the way that the stages take, with a clock in the trainer.
 
-The second argument is `rloo`, `ppo`, or `shared`: PPO with the value head on the policy's trunk.
+The second argument is `rloo`, `ppo`, or `shared`: PPO with the value head on the policy's trunk. After it may
+stand `compiled` (compiled layers) and `twice` (two processes with half of the threads each).
 """
 
 import sys
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +13,7 @@ from transformers import TrainerCallback
 
 import tempering
 from benchmarks.peers.measure import Clock, Job, Memory, given_job, report
+from flows.ranks import beside
 from tempering.artifacts.draft import Draft
 from tempering.artifacts.store import Store
 from tempering.artifacts.tables import read_rows
@@ -39,8 +42,18 @@ class AtRolloutEnd(TrainerCallback):  # type: ignore[misc]
 
 def main() -> None:
     """Train and report."""
-    job, clock, algorithm = given_job(), Clock(), sys.argv[2]
+    job, clock = given_job(), Clock()
     memory = Memory(job.memory)
+    out = Draft(Path(job.folder), seed=0, runtime=RuntimeConfig(device="cpu"))
+    work = partial(train, job, clock, out, *sys.argv[2:])
+    with beside(2 if "twice" in sys.argv else 1, work):
+        work()
+    _read_log(out, job, clock)
+    report(job, clock, memory, version=tempering.__version__)
+
+
+def train(job: Job, clock: Clock, out: Draft, algorithm: str, *options: str) -> None:
+    """The work of one process."""
 
     class Timed(OnPolicyTrainer):
         def __init__(self, **parts: Any) -> None:
@@ -49,22 +62,20 @@ def main() -> None:
 
     run.OnPolicyTrainer = Timed  # type: ignore[misc]
     store = Store(job.store)
-    out = Draft(Path(job.folder), seed=0, runtime=RuntimeConfig(device="cpu"))
     rewards: Any = {} if algorithm == "rloo" else {"model": store.get("reward_model@latest")}
     model, sample = store.get("sft@latest"), store.get("sample[prompts]@latest")
-    run.on_policy(out, settings(job, algorithm), model, sample, rewards)  # type: ignore[arg-type]
-    _read_log(out, job, clock)
-    report(job, clock, memory, version=tempering.__version__)
+    config = settings(job, algorithm, compiled="compiled" in options)
+    run.on_policy(out, config, model, sample, rewards)  # type: ignore[arg-type]
 
 
-def settings(job: Job, algorithm: str) -> OnPolicyConfig:
+def settings(job: Job, algorithm: str, *, compiled: bool) -> OnPolicyConfig:
     """The same work as the peers'."""
     shared: dict[str, Any] = {
         "batch_size": job.batch, "rollout_batch_size": job.batch, "max_new_tokens": job.new_tokens,
         "micro_batch_size": job.batch // 4,  # like lengths together: less padding, the same gradient
         "total_episodes": job.total * job.batch, "num_epochs": 100.0, "learning_rate": job.learning_rate,
         "lr_schedule": "constant", "kl_coef": job.kl_coef, "precision": job.precision,
-        "checkpoint_interval": 1 << 40,
+        "checkpoint_interval": 1 << 40, "compile": compiled,
     }  # fmt: skip
     if algorithm == "rloo":
         return RLOOConfig(**shared, num_completions=job.siblings, reward=FUNCTION)

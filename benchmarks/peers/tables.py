@@ -3,10 +3,9 @@
 import statistics
 from typing import Any
 
-PAIRS = {  # ours -> the peers it is set against
-    "ours RLOO": ("TRL RLOO", "TRL RLOO, micro-batches of 24", "plain loop"),
-    "ours PPO": ("TRL PPO", "TRL PPO, micro-batches of 24"),
-    "ours PPO, shared trunk": ("TRL PPO", "TRL PPO, micro-batches of 24"),
+PEERS = {  # of ours whose name starts so
+    "ours RLOO": ("TRL RLOO", "TRL RLOO, micro-batches of 24", "TRL RLOO, two processes", "plain loop"),
+    "ours PPO": ("TRL PPO", "TRL PPO, micro-batches of 24", "TRL PPO, two processes"),
 }
 
 
@@ -35,8 +34,9 @@ def trainer_table(trainers: dict[str, Any]) -> str:
         memory = [one["memory_mib"] for one in results if one["memory_mib"] is not None]
         against = [
             f"{middle / statistics.median(speeds(trainers[peer])):.2f} x {peer}"
-            for peer in PAIRS.get(name, ())
-            if peer in trainers
+            for ours, peers in PEERS.items()
+            for peer in peers
+            if name.startswith(ours) and peer in trainers
         ]
         lines.append(
             f"| {name} | {best:.0f} | {middle:.0f} | {length:.1f} | "

@@ -16,7 +16,7 @@ from transformers import (
 )
 from trl.experimental.ppo import PPOConfig, PPOTrainer, ppo_trainer
 
-from benchmarks.peers.measure import Clock, Job, Memory, given_job, micro_batch, report
+from benchmarks.peers.measure import Clock, Job, Memory, given_job, micro_batch, processes, report
 from benchmarks.peers.step_clock import StepClock
 
 
@@ -50,8 +50,8 @@ def arguments(job: Job) -> PPOConfig:
     return PPOConfig(
         output_dir=job.folder,
         per_device_train_batch_size=micro_batch(job),
-        gradient_accumulation_steps=job.batch // micro_batch(job),
-        per_device_eval_batch_size=job.batch,
+        gradient_accumulation_steps=job.batch // processes() // micro_batch(job),
+        per_device_eval_batch_size=job.batch // processes(),
         local_rollout_forward_batch_size=job.batch,
         num_mini_batches=1,
         num_ppo_epochs=job.epochs,

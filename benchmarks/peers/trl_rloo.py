@@ -11,7 +11,7 @@ from datasets import Dataset
 from transformers import AutoModelForCausalLM, AutoTokenizer
 from trl import RLOOConfig, RLOOTrainer
 
-from benchmarks.peers.measure import Clock, Memory, given_job, micro_batch, report, variety
+from benchmarks.peers.measure import Clock, Memory, given_job, micro_batch, processes, report, variety
 from benchmarks.peers.step_clock import StepClock
 
 
@@ -28,7 +28,7 @@ def main() -> None:
         args=RLOOConfig(
             output_dir=job.folder,
             per_device_train_batch_size=micro_batch(job),
-            gradient_accumulation_steps=job.batch // micro_batch(job),
+            gradient_accumulation_steps=job.batch // processes() // micro_batch(job),
             num_generations=job.siblings,
             max_completion_length=job.new_tokens,
             max_steps=job.total,

@@ -7,11 +7,13 @@ are put together changes what a row says by rounding at most.
 """
 
 from collections.abc import Iterator
+from contextlib import nullcontext
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from tempering.models.compiling import uncompiled
 from tempering.onpolicy.cache import new_cache
 from tempering.onpolicy.logprobs import position_ids
 from tempering.onpolicy.rollout import Rollout, pad_left
@@ -63,7 +65,8 @@ class Decoder:
         was_training = self.model.training
         self.model.eval()
         try:
-            return self._in_batches(prompts, sampling, uniform)
+            with uncompiled(self.model) if self.step is self.model else nullcontext():
+                return self._in_batches(prompts, sampling, uniform)
         finally:
             self.model.train(was_training)
 

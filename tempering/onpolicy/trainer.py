@@ -25,6 +25,7 @@ from trl.trainer.utils import disable_dropout_in_model
 
 from tempering.artifacts.draft import Draft
 from tempering.errors import StageFailed
+from tempering.models.compiling import compile_layers
 from tempering.models.loading import load_weights
 from tempering.onpolicy.actor_critic import ActorCritic
 from tempering.onpolicy.collect import Collector
@@ -120,6 +121,8 @@ class OnPolicyTrainer(TokenTrainer, Trainer):
         )
         if reference is not None:
             self.reference = reference.to(self.args.device).requires_grad_(False).eval()
+            if config.compile:
+                compile_layers(self.reference)
 
     @property
     def actor_critic(self) -> ActorCritic:

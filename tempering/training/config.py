@@ -71,6 +71,9 @@ class TrainingConfig(Config):
         None, ge=1, description="sequences a forward pass; null: batch_size"
     )
     gradient_checkpointing: bool = runtime_field(False, description="recompute activations to save memory")
+    compile: bool = runtime_field(
+        False, description="compile the model's layers: half a minute at the start, faster steps after it"
+    )
     hub_repo: str | None = runtime_field(
         None, description="OWNER/NAME on the Hub that the finished model is pushed to; null: nowhere"
     )

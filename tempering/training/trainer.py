@@ -20,6 +20,7 @@ from tempering.artifacts.draft import Draft
 from tempering.artifacts.kinds import SampleArtifact
 from tempering.artifacts.names import checkpoint_name
 from tempering.errors import ConfigError, DataError
+from tempering.models.compiling import check_compiler, compile_layers
 from tempering.training.checkpoints import publish, resumable, sweep, tokens_of
 from tempering.training.config import TrainingConfig
 from tempering.training.row_log import RowLog
@@ -47,6 +48,8 @@ def training_arguments(config: TrainingConfig, out: Draft, **more: Any) -> dict[
     device = out.runtime.device
     cpu = device == "cpu" or (device == "auto" and not torch.cuda.is_available())
     check_precision(config, "cpu" if cpu else device)
+    if config.compile:
+        check_compiler("cpu" if cpu else device)
     return {
         "output_dir": str(out.checkpoints_dir),
         "per_device_train_batch_size": micro,
@@ -105,6 +108,8 @@ class TokenTrainer:
         if arguments.device.type == "cuda":  # one process, one device: several come with `accelerate launch`
             arguments._n_gpu = 1
         super().__init__(*args, **kwargs)
+        if config.compile:
+            compile_layers(self.model)  # type: ignore[attr-defined]
         self._first_limit()
         self._ledger = TokenCallback(self)
         self.add_callback(self._ledger)  # type: ignore[attr-defined]

@@ -13,6 +13,7 @@ from torch import Tensor
 from transformers import GenerationConfig, LogitsProcessor, LogitsProcessorList
 from transformers.generation import logits_process
 
+from tempering.models.compiling import uncompiled
 from tempering.onpolicy.engines.assemble import assemble, seeds
 from tempering.onpolicy.engines.wrapping import ready_to_generate, steps_together
 from tempering.onpolicy.logprobs import without_adapter_wrapper
@@ -46,7 +47,12 @@ class TransformersSampler:
             ids, mask = pad_left(prompts, self.pad_id, policy.device)
             observer = LogprobObserver(sampling.temperature)
             steps = [observer, *self._processors(sampling, mask)]
-            with _evaluating(policy), _plain_settings(policy), _seeded(uniform, policy.device):
+            with (
+                uncompiled(policy),
+                _evaluating(policy),
+                _plain_settings(policy),
+                _seeded(uniform, policy.device),
+            ):
                 sequences = policy.generate(
                     input_ids=ids,
                     attention_mask=mask,

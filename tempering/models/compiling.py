@@ -1,0 +1,59 @@
+"""Compiling a model's layers, in place.
+
+The layers of a model are alike, so one that has been compiled serves them all, and those of a value model or
+a reference of the same shape too: seconds, where compiling the whole model takes a minute. Done in place,
+the names of weights, wrappers and checkpoints stay as they are.
+"""
+
+import os
+import shutil
+import sys
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any
+
+import torch
+from torch import nn
+
+from tempering.errors import ConfigError
+
+BACKEND = "inductor"
+
+
+def compile_layers(model: nn.Module) -> None:
+    """Let the layers of `model` run compiled from now on; shapes may vary from call to call."""
+    # One layer's code serves policy, value model, reference and adapters, each with and without gradients.
+    torch._dynamo.config.recompile_limit = max(torch._dynamo.config.recompile_limit, 64)
+    for layer in _layers(model):
+        layer.compile(backend=BACKEND, dynamic=True)
+
+
+def uncompiled(model: nn.Module) -> AbstractContextManager[Any]:
+    """Runs `model` as it is written: for calls whose shapes and state change each time, as in decoding."""
+    if all(module._compiled_call_impl is None for module in model.modules()):
+        return nullcontext()
+    stance: AbstractContextManager[Any] = torch.compiler.set_stance("force_eager")
+    return stance
+
+
+def check_compiler(device: str) -> None:
+    """Refuse to compile on a CPU without a C++ compiler, before anything is computed.
+
+    Raises:
+        ConfigError: with the program that was looked for.
+    """
+    program = os.environ.get("CXX") or ("clang++" if sys.platform == "darwin" else "g++")
+    if device == "cpu" and shutil.which(program) is None:
+        raise ConfigError(
+            f"compile: true, and there is no {program}",
+            expected="a C++ compiler, which compiled code for a CPU is made with",
+            fix="install one (Debian: apt install g++), name it in CXX, or set compile to false",
+        )
+
+
+def _layers(model: nn.Module) -> Iterator[nn.Module]:
+    """What stands in lists of like modules, the outermost ones; the model itself where there are none."""
+    lists = [module for module in model.modules() if isinstance(module, nn.ModuleList) and len(module)]
+    inner = {id(part) for one in lists for layer in one for part in layer.modules()}
+    outer = [layer for one in lists if id(one) not in inner for layer in one]
+    yield from outer or [model]
