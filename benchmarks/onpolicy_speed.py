@@ -166,7 +166,7 @@ def written(job: Job, arguments: argparse.Namespace) -> Path:
 def measured(command: list[str], arguments: argparse.Namespace) -> dict[str, Any]:
     """The result of one process; `others` are the cores that other processes kept busy meanwhile."""
     wait_for_quiet(arguments.patience)
-    each = arguments.threads // (2 if "torch.distributed.run" in command else 1)
+    each = max(1, arguments.threads // (2 if "torch.distributed.run" in command else 1))
     environment = os.environ | QUIET | {"OMP_NUM_THREADS": str(each)}
     started, busy, own = time.perf_counter(), busy_seconds(), os.times()
     done = subprocess.run(command, capture_output=True, text=True, env=environment, cwd=ROOT)

@@ -64,3 +64,12 @@ def nodes() -> Callable[[dict[str, Any]], list[Any]]:
 def repository() -> Path:
     """The root of the checkout."""
     return Path(__file__).parent.parent
+
+
+def pytest_terminal_summary(terminalreporter: Any) -> None:
+    """Say aloud how many real data sets were not there; a skip never counts as loaded."""
+    skipped = terminalreporter.stats.get("skipped", [])
+    if any("no real samples in" in str(report.longrepr) for report in skipped):
+        from tests.data.real_samples import CASES
+
+        terminalreporter.write_line(f"{len(CASES)} real data sets were skipped: they are not on this machine")

@@ -56,7 +56,7 @@ def shop(tmp_path_factory: pytest.TempPathFactory) -> Shop:
 def test_the_second_run_is_cached_and_fast(shop: Shop) -> None:
     started = time.monotonic()
     assert shop.actions("run", shop.config) == set()
-    assert time.monotonic() - started < 3
+    assert time.monotonic() - started < 6
     assert "Cached" in shop.temper("run", shop.config).stderr
 
 

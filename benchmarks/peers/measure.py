@@ -166,7 +166,7 @@ def report(job: Job, clock: Clock, memory: Memory, **more: Any) -> None:
         "seconds_per_rollout": sum(measured) / len(measured),
         "mean_length": sum(clock.lengths[job.warmup :]) / max(1, len(clock.lengths[job.warmup :])),
         "phases": {name: sum(one.get(name, 0.0) for one in phases) / len(phases) for name in names},
-        "memory_mib": memory.mebibytes,
+        "memory_mib": memory.mebibytes if processes() == 1 else None,  # it sees its own process alone
         **more,
     }
     print(MARK + json.dumps(found), flush=True)

@@ -8,8 +8,10 @@ the names of weights, wrappers and checkpoints stay as they are.
 import os
 import shutil
 import sys
+import sysconfig
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -22,8 +24,11 @@ BACKEND = "inductor"
 
 def compile_layers(model: nn.Module) -> None:
     """Let the layers of `model` run compiled from now on; shapes may vary from call to call."""
+    from torch._inductor import config as inductor
+
     # One layer's code serves policy, value model, reference and adapters, each with and without gradients.
     torch._dynamo.config.recompile_limit = max(torch._dynamo.config.recompile_limit, 64)
+    inductor.fallback_random = True  # dropout takes the same numbers as without compiling
     for layer in _layers(model):
         layer.compile(backend=BACKEND, dynamic=True)
 
@@ -37,23 +42,25 @@ def uncompiled(model: nn.Module) -> AbstractContextManager[Any]:
 
 
 def check_compiler(device: str) -> None:
-    """Refuse to compile on a CPU without a C++ compiler, before anything is computed.
+    """Refuse to compile on a CPU without what that takes, before anything is computed.
 
     Raises:
-        ConfigError: with the program that was looked for.
+        ConfigError: with the program or file that was looked for.
     """
     program = os.environ.get("CXX") or ("clang++" if sys.platform == "darwin" else "g++")
-    if device == "cpu" and shutil.which(program) is None:
-        raise ConfigError(
-            f"compile: true, and there is no {program}",
-            expected="a C++ compiler, which compiled code for a CPU is made with",
-            fix="install one (Debian: apt install g++), name it in CXX, or set compile to false",
-        )
+    header = Path(sysconfig.get_path("include"), "Python.h")
+    if device != "cpu" or (shutil.which(program) and header.exists()):
+        return
+    raise ConfigError(
+        f"compile: true, and there is no {header if shutil.which(program) else program}",
+        expected="a C++ compiler and Python's headers, which compiled code for a CPU is made with",
+        fix="install them (Debian: apt install g++ python3-dev; CXX names another compiler), or drop compile",
+    )
 
 
 def _layers(model: nn.Module) -> Iterator[nn.Module]:
     """What stands in lists of like modules, the outermost ones; the model itself where there are none."""
-    lists = [module for module in model.modules() if isinstance(module, nn.ModuleList) and len(module)]
-    inner = {id(part) for one in lists for layer in one for part in layer.modules()}
-    outer = [layer for one in lists if id(one) not in inner for layer in one]
-    yield from outer or [model]
+    lists = [module for module in model.modules() if isinstance(module, nn.ModuleList)]
+    entries = [entry for one in lists for entry in one if not isinstance(entry, nn.ModuleList)]
+    inner = {id(part) for entry in entries for part in entry.modules() if part is not entry}
+    yield from [entry for entry in entries if id(entry) not in inner] or [model]

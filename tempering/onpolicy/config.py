@@ -29,6 +29,17 @@ class GuardConfig(Config):
     max_unended: float = Field(0.9, ge=0, le=1, description="share of completions without EOS above this")
 
 
+# Settings that one choice alone reads: the setting that makes the choice, and what it must be.
+_ONLY_WITH = {
+    "target_kl": ("kl_control", ("adaptive",)),
+    "kl_horizon": ("kl_control", ("adaptive",)),
+    "kl_coef_end": ("kl_control", ("linear",)),
+    "importance_cap": ("old_logprobs", ("sampler",)),
+    "normalize_advantages": ("estimator", ("rloo",)),
+    "clip_range": ("estimator", ("rloo", "grpo")),
+}
+
+
 class OnPolicyConfig(TrainingConfig):
     """What PPO and RLOO share."""
 
@@ -126,15 +137,11 @@ class OnPolicyConfig(TrainingConfig):
             )
         if self.kl_control == "adaptive" and self.kl_coef == 0:
             raise ValueError("kl_control: adaptive multiplies kl_coef, and 0 stays 0; set kl_coef above 0")
-        for name, control in (
-            ("target_kl", "adaptive"),
-            ("kl_horizon", "adaptive"),
-            ("kl_coef_end", "linear"),
-        ):
-            changed = getattr(self, name) != type(self).model_fields[name].default
-            if changed and self.kl_control != control:
+        for name, (owner, values) in _ONLY_WITH.items():
+            field, chosen = type(self).model_fields.get(name), getattr(self, owner, values[0])
+            if field is not None and getattr(self, name) != field.default and chosen not in values:
                 raise ValueError(
-                    f"{name} is set, and kl_control {self.kl_control} has none: it is for {control}"
+                    f"{name} is set, and {owner} {chosen} does not read it: it is for {' and '.join(values)}"
                 )
         if self.min_new_tokens > self.max_new_tokens:
             raise ValueError(

@@ -131,10 +131,11 @@ class _Batch:
     def advance(self, step: int, uniform: Tensor | None) -> tuple[Tensor, Tensor]:
         """The next token (B,) of every row and its log-probability (B,)."""
         model = self.decoder.step if step else self.decoder.model  # the prompts have another shape
-        logits = model(
-            input_ids=self.ids, attention_mask=self._mask(), position_ids=self.positions,
-            past_key_values=self.cache, use_cache=True, logits_to_keep=1,
-        ).logits[:, -1].float()  # fmt: skip
+        with uncompiled(model) if step == 0 else nullcontext():
+            logits = model(
+                input_ids=self.ids, attention_mask=self._mask(), position_ids=self.positions,
+                past_key_values=self.cache, use_cache=True, logits_to_keep=1,
+            ).logits[:, -1].float()  # fmt: skip
         if step == 0 and len(self.source) > len(logits):
             logits = logits[self.source]
             self._take(self.source)

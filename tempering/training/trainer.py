@@ -7,24 +7,23 @@ are ours, one a step. The mixin sits left of Trainer or a TRL trainer in the cla
 
 import math
 import os
-import time
 from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import PrinterCallback, TrainerCallback
-from transformers.trainer_callback import TrainerControl, TrainerState
-from transformers.training_args import TrainingArguments
+from transformers import PrinterCallback
+from transformers.trainer_callback import TrainerState
 
 from tempering.artifacts.draft import Draft
 from tempering.artifacts.kinds import SampleArtifact
 from tempering.artifacts.names import checkpoint_name
-from tempering.errors import ConfigError, DataError
+from tempering.errors import ConfigError
 from tempering.models.compiling import check_compiler, compile_layers
 from tempering.training.checkpoints import publish, resumable, sweep, tokens_of
 from tempering.training.config import TrainingConfig
 from tempering.training.row_log import RowLog
 from tempering.training.schedule import learning_rate_factor
+from tempering.training.token_callback import TokenCallback
 from tempering.training.tracking import trackers
 
 FINISHED = "finished"  # marks the checkpoint at the end of a run
@@ -233,97 +232,3 @@ class TokenTrainer:
 
     def create_model_card(self, *args: Any, **kwargs: Any) -> None:
         """No card in checkpoints; the export writes one that knows the lineage."""
-
-
-class TokenCallback(TrainerCallback):
-    """Saves at token thresholds, stops at the limit, writes log rows and progress."""
-
-    def __init__(self, trainer: Any) -> None:
-        self.trainer = trainer
-        self.config: TrainingConfig = trainer.config
-        self.crossed: int | None = None
-        self.finished = False
-        self._started = time.monotonic()
-        self._at_start = 0
-        self._next = 0
-
-    def on_train_begin(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
-    ) -> None:
-        self._started, self._at_start = time.monotonic(), int(state.num_input_tokens_seen)
-        for log in self.trainer.row_logs():
-            log.cut(state.global_step)
-        self._plan_next(self._at_start)
-
-    def _threshold(self, tokens: int) -> int:
-        interval = self.config.checkpoint_interval
-        return tokens // interval * interval if interval else 0
-
-    def _plan_next(self, tokens: int) -> None:
-        self._next = self._threshold(tokens) + (self.config.checkpoint_interval or 0)
-
-    def at_boundary(self) -> bool:
-        """Whether a checkpoint or the end may fall on this step (on-policy: between rollouts only)."""
-        return bool(getattr(self.trainer, "at_boundary", True))
-
-    def on_step_end(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
-    ) -> None:
-        self.trainer.end_step()
-        tokens = int(state.num_input_tokens_seen)
-        self.crossed = None
-        if not self.at_boundary():
-            return
-        if self._next and tokens >= self._next:
-            self.crossed = self._threshold(tokens)
-            control.should_save = True
-            self._plan_next(tokens)
-        limit = self.config.token_limit
-        exhausted = bool(getattr(self.trainer, "exhausted", False))
-        if (limit and tokens >= limit) or state.global_step >= state.max_steps or exhausted:
-            control.should_training_stop = control.should_save = self.finished = True
-
-    def on_log(
-        self,
-        args: TrainingArguments,
-        state: TrainerState,
-        control: TrainerControl,
-        logs: dict[str, Any] | None = None,
-        **_: Any,
-    ) -> None:
-        if not logs or "loss" not in logs or not state.is_world_process_zero:
-            return
-        self._refuse_nothing(logs, state.global_step)
-        tokens, seconds = int(state.num_input_tokens_seen), time.monotonic() - self._started
-        row = {
-            key: value
-            for key, value in logs.items()
-            if isinstance(value, int | float) and key not in _NOT_LOGGED
-        }
-        speed = (tokens - self._at_start) / max(seconds, 1e-9)
-        self.trainer.stats.append(
-            [
-                {
-                    "step": state.global_step,
-                    "tokens": tokens,
-                    "seconds": round(seconds, 3),
-                    "tokens_per_second": round(speed, 1),
-                    **row,
-                }
-            ]
-        )
-        done = self.trainer.progress(state.global_step)
-        total = int(tokens / done) if done > 0 else None
-        self.trainer.out.progress(tokens, total, loss=float(logs["loss"]))
-
-    def _refuse_nothing(self, logs: dict[str, Any], step: int) -> None:
-        """A first step without any gradient looks healthy and learns nothing, for as long as one lets it."""
-        if step == 1 and self.trainer.must_learn_at_once and logs.get("grad_norm") == 0:
-            raise DataError(
-                f"the first step has no gradient at all (loss {logs['loss']:.4g}): nothing would be learnt",
-                expected="a loss that depends on the weights that are trained",
-                fix="check the sample's completion masks, and the adapter's target_modules",
-            )
-
-
-_NOT_LOGGED = {"num_input_tokens_seen", "num_tokens", "epoch", "train_tokens_per_second", "train_runtime"}

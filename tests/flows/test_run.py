@@ -82,7 +82,7 @@ def test_a_second_run_starts_nothing(made: Answer, toy: Path, store: Path) -> No
         [sys.executable, "-c", code], env={**os.environ, "PYTHONPATH": f"{HERE}:{ROOT}"}, capture_output=True,
         text=True, check=True,
     )  # fmt: skip
-    assert time.monotonic() - started < 3
+    assert time.monotonic() - started < 6
     assert again.stdout.strip() == "[]"
     assert "all 9 stages are Cached" in again.stderr
     assert {entry.action for entry in newest(store).stages.values()} == {"cached"}

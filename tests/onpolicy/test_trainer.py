@@ -232,7 +232,9 @@ def test_linear_control_is_at_its_end_when_the_run_is(tmp_path: Any) -> None:
         ({"kl_control": "adaptive", "kl_horizon": 3}, "turn the coefficient round"),
         ({"kl_control": "adaptive", "kl_coef": 0}, "0 stays 0"), ({"target_kl": 3.0}, "it is for adaptive"),
         ({"kl_coef_end": 1.0}, "it is for linear"), ({"num_completions": 1}, "compares siblings"),
-        ({"importance_cap": 0.5}, "greater than 1"),
+        ({"importance_cap": 0.5}, "greater than 1"), ({"importance_cap": 3.0}, "it is for sampler"),
+        ({"estimator": "grpo", "normalize_advantages": False}, "it is for rloo"),
+        ({"estimator": "reward_weighted", "clip_range": 0.1}, "it is for rloo and grpo"),
     ],
 )  # fmt: skip
 def test_settings_that_make_no_sense_are_refused(settings: Any, says: str) -> None:

@@ -1,6 +1,7 @@
 """`compile`: the same training, by compiled layers."""
 
 import shutil
+import sysconfig
 from typing import Any
 
 import pytest
@@ -48,7 +49,7 @@ def test_every_trainer_computes_the_same(name: str, changes: Any, tiny: Any, tmp
     assert found == pytest.approx(plain, abs=2e-5)
 
 
-FAMILIES = {kind: {"overrides": {"model_type": kind}} for kind in ("llama", "gpt2", "qwen2")}
+FAMILIES = {kind: {"model_type": kind} for kind in ("llama", "gpt2", "qwen2")}
 FAMILIES |= {kind: {"kind": kind} for kind in ("lstm", "kgram")}
 
 
@@ -59,20 +60,40 @@ def test_every_family_has_layers_that_compile(family: str) -> None:
 
 
 @pytest.mark.slow
-def test_code_from_the_compiler_computes_the_same() -> None:
+@pytest.mark.parametrize("dropout", [0.0, 0.1])
+def test_code_from_the_compiler_computes_the_same(dropout: float) -> None:
     torch._dynamo.reset()
-    computes_the_same(new_model(architecture(overrides={"num_hidden_layers": 1}), Vocabulary(60), 0))  # type: ignore[arg-type]
+    shape = {"n_layer": 1, "resid_pdrop": dropout, "attn_pdrop": dropout}
+    model = new_model(architecture(model_type="gpt2", overrides=shape), Vocabulary(60), 0)  # type: ignore[arg-type]
+    computes_the_same(model.train())
+
+
+def test_layers_are_found_wherever_they_stand() -> None:
+    def linear() -> torch.nn.Linear:
+        return torch.nn.Linear(2, 2)
+
+    flat = torch.nn.ModuleList([linear(), linear()])
+    nested = torch.nn.ModuleList([torch.nn.ModuleList([linear(), linear()])])
+    expert = linear()
+    expert.add_module("parts", torch.nn.ModuleList([linear()]))
+    experts = torch.nn.ModuleList([expert])
+    for model, wanted in ((flat, list(flat)), (nested, list(nested[0])), (experts, [expert])):  # type: ignore[call-overload]
+        assert list(compiling._layers(torch.nn.Sequential(model))) == wanted
+    alone = linear()
+    assert list(compiling._layers(alone)) == [alone]
 
 
 def computes_the_same(model: Any) -> None:
     """Loss and gradients; names stay, and what is called `uncompiled` compiles nothing."""
     ids = torch.randint(1, 50, (3, 9), generator=torch.Generator().manual_seed(0))
+    torch.manual_seed(0)  # of dropout
     plain = model(input_ids=ids, labels=ids)
     plain.loss.backward()
     wanted = [parameter.grad.clone() for parameter in model.parameters()]
     model.zero_grad()
     compile_layers(model)
     names, before = list(model.state_dict()), compiled_frames()
+    torch.manual_seed(0)
     found = model(input_ids=ids, labels=ids)
     found.loss.backward()
     assert (between := compiled_frames()) > before
@@ -86,7 +107,12 @@ def computes_the_same(model: Any) -> None:
 
 
 def test_without_a_compiler_it_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(shutil, "which", lambda program: f"/bin/{program}")
     check_compiler("cpu")
+    with monkeypatch.context() as without:
+        without.setattr(sysconfig, "get_path", lambda name: "/nowhere")
+        with pytest.raises(ConfigError, match=r"there is no /nowhere/Python\.h"):
+            check_compiler("cpu")
     monkeypatch.setattr(shutil, "which", lambda program: None)
     check_compiler("cuda")
     with pytest.raises(ConfigError, match=r"there is no (g|clang)\+\+"):

@@ -111,7 +111,7 @@ def test_fp16_is_refused_on_a_cpu() -> None:
 
 
 def test_a_first_step_without_gradient_stops_the_training() -> None:
-    from tempering.training.trainer import TokenCallback
+    from tempering.training.token_callback import TokenCallback
 
     def first(loss: float, norm: float, step: int = 1, must: bool = True) -> None:
         rows: list[Any] = []
