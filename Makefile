@@ -22,7 +22,7 @@ $(STAMP): pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt torch==2.13.0
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
-	$(BIN)/python -m flows.server_process --prepare  # an empty Prefect database, migrated once
+	$(BIN)/python -m flows.process.prefect_server_main --prepare  # an empty Prefect database, migrated once
 	@touch $(STAMP)
 
 run: $(STAMP)

@@ -61,12 +61,12 @@ def measure(folder: Path, duplicates: str, curriculum: bool) -> dict[str, tuple[
     from memory import Peak
 
     from tempering.data.builders import TextConfig
-    from tempering.data.curriculum import CurriculumConfig
-    from tempering.data.parts import build_parts
+    from tempering.data.prepare import build_parts
     from tempering.data.quality.config import QualityConfig
     from tempering.data.rows import RowType
-    from tempering.data.samples import make_sample
-    from tempering.data.sampling import SampleConfig
+    from tempering.data.sample.config import SampleConfig
+    from tempering.data.sample.curriculum import CurriculumConfig
+    from tempering.data.sample.make import make_sample
     from tempering.data.shards import iter_rows
     from tempering.data.tokenizers import TrainTokenizerConfig, on_all_cores, train_tokenizer
 

@@ -115,14 +115,14 @@ def kl(model: ModelArtifact, sft: ModelArtifact, rows: Sequence[dict[str, Any]])
 
 def language_model(folder: Path) -> Any:
     """A model that completes and compares."""
-    from tempering.evaluation.language_model import LanguageModel
+    from tempering.generation.language_model import LanguageModel
 
     return LanguageModel(folder, "chat", "cpu", 128)
 
 
 def completed(folder: Path, prompts: Sequence[str]) -> list[dict[str, Any]]:
     """Answers of the model in `folder` with their gold scores."""
-    from tempering.onpolicy.sampling import Sampling
+    from tempering.generation.sampling import Sampling
 
     model = language_model(folder)
     ids = [model.prompt([{"role": "user", "content": prompt}]) for prompt in prompts]

@@ -243,15 +243,15 @@ def measure(case: Case, folder: Path, out: Path) -> dict[str, float]:
     import gc
     import importlib
 
-    from flows.preload import MODULES
+    from flows.process.preload import MODULES
 
     for module in (*MODULES, "peft", "tempering.onpolicy.run", "tempering.training.preference",
                    "tempering.training.causal", "transformers.models.gpt2.modeling_gpt2"):  # fmt: skip
         importlib.import_module(module)
     from tempering.artifacts.draft import Draft
+    from tempering.artifacts.stage import get_stage
     from tempering.config import validate
     from tempering.runtime import RuntimeConfig
-    from tempering.stage import get_stage
 
     stage = get_stage(case.trainer)
     config = validate(stage.config_class, case.settings(), case.trainer)
@@ -284,11 +284,11 @@ def in_child(case: Case, folder: Path) -> dict[str, float]:
 def estimated(case: Case) -> Any:
     """What `temper plan --memory` says of the case."""
     import tasks  # noqa: F401  registers the stages
+    from tempering.artifacts.stage import get_stage
     from tempering.config import validate
-    from tempering.models.memory import estimate
-    from tempering.models.memory_models import FromArchitecture
-    from tempering.models.memory_parts import Given
-    from tempering.stage import get_stage
+    from tempering.memory.estimate import estimate
+    from tempering.memory.models import FromArchitecture
+    from tempering.memory.parts import Given
     from tempering.training.config import PretrainConfig
 
     size, on_policy = case.size, case.trainer in ("ppo", "rloo")

@@ -18,7 +18,7 @@ from typing import Any
 import pandas as pd
 
 from benchmarks.tiny_models import FAMILIES, make_tiny_model, strings_in
-from tempering.evaluation.metrics import exact_match, f1
+from tempering.data.answers import exact_match, f1
 
 ROOT = Path(__file__).parent.parent
 TRAINING = ("pretrain", "sft", "reward_model", "dpo", "ppo", "rloo")

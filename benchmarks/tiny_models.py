@@ -15,8 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tempering.data.reading import read_document, read_lines
-from tempering.data.reading.opening import head
+from tempering.data.files import read_document, read_lines
+from tempering.data.files.opening import head
 from tempering.data.rows import Rejected
 
 BLOCK, BATCH = 128, 16

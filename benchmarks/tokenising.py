@@ -43,7 +43,7 @@ def main() -> None:
 
 def prepare(texts: Path, size: int, folder: Path) -> None:
     """A tokenizer trained on the texts, and the texts over and over as a data set on disk."""
-    from tempering.data.reading import read_records
+    from tempering.data.files import read_records
     from tempering.data.rows import Rejected, RowType
     from tempering.data.schemas import row_schema
     from tempering.data.shards import ShardWriter, writing
@@ -96,8 +96,8 @@ def measure(work: str, folder: Path) -> dict[str, float]:
 def ours(tokenizer: object, folder: Path, out: Path) -> tuple[int, int]:
     """What the stage `sample` does."""
     from tempering.data.rows import RowType
-    from tempering.data.samples import make_sample
-    from tempering.data.sampling import SampleConfig
+    from tempering.data.sample.config import SampleConfig
+    from tempering.data.sample.make import make_sample
 
     config = SampleConfig(datasets={"texts": 1}, max_length=100_000)
     kinds, places = {"texts": RowType.TEXT}, {"texts": folder / "texts"}

@@ -4,6 +4,8 @@ A section that is `null` switches its stage off. `seed` at the top is the seed o
 that does not set its own.
 """
 
+import argparse
+import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -13,7 +15,7 @@ from pydantic import Field, field_validator, model_validator
 from flows.old_names import desugared
 from tempering.config import Config, load, runtime_field, validate
 from tempering.data.builders import Builder
-from tempering.data.sampling import SampleConfig
+from tempering.data.sample.config import SampleConfig
 from tempering.data.tokenizers import TokenizerConfig
 from tempering.evaluation.config import EvaluateConfig
 from tempering.model_config import AdoptConfig, MergeConfig
@@ -29,6 +31,7 @@ from tempering.training.config import (
     SFTConfig,
 )
 
+DEFAULT_STORE = "artifacts"
 TRAINING = ("pretrain", "sft", "reward_model", "dpo", "ppo", "rloo")
 _SEEDED = (*TRAINING, "evaluate")
 _SEEDED_EACH = ("datasets", "samples")
@@ -109,3 +112,8 @@ def load_pipeline(path: str | Path, overrides: Iterable[str] = ()) -> PipelineCo
         "name", Path(path).stem if Path(path).stem != "pipeline" else Path(path).resolve().parent.name
     )
     return validate(PipelineConfig, tree, str(path))
+
+
+def given_store(args: argparse.Namespace) -> str | None:
+    """The store that the command line or TEMPER_STORE names, if any; it goes before the config's."""
+    return getattr(args, "store", None) or os.environ.get("TEMPER_STORE") or None

@@ -11,10 +11,10 @@ from contextlib import contextmanager
 from flows.config import TRAINING, PipelineConfig
 from flows.graph import Node, Ref, Source
 from tempering.artifacts.names import fingerprint8
+from tempering.artifacts.stage import get_stage
 from tempering.config import Config, ConfigT
 from tempering.data.tokenizers import ExistingTokenizerConfig, TrainTokenizerConfig
 from tempering.errors import ConfigError
-from tempering.stage import get_stage
 
 
 class DataGraph(ABC):

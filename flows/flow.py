@@ -23,10 +23,10 @@ from prefect.logging.handlers import APILogWorker
 from prefect.states import Cancelled, Completed, Crashed, Failed
 from prefect.task_runners import ThreadPoolTaskRunner
 
-from flows import process
+from flows.display import clock, headline
 from flows.graph import Node
+from flows.process import workers as process
 from flows.runner import Outcome
-from flows.table import clock, headline
 from tempering.errors import StageFailed
 
 _DRAIN_LIMIT = 5.0  # seconds

@@ -7,8 +7,8 @@ A node is the unit of planning, caching and running. One stage can have several 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from tempering.artifacts.stage import Stage
 from tempering.config import Config
-from tempering.stage import Stage
 
 
 @dataclass(frozen=True)

@@ -8,17 +8,16 @@ the work: the fork server and the Prefect server start in the background while P
 import argparse
 import shlex
 import sys
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 from flows.build import build_graph
 from flows.config import load_pipeline
+from flows.display import Display, clock
 from flows.graph import Node
 from flows.plan import forced_nodes, plan, select
-from flows.process import Workers
+from flows.process.workers import Workers
 from flows.runner import Runner
 from flows.session import Ended, Planned, Session
-from flows.table import Display, clock
 from tempering.artifacts.store import Store
 from tempering.runtime import require_tracker
 
@@ -39,7 +38,7 @@ class Options:
     @classmethod
     def from_arguments(cls, args: argparse.Namespace) -> "Options":
         """The options in the arguments that `flows.cli` has parsed."""
-        from flows.store_option import given_store
+        from flows.config import given_store
 
         return cls(
             args.config, tuple(args.overrides), given_store(args), args.start, args.only, tuple(args.force),
@@ -53,7 +52,7 @@ def plan_pipeline(options: Options, *, writable: bool = False) -> Planned:
     Raises:
         UserError: the config, an override, a stage's name or the store is wrong.
     """
-    from flows.store_option import DEFAULT_STORE
+    from flows.config import DEFAULT_STORE
 
     config = load_pipeline(options.config, options.overrides)
     runtime = config.runtime
@@ -117,14 +116,3 @@ def summary(ended: Ended, seconds: float) -> str:
         counts[row["action"]] = counts.get(row["action"], 0) + 1
     done = f"{', '.join(f'{number} {action}' for action, number in counts.items())} in {clock(seconds)}"
     return "\n".join([done, *(f"report: {page}" for page in ended.pages)])
-
-
-def main(arguments: Sequence[str] | None = None) -> int:
-    """`python -m flows.pipeline CONFIG [key=value ...]`: the same as `temper run`."""
-    from flows.cli import main as temper
-
-    return temper(["run", *(sys.argv[1:] if arguments is None else arguments)])
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from flows.graph import Node, Ref, Source
-from flows.why import Why, reasons
+from flows.reasons import Why, reasons
 from tempering.artifacts.code import code_changes, code_files
 from tempering.artifacts.fingerprint import Fingerprint
 from tempering.artifacts.kinds import Artifact

@@ -13,12 +13,12 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from flows.child import Message
+from flows.display import Display, headline
 from flows.graph import Node, Ref, Source
-from flows.process import Cancelled, StageCrashed, Workers
-from flows.slots import Slots, light_slots
-from flows.table import Display, headline
-from flows.work import work
+from flows.process.child import Message
+from flows.process.run_stage import work
+from flows.process.slots import Slots, light_slots
+from flows.process.workers import Cancelled, StageCrashed, Workers
 from tempering.artifacts.draft import LOG_FILE, checkpoints_in
 from tempering.artifacts.kinds import Artifact, EvaluationArtifact, ModelArtifact, ReportArtifact
 from tempering.artifacts.lease import Lease

@@ -14,11 +14,11 @@ from pathlib import Path
 from typing import Any
 
 from flows.config import PipelineConfig
+from flows.display import Display
 from flows.graph import Node
 from flows.plan import PlanRow
-from flows.process import Cancelled, prepare_environment
+from flows.process.workers import Cancelled, prepare_environment
 from flows.runner import Outcome, Runner, explain
-from flows.table import Display
 from tempering.artifacts.kinds import ReportArtifact
 from tempering.artifacts.runs import Run
 from tempering.artifacts.store import Store
@@ -72,7 +72,7 @@ class Session:
 
     def run_all(self) -> None:
         """Start the servers, then run the flow."""
-        from flows.server import client_environment, start_server
+        from flows.process.prefect_server import client_environment, start_server
 
         root = self.planned.store.root
         prepare_environment()

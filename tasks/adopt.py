@@ -2,13 +2,13 @@
 
 from tempering.artifacts.draft import Draft
 from tempering.artifacts.kinds import ModelArtifact
+from tempering.artifacts.stage import Summary, stage
 from tempering.model_config import AdoptConfig
-from tempering.stage import Summary, stage
 
 
 @stage("adopt", version=1, makes=ModelArtifact)
 def adopt(out: Draft, config: AdoptConfig) -> Summary:
     """A Hugging Face folder or Hub model as an artifact, with where it came from."""
-    from tempering.models.adopt import adopt_model
+    from tempering.exchange.adopt import adopt_model
 
     return adopt_model(out, config)

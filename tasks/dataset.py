@@ -5,10 +5,10 @@ from types import MappingProxyType
 
 from tempering.artifacts.draft import Draft
 from tempering.artifacts.kinds import DatasetArtifact
+from tempering.artifacts.stage import Summary, stage
 from tempering.config import external_revisions
 from tempering.data.builders.base import BuilderConfig
 from tempering.errors import DataError
-from tempering.stage import Summary, stage
 
 _REASONS = 20  # in the log
 
@@ -22,7 +22,7 @@ def dataset(
     Args:
         against: evaluation sets whose text must not occur in the train part.
     """
-    from tempering.data.parts import build_parts
+    from tempering.data.prepare import build_parts
 
     _check_unmoved(out, config)
     totals = build_parts(

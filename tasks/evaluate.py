@@ -4,8 +4,8 @@ from collections.abc import Mapping
 
 from tempering.artifacts.draft import Draft
 from tempering.artifacts.kinds import DatasetArtifact, EvaluationArtifact, ModelArtifact
+from tempering.artifacts.stage import Summary, stage
 from tempering.evaluation.config import EvaluateConfig
-from tempering.stage import Summary, stage
 
 
 @stage("evaluate", version=2, makes=EvaluationArtifact, trains=True)

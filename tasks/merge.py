@@ -5,8 +5,8 @@ from typing import Any
 
 from tempering.artifacts.draft import Draft
 from tempering.artifacts.kinds import ModelArtifact, SampleArtifact
+from tempering.artifacts.stage import Summary, stage
 from tempering.model_config import MergeConfig
-from tempering.stage import Summary, stage
 
 _KEPT = ("tokenizer", "prompt_format", "head", "trust_remote_code")
 

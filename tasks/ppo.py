@@ -4,8 +4,8 @@ from collections.abc import Mapping
 
 from tempering.artifacts.draft import Draft
 from tempering.artifacts.kinds import ModelArtifact, SampleArtifact
+from tempering.artifacts.stage import Summary, stage
 from tempering.onpolicy.config import PPOConfig
-from tempering.stage import Summary, stage
 
 
 @stage("ppo", version=3, makes=ModelArtifact, trains=True, parallel=True)

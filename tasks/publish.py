@@ -9,8 +9,8 @@ from pydantic import Field, field_validator
 
 from tempering.artifacts.draft import Draft
 from tempering.artifacts.kinds import EvaluationArtifact, ModelArtifact, PublicationArtifact
+from tempering.artifacts.stage import Summary, stage
 from tempering.config import Config
-from tempering.stage import Summary, stage
 
 
 class PublishConfig(Config):
@@ -41,8 +41,8 @@ def publish(
     Args:
         evaluation: waited for, so that the card has its numbers; the card finds it in the store.
     """
-    from tempering.models.export import export_model
-    from tempering.models.push import check_push, push_folder
+    from tempering.exchange.export import export_model
+    from tempering.exchange.push import check_push, push_folder
 
     check_push(config.repo)
     folder = out.path / "export"

@@ -10,8 +10,8 @@ from tempering.artifacts.kinds import (
     ReportArtifact,
     SampleArtifact,
 )
+from tempering.artifacts.stage import Summary, stage
 from tempering.report.config import ReportConfig
-from tempering.stage import Summary, stage
 
 
 @stage("report", version=1, makes=ReportArtifact)

@@ -5,8 +5,8 @@ from typing import TYPE_CHECKING, Any
 
 from tempering.artifacts.draft import Draft
 from tempering.artifacts.kinds import DatasetArtifact, ModelArtifact, SampleArtifact, TokenizerArtifact
-from tempering.data.sampling import SampleConfig
-from tempering.stage import Summary, stage
+from tempering.artifacts.stage import Summary, stage
+from tempering.data.sample.config import SampleConfig
 
 if TYPE_CHECKING:
     import numpy as np
@@ -27,9 +27,9 @@ def sample(
         model: whose loss is the difficulty, for a curriculum by loss.
     """
     from tempering.data.rows import RowType
-    from tempering.data.samples import make_sample
+    from tempering.data.sample.make import make_sample
     from tempering.data.tokenizers import load_tokenizer
-    from tempering.training.run import check_language_model, check_tokenizer
+    from tempering.models.checks import check_language_model, check_tokenizer
 
     if model is not None:
         check_tokenizer(model, tokenizer.digest, tokenizer.id)
@@ -58,7 +58,7 @@ def sample(
 
 
 def _losses(out: Draft, rows: Iterable[Any], model: ModelArtifact | None) -> "np.ndarray":
-    from tempering.data.difficulty import losses
+    from tempering.generation.difficulty import losses
     from tempering.models.device import prepare_device
 
     assert model is not None, "the graph gives a curriculum by loss its model"

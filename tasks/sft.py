@@ -2,7 +2,7 @@
 
 from tempering.artifacts.draft import Draft
 from tempering.artifacts.kinds import ModelArtifact, SampleArtifact
-from tempering.stage import Summary, stage
+from tempering.artifacts.stage import Summary, stage
 from tempering.training.config import SFTConfig
 
 

@@ -7,8 +7,8 @@ from types import MappingProxyType
 
 from tempering.artifacts.draft import Draft
 from tempering.artifacts.kinds import DatasetArtifact, ModelArtifact, TokenizerArtifact
+from tempering.artifacts.stage import Summary, stage
 from tempering.data.tokenizers import ExistingTokenizerConfig, TokenizerBase, TrainTokenizerConfig
-from tempering.stage import Summary, stage
 
 _MEASURED_TEXTS = 2_000
 
@@ -22,9 +22,9 @@ def tokenizer(
     base: TokenizerArtifact | ModelArtifact | None = None,
 ) -> Summary:
     """Make the tokenizer and measure it on the beginning of the data sets (those it was trained on)."""
-    from tempering.data.missing_pieces import missing_pieces
     from tempering.data.rows import RowType, texts
     from tempering.data.shards import iter_rows
+    from tempering.data.tokenizer_repair import missing_pieces
     from tempering.data.tokenizers import (
         load_tokenizer,
         on_all_cores,

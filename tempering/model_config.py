@@ -12,7 +12,7 @@ from pydantic import Field, model_validator
 
 from tempering.config import Config, runtime_field
 from tempering.errors import ConfigError
-from tempering.model_hub import model_commit
+from tempering.hub.models import model_commit
 
 # initializer_range is about 1 / sqrt(hidden_size): the usual 0.02 is for widths of 768 and more, and a
 # narrow model started with it needs twice the tokens to learn to use the words of its prompt.
@@ -236,7 +236,7 @@ class AdoptConfig(Config):
 
     def external_revisions(self) -> tuple[tuple[str, str], ...]:
         """The commit of a Hub name's revision."""
-        from tempering.model_hub import model_commit
+        from tempering.hub.models import model_commit
 
         if self.folder is not None:
             return ()

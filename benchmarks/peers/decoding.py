@@ -68,9 +68,9 @@ def generate(job: Job, model: Any, tokenizer: Any, size: int, forced: bool) -> A
 
 def decoder(job: Job, model: Any, tokenizer: Any, size: int, forced: bool, compile: bool = False) -> Any:
     """Ours, which gives log-probabilities too."""
+    from tempering.generation.decoder import Decoder
+    from tempering.generation.sampling import Sampling
     from tempering.models.loading import stop_ids
-    from tempering.onpolicy.decoder import Decoder
-    from tempering.onpolicy.sampling import Sampling
 
     sampling = Sampling(job.new_tokens, min_new_tokens=job.new_tokens if forced else 0)
     engine = Decoder(model, stop_ids(model, tokenizer), tokenizer.pad_token_id, compile=compile)

@@ -13,7 +13,7 @@ from transformers import TrainerCallback
 
 import tempering
 from benchmarks.peers.measure import Clock, Job, Memory, given_job, report
-from flows.ranks import beside
+from flows.process.ranks import beside
 from tempering.artifacts.draft import Draft
 from tempering.artifacts.store import Store
 from tempering.artifacts.tables import read_rows

@@ -23,7 +23,6 @@ _PLUMBING = (
     "tempering.config",
     "tempering.errors",
     "tempering.runtime",
-    "tempering.stage",
 )
 
 

@@ -15,10 +15,10 @@ from tempering.artifacts.fingerprint import Fingerprint, fingerprint
 from tempering.artifacts.kinds import Artifact
 from tempering.artifacts.lease import Waiting
 from tempering.artifacts.manifest import InputRef
+from tempering.artifacts.stage import Stage
 from tempering.artifacts.store import Miss, Store
 from tempering.config import Config, external_revisions, named_files
 from tempering.runtime import RuntimeConfig
-from tempering.stage import Stage
 
 
 @dataclass(frozen=True)

@@ -28,10 +28,10 @@ from tempering.artifacts.lease import Lease, Waiting, acquire
 from tempering.artifacts.manifest import FILE_NAME, InputRef, Manifest, read_manifest
 from tempering.artifacts.names import fingerprint8, slug
 from tempering.artifacts.runs import Runs
+from tempering.artifacts.stage import Stage
 from tempering.config import Config
 from tempering.errors import ArtifactError, StoreError
 from tempering.runtime import RuntimeConfig
-from tempering.stage import Stage
 
 Change = tuple[str, str | None, str | None]
 """field, old, new"""

@@ -70,7 +70,7 @@ class ExistingTokenizerConfig(TokenizerBase):
     def external_revisions(self) -> tuple[tuple[str, str], ...]:
         """The commit of a Hub name's revision."""
         from tempering.artifacts.names import fingerprint8
-        from tempering.model_hub import model_commit
+        from tempering.hub.models import model_commit
 
         hub_name = re.fullmatch(r"[\w.-]+/[\w.-]+", self.name_or_path)
         if not hub_name or fingerprint8(self.name_or_path) or Path(self.name_or_path).exists():

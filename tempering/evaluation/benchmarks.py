@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from statistics import fmean
 from typing import Any
 
+from tempering.data.answers import exact_match, f1
 from tempering.evaluation.config import (
     Benchmark,
     CompletionsBenchmark,
@@ -13,9 +14,9 @@ from tempering.evaluation.config import (
     PreferencesBenchmark,
     QuestionsBenchmark,
 )
-from tempering.evaluation.language_model import LanguageModel
-from tempering.evaluation.metrics import Metric, exact_match, f1, mean_metric
-from tempering.onpolicy.sampling import Sampling
+from tempering.evaluation.metrics import Metric, mean_metric
+from tempering.generation.language_model import LanguageModel
+from tempering.generation.sampling import Sampling
 from tempering.rewards.learned import LearnedReward
 
 Row = dict[str, Any]

@@ -5,9 +5,6 @@ over rows (Efron 1979, 2000 resamples, fixed seed). `n` is the number of rows.
 """
 
 import math
-import re
-import string
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -64,28 +61,3 @@ def mean_metric(name: str, values: Sequence[float | None], benchmark: str, **mor
     yes_no = all(item in (0.0, 1.0) for item in kept)
     low, high = wilson(sum(kept), len(kept)) if yes_no else bootstrap(kept)
     return Metric(name, value, low, high, len(kept), benchmark, **more)
-
-
-def normalise_answer(text: str) -> str:
-    """SQuAD's normalisation: lower case, no punctuation, no articles, single spaces."""
-    text = "".join(char for char in text.lower() if char not in string.punctuation)
-    return " ".join(re.sub(r"\b(a|an|the)\b", " ", text).split())
-
-
-def exact_match(answer: str, gold: Sequence[str]) -> float:
-    """1 where the normalised answer is one of the gold ones."""
-    return float(normalise_answer(answer) in {normalise_answer(text) for text in gold})
-
-
-def f1(answer: str, gold: Sequence[str]) -> float:
-    """SQuAD's token F1 against the best gold answer."""
-    return max(
-        (_f1(normalise_answer(answer).split(), normalise_answer(text).split()) for text in gold), default=0.0
-    )
-
-
-def _f1(found: list[str], wanted: list[str]) -> float:
-    if not found or not wanted:
-        return float(found == wanted)
-    common = sum((Counter(found) & Counter(wanted)).values())
-    return 2 * common / (len(found) + len(wanted))

@@ -11,7 +11,7 @@ from tempering.data.shards import count_rows, iter_rows
 from tempering.errors import DataError
 from tempering.evaluation.benchmarks import Findings, Tools, run_benchmark
 from tempering.evaluation.config import Benchmark, EvaluateConfig
-from tempering.evaluation.language_model import LanguageModel
+from tempering.generation.language_model import LanguageModel
 from tempering.models.device import prepare_device
 from tempering.models.loading import load_causal_lm
 from tempering.rewards.learned import LearnedReward

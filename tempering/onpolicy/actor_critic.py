@@ -4,7 +4,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from tempering.onpolicy.logprobs import hidden_states, logprobs_of, position_ids
+from tempering.generation.logprobs import hidden_states, logprobs_of, position_ids
 from tempering.onpolicy.value import ValueHead, ValueModel
 
 

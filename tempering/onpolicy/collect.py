@@ -7,10 +7,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from tempering.generation.rollout import Rollout, RolloutEngine
+from tempering.generation.sampling import Sampling
 from tempering.onpolicy.experience import Experience
 from tempering.onpolicy.phases import Phases
-from tempering.onpolicy.rollout import Rollout, RolloutEngine
-from tempering.onpolicy.sampling import Sampling
 from tempering.rewards.scoring import Rewards, Scored
 
 _NOT_PASSED_ON = ("prompt", "input_ids", "ended", "completion_ids")

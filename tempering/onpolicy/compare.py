@@ -5,9 +5,9 @@ from typing import Any
 
 import torch
 
+from tempering.generation.logprobs import completion_logprobs
 from tempering.onpolicy.actor_critic import ActorCritic
 from tempering.onpolicy.experience import Experience
-from tempering.onpolicy.logprobs import completion_logprobs
 from tempering.onpolicy.value import ValueHead
 
 

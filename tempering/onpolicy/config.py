@@ -10,8 +10,8 @@ from typing import Any, Literal
 from pydantic import Field, field_validator, model_validator
 
 from tempering.config import Config, runtime_field
+from tempering.generation.engines.config import DecoderEngine, EngineConfig
 from tempering.model_config import LoraConfig
-from tempering.onpolicy.engines.config import DecoderEngine, EngineConfig
 from tempering.rewards.config import ModelReward, RewardConfig, learned
 from tempering.training.config import Schedule, TrainingConfig
 

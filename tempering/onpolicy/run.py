@@ -9,14 +9,14 @@ from tempering.artifacts.kinds import ModelArtifact, SampleArtifact
 from tempering.artifacts.tables import read_rows
 from tempering.data.tokenizers import load_tokenizer
 from tempering.errors import ConfigError, DataError
+from tempering.generation.engines.build import build_engine
+from tempering.generation.sampling import Sampling
 from tempering.models.adapters import trainable_lm
 from tempering.models.device import prepare_device
 from tempering.models.loading import stop_ids
 from tempering.onpolicy.collect import Collector
 from tempering.onpolicy.config import OnPolicyConfig, PPOConfig
-from tempering.onpolicy.engines.build import build_engine
 from tempering.onpolicy.prompts import Prompts
-from tempering.onpolicy.sampling import Sampling
 from tempering.onpolicy.trainer import OnPolicyTrainer
 from tempering.onpolicy.value import ValueHead, ValueModel
 from tempering.rewards.build import build_rewards

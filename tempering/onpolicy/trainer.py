@@ -25,6 +25,7 @@ from trl.trainer.utils import disable_dropout_in_model
 
 from tempering.artifacts.draft import Draft
 from tempering.errors import StageFailed
+from tempering.generation.rollout import RolloutEngine
 from tempering.models.compiling import compile_layers
 from tempering.models.loading import load_weights
 from tempering.onpolicy.actor_critic import ActorCritic
@@ -39,7 +40,6 @@ from tempering.onpolicy.losses import clipped_value_loss
 from tempering.onpolicy.optimizer import adamw
 from tempering.onpolicy.phases import Phases
 from tempering.onpolicy.prompts import Prompts
-from tempering.onpolicy.rollout import RolloutEngine
 from tempering.onpolicy.summary import summarise
 from tempering.onpolicy.value import ValueHead, ValueModel
 from tempering.rewards.shaping import ScoreShaping

@@ -5,8 +5,8 @@ import re
 from collections.abc import Callable
 from typing import Any
 
+from tempering.data.answers import exact_match
 from tempering.errors import DataError
-from tempering.evaluation.metrics import exact_match
 from tempering.rewards.config import RuleReward
 
 

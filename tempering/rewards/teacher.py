@@ -211,11 +211,10 @@ def build_teacher(
 def local(max_tokens: int, model: ModelArtifact, device: Any) -> Ask:
     """A language model in this process, answering with what is likeliest."""
     from tempering.data.tokenizers import load_tokenizer
-    from tempering.evaluation.language_model import LanguageModel
-    from tempering.evaluation.speaker import completed
-    from tempering.models.open import Source, open_language_model
-    from tempering.onpolicy.sampling import Sampling
-    from tempering.training.run import check_language_model
+    from tempering.generation.language_model import LanguageModel, completed
+    from tempering.generation.sampling import Sampling
+    from tempering.models.checks import check_language_model
+    from tempering.models.find import Source, open_language_model
 
     check_language_model(model)
     source = Source(model.id, model.model_dir, model)

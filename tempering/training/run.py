@@ -7,7 +7,8 @@ from typing import Any
 from tempering.artifacts.draft import Draft
 from tempering.artifacts.kinds import ModelArtifact, SampleArtifact
 from tempering.artifacts.tables import read_rows
-from tempering.errors import ArtifactError, ConfigError, DataError
+from tempering.errors import ConfigError, DataError
+from tempering.models.checks import check_language_model, check_tokenizer
 from tempering.training.config import PretrainConfig, TrainingConfig
 
 
@@ -27,20 +28,6 @@ def check_inputs(model: ModelArtifact, sample: SampleArtifact, row_type: str) ->
         )
     check_tokenizer(model, sample.details.get("tokenizer"), sample.id)
     check_language_model(model)
-
-
-def check_tokenizer(model: ModelArtifact, tokenizer: object, what: str) -> None:
-    """Refuse a model whose token ids mean something else than those of `what`.
-
-    Args:
-        tokenizer: digest of the tokenizer that `what` was made with.
-    """
-    if model.details.get("tokenizer") != tokenizer:
-        raise ArtifactError(
-            f"{model.id} and {what} were made with different tokenizers",
-            expected="token ids that mean the same to both",
-            fix="set `tokenizer: {kind: existing, name_or_path: ...}` to the model, and run again",
-        )
 
 
 def check_block(model: Any, config: PretrainConfig) -> None:
@@ -69,22 +56,6 @@ def inherited(sample: SampleArtifact, model: ModelArtifact) -> dict[str, Any]:
 def remote_code(model: ModelArtifact | None) -> dict[str, Any]:
     """The mark of a model that brings its own code, handed on to what is made from it."""
     return {"trust_remote_code": True} if model is not None and model.trusts_remote_code else {}
-
-
-def check_language_model(model: ModelArtifact) -> None:
-    """Refuse what is not a whole causal language model."""
-    if model.details.get("head", "causal_lm") != "causal_lm":
-        raise ArtifactError(
-            f"{model.id} is a reward model",
-            expected="a causal language model",
-            fix="name a stage that makes one, e.g. sft",
-        )
-    if model.details.get("adapter"):
-        raise ArtifactError(
-            f"{model.id} holds an adapter only",
-            expected="a whole model",
-            fix="use the artifact of its merge stage",
-        )
 
 
 def train(

@@ -6,8 +6,8 @@ from pydantic import Field
 
 from tempering.artifacts.draft import Draft
 from tempering.artifacts.kinds import DatasetArtifact, ModelArtifact
+from tempering.artifacts.stage import Summary, stage
 from tempering.config import Config, runtime_field
-from tempering.stage import Summary, stage
 
 
 class RowsConfig(Config):

@@ -6,8 +6,8 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from tempering.artifacts.tables import read_rows
-from tempering.data import parts
-from tempering.data.parts import Totals
+from tempering.data import prepare as parts
+from tempering.data.prepare import Totals
 from tempering.data.rows import Rejected, RowType
 from tempering.data.shards import iter_rows
 

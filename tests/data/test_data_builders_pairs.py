@@ -20,7 +20,7 @@ from tempering.data.builders import (
     UltraFeedbackConfig,
     build,
 )
-from tempering.data.reading import json_rows
+from tempering.data.files import json_rows
 from tempering.data.rows import Row
 from tempering.errors import DataError
 from tests.data.built import notes_of, reasons_of, rows_of, said

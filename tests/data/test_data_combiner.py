@@ -2,9 +2,9 @@
 
 import pytest
 
+from tempering.combiner import DatasetCombiner
 from tempering.data.builders import TextConfig, WorldConfig
-from tempering.data.combiner import DatasetCombiner
-from tempering.data.curriculum import CurriculumConfig
+from tempering.data.sample.curriculum import CurriculumConfig
 from tempering.errors import ConfigError, DataError
 
 

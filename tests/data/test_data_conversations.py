@@ -2,8 +2,17 @@
 
 import pytest
 
-from tempering.data.conversations import EMPTY, HEAD, JOINED, TAIL, WEIGHT, Use, conversation, with_system
-from tempering.data.foreign import BadRow
+from tempering.data.builders.conversations import (
+    EMPTY,
+    HEAD,
+    JOINED,
+    TAIL,
+    WEIGHT,
+    Use,
+    conversation,
+    with_system,
+)
+from tempering.data.builders.record import BadRow
 
 
 def turn(role, content, **more):

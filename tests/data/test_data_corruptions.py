@@ -6,10 +6,10 @@ import pytest
 from pydantic import ValidationError
 
 from tempering import world
-from tempering.data import corruptions
-from tempering.data.corruptions import CorruptionConfig, corrupted_pairs
+from tempering.data.answers import normalise_answer
+from tempering.data.builders import corruptions
+from tempering.data.builders.corruptions import CorruptionConfig, corrupted_pairs
 from tempering.data.rows import EMPTY_ANSWER, Notice, Rejected, Row, RowType, problem
-from tempering.evaluation.metrics import normalise_answer
 
 NONE = dict.fromkeys(CorruptionConfig.model_fields, 0.0)
 ALL_KINDS = tuple(NONE)

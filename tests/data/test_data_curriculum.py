@@ -10,9 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from tempering.data import difficulty
-from tempering.data.curriculum import CurriculumConfig, open_share, order, unknown_rows
-from tempering.data.difficulty import losses
+from tempering.data.sample.curriculum import CurriculumConfig, open_share, order, unknown_rows
+from tempering.generation import difficulty
+from tempering.generation.difficulty import losses
 
 SHUFFLED = np.random.default_rng(0).permutation(1000).astype(float)
 WAYS = [

@@ -6,22 +6,22 @@ from pathlib import Path
 import pytest
 
 from tempering.data.builders import AutoConfig, ChatConfig, PreferenceConfig, TextConfig
-from tempering.data.doctor.blemishes import Blemishes
-from tempering.data.doctor.content import content_of
-from tempering.data.doctor.dataset import Dataset, read_dataset
-from tempering.data.doctor.examination import Examination
-from tempering.data.doctor.examine import Subjects, examine
-from tempering.data.doctor.judging import dataset_checks
-from tempering.data.doctor.judging_samples import sample_checks
-from tempering.data.doctor.sample import SampleFindings
-from tempering.data.doctor.shown import Segment, text_example, token_example
-from tempering.data.doctor.tally import Digests, Lengths, Openings
-from tempering.data.doctor.tokenizer import Chosen, template_checks, train_small
-from tempering.data.doctor.verdict import Check, Level, share
-from tempering.data.encode import Encoder
 from tempering.data.rows import Row, RowType, to_messages
-from tempering.data.sampling import SampleConfig
+from tempering.data.sample.config import SampleConfig
+from tempering.data.sample.encode import Encoder
 from tempering.data.tokenizers import EOS, TrainTokenizerConfig, train_tokenizer
+from tempering.doctor.check import Check, Level, share
+from tempering.doctor.counters import Digests, Lengths, Openings
+from tempering.doctor.dataset import Dataset, read_dataset
+from tempering.doctor.dataset_checks import dataset_checks
+from tempering.doctor.examine import Subjects, examine
+from tempering.doctor.examples import Segment, text_example, token_example
+from tempering.doctor.result import Examination
+from tempering.doctor.sample import SampleFindings
+from tempering.doctor.sample_checks import sample_checks
+from tempering.doctor.text_defects import Blemishes
+from tempering.doctor.tokenizer import Chosen, template_checks, train_small
+from tempering.doctor.value_checks import content_of
 
 
 def jsonl(path: Path, rows) -> Path:
@@ -355,7 +355,7 @@ def test_a_sample_of_answers_judged_bad_is_empty(tmp_path, letters):
 def test_masks_and_eos_that_a_broken_encoder_would_make_are_fatal(letters):
     sample = SampleFindings("s", SampleConfig(datasets={"set": 1}), row_type=RowType.PROMPT_COMPLETION)
     sample.mixes = {"train": type("Mix", (), {"rows": 2, "sources": [], "warnings": []})()}
-    from tempering.data.doctor.sample import _look
+    from tempering.doctor.sample import _look
 
     eos = letters.eos_token_id
     _look(sample, {"input_ids": [5, 6, eos], "completion_mask": [False, True, True], "num_tokens": 3}, eos)

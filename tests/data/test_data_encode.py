@@ -4,11 +4,11 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from tempering.data.encode import Encoder
-from tempering.data.formats import Unfit, format_prompt, leading_ids, render_prompt, split_completion
+from tempering.data.prompt_format import Unfit, format_prompt, leading_ids, render_prompt, split_completion
+from tempering.data.row_conversion import convert
 from tempering.data.rows import EMPTY_ANSWER, RowType, to_messages
+from tempering.data.sample.encode import Encoder
 from tempering.data.tokenizers import on_all_cores
-from tempering.data.uses import convert
 from tempering.errors import DataError
 
 TEXT = st.text(min_size=1, max_size=60).filter(str.strip)
@@ -358,7 +358,7 @@ def test_no_space_is_made_up_inside_of_a_conversation(sentencepiece):
 
 
 def test_the_template_that_is_given_writes_bos_where_the_tokenizer_does(sentencepiece):
-    from tempering.data.missing_pieces import missing_pieces
+    from tempering.data.tokenizer_repair import missing_pieces
 
     missing_pieces(sentencepiece)
     encoded = one(Encoder(sentencepiece, RowType.PROMPT_COMPLETION, 200), row("the dog", "a cat")).values

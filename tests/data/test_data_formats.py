@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from tempering.data.reading import Reading, read_records, table_rows
+from tempering.data.files import Reading, read_records, table_rows
 from tempering.data.rows import Rejected
 from tempering.errors import DataError
 

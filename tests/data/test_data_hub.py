@@ -12,9 +12,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from tempering.data.hub import hub_files
-from tempering.data.hub_layout import missing_shards, splits_of
-from tempering.data.reading import read_records
+from tempering.data.files import read_records
+from tempering.data.files.hub import hub_files
+from tempering.data.files.hub_layout import missing_shards, splits_of
 from tempering.errors import DataError
 from tests.data.hub_stand_in import COMMIT, HubStandIn
 

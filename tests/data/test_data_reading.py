@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tempering.data.reading import (
+from tempering.data.files import (
     Reading,
     excerpt,
     json_rows,
@@ -17,7 +17,7 @@ from tempering.data.reading import (
     read_records,
     require_file,
 )
-from tempering.data.reading.json_rows import array_items
+from tempering.data.files.json_rows import array_items
 from tempering.data.rows import Rejected
 from tempering.errors import DataError
 
@@ -58,7 +58,7 @@ def test_bytes_of_another_encoding_cost_their_line_unless_it_is_named(tmp_path):
 
 
 def test_a_line_without_end_is_not_held_in_memory(tmp_path, monkeypatch):
-    monkeypatch.setattr("tempering.data.reading.lines.LONGEST", 10)
+    monkeypatch.setattr("tempering.data.files.lines.LONGEST", 10)
     path = tmp_path / "a.txt"
     path.write_bytes(b"short\n" + b"x" * 35 + b"\nexactly 9\nend")
     assert [item[0] for item in told(read_lines(path))] == [1, 2, 3, 4]

@@ -7,9 +7,8 @@ from pydantic import TypeAdapter
 
 from tempering.config import identity
 from tempering.data.builders import AutoConfig, Builder, build
-from tempering.data.builders.auto import builder_for
-from tempering.data.known_forms import FORMS
-from tempering.data.recognise import Recognised, recognise, recognise_text
+from tempering.data.builders.known_forms import FORMS
+from tempering.data.builders.recognise import Recognised, builder_for, recognise, recognise_text
 from tempering.data.rows import Notice, Row, problem
 from tempering.errors import DataError
 from tests.data.built import reasons_of, rows_of

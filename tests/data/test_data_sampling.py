@@ -7,11 +7,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from tempering.data.encode import Encoded, Encoder
-from tempering.data.formats import Unfit
-from tempering.data.mixing import Mix, Source, check_rejected
+from tempering.data.prompt_format import Unfit
 from tempering.data.rows import RowType, to_messages
-from tempering.data.sampling import SampleConfig, SourceConfig, common_row_type
+from tempering.data.sample.config import SampleConfig, SourceConfig, common_row_type
+from tempering.data.sample.encode import Encoded, Encoder
+from tempering.data.sample.mixing import Mix, Source, check_rejected
 from tempering.data.shards import shuffled
 from tempering.errors import DataError
 

@@ -6,8 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tempering.data import shards
-from tempering.data.ordering import reorder
 from tempering.data.rows import RowType
+from tempering.data.sample.ordering import reorder
 from tempering.data.schemas import row_schema
 from tempering.data.shards import ShardWriter, count_rows, iter_rows, shards_of, shuffled_rows, writing
 

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from tempering.data.reading import read_records
-from tempering.data.sources import local_files
-from tempering.data.splits import Split, split_of
+from tempering.data.files import read_records
+from tempering.data.files.sources import local_files
+from tempering.data.files.splits import Split, split_of
 from tempering.errors import DataError
 
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
-from tempering.data.missing_pieces import missing_pieces
+from tempering.data.tokenizer_repair import missing_pieces
 from tempering.data.tokenizers import (
     EOS,
     PAD,
@@ -165,8 +165,8 @@ def test_a_folder_without_tokenizer_is_named(tmp_path):
 def test_a_well_known_template_without_marks_is_given_them(tokenizer, monkeypatch):
     from trl.chat_template_utils import qwen2_5_chat_template
 
-    from tempering.data.encode import Encoder
     from tempering.data.rows import RowType
+    from tempering.data.sample.encode import Encoder
 
     for part in ("<|im_start|>", "<|im_end|>"):
         assert part in qwen2_5_chat_template

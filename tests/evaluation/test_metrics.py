@@ -4,7 +4,8 @@ import math
 
 import pytest
 
-from tempering.evaluation.metrics import bootstrap, exact_match, f1, mean_metric, normalise_answer, wilson
+from tempering.data.answers import exact_match, f1, normalise_answer
+from tempering.evaluation.metrics import bootstrap, mean_metric, wilson
 
 
 def test_wilson_by_hand() -> None:

@@ -7,8 +7,8 @@ import pytest
 
 from tempering.evaluation.benchmarks import Findings, Tools, run_benchmark
 from tempering.evaluation.config import PerplexityBenchmark
-from tempering.evaluation.language_model import LanguageModel
-from tempering.onpolicy.sampling import Sampling
+from tempering.generation.language_model import LanguageModel
+from tempering.generation.sampling import Sampling
 from tests.models.outside import bare_tokenizer, outside
 
 

@@ -43,7 +43,7 @@ class Answer:
 @pytest.fixture(scope="session")
 def api(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The URL of a Prefect server of our own."""
-    from flows.server import client_environment, start_server
+    from flows.process.prefect_server import client_environment, start_server
 
     old = dict(os.environ)
     os.environ.pop("PREFECT_API_URL", None)
@@ -62,7 +62,7 @@ def temper(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -
     """Call the command line, with the toy pipeline in the place of the real one."""
     import toy_temper
 
-    from flows.cli import main
+    from flows.cli.main import main
 
     toy_temper.install(monkeypatch.setattr)
 

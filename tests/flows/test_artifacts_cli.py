@@ -6,14 +6,14 @@ from pathlib import Path
 
 import pytest
 
-from flows.artifacts_cli import add_parser
+from flows.cli.artifacts import add_parser
 from tempering.artifacts.draft import Draft
 from tempering.artifacts.kinds import Artifact, DatasetArtifact, ModelArtifact
 from tempering.artifacts.resolve import build
+from tempering.artifacts.stage import Summary, stage
 from tempering.artifacts.store import Store
 from tempering.config import Config
 from tempering.errors import ArtifactError
-from tempering.stage import Summary, stage
 
 
 class EmptyConfig(Config):

@@ -68,7 +68,7 @@ def test_overrides_may_stand_after_options(temper: Temper, toy: Path, store: Pat
 
 def test_version_and_help() -> None:
     def temper(*arguments: str) -> str:
-        command = [sys.executable, "-m", "flows.cli", *arguments]
+        command = [sys.executable, "-m", "flows.cli.main", *arguments]
         return subprocess.run(command, capture_output=True, text=True, check=True, cwd=ROOT).stdout
 
     assert temper("--version").startswith("temper 0.")

@@ -12,8 +12,8 @@ from typing import Any, NamedTuple
 import pytest
 import yaml
 
-from flows.cli import main
-from tempering.data.visible import visible
+from flows.cli.main import main
+from tempering.printable import visible
 from tests.tiny import PIPELINE, run_nodes
 
 ROOT = Path(__file__).parents[2]
@@ -322,8 +322,9 @@ def test_the_tokenizer_of_the_store_is_used_where_it_is_the_right_one(
 def test_the_default_is_a_light_import() -> None:
     """Adding the command must not make `temper plan` load what examining needs."""
     code = (
-        "import sys; from flows.cli import build_parser; build_parser(); "
-        "print([name for name in ('torch', 'transformers', 'rich', 'flows.doctor') if name in sys.modules])"
+        "import sys; from flows.cli.main import build_parser; build_parser(); "
+        "print([name for name in "
+        "('torch', 'transformers', 'rich', 'flows.cli.doctor') if name in sys.modules])"
     )
     ended = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     assert ended.stdout.strip() == "[]"

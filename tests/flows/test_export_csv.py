@@ -8,15 +8,15 @@ from typing import Any
 
 import pytest
 
-from flows.artifacts_cli import add_parser
-from flows.cli import main
-from flows.export_csv import cell
+from flows.cli.artifacts import add_parser
+from flows.cli.export_csv import cell
+from flows.cli.main import main
 from tempering.artifacts.draft import Draft
 from tempering.artifacts.kinds import Artifact, ModelArtifact
 from tempering.artifacts.resolve import build
+from tempering.artifacts.stage import Summary, stage
 from tempering.artifacts.store import Store
 from tempering.config import Config
-from tempering.stage import Summary, stage
 from tempering.training.row_log import RowLog
 
 OUTPUTS = [

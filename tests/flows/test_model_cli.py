@@ -11,13 +11,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from flows.chat import Chat
-from flows.cli import main
+from flows.cli.chat import Chat
+from flows.cli.main import main
 from tempering.errors import DataError
-from tempering.evaluation.speaker import Speaker
-from tempering.models.export import export_model
-from tempering.models.open import find_model
-from tempering.onpolicy.sampling import Sampling
+from tempering.exchange.export import export_model
+from tempering.generation.sampling import Sampling
+from tempering.models.find import find_model
+from tempering.talk.chat_model import Speaker
 from tests.flows.conftest import Answer
 from tests.models.hub_stand_in import HubStandIn
 from tests.models.toy_models import ToyStore
@@ -156,7 +156,7 @@ def test_what_went_wrong_half_way_leaves_the_old_file(say: Any, tmp_path: Path, 
         return real(*arguments)
 
     monkeypatch.setattr(Speaker, "answer", breaks)
-    monkeypatch.setattr("tempering.evaluation.answering._WINDOW", 1)
+    monkeypatch.setattr("tempering.talk.batches._WINDOW", 1)
     done = say("generate", "sft@latest", "--file", source, "--out", out, "--batch-size", 2)
     assert (done.code, out.read_text(), len(calls)) == (130, "old", 2)
     assert not list(tmp_path.glob(".tmp-*"))

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import yaml
 
-from flows.cli import main
+from flows.cli.main import main
 from flows.config import PipelineConfig, load_pipeline
 from flows.pipeline import Options, plan_pipeline
 from tempering.errors import ConfigError
@@ -96,7 +96,7 @@ def test_where_things_go_is_no_part_of_the_identity(section: str, tmp_path: Path
 def test_the_command_line_goes_before_the_environment_before_the_config(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from flows.cli import _parse
+    from flows.cli.main import _parse
 
     path = str(pipeline(tmp_path, save_base_dir=str(tmp_path / "config")))
     monkeypatch.chdir(tmp_path)

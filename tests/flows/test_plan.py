@@ -16,10 +16,10 @@ from flows.plan import PlanRow, input_artifacts, plan, resolve
 from tempering.artifacts.draft import Draft
 from tempering.artifacts.kinds import DatasetArtifact, EvaluationArtifact, ModelArtifact
 from tempering.artifacts.resolve import build
+from tempering.artifacts.stage import Stage, Summary, stage
 from tempering.artifacts.store import Store
 from tempering.config import Config, runtime_field
 from tempering.errors import ConfigError, UserError
-from tempering.stage import Stage, Summary, stage
 
 
 class Inner(Config):

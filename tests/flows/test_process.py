@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from flows import preload
-from flows.child import Message, Send
-from flows.process import Cancelled, StageCrashed, Workers
+from flows.process import preload
+from flows.process.child import Message, Send
+from flows.process.workers import Cancelled, StageCrashed, Workers
 from tempering.errors import DataError
 
 
@@ -91,7 +91,7 @@ def test_a_crash_says_what_happened(workers: Workers, tmp_path: Path, function: 
         workers.run(function, log=tmp_path / "log.txt", listener=Heard())  # type: ignore[arg-type]
     assert ("last words" in caught.value.log_tail) == (function is kill)
     assert ('raise ValueError("no good")' in caught.value.traceback) == (function is fail)
-    assert "flows/child.py" not in caught.value.traceback
+    assert "flows/process/child.py" not in caught.value.traceback
 
 
 def test_a_users_mistake_stays_one(workers: Workers, tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from flows.ranks import beside
+from flows.process.ranks import beside
 
 SCRIPT = """
     import os, sys, time
@@ -67,7 +67,7 @@ def test_two_processes_make_the_artifact_of_one(tiny: Any, tmp_path: Path) -> No
     import torch
     from safetensors.torch import load_file
 
-    from flows.process import Workers
+    from flows.process.workers import Workers
     from tempering.artifacts.resolve import resolve
     from tempering.artifacts.store import Store
     from tempering.runtime import RuntimeConfig
@@ -79,7 +79,7 @@ def test_two_processes_make_the_artifact_of_one(tiny: Any, tmp_path: Path) -> No
 
         def line(self, text: str) -> None: ...
 
-    from flows.work import work
+    from flows.process.run_stage import work
 
     node = next(node for node in tiny_nodes({"rloo.max_steps": 6}) if node.name == "rloo")
     inputs = inputs_of(node, tiny)

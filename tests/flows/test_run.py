@@ -73,8 +73,8 @@ def test_a_first_run_makes_everything(made: Answer, api: str, store: Path) -> No
 
 def test_a_second_run_starts_nothing(made: Answer, toy: Path, store: Path) -> None:
     code = (
-        "import sys, toy_temper, flows.cli; toy_temper.install();"
-        f"flows.cli.main(['run', {str(toy)!r}, '--store', {str(store)!r}]);"
+        "import sys, toy_temper, flows.cli.main; toy_temper.install();"
+        f"flows.cli.main.main(['run', {str(toy)!r}, '--store', {str(store)!r}]);"
         "print(sorted({'prefect', 'torch', 'pandas'} & set(sys.modules)))"
     )
     started = time.monotonic()

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from flows.server import _take_database, start_server
+from flows.process.prefect_server import _take_database, start_server
 from tempering.errors import StoreError, UserError
 
 

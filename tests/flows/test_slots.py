@@ -3,7 +3,7 @@
 import threading
 import time
 
-from flows.slots import Slots
+from flows.process.slots import Slots
 
 
 def test_one_at_a_time_and_in_order() -> None:

@@ -6,7 +6,7 @@ import time
 
 from rich.console import Console
 
-from flows.table import Display, LiveDisplay, clock, count, make_display, number
+from flows.display import Display, LiveDisplay, clock, count, make_display, number
 
 
 def test_a_pipe_gets_plain_lines() -> None:

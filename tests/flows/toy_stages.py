@@ -16,9 +16,9 @@ from tempering.artifacts.kinds import (
     ReportArtifact,
     SampleArtifact,
 )
+from tempering.artifacts.stage import Summary, stage
 from tempering.config import Config, runtime_field
 from tempering.errors import DataError
-from tempering.stage import Summary, stage
 
 
 class ToyData(Config):

@@ -11,11 +11,11 @@ from pydantic import Field
 from toy_stages import ToyData, ToyEvaluate, ToyReport, ToySample, ToyTrain
 
 import flows.pipeline
-from flows.cli import main
+from flows.cli.main import main
 from flows.graph import Node
+from tempering.artifacts.stage import get_stage
 from tempering.config import Config, load, validate
 from tempering.runtime import RuntimeConfig
-from tempering.stage import get_stage
 
 
 class ToyPipeline(Config):

@@ -162,8 +162,8 @@ def test_a_merge_into_the_wrong_base_is_refused(adapted: Any, tiny: Any) -> None
 @pytest.mark.parametrize("name", ["ppo", "rloo"])
 def test_the_reference_is_the_adapter_switched_off(name: str, tiny: Any, tmp_path: Path) -> None:
     """One copy of the weights in memory, and the probabilities of the model it started from."""
+    from tempering.generation.logprobs import completion_logprobs
     from tempering.onpolicy import run as setting_up
-    from tempering.onpolicy.logprobs import completion_logprobs
 
     node = next(n for n in tiny_nodes({f"{name}.adapter": LORA}) if n.name == name)
     inputs = inputs_of(node, lambda source: tiny(source))

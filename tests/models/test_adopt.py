@@ -264,7 +264,15 @@ def test_code_that_comes_with_a_tokenizer_is_not_asked_about(tmp_path: Path) -> 
     (source / "evil.py").write_text(f"open({str(marker)!r}, 'w').close()\nclass EvilTok: pass\n")
     own = {"AutoTokenizer": [None, "evil.EvilTok"]}
     edit(source, "tokenizer_config.json", tokenizer_class="EvilTok", auto_map=own)
-    command = [sys.executable, "-m", "flows.cli", "chat", str(source), "--store", str(tmp_path / "store")]
+    command = [
+        sys.executable,
+        "-m",
+        "flows.cli.main",
+        "chat",
+        str(source),
+        "--store",
+        str(tmp_path / "store"),
+    ]
     done = subprocess.run(command, input="y\ny\n", text=True, capture_output=True, check=False)
     assert done.returncode == 2, done.stderr
     assert not marker.exists()
@@ -273,7 +281,7 @@ def test_code_that_comes_with_a_tokenizer_is_not_asked_about(tmp_path: Path) -> 
 def test_a_folder_that_changes_while_it_is_adopted_is_refused(
     store: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from tempering.models import adopt
+    from tempering.exchange import adopt
 
     source = outside(tmp_path / "llama")
     original = adopt.check_folder
@@ -320,7 +328,7 @@ def test_names_that_mean_nothing_are_refused_with_the_nearest() -> None:
 
 
 def test_the_command_line_adopts(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    from flows.cli import main
+    from flows.cli.main import main
 
     source, where = outside(tmp_path / "llama"), ["--store", str(tmp_path / "store")]
     assert main(["artifacts", "adopt", str(source), "--as", "sft", *where]) == 0

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from tempering.errors import ArtifactError, DataError, UserError
-from tempering.models.convert import convert
+from tempering.exchange.convert import convert
 from tempering.models.loading import load_causal_lm, load_scorer
 from tests.models.toy_models import ToyStore
 
@@ -213,7 +213,7 @@ def test_what_a_killed_process_left_is_swept(tmp_path: Path) -> None:
     import subprocess
     import sys
 
-    from tempering.models.whole_folder import whole_folder
+    from tempering.exchange.atomic_folder import whole_folder
 
     dead = subprocess.Popen([sys.executable, "-c", ""])
     dead.wait()
@@ -229,7 +229,7 @@ def test_what_a_killed_process_left_is_swept(tmp_path: Path) -> None:
 def test_force_replaces_a_model_folder_and_nothing_else(tmp_path: Path) -> None:
     """A project has a config.json too; an artifact's folder is the store's."""
     from tempering.errors import UserError
-    from tempering.models.whole_folder import check_free
+    from tempering.exchange.atomic_folder import check_free
 
     model = tmp_path / "store" / "model"
     model.mkdir(parents=True)

@@ -15,7 +15,7 @@ import torch
 
 from tempering.artifacts.resolve import build
 from tempering.errors import ArtifactError, UserError
-from tempering.models.export import export_model
+from tempering.exchange.export import export_model
 from tests.models.hub_stand_in import COMMIT, HubStandIn
 from tests.models.toy_models import ToyStore
 
@@ -69,7 +69,7 @@ def test_transformers_4_finds_its_keys_beside_those_of_5(sft: Any, tmp_path: Pat
 
 
 def test_two_ropes_become_the_keys_of_gemma_3() -> None:
-    from tempering.models.portable import portable_config
+    from tempering.exchange.transformers4_config import portable_config
 
     ropes = {
         "full_attention": {"rope_type": "linear", "rope_theta": 1e6, "factor": 8.0},
@@ -116,7 +116,7 @@ def test_other_dtypes(sft: Any, tmp_path: Path, dtype: Any, close: float) -> Non
 
 
 def test_large_weights_are_cut_into_files(sft: Any, tmp_path: Path, monkeypatch: Any) -> None:
-    monkeypatch.setattr("tempering.models.export._LARGEST", 40_000)
+    monkeypatch.setattr("tempering.exchange.export._LARGEST", 40_000)
     folder = export_model(sft, tmp_path / "out")
     shards = sorted(folder.glob("model-*-of-*.safetensors"))
     assert len(shards) > 2
@@ -194,7 +194,7 @@ def test_nothing_of_this_machine_is_in_the_folder(sft: Any, tmp_path: Path) -> N
 
 def test_own_families_say_what_they_need(sft: Any) -> None:
     from tempering.artifacts.store import Store
-    from tempering.models.card import model_card
+    from tempering.exchange.card import model_card
 
     card = model_card(sft, Store(sft.path.parents[1], writable=False), "lstm")
     assert "import tempering.models  # registers this architecture" in card
@@ -327,7 +327,7 @@ def test_refusals_say_what_to_do(
 
 
 def test_names_that_no_hub_takes(tmp_path: Path) -> None:
-    from tempering.models.push import check_push
+    from tempering.exchange.push import check_push
 
     for name in ("toy", "ada/to y", "ada/toy/more", "../toy"):
         with pytest.raises(UserError, match="cannot be the name"):
@@ -339,7 +339,7 @@ def test_names_that_no_hub_takes(tmp_path: Path) -> None:
 
 
 def test_the_publish_stage_leaves_a_receipt_and_no_second_copy(toys: ToyStore, monkeypatch: Any) -> None:
-    import tempering.models.push as pushing
+    import tempering.exchange.push as pushing
     from tasks.publish import PublishConfig, publish
 
     model = toys.model("sft")

@@ -7,11 +7,11 @@ import pytest
 import torch
 from transformers import AutoModel, AutoModelForCausalLM, AutoModelForSequenceClassification, set_seed
 
+from tempering.generation.decoder import Decoder
+from tempering.generation.logprobs import completion_logprobs, position_ids
+from tempering.generation.sampling import Sampling
 from tempering.model_config import LoraConfig
 from tempering.models.families import FAMILIES, KGramModelConfig, LSTMModelConfig
-from tempering.onpolicy.decoder import Decoder
-from tempering.onpolicy.logprobs import completion_logprobs, position_ids
-from tempering.onpolicy.sampling import Sampling
 
 EOS, PAD, K = 1, 0, 4
 SIZES = {

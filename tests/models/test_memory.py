@@ -10,15 +10,15 @@ import pytest
 import torch
 import yaml
 
-from flows.memory_look import longest_row
-from flows.memory_view import size
+from flows.cli.memory_inputs import longest_row
+from flows.cli.memory_view import size
 from tempering.errors import ArtifactError
+from tempering.memory.estimate import estimate
+from tempering.memory.models import NF4_BYTES, FromArchitecture, FromFolder
+from tempering.memory.parts import BASE, HOLES, Estimate, Given
+from tempering.memory.steps import cache_bytes
+from tempering.memory.trace import Tally, shapes_only
 from tempering.model_config import KGramConfig, LoraConfig, LSTMConfig, TransformerConfig
-from tempering.models.memory import estimate
-from tempering.models.memory_models import NF4_BYTES, FromArchitecture, FromFolder
-from tempering.models.memory_parts import BASE, HOLES, Estimate, Given
-from tempering.models.memory_steps import cache_bytes
-from tempering.models.memory_trace import Tally, shapes_only
 from tempering.onpolicy.config import PPOConfig, RLOOConfig
 from tempering.training.config import DPOConfig, PretrainConfig, RewardModelConfig, SFTConfig
 
@@ -192,7 +192,7 @@ class TestCommand:
         return path
 
     def temper(self, capfd: Any, *arguments: Any) -> str:
-        from flows.cli import main
+        from flows.cli.main import main
 
         capfd.readouterr()
         assert main([str(word) for word in arguments]) == 0

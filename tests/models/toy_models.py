@@ -10,13 +10,13 @@ from pydantic import Field
 from tempering.artifacts.draft import Draft
 from tempering.artifacts.kinds import DatasetArtifact, EvaluationArtifact, ModelArtifact, TokenizerArtifact
 from tempering.artifacts.resolve import build
+from tempering.artifacts.stage import Summary, stage
 from tempering.artifacts.store import Store
 from tempering.config import Config
 from tempering.data.builders.world import WorldConfig
 from tempering.data.tokenizers import TrainTokenizerConfig
 from tempering.evaluation.metrics import Metric
 from tempering.model_config import LoraConfig
-from tempering.stage import Summary, stage
 
 SHAPES: dict[str, dict[str, Any]] = {
     "llama": {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 2,

@@ -7,9 +7,9 @@ from typing import Any
 import torch
 from transformers import TrainerCallback
 
+from tempering.generation.decoder import Decoder
 from tempering.onpolicy.collect import Collector
 from tempering.onpolicy.config import OnPolicyConfig, PPOConfig
-from tempering.onpolicy.decoder import Decoder
 from tempering.onpolicy.prompts import Prompts
 from tempering.onpolicy.run import sampling_of
 from tempering.onpolicy.trainer import OnPolicyTrainer

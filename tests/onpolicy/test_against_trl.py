@@ -10,10 +10,10 @@ import pytest
 import torch
 
 from tempering.artifacts.tables import read_rows
+from tempering.generation.rollout import Rollout, pad_left
 from tempering.onpolicy.advantages import group_normalized
 from tempering.onpolicy.config import RLOOConfig
 from tempering.onpolicy.prompts import Prompts
-from tempering.onpolicy.rollout import Rollout, pad_left
 from tests.onpolicy import small
 
 RATE, K = 1e-4, 4

@@ -13,14 +13,14 @@ import torch
 from scipy.stats import chi2
 
 from tempering.errors import ConfigError
+from tempering.generation.engines.build import build_engine
+from tempering.generation.engines.config import DecoderEngine, TransformersEngine, VLLMEngine
+from tempering.generation.engines.vllm_engine import logprobs_modes
+from tempering.generation.engines.wrapping import named_weights
+from tempering.generation.logprobs import completion_logprobs
+from tempering.generation.rollout import Rollout
+from tempering.generation.sampling import Sampling
 from tempering.onpolicy.actor_critic import ActorCritic
-from tempering.onpolicy.engines.build import build_engine
-from tempering.onpolicy.engines.config import DecoderEngine, TransformersEngine, VLLMEngine
-from tempering.onpolicy.engines.vllm_engine import logprobs_modes
-from tempering.onpolicy.engines.wrapping import named_weights
-from tempering.onpolicy.logprobs import completion_logprobs
-from tempering.onpolicy.rollout import Rollout
-from tempering.onpolicy.sampling import Sampling
 from tests.models.test_families import language_model
 from tests.onpolicy.small import ENDS, EOS, PAD, VOCABULARY, policy
 from tests.onpolicy.vllm_stand_in import StandIn, pretend_vllm, serving

@@ -6,6 +6,8 @@ import pytest
 import torch
 from torch import tensor
 
+from tempering.generation.rollout import pad_left
+from tempering.generation.sampling import Sampling, sample_token
 from tempering.onpolicy.advantages import gae, group_normalized, leave_one_out, spread, whiten
 from tempering.onpolicy.kl import KLController, k1, k3
 from tempering.onpolicy.losses import (
@@ -14,8 +16,6 @@ from tempering.onpolicy.losses import (
     masked_mean,
     weighted_likelihood_loss,
 )
-from tempering.onpolicy.rollout import pad_left
-from tempering.onpolicy.sampling import Sampling, sample_token
 
 NAN = math.nan
 

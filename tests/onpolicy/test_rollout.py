@@ -5,9 +5,9 @@ from typing import Any
 import pytest
 import torch
 
-from tempering.onpolicy.decoder import Decoder
-from tempering.onpolicy.logprobs import completion_logprobs
-from tempering.onpolicy.sampling import Sampling
+from tempering.generation.decoder import Decoder
+from tempering.generation.logprobs import completion_logprobs
+from tempering.generation.sampling import Sampling
 
 PROMPTS = [[5, 9, 11, 7], [8, 6], [12, 5, 9]]
 EOS, PAD = 1, 0
@@ -56,7 +56,7 @@ def test_chunks_of_the_head_change_neither_value_nor_gradient(model: Any, monkey
     mask = torch.ones(4, 8, dtype=torch.bool)
 
     def gradient(chunk: int) -> torch.Tensor:
-        monkeypatch.setattr("tempering.onpolicy.logprobs.CHUNK", chunk)
+        monkeypatch.setattr("tempering.generation.logprobs.CHUNK", chunk)
         model.zero_grad()
         completion_logprobs(model, ids, torch.ones_like(ids), mask, 1.0)[0].sum().backward()
         return model.model.embed_tokens.weight.grad.clone()

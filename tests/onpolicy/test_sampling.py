@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 import torch
 
-from tempering.onpolicy.decoder import Decoder
-from tempering.onpolicy.sampling import Sampling, sample_token
+from tempering.generation.decoder import Decoder
+from tempering.generation.sampling import Sampling, sample_token
 from tests.onpolicy.test_rollout import EOS, PAD, PROMPTS, model, rollout, uniform
 
 __all__ = ["model"]

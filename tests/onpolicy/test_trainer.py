@@ -314,7 +314,7 @@ WAYS: dict[str, OnPolicyConfig] = {
 def test_every_way_of_learning_learns(tmp_path: Any, way: str) -> None:
     """Through the trainer, with the engine that the config asks for: sound numbers, other weights."""
     from tempering.artifacts.tables import read_rows
-    from tempering.onpolicy.engines.build import build_engine
+    from tempering.generation.engines.build import build_engine
 
     config = WAYS[way].model_copy(update={"max_steps": 2, "max_new_tokens": 8, "learning_rate": 1e-3})
     policy = small.policy()

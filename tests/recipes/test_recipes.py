@@ -13,7 +13,7 @@ import pytest
 
 from benchmarks import tiny_models
 from flows.build import build_graph
-from flows.cli import main
+from flows.cli.main import main
 from flows.config import PipelineConfig, load_pipeline
 from tempering.artifacts.kinds import Artifact
 from tempering.artifacts.tables import read_rows

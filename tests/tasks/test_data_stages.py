@@ -12,7 +12,7 @@ from tempering.artifacts.kinds import ModelArtifact
 from tempering.artifacts.manifest import Manifest
 from tempering.artifacts.tables import read_rows
 from tempering.data.builders import ChatConfig, HHConfig, WorldConfig
-from tempering.data.sampling import SampleConfig
+from tempering.data.sample.config import SampleConfig
 from tempering.data.tokenizers import ExistingTokenizerConfig, TrainTokenizerConfig, load_tokenizer
 from tempering.errors import DataError
 

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from flows.preload import MODULES
+from flows.process.preload import MODULES
 from tests.conftest import tiny_nodes
 from tests.tiny import inputs_of, run_node
 
@@ -56,7 +56,7 @@ def arrange_death(death: str) -> None:
         return step(self, *args, **kwargs)
 
     if death == "mid-rollout":
-        from tempering.onpolicy.decoder import Decoder
+        from tempering.generation.decoder import Decoder
 
         generate = Decoder.generate
 

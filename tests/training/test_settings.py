@@ -162,7 +162,7 @@ def losses(tiny: Any, folder: Any, name: str, **changes: Any) -> list[float]:
 
 
 def test_the_flags_of_the_recipes_set_the_precision() -> None:
-    from flows.cli import _parse
+    from flows.cli.main import _parse
 
     assert _parse(["plan", "x.yaml", "--bf16", "sft.lr=1"]).overrides == ["precision=bf16", "sft.lr=1"]
     assert _parse(["run", "--fp16"]).overrides == ["precision=fp16"]

@@ -30,8 +30,8 @@ from tempering.data.builders.stack_exchange import StackExchangeConfig
 from tempering.data.builders.text import TextConfig
 from tempering.data.builders.tinystories import TinyStoriesConfig
 from tempering.data.builders.world import WorldConfig
+from tempering.data.files import excerpt
 from tempering.data.holdout import is_used
-from tempering.data.reading import excerpt
 from tempering.data.rows import Rejected, Row, problem
 
 __all__ = [

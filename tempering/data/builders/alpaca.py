@@ -11,9 +11,9 @@ from collections.abc import Iterator
 from typing import Literal
 
 from tempering.data.builders.base import BadRow, Note, Record, scalars, string
+from tempering.data.builders.conversations import with_system
 from tempering.data.builders.pairs import AnswerConfig
-from tempering.data.conversations import with_system
-from tempering.data.foreign import called
+from tempering.data.builders.record import called
 from tempering.data.rows import Values, to_messages
 
 

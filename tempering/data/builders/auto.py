@@ -11,18 +11,19 @@ from collections.abc import Iterator, Mapping
 from functools import lru_cache
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, get_args
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 from pydantic import Field
 
 from tempering.data.builders.base import FileBuilderConfig, Item, Note, Record, renamed
+from tempering.data.builders.recognise import builder_for
 from tempering.data.builders.squad import nested
-from tempering.data.reading import Reading, file_format, read_lines, read_records
+from tempering.data.files import Reading, file_format, read_lines, read_records
 from tempering.data.rows import Notice, Rejected, RowType, Values
 from tempering.errors import DataError
 
 if TYPE_CHECKING:
-    from tempering.data.recognise import Recognised
+    from tempering.data.builders.recognise import Recognised
 
 _FIRST = 50
 _TRIED = 500
@@ -126,7 +127,7 @@ class AutoConfig(FileBuilderConfig):
         return builder
 
     def _require_use(self, builder: FileBuilderConfig, path: Path, found: "Recognised") -> None:
-        from tempering.data.uses import uses_of
+        from tempering.data.row_conversion import uses_of
 
         wanted = _ROW_TYPES.get(self.rows)
         if wanted and wanted is not builder.row_type and wanted not in uses_of(builder.row_type):
@@ -137,49 +138,11 @@ class AutoConfig(FileBuilderConfig):
             )
 
 
-def builder_for(
-    found: "Recognised",
-    *,
-    path: Path | str,
-    rows: str = "auto",
-    folder: str = "",
-    columns: Mapping[str, str] | None = None,
-    **shared: Any,
-) -> FileBuilderConfig:
-    """The builder of a recognised form, for rows of a use where it has a setting for that.
-
-    Where no use is asked for, `folder` means to it what it means where its `kind` is named.
-    """
-    kind = _class_of(found.kind)
-    given, moved = columns or {}, found.settings.get("columns", {})
-    settings = {**shared, **found.settings, "path": path}
-    # What was recognised are the columns after the map that was given.
-    settings["columns"] = {
-        **{name: place for name, place in given.items() if name not in moved.values()},
-        **{name: given.get(place, place) for name, place in moved.items()},
-    }
-    if "rows" in kind.model_fields and "rows" not in found.settings:
-        offered = get_args(kind.model_fields["rows"].annotation)
-        # Named in any case: the builder would else follow the path, which is no part of the identity.
-        asked = kind.folder_rows.get(folder, "") if rows == "auto" else rows
-        wished = (name for name in (asked, f"{asked}s") if name in offered)
-        settings["rows"] = next(wished, kind.model_fields["rows"].default)
-    return kind.model_validate(settings)
-
-
-def _class_of(name: str) -> type[FileBuilderConfig]:
-    from tempering.data.builders import Builder  # the union that this builder belongs to
-
-    union, _ = get_args(Builder)
-    kinds: tuple[type[FileBuilderConfig], ...] = get_args(union)
-    return next(kind for kind in kinds if kind.model_fields["kind"].default == name)
-
-
 @lru_cache(maxsize=1024)
 def _recognised(
     path: Path, stamp: tuple[int, int], reading: Reading, columns: tuple[tuple[str, str], ...]
 ) -> "Recognised | None":
-    from tempering.data.recognise import Recognised, recognise, recognise_text
+    from tempering.data.builders.recognise import Recognised, recognise, recognise_text
 
     if (file_format(path) if reading.format == "auto" else reading.format) == "text":
         lines = list(islice(read_lines(path, reading.encoding), _TRIED))

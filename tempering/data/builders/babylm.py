@@ -18,7 +18,7 @@ from pydantic import Field
 from tempering.data.builders.base import Item, Note, Record
 from tempering.data.builders.documents import Document, DocumentsConfig
 from tempering.data.builders.gutenberg import books, without_licence
-from tempering.data.reading import read_lines
+from tempering.data.files import read_lines
 from tempering.data.rows import Rejected, Row, Values
 from tempering.errors import DataError
 

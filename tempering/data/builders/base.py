@@ -15,11 +15,11 @@ from typing import Any, ClassVar, Literal, Self, get_args
 from pydantic import Field, model_validator
 
 from tempering.config import Config, runtime_field
-from tempering.data.foreign import BadRow, Note, Record, renamed, scalars, string
+from tempering.data.builders.record import BadRow, Note, Record, renamed, scalars, string
+from tempering.data.files import Reading, excerpt, read_records
+from tempering.data.files.sources import hub_commit, hub_files, local_files
 from tempering.data.quality.config import QualityConfig
-from tempering.data.reading import Reading, excerpt, read_records
 from tempering.data.rows import Notice, Rejected, Row, RowType, Values
-from tempering.data.sources import hub_commit, hub_files, local_files
 
 __all__ = [
     "BadRow",

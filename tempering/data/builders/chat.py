@@ -11,7 +11,7 @@ from typing import Any, ClassVar, Literal
 from pydantic import Field
 
 from tempering.data.builders.base import BadRow, FileBuilderConfig, Note, Record, scalars
-from tempering.data.conversations import Use, conversation, with_system
+from tempering.data.builders.conversations import Use, conversation, with_system
 from tempering.data.rows import RowType, Values
 
 _TYPES: Mapping[str, RowType] = {

@@ -12,7 +12,7 @@ from typing import Literal
 from pydantic import Field
 
 from tempering.data.builders.base import BadRow, FileBuilderConfig, Note, Record, scalars, string
-from tempering.data.foreign import called
+from tempering.data.builders.record import called
 from tempering.data.rows import RowType, Values
 
 FORMS = (

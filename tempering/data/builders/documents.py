@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from tempering.data.builders.base import FileBuilderConfig, Item, Note, Record, scalars, string
-from tempering.data.reading import file_format, read_lines
+from tempering.data.files import file_format, read_lines
 from tempering.data.rows import Rejected, Row, RowType, Values
 from tempering.errors import DataError
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from tempering.data.builders.base import Item, Note
 from tempering.data.builders.documents import Document
-from tempering.data.reading import excerpt, read_lines
+from tempering.data.files import excerpt, read_lines
 from tempering.data.rows import Rejected
 
 LICENCE = "header or licence of Project Gutenberg taken off"

@@ -7,9 +7,9 @@ true or false (or 1 and 0). Ethayarajh et al. 2024, https://arxiv.org/abs/2402.0
 from typing import Literal
 
 from tempering.data.builders.base import BadRow, FileBuilderConfig, Note, Record, scalars
+from tempering.data.builders.conversations import Use, conversation, with_system
 from tempering.data.builders.pairs import prompt_of, side
-from tempering.data.conversations import Use, conversation, with_system
-from tempering.data.foreign import called
+from tempering.data.builders.record import called
 from tempering.data.rows import RowType, Values
 
 

@@ -12,7 +12,7 @@ from typing import Any, Literal
 from pydantic import Field
 
 from tempering.data.builders.base import BadRow, FileBuilderConfig, Note, Record
-from tempering.data.conversations import Use, conversation, has_turns_of
+from tempering.data.builders.conversations import Use, conversation, has_turns_of
 from tempering.data.rows import Message, RowType, Values, to_messages
 
 Side = tuple[list[Message], list[Message]]

@@ -14,9 +14,9 @@ from typing import Any, Literal
 from pydantic import Field
 
 from tempering.data.builders.base import BadRow, Note, Record, scalars
+from tempering.data.builders.conversations import with_system
 from tempering.data.builders.pairs import PairConfig, Side, prompt_of, side
-from tempering.data.conversations import with_system
-from tempering.data.foreign import called
+from tempering.data.builders.record import called
 from tempering.data.rows import Values
 
 _PROMPTS = ("prompt", "conversations", "instruction", "question", "query")

@@ -9,8 +9,8 @@ goes before.
 from typing import Literal
 
 from tempering.data.builders.base import BadRow, Note, Record, scalars
+from tempering.data.builders.conversations import with_system
 from tempering.data.builders.pairs import AnswerConfig, prompt_of, side
-from tempering.data.conversations import with_system
 from tempering.data.rows import Values
 
 PROMPTS = ("prompt", "question", "query", "instruction", "input")

@@ -9,8 +9,8 @@ from typing import Literal
 
 from tempering.data.builders.alpaca import instructed
 from tempering.data.builders.base import BadRow, FileBuilderConfig, Note, Record, scalars
+from tempering.data.builders.conversations import with_system
 from tempering.data.builders.pairs import prompt_of
-from tempering.data.conversations import with_system
 from tempering.data.rows import Message, RowType, Values, to_messages
 
 PROMPTS = ("prompt", "question", "query", "instruction", "messages", "text", "turns")

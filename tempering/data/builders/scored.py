@@ -8,9 +8,9 @@ rating covers all of their turns. Scores must be numbers: words are not turned i
 from typing import Literal
 
 from tempering.data.builders.base import BadRow, FileBuilderConfig, Note, Record, scalars
+from tempering.data.builders.conversations import Use, conversation, with_system
 from tempering.data.builders.pairs import prompt_of, side
-from tempering.data.conversations import Use, conversation, with_system
-from tempering.data.foreign import called
+from tempering.data.builders.record import called
 from tempering.data.rows import Message, RowType, Values
 
 _TURNS = ("conversation", "messages", "conversations")

@@ -16,9 +16,9 @@ from typing import Any, ClassVar, Literal
 from pydantic import Field, model_validator
 
 from tempering.data.builders.base import BadRow, FileBuilderConfig, Item, Note, Record, string
-from tempering.data.corruptions import CorruptionConfig, corrupted_pairs
-from tempering.data.reading import read_document
-from tempering.data.reading.opening import head
+from tempering.data.builders.corruptions import CorruptionConfig, corrupted_pairs
+from tempering.data.files import read_document
+from tempering.data.files.opening import head
 from tempering.data.rows import RowType, Values, to_messages
 from tempering.world import question_prompt
 

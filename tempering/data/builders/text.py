@@ -14,7 +14,7 @@ from pydantic import Field
 
 from tempering.data.builders.base import Item
 from tempering.data.builders.documents import Document, DocumentsConfig, separated
-from tempering.data.reading import read_lines
+from tempering.data.files import read_lines
 from tempering.data.rows import Rejected
 
 

@@ -12,7 +12,7 @@ from pydantic import Field, model_validator
 
 from tempering import world
 from tempering.data.builders.base import BuilderConfig, Item
-from tempering.data.corruptions import CorruptionConfig, corrupted_pairs
+from tempering.data.builders.corruptions import CorruptionConfig, corrupted_pairs
 from tempering.data.rows import Row, RowType, Values, to_messages
 
 _TYPES: Mapping[str, RowType] = {

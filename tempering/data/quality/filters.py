@@ -11,13 +11,13 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
+from tempering.data.files import excerpt
 from tempering.data.quality.config import QualityConfig
 from tempering.data.quality.decontamination import Decontamination
 from tempering.data.quality.exact import ExactDuplicates
 from tempering.data.quality.length import Length
 from tempering.data.quality.near import NearDuplicates
 from tempering.data.quality.rule import Fault, Rule
-from tempering.data.reading import excerpt
 from tempering.data.rows import Rejected, Row, RowType, texts
 
 

@@ -1,0 +1,1 @@
+"""The command line `temper`: one module a command, over the pipeline."""

@@ -1,0 +1,90 @@
+"""`temper artifacts adopt PATH --as pretrain`: a model from elsewhere becomes an artifact of this store.
+
+It is the stage `adopt`, run by hand and called like the stage it stands in for, so that
+`pretrain@latest` names it afterwards.
+"""
+
+import argparse
+import shlex
+import sys
+from typing import Any
+
+from tempering.model_config import AdoptConfig
+
+_AS = ("pretrain", "sft", "reward_model", "dpo", "ppo", "rloo")
+
+
+def add_adopt(parser: Any) -> None:
+    """The arguments of `temper artifacts adopt`."""
+    parser.add_argument(
+        "source", metavar="PATH", help="folder in Hugging Face layout, or owner/name on the Hub"
+    )
+    parser.add_argument("--as", dest="stage", choices=_AS, default="pretrain", help="the stage it stands for")
+    parser.add_argument("--revision", default="main", help="commit, tag or branch, for a Hub name")
+    parser.add_argument(
+        "--prompt-format", choices=("auto", "chat", "plain", "role_markers", "turn_markers"), default="auto",
+        help="how it wants to be prompted (auto: chat where it has a chat template, else plain)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--trust-remote-code", action="store_true", help="run Python code that comes with the model"
+    )
+
+
+def adopt_command(args: argparse.Namespace) -> int:
+    """Adopt the model and print the artifact's id; one that is there already is named again."""
+    from flows.cli.main import print_json, stdout_to_stderr
+    from flows.cli.store_option import store_root
+    from flows.process.workers import prepare_environment
+    from tempering.artifacts.store import Store
+
+    config = AdoptConfig(
+        name_or_path=args.source, revision=args.revision, prompt_format=args.prompt_format,
+        trust_remote_code=args.trust_remote_code,
+    )  # fmt: skip
+    store = Store(store_root(args))
+    with stdout_to_stderr(args.json):
+        prepare_environment()
+        artifact = _adopt(store, config, args.stage)
+    if args.json:
+        print_json({**artifact.manifest.model_dump(mode="json"), "path": str(artifact.path)})
+    else:
+        print(artifact.id)
+    return 0
+
+
+def _adopt(store: Any, config: AdoptConfig, stage: str) -> Any:
+    import tasks  # noqa: F401  registers the stages
+    from tempering.artifacts.resolve import build
+    from tempering.artifacts.stage import get_stage
+
+    def say(level: str, text: str) -> None:
+        print(text, file=sys.stderr)
+
+    run = store.runs.start("adopt", command=shlex.join(sys.argv), config=config.model_dump(mode="json"))
+    try:
+        check_kind(config, stage)
+        artifact = build(store, get_stage("adopt"), config, node=stage, on_log=say)
+    except BaseException as error:
+        run.stage(stage, "failed", error=str(error))
+        run.finish("failed")
+        raise
+    run.stage(stage, "run", artifact=artifact.id, fingerprint=artifact.fingerprint)
+    run.finish("completed")
+    if artifact.manifest.stage != stage:
+        say("info", f"it is in the store already, as {artifact.manifest.stage}; {stage}@latest names it now")
+    return artifact
+
+
+def check_kind(config: AdoptConfig, stage: str) -> None:
+    """Refuse a reward model where a language model is wanted, and the other way round."""
+    from tempering.errors import ArtifactError
+    from tempering.exchange.adopt import check_folder, head_of, source_folder
+
+    folder = source_folder(config)
+    scores = head_of(folder, check_folder(folder, config)) == "score"
+    if scores != (stage == "reward_model"):
+        raise ArtifactError(
+            f"{config.name_or_path} is a {'reward model' if scores else 'causal language model'}",
+            expected=f"what the stage {stage} makes",
+            fix=f"adopt it {'--as reward_model' if scores else '--as pretrain, sft, dpo, ppo or rloo'}",
+        )

@@ -1,0 +1,203 @@
+"""`temper artifacts list | show | lineage | verify | export-csv | adopt`: the store, from the outside.
+
+With `--json` stdout is exactly one JSON document. rich is imported only where a table is drawn.
+"""
+
+import argparse
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from tempering.artifacts.kinds import Artifact
+    from tempering.artifacts.lineage import Branch
+    from tempering.artifacts.store import Store
+
+
+def add_parser(subparsers: Any) -> None:
+    """Add `artifacts` and its subcommands; each sets `func` (and `command`) to func(args) -> exit code."""
+    from flows.cli.adopt import add_adopt, adopt_command
+    from flows.cli.export_csv import add_export_csv, export_csv_command
+
+    text = "list, show, trace, verify, export and adopt artifacts"
+    parser = subparsers.add_parser("artifacts", help=text, description=text)
+    commands = parser.add_subparsers(metavar="COMMAND", required=True, title="commands")
+    _add(commands, "list", list_command, "all artifacts, newest first").add_argument(
+        "stage", nargs="?", help="only of this stage or kind"
+    )
+    _add(commands, "show", show_command, "an artifact's manifest").add_argument(
+        "ref", help="id, fingerprint prefix, STAGE@latest or folder"
+    )
+    _add(commands, "lineage", lineage_command, "what an artifact was made from").add_argument("ref")
+    _add(commands, "verify", verify_command, "hash every file; exit code 1 if one is damaged").add_argument(
+        "ref", nargs="?", help="one artifact (default: all)"
+    )
+    text = "completions and training statistics as CSV files, of a stage that still runs too"
+    add_export_csv(_add(commands, "export-csv", export_csv_command, text))
+    add_adopt(_add(commands, "adopt", adopt_command, "bring a model from elsewhere into the store"))
+
+
+def _add(commands: Any, name: str, func: Callable[[argparse.Namespace], int], text: str) -> Any:
+    from flows.cli.store_option import add_store
+
+    parser = commands.add_parser(name, help=text, description=text, allow_abbrev=False)
+    add_store(parser)
+    parser.add_argument("--json", action="store_true", help="one JSON document on stdout")
+    parser.set_defaults(func=func, command=func)
+    return parser
+
+
+def _store(args: argparse.Namespace) -> "Store":
+    from flows.cli.store_option import store_root
+    from tempering.artifacts.store import Store
+
+    given = getattr(args, "store", None)
+    return given if isinstance(given, Store) else Store(store_root(args), writable=False)
+
+
+def list_command(args: argparse.Namespace) -> int:
+    """Print a table of artifacts: id, kind, tokens, size, age, headline."""
+    wanted = getattr(args, "stage", None)
+    found = [artifact for artifact in _store(args).list() if wanted is None or wanted in _labels(artifact)]
+    if args.json:
+        _print_json([_manifest(artifact) for artifact in found])
+    elif found:
+        _print_table(found)
+    else:
+        print(f"no artifacts{f' of {wanted}' if wanted else ''} in {_store(args).root}")
+    return 0
+
+
+def show_command(args: argparse.Namespace) -> int:
+    """Print one manifest."""
+    artifact = _store(args).get(args.ref, check=False)
+    if args.json:
+        _print_json(_manifest(artifact))
+        return 0
+    tree = artifact.manifest.model_dump(mode="json")
+    import yaml
+
+    files, hashed, code = tree.pop("files"), tree.pop("hashed"), tree["code"].pop("files")
+    del hashed
+    tree["code"]["modules"] = len(code)
+    print(f"path: {artifact.path}")
+    print(yaml.safe_dump(tree, sort_keys=False, allow_unicode=True), end="")
+    print(f"files: # {len(files)}, {_size(artifact)}")
+    for name, entry in files.items():
+        print(f"  {name}: {_bytes(entry['size'])}")
+    return 0
+
+
+def lineage_command(args: argparse.Namespace) -> int:
+    """Print the tree of inputs, down to the data sets."""
+    from tempering.artifacts.lineage import lineage
+
+    store = _store(args)
+    branch = lineage(store, store.get(args.ref, check=False))
+    if args.json:
+        _print_json(branch.to_json())
+        return 0
+    from rich.console import Console
+    from rich.markup import escape
+    from rich.tree import Tree
+
+    def grow(tree: Tree, branch: "Branch") -> None:
+        for below in branch.inputs:
+            grow(tree.add(escape(_branch_line(below))), below)
+
+    tree = Tree(escape(_branch_line(branch)))
+    grow(tree, branch)
+    Console(soft_wrap=True, highlight=False).print(tree)
+    return 0
+
+
+def verify_command(args: argparse.Namespace) -> int:
+    """Hash everything; exit code 1 where something is damaged."""
+    store = _store(args)
+    found = store.verify(args.ref)
+    damaged = {name: damages for name, damages in found.items() if damages}
+    if args.json:
+        tree = {name: [asdict(damage) for damage in damages] for name, damages in damaged.items()}
+        _print_json({"artifacts": len(found), "damaged": tree})
+        return 1 if damaged else 0
+    for name, damages in damaged.items():
+        print(f"damaged: {name}")
+        for damage in damages:
+            print(f"  {damage.file}: {damage.what}")
+    print(f"{len(found)} artifacts, {len(damaged)} damaged")
+    if damaged:
+        print("restore the files, or run the pipeline again: damaged artifacts are never used")
+    return 1 if damaged else 0
+
+
+def _labels(artifact: "Artifact") -> tuple[str, ...]:
+    node = artifact.manifest.stage
+    return node, node.split("[")[0], artifact.path.parent.name, artifact.kind
+
+
+def _manifest(artifact: "Artifact") -> dict[str, Any]:
+    return {**artifact.manifest.model_dump(mode="json"), "path": str(artifact.path)}
+
+
+def _print_table(found: "Sequence[Artifact]") -> None:
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    table.add_column("id", no_wrap=True, overflow="ignore")
+    table.add_column("kind")
+    for name in ("tokens", "size", "age"):
+        table.add_column(name, justify="right", no_wrap=True)
+    table.add_column("headline")
+    for artifact in found:
+        tokens = artifact.manifest.tokens
+        cells = (
+            artifact.id, artifact.manifest.kind, f"{tokens:,}" if tokens else "", _size(artifact),
+            _age(artifact.manifest.created), _headline(artifact),
+        )  # fmt: skip
+        table.add_row(*(Text(cell) for cell in cells))
+    console = Console(highlight=False)
+    if not console.is_terminal:  # a pipe has no width: ids must come whole
+        console = Console(highlight=False, width=240)
+    console.print(table)
+
+
+def _branch_line(branch: "Branch") -> str:
+    role = f"{branch.role}: " if branch.role else ""
+    if branch.artifact is None:
+        return f"{role}{branch.id} (no longer in the store)"
+    note = " (made again since, with another payload)" if branch.rebuilt else ""
+    return f"{role}{branch.id}{note}"
+
+
+def _headline(artifact: "Artifact") -> str:
+    for name, value in artifact.manifest.metrics.items():
+        return f"{name} {value:.4g}" if isinstance(value, float) else f"{name} {value}"
+    return ""
+
+
+def _size(artifact: "Artifact") -> str:
+    return _bytes(sum(entry.size for entry in artifact.manifest.files.values()))
+
+
+def _bytes(count: float) -> str:
+    for unit in ("B", "kB", "MB", "GB"):
+        if count < 1000:
+            return f"{count:.0f} {unit}" if unit == "B" or count >= 10 else f"{count:.1f} {unit}"
+        count /= 1000
+    return f"{count:.1f} TB"
+
+
+def _age(created: str) -> str:
+    seconds = (datetime.now(UTC) - datetime.fromisoformat(created)).total_seconds()
+    for unit, length in (("d", 86400), ("h", 3600), ("min", 60)):
+        if seconds >= length:
+            return f"{int(seconds // length)} {unit}"
+    return f"{max(0, int(seconds))} s"
+
+
+def _print_json(document: Any) -> None:
+    print(json.dumps(document, indent=1, ensure_ascii=False, allow_nan=False))

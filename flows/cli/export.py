@@ -1,0 +1,79 @@
+"""`temper export` and `temper convert`: models as plain Hugging Face folders, out of the store and to it."""
+
+import argparse
+import sys
+from pathlib import Path
+from typing import Any
+
+from flows.cli.talk import add_command
+
+
+def add_parser(subparsers: Any) -> None:
+    """Add both commands; each sets `command` to func(args) -> exit code."""
+    out = add_command(subparsers, "export", export, "write a model as a plain Hugging Face folder")
+    out.add_argument("ref", metavar="ID", help="artifact id, STAGE@latest, .../checkpoint_100K_tokens")
+    out.add_argument("folder", metavar="DIR", type=Path, help="a folder that does not exist yet, or is empty")
+    out.add_argument("--dtype", choices=("fp32", "bf16", "fp16"), help="convert the weights (default: as is)")
+    out.add_argument("--adapter", action="store_true", help="export an adapter by itself, as PEFT reads it")
+    out.add_argument("--push", metavar="OWNER/NAME", help="upload it to the Hub, with the token in HF_TOKEN")
+    out.add_argument("--public", action="store_true", help="with --push: a new repository is open to all")
+    _add_force(out)
+    turn = add_command(
+        subparsers, "convert", convert, "turn a pickled PyTorch state into safetensors, safely"
+    )
+    turn.add_argument("source", metavar="SOURCE", type=Path,
+                      help="a .pt, .pth or .bin file, or a folder with pytorch_model.bin")  # fmt: skip
+    turn.add_argument(
+        "folder", metavar="DIR", type=Path, help="a folder that does not exist yet, or is empty"
+    )
+    turn.add_argument("--like", metavar="FOLDER", type=Path,
+                      help="where config.json and the tokenizer are (default: beside SOURCE)")  # fmt: skip
+    turn.add_argument("--head", choices=("auto", "causal_lm", "score"), default="auto",
+                      help="what the model ends in (default: as config.json says)")  # fmt: skip
+    _add_force(turn)
+
+
+def _add_force(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--force", action="store_true", help="replace a model folder that is there")
+
+
+def export(args: argparse.Namespace) -> int:
+    """Write the folder, all of it or nothing; then push it."""
+    from flows.cli.store_option import store_root
+    from flows.process.workers import prepare_environment
+
+    prepare_environment()
+    from tempering.artifacts.kinds import ModelArtifact
+    from tempering.artifacts.store import Store
+    from tempering.errors import ArtifactError, UserError
+    from tempering.exchange.export import export_model
+    from tempering.exchange.push import check_push, push_folder
+
+    if args.public and not args.push:
+        raise UserError("--public says how to push", fix="name the repository with --push OWNER/NAME")
+    found = Store(store_root(args), writable=False).get(args.ref)
+    if not isinstance(found, ModelArtifact):
+        raise ArtifactError(f"{found.id} is a {found.kind}", expected="a model artifact",
+                            fix="`temper artifacts list model` shows them")  # fmt: skip
+    if args.push:
+        check_push(args.push)
+    print(export_model(found, args.folder, dtype=args.dtype, adapter=args.adapter, force=args.force))
+    if args.push:
+        try:
+            pushed = push_folder(args.folder, args.push, private=not args.public, message=found.id)
+        except UserError:
+            print(f"{args.folder} is whole; only the push failed", file=sys.stderr)
+            raise
+        print(f"{pushed.url}, commit {pushed.commit[:12]}, {pushed.files} files")
+    return 0
+
+
+def convert(args: argparse.Namespace) -> int:
+    """Write the folder, all of it or nothing."""
+    from flows.process.workers import prepare_environment
+
+    prepare_environment()
+    from tempering.exchange.convert import convert as convert_state
+
+    print(convert_state(args.source, args.folder, like=args.like, head=args.head, force=args.force))
+    return 0

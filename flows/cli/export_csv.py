@@ -1,0 +1,170 @@
+"""`temper artifacts export-csv REF`: the tables of a stage as CSV files, for spreadsheets and plotting tools.
+
+Of an artifact, or of a `.partial` folder whose stage failed or still runs: there the tables are JSON lines.
+A text that begins like a formula gets an apostrophe in front (OWASP, "CSV Injection"): a language model wrote
+it, and a spreadsheet would run it. `--raw` leaves texts as they are.
+"""
+
+import argparse
+import csv
+import json
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+from tempering.errors import ArtifactError, UserError
+
+USUAL = ("generated_outputs", "training_stats")
+_FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")
+_SUFFIXES = (".parquet", ".jsonl")
+Row = dict[str, Any]
+
+
+def add_export_csv(parser: argparse.ArgumentParser) -> None:
+    """The arguments of `temper artifacts export-csv`."""
+    parser.add_argument("ref", metavar="REF", help="artifact, STAGE@latest, or a folder under .partial")
+    parser.add_argument("--out", metavar="DIR", type=Path, default=Path(), help="where to (default: here)")
+    parser.add_argument("--all", action="store_true", help=f"every table, not only {' and '.join(USUAL)}")
+    parser.add_argument("--force", action="store_true", help="replace files that are there")
+    parser.add_argument(
+        "--raw", action="store_true", help="no apostrophe before texts that begin like a formula"
+    )
+
+
+def export_csv_command(args: argparse.Namespace) -> int:
+    """Write the files and print where they are."""
+    from flows.cli.main import print_json
+    from flows.cli.store_option import store_root
+    from tempering.artifacts.store import Store
+
+    given = getattr(args, "store", None)
+    store = given if isinstance(given, Store) else Store(store_root(args), writable=False)
+    folder = find_folder(store, args.ref)
+    tables = chosen_tables(folder, args.ref, every=args.all)
+    written = write_tables(folder, tables, args.out, force=args.force, raw=args.raw)
+    if args.json:
+        print_json([{"file": str(path), "rows": rows} for path, rows in written.items()])
+    else:
+        for path, rows in written.items():
+            print(f"{path}: {rows} rows")
+    return 0
+
+
+def find_folder(store: Any, ref: str) -> Path:
+    """The folder of an artifact or of work in progress that `ref` names.
+
+    Raises:
+        ArtifactError: there is neither.
+    """
+    partial = store.root / ".partial"
+    for place in (Path(ref).expanduser().absolute(), store.root / ref, partial / ref):
+        if place.parent.name == partial.name and place.is_dir() and not place.name.startswith("."):
+            return Path(place)
+    try:
+        return Path(store.get(ref, check=False).path)
+    except ArtifactError as error:
+        stage = ref.partition("@")[0].partition("/")[0]
+        left = sorted(path for path in partial.glob(f"{stage}-*") if (path / "metadata").is_dir())
+        if not left:
+            raise
+        fix = f"a run that has not ended left {', '.join(map(str, left))}: name that folder"
+        raise ArtifactError(error.found, expected=error.expected, fix=fix) from None
+
+
+def chosen_tables(folder: Path, ref: str, *, every: bool) -> dict[str, Path]:
+    """Table name -> file.
+
+    Raises:
+        ArtifactError: there is none of those asked for.
+    """
+    there: dict[str, Path] = {}
+    for path in sorted((folder / "metadata").glob("*")):
+        if path.suffix in _SUFFIXES and path.is_file() and not path.name.startswith("."):
+            there.setdefault(
+                path.stem, path
+            )  # JSON lines come first: they are newer than a Parquet beside them
+    tables = {name: path for name, path in there.items() if every or name in USUAL}
+    if not tables:
+        raise ArtifactError(
+            f"{ref} has nothing to export: neither {' nor '.join(USUAL)}"
+            if there else f"{ref} has no tables to export",
+            expected="an artifact of a training stage",
+            fix=f"--all exports {', '.join(there)}" if there else "see `temper artifacts list`",
+        )  # fmt: skip
+    return tables
+
+
+def write_tables(
+    folder: Path, tables: dict[str, Path], out: Path, *, force: bool, raw: bool
+) -> dict[Path, int]:
+    """One CSV file a table, all of them or none; file -> number of rows.
+
+    Raises:
+        UserError: a file is there already, the place is no folder to write in, or a table is damaged.
+    """
+    if out.resolve().is_relative_to(folder.resolve()):
+        raise UserError(
+            f"{out} lies inside {folder}", expected="another folder", fix="artifacts are not changed"
+        )
+    targets = {name: out / f"{name}.csv" for name in tables}
+    taken = [str(path) for path in targets.values() if path.exists()]
+    if taken and not force:
+        raise UserError(f"{', '.join(taken)} is there already", fix="name another --out, or add --force")
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        with ExitStack() as stack:
+            written = {}
+            for name, source in tables.items():
+                temporary = out / f".tmp-{name}.csv"
+                stack.callback(temporary.unlink, missing_ok=True)
+                written[targets[name]] = _write(source, temporary, raw)
+            for name, target in targets.items():
+                (out / f".tmp-{name}.csv").replace(target)
+        return written
+    except ValueError as error:  # pyarrow's, too
+        raise ArtifactError(
+            f"a table of {folder} is damaged: {error}", fix="`temper artifacts verify`"
+        ) from None
+    except OSError as error:
+        raise UserError(f"the export to {out} failed: {error}", expected="a folder to write in") from None
+
+
+def _write(source: Path, target: Path, raw: bool) -> int:
+    columns, count = list(dict.fromkeys(key for row in _rows(source) for key in row)), 0
+    with target.open("w", encoding="utf-8", errors="replace", newline="") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow([cell(name, raw=raw) for name in columns])
+        for row in _rows(source):
+            writer.writerow([cell(row.get(name), raw=raw) for name in columns])
+            count += 1
+    return count
+
+
+def _rows(source: Path) -> Iterator[Row]:
+    """All rows, a part at a time; a table of JSON lines may grow meanwhile, and its last line be torn."""
+    if source.suffix == ".parquet":
+        import pyarrow.parquet as pq
+
+        with pq.ParquetFile(source) as file:
+            for batch in file.iter_batches(4096):
+                yield from batch.to_pylist()
+        return
+    with source.open(encoding="utf-8") as lines:
+        for line in lines:
+            try:
+                yield json.loads(line)
+            except json.JSONDecodeError:
+                continue
+
+
+def cell(value: Any, *, raw: bool) -> Any:
+    """What stands in a cell: numbers as they are, null as nothing, lists and mappings as JSON."""
+    if value is None or (isinstance(value, int | float) and not isinstance(value, bool)):
+        return value
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, list | dict):
+        value = json.dumps(value, ensure_ascii=False, default=str)
+    text = str(value)
+    return text if raw or not text.startswith(_FORMULA) else f"'{text}"

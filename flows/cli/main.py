@@ -1,0 +1,207 @@
+"""The command line `temper`.
+
+argparse and lazy imports: `temper plan` answers in under a second. With `--json` stdout is exactly
+one JSON document and everything else goes to stderr, down to the file descriptors, so that no
+library can spoil it. A mistake of the user is a message and exit code 2, a failed stage exit code 1.
+"""
+
+import argparse
+import contextlib
+import importlib
+import json
+import os
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+from flows.cli.store_option import add_store
+from tempering import __version__
+from tempering.errors import StageFailed, UserError
+from tempering.printable import visible
+
+DEFAULT_CONFIG = "configs/quickstart.yaml"
+_COMMANDS = (
+    "flows.cli.data",
+    "flows.cli.artifacts",
+    "flows.cli.report",
+    "flows.cli.talk",
+    "flows.cli.export",
+)
+_EXAMPLES = """\
+examples:
+  temper run                                     the quickstart: raw text to an aligned model
+  temper plan ppo.learning_rate=1e-4             what would run again, and why
+  temper run configs/quickstart.yaml ppo.learning_rate=1e-4
+  temper run --only sft                          one stage, from the artifacts that are there
+  temper data doctor my/rows.jsonl               would training on this mean anything?
+  temper report --open                           the newest run's report in a browser
+  temper chat ppo@latest                         talk to the newest PPO model
+
+exit codes: 0 done, 1 a stage failed, 2 a mistake in the input, 130 interrupted
+"""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run `temper` with `arguments` (default: the process's) and return the exit code."""
+    try:
+        args = _parse(arguments)
+        code: int = args.command(args)
+        sys.stdout.flush()
+        return code
+    except UserError as error:
+        return _complain(f"error: {error}", 2)
+    except StageFailed as error:
+        return _complain(f"failed: {error}", 1)
+    except KeyboardInterrupt:
+        return 130
+    except BrokenPipeError:
+        # The reader (`head`, `less`) has gone; the interpreter must not try to flush again.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        return 0
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The parser with every subcommand; each sets `command` to a function of the parsed arguments."""
+    parser = argparse.ArgumentParser(
+        prog="temper",
+        description="From raw text to an aligned language model, with versioned artifacts and exact resume.",
+        epilog=_EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    parser.add_argument("--version", action="version", version=f"temper {__version__}")
+    commands = parser.add_subparsers(metavar="COMMAND", title="commands")
+    _add_pipeline(commands, "run", _run, "run a pipeline; stages that are in the store already are reused")
+    _add_pipeline(commands, "plan", _plan, "say which stages would run, and why")
+    for module in _COMMANDS:
+        _add_from(module, commands)
+    return parser
+
+
+def print_json(document: Any) -> None:
+    """One JSON document on stdout."""
+    print(json.dumps(document, indent=1, ensure_ascii=False, allow_nan=False))
+
+
+@contextlib.contextmanager
+def stdout_to_stderr(active: bool) -> Iterator[None]:
+    """Send what anything writes to file descriptor 1 to stderr, if `active`."""
+    if not active:
+        yield
+        return
+    sys.stdout.flush()
+    kept = os.dup(1)
+    os.dup2(2, 1)
+    try:
+        with contextlib.redirect_stdout(sys.stderr):
+            yield
+    finally:
+        os.dup2(kept, 1)
+        os.close(kept)
+
+
+def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
+    parser = build_parser()
+    args, rest = parser.parse_known_args(arguments)
+    # argparse gives back positionals that stand after an option: `run CONFIG --json key=value`.
+    unknown = [word for word in rest if word.startswith("-") or not hasattr(args, "words")]
+    if unknown:
+        parser.error(f"unrecognized arguments: {' '.join(unknown)}")
+    if not hasattr(args, "command"):
+        parser.print_help(sys.stderr)
+        raise SystemExit(2)
+    if hasattr(args, "words"):
+        _split_words(args, [*args.words, *rest])
+    return args
+
+
+def _split_words(args: argparse.Namespace, words: list[str]) -> None:
+    configs = [word for word in words if "=" not in word]
+    if len(configs) > 1:
+        raise UserError(
+            f"several configs were given: {', '.join(configs)}",
+            expected="one config, then overrides such as ppo.learning_rate=1e-4",
+        )
+    args.config = configs[0] if configs else DEFAULT_CONFIG
+    asked = getattr(args, "precision", None)  # `data doctor` has words and no precision
+    precision = [f"precision={asked}"] if asked else []
+    args.overrides = [*precision, *(word for word in words if "=" in word)]
+
+
+def _add_pipeline(commands: Any, name: str, command: Callable[[argparse.Namespace], int], text: str) -> None:
+    parser = commands.add_parser(name, help=text, description=text, allow_abbrev=False)
+    parser.add_argument(
+        "words", nargs="*", metavar="CONFIG key=value",
+        help=f"a pipeline (default: {DEFAULT_CONFIG}) and overrides, such as ppo.learning_rate=1e-4",
+    )  # fmt: skip
+    parser.add_argument("--from", dest="start", metavar="STAGE", help="run STAGE and all after it again")
+    parser.add_argument("--only", metavar="STAGE", help="run nothing but STAGE, from what is in the store")
+    parser.add_argument("--force", metavar="STAGE", action="append", default=[], help="run STAGE again")
+    add_store(parser)
+    one = parser.add_mutually_exclusive_group()
+    for precision in ("bf16", "fp16"):
+        one.add_argument(
+            f"--{precision}", dest="precision", action="store_const", const=precision,
+            help=f"precision={precision}: autocast in every training section that does not say its own",
+        )  # fmt: skip
+    parser.add_argument("--json", action="store_true", help="one JSON document on stdout")
+    parser.add_argument("-v", "--verbose", action="store_true", help="show what the stages print")
+    parser.add_argument("--port", type=int, metavar="N", help="serve Prefect and its web pages on this port")
+    parser.add_argument("--strict-code", action="store_true", help="a change of a stage's code makes it run")
+    if name == "plan":
+        parser.add_argument("--memory", action="store_true", help="estimate each training stage's memory")
+    parser.set_defaults(command=command)
+
+
+def _add_from(module: str, commands: Any) -> None:
+    """Let another module add its commands."""
+    importlib.import_module(module).add_parser(commands)
+
+
+def _run(args: argparse.Namespace) -> int:
+    from flows.display import make_display
+    from flows.pipeline import Options, run_pipeline, summary
+
+    started = time.monotonic()
+    display = make_display(verbose=args.verbose)
+    with stdout_to_stderr(args.json):
+        ended = run_pipeline(Options.from_arguments(args), display)
+    if args.json:
+        print_json(ended.rows)
+    else:
+        display.note(summary(ended, time.monotonic() - started))
+    return ended.code
+
+
+def _plan(args: argparse.Namespace) -> int:
+    from flows.pipeline import Options, plan_pipeline
+    from flows.session import plan_row
+
+    planned = plan_pipeline(Options.from_arguments(args))
+    memory = None
+    if args.memory:
+        from flows.cli.memory_view import Memory
+
+        with stdout_to_stderr(True):
+            memory = Memory.of(planned)
+    if args.json:
+        rows = [plan_row(row) for row in planned.rows]
+        print_json(memory.beside(rows) if memory else rows)
+    else:
+        from flows.cli.plan_table import print_plan
+
+        print_plan(planned.rows)
+        if memory:
+            memory.print()
+    return 0
+
+
+def _complain(text: str, code: int) -> int:
+    with contextlib.suppress(BrokenPipeError):
+        print(visible(text, lines=True), file=sys.stderr, flush=True)
+    return code
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,245 @@
+"""`temper chat` and `temper generate`: using a language model of the store, or of a local folder.
+
+Everything a model says goes to stdout, everything else to stderr.
+"""
+
+import argparse
+import contextlib
+import sys
+from collections.abc import Callable, Iterable, Iterator
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tempering.errors import UserError
+
+if TYPE_CHECKING:
+    from tempering.talk.chat_model import Speaker
+    from tempering.talk.files import Prompt
+
+REF = "artifact id, STAGE@latest, fingerprint, .../checkpoint_100K_tokens, or a local Hugging Face folder"
+
+
+def add_parser(subparsers: Any) -> None:
+    """Add both commands; each sets `command` to func(args) -> exit code."""
+    talk = add_command(subparsers, "chat", chat, "talk to a model")
+    talk.add_argument("ref", metavar="ID|PATH", help=REF)
+    talk.add_argument("--system", metavar="TEXT", help="a system turn before the conversation")
+    _add_sampling(talk)
+    many = add_command(subparsers, "generate", generate, "complete prompts, from the command line or a file")
+    many.add_argument("ref", metavar="ID|PATH", help=REF)
+    given = many.add_mutually_exclusive_group(required=True)
+    given.add_argument(
+        "--prompt", metavar="TEXT", action="append", help="what the user says; may be repeated"
+    )
+    given.add_argument(
+        "--file",
+        metavar="PATH",
+        type=Path,
+        help="text: a prompt a line; .jsonl, .json, .csv, .parquet: column `prompt`, of strings or messages",
+    )
+    many.add_argument("--out", metavar="FILE", type=Path, help="write .parquet or .jsonl instead of printing")
+    many.add_argument("--num-return-sequences", metavar="N", type=positive, default=1,
+                      help="completions of each prompt (default 1)")  # fmt: skip
+    many.add_argument("--batch-size", metavar="N", type=positive, default=32,
+                      help="sequences at once; decides the samples that are drawn (default 32)")  # fmt: skip
+    many.add_argument("--json", action="store_true", help="one JSON document on stdout")
+    _add_sampling(many)
+
+
+def add_command(
+    subparsers: Any, name: str, command: Callable[[argparse.Namespace], int], text: str
+) -> argparse.ArgumentParser:
+    """A subcommand with `--store`."""
+    from flows.cli.store_option import add_store
+
+    parser: argparse.ArgumentParser = subparsers.add_parser(
+        name, help=text, description=text, allow_abbrev=False
+    )
+    add_store(parser)
+    parser.set_defaults(command=command)
+    return parser
+
+
+def chat(args: argparse.Namespace) -> int:
+    """Answer line by line until /quit or the end of input."""
+    from flows.cli.chat import Chat, typed_lines
+
+    talk = Chat(_speaker(args), args.system)
+    if sys.stdin.isatty():
+        kind = "text goes on from what you type" if talk.speaker.is_plain else "it answers"
+        print(f"{args.ref}: {kind}; /help, /quit", file=sys.stderr)
+    return talk.run(typed_lines())
+
+
+def generate(args: argparse.Namespace) -> int:
+    """Complete every prompt, to the terminal or a file."""
+    from flows.cli.main import print_json, stdout_to_stderr
+
+    with stdout_to_stderr(args.json):
+        found = _completed(args)
+    if args.json:
+        print_json(found)
+    return 0
+
+
+def _completed(args: argparse.Namespace) -> Any:
+    """Complete, and print or write; with --json what is to be printed."""
+    from flows.process.workers import prepare_environment
+
+    prepare_environment()
+    from tempering.talk.batches import answers, look_at
+
+    prompts = _prompts(args)
+    speaker = _speaker(args, batch_size=args.batch_size)
+    looked = look_at(speaker, prompts())
+    if looked.cut:
+        print(f"{looked.cut} prompts are longer than the model reads: their ends are used", file=sys.stderr)
+    total = looked.count * args.num_return_sequences
+    with _bar(total) as progress:
+        portions = answers(
+            speaker, prompts(), each=args.num_return_sequences, as_messages=looked.as_messages,
+            progress=progress,
+        )  # fmt: skip
+        if args.out is not None:
+            _write(args.out, portions, looked.as_messages)
+        elif args.json:
+            return [row for rows in portions for row in rows]
+        else:
+            _print(portions, several=total > 1)
+            return None
+    if not args.json:
+        print(f"{total} completions in {args.out}", file=sys.stderr)
+    return {"out": str(args.out), "completions": total}
+
+
+def _prompts(args: argparse.Namespace) -> "Callable[[], Iterable[Prompt]]":
+    """The prompts, as often as they are asked for; what can be wrong is said before a model is loaded."""
+    from tempering.talk.files import check_out, given_prompts, read_prompts
+
+    if args.out is not None:
+        check_out(args.out)
+        if args.file is not None and args.out.resolve() == args.file.resolve():
+            raise UserError(f"--out {args.out} is the file with the prompts", fix="write to another file")
+    if args.num_return_sequences > 1 and (args.greedy or args.temperature == 0):
+        raise UserError(
+            "greedy completions of a prompt are all the same",
+            fix="leave --greedy out, or set a --temperature above 0",
+        )
+    prompts: Callable[[], Iterable[Prompt]]
+    prompts = partial(read_prompts, args.file) if args.file else partial(given_prompts, args.prompt)
+    next(iter(prompts()))
+    return prompts
+
+
+def _write(path: Path, portions: Iterable[list[dict[str, Any]]], as_messages: bool) -> None:
+    from tempering.talk.files import answers_file
+
+    with answers_file(path, as_messages) as write:
+        for rows in portions:
+            write(rows)
+
+
+def _print(portions: Iterable[list[dict[str, Any]]], several: bool) -> None:
+    from flows.cli.chat import harmless
+
+    for row in (row for rows in portions for row in rows):
+        if several:
+            asked = row["prompt"] if isinstance(row["prompt"], str) else row["prompt"][-1]["content"]
+            print(harmless(f"[{row['index']}.{row['sample']}] {asked}"))
+        print(harmless(row["completion"].strip()), flush=True)
+
+
+@contextlib.contextmanager
+def _bar(total: int) -> Iterator[Callable[[int], None]]:
+    """A progress bar on stderr, where somebody sees it and it takes a while."""
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
+
+    console = Console(stderr=True)
+    columns = BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
+        task = bar.add_task("", total=total)
+        yield lambda count: bar.advance(task, count)
+
+
+def _add_sampling(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    add("--max-new-tokens", metavar="N", type=positive, default=0,
+        help="longest answer (default 128, or half of a model with fewer than 256 positions)")  # fmt: skip
+    add("--temperature", metavar="T", type=between(0, 100), default=1.0, help="0 is greedy (default 1)")
+    add("--greedy", action="store_true", help="always the likeliest token")
+    add("--top-k", metavar="K", type=positive, help="sample from the K likeliest tokens only")
+    add("--top-p", metavar="P", type=between(0, 1, above=True),
+        help="sample from the nucleus of this mass only")  # fmt: skip
+    add("--min-p", metavar="P", type=between(0, 1),
+        help="drop tokens less likely than this share of the likeliest one")  # fmt: skip
+    add("--repetition-penalty", metavar="X", type=between(0, 100, above=True), default=1.0,
+        help="above 1: divide the logits of tokens that are there already (default 1)")  # fmt: skip
+    add("--stop", metavar="TEXT", action="append", default=[], help="ends an answer; may be repeated")
+    add("--seed", metavar="N", type=seed, default=0, help="of the sampling (default 0)")
+    add("--format", choices=("chat", "plain"), help="how prompts are written (default: as it was trained)")
+
+
+def positive(text: str) -> int:
+    """A whole number of at least 1."""
+    try:
+        value = int(text)
+    except ValueError:
+        value = 0
+    if not 1 <= value <= _MOST:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 1 to {_MOST}")
+    return value
+
+
+_MOST = 1_000_000  # of anything that is counted out here
+
+
+def seed(text: str) -> int:
+    """What torch takes as a seed, and the offsets that are added to it."""
+    try:
+        value = int(text)
+    except ValueError:
+        value = -1
+    if not 0 <= value < 2**62:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 0 to 2**62")
+    return value
+
+
+def between(low: float, high: float, *, above: bool = False) -> Callable[[str], float]:
+    """A number in [low, high], or (low, high]."""
+
+    def number(text: str) -> float:
+        try:
+            value = float(text)
+        except ValueError:
+            value = float("nan")
+        if not low <= value <= high or (above and value == low):
+            raise argparse.ArgumentTypeError(f"{text!r} is not between {low:g} and {high:g}")
+        return value
+
+    return number
+
+
+def _speaker(args: argparse.Namespace, **more: Any) -> "Speaker":
+    from flows.cli.store_option import store_root
+    from flows.process.workers import prepare_environment
+
+    prepare_environment()
+    from tempering.artifacts.store import Store
+    from tempering.generation.sampling import Sampling
+    from tempering.models.find import find_model
+    from tempering.talk.chat_model import Speaker
+
+    if any(not word for word in args.stop):
+        raise UserError("--stop is empty", expected="the text that ends an answer")
+    sampling = Sampling(
+        args.max_new_tokens,
+        temperature=0.0 if args.greedy else args.temperature,
+        top_k=args.top_k,
+        top_p=args.top_p,
+        min_p=args.min_p,
+        repetition_penalty=args.repetition_penalty,
+    )
+    source = find_model(args.ref, Store(store_root(args), writable=False))
+    return Speaker(source, sampling, args.seed, stop=args.stop, prompt_format=args.format, **more)

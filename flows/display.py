@@ -1,0 +1,251 @@
+"""What a run shows on stderr: a live table on a terminal, one plain line per event elsewhere.
+
+Stages report from threads into a `Display`; the live one only keeps rows, and rich draws them ten
+times a second. Pipes, files and CI logs get lines without control codes.
+"""
+
+import sys
+import threading
+import time
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import IO, TYPE_CHECKING, Any
+
+from tempering.printable import visible
+
+if TYPE_CHECKING:
+    from rich.console import Console, RenderableType
+    from rich.live import Live
+    from rich.table import Table
+
+FINISHED = ("Cached", "done", "failed", "not run", "cancelled")
+_STYLES = {
+    "waiting": "dim", "queued": "dim", "running": "bold cyan", "resumed": "bold magenta", "Cached": "blue",
+    "done": "green", "failed": "bold red", "not run": "yellow", "cancelled": "yellow",
+}  # fmt: skip
+
+
+@dataclass
+class Row:
+    """One stage as it is shown."""
+
+    name: str
+    state: str = "waiting"
+    done: int = 0
+    total: int | None = None
+    unit: str = "tokens"
+    headline: str = ""
+    started: float | None = None
+    seconds: float | None = None
+    first: tuple[float, int] | None = None  # moment and amount of the first progress, for the rate
+
+    def elapsed(self) -> float | None:
+        """Seconds so far, or in all once it is finished."""
+        if self.seconds is not None or self.started is None:
+            return self.seconds
+        return time.monotonic() - self.started
+
+    def left(self) -> float | None:
+        """Estimated seconds to go, from the rate since the first report (a resumed one starts high)."""
+        if self.total is None or self.first is None or self.state in FINISHED or self.done >= self.total:
+            return None
+        moment, amount = self.first
+        gained, spent = self.done - amount, time.monotonic() - moment
+        return spent * (self.total - self.done) / gained if gained > 0 and spent > 1 else None
+
+
+class Display:
+    """Plain lines: what a pipe, a file or a CI log gets. Thread-safe."""
+
+    def __init__(self, stream: IO[str] | None = None, *, verbose: bool = False) -> None:
+        self.stream = stream or sys.stderr
+        self.verbose = verbose
+        self.rows: dict[str, Row] = {}
+        self.lock = threading.RLock()
+
+    def __enter__(self) -> "Display":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        pass
+
+    def add(self, names: Iterable[str]) -> None:
+        """The stages to show, in order."""
+        self.rows.update({name: Row(name) for name in names})
+
+    def start(self, name: str, state: str = "running") -> None:
+        """A stage began to work, or to queue for the training slot or for another run."""
+        with self.lock:
+            row = self.rows[name]
+            if state != "queued":
+                row.started = time.monotonic()
+            row.state = state
+            if state != "queued":
+                self.say(f"{name}: {state}")
+
+    def progress(self, name: str, done: int, total: int | None, unit: str, live: Mapping[str, float]) -> None:
+        """How far a stage is, and its numbers of the moment."""
+        with self.lock:
+            row = self.rows[name]
+            row.first = row.first or (time.monotonic(), done)
+            row.done, row.total, row.unit = done, total, unit
+            row.headline = headline(live) or row.headline
+
+    def end(self, name: str, state: str, *, seconds: float | None = None, shown: str = "") -> None:
+        """A stage is finished: `state` is one of FINISHED, `shown` its headline or its reason."""
+        with self.lock:
+            row = self.rows[name]
+            row.state, row.seconds, row.headline = state, seconds, shown
+            took = f" in {clock(seconds)}" if seconds is not None and state in ("done", "failed") else ""
+            self.say(f"{name}: {state}{took}" + (f" ({shown})" if shown else ""))
+
+    def line(self, name: str, text: str) -> None:
+        """A line that a stage printed; shown with -v."""
+        if self.verbose and text.strip():
+            self.note(f"{name} | {text}")
+
+    def note(self, text: str) -> None:
+        """A line for everybody."""
+        self.say(text)
+
+    def say(self, text: str) -> None:
+        """Write a line; a closed stderr must not end a run."""
+        try:
+            self.stream.write(visible(text, lines=True) + "\n")
+            self.stream.flush()
+        except (BrokenPipeError, ValueError):
+            pass
+
+
+@dataclass(eq=False)
+class _Renderable:
+    display: "LiveDisplay" = field(repr=False)
+
+    def __rich_console__(self, console: "Console", options: Any) -> Iterable["RenderableType"]:
+        yield self.display.table(console.width, console.height)
+
+
+class LiveDisplay(Display):
+    """The live table. Lines go above it."""
+
+    def __init__(self, stream: IO[str] | None = None, *, verbose: bool = False) -> None:
+        from rich.console import Console
+
+        super().__init__(stream, verbose=verbose)
+        self.console = Console(file=self.stream, stderr=stream is None, highlight=False)
+        self.live: Live | None = None
+
+    def __enter__(self) -> "LiveDisplay":
+        from rich.live import Live
+
+        self.live = Live(_Renderable(self), console=self.console, refresh_per_second=8, transient=True,
+                         redirect_stdout=False, redirect_stderr=False)  # fmt: skip
+        self.live.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self.live is not None:
+            self.live.stop()
+            self.console.print(self.table(self.console.width, height=None))
+            self.live = None
+
+    def say(self, text: str) -> None:
+        """States are in the table: nothing is said twice."""
+
+    def note(self, text: str) -> None:
+        """A line above the table."""
+        self.console.print(visible(text, lines=True), markup=False, highlight=False)
+
+    def table(self, width: int, height: int | None) -> "Table":
+        """The stages as a table no wider than `width`; finished ones fold where `height` is short."""
+        from rich.table import Table
+
+        wide = width >= 100
+        table = Table(box=None, padding=(0, 1), header_style="dim", pad_edge=False)
+        # Fixed widths: a table that draws itself eight times a second must not jump about.
+        for title, least in (("stage", None), ("state", 8), ("progress", 12)):
+            table.add_column(title, no_wrap=True, min_width=least)
+        if wide:
+            table.add_column("tokens", no_wrap=True, justify="right", min_width=13)
+        room = 40 if wide else 19
+        table.add_column("headline", no_wrap=True, overflow="ellipsis", min_width=room, max_width=room)
+        for title in ("time", "left"):
+            table.add_column(title, no_wrap=True, justify="right", min_width=6)
+        with self.lock:
+            rows = list(self.rows.values())
+            shown, hidden = _fit(rows, None if height is None else height - 3)
+            if hidden:
+                table.add_row(f"... {hidden} more", style="dim")
+            for row in shown:
+                table.add_row(*_cells(row, wide))
+        return table
+
+
+def make_display(*, verbose: bool = False, stream: IO[str] | None = None) -> Display:
+    """The live table where stderr is a terminal that can move its cursor, else plain lines."""
+    import os
+
+    chosen = stream or sys.stderr
+    terminal = chosen.isatty() and os.environ.get("TERM") != "dumb"
+    return LiveDisplay(chosen, verbose=verbose) if terminal else Display(chosen, verbose=verbose)
+
+
+def headline(metrics: Mapping[str, Any]) -> str:
+    """The first metric: `gold_score 0.94`."""
+    return next((f"{name} {number(value)}" for name, value in metrics.items()), "")
+
+
+def number(value: Any) -> str:
+    """A metric in few characters."""
+    if isinstance(value, float):
+        return f"{value:.4g}"
+    return f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else str(value)
+
+
+def count(amount: int) -> str:
+    """Tokens in few characters: `950`, `36.2K`, `1.50M`, `3.00B`."""
+    for size, letter, digits in ((1_000_000_000, "B", 2), (1_000_000, "M", 2), (1000, "K", 1)):
+        if amount >= size:
+            return f"{amount / size:.{digits}f}{letter}"
+    return str(amount)
+
+
+def clock(seconds: float | None) -> str:
+    """`0.4 s`, `12 s`, `3:05`, `2:03:05`."""
+    if seconds is None:
+        return ""
+    if seconds < 60:
+        return f"{seconds:.1f} s" if seconds < 9.95 else f"{seconds:.0f} s"
+    minutes, rest = divmod(int(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
+
+
+def _fit(rows: list[Row], height: int | None) -> tuple[list[Row], int]:
+    """The rows that fit: finished ones fold first, then those that wait."""
+    if height is None or len(rows) <= height:
+        return rows, 0
+    room = max(height - 1, 1)
+    rank = {"running": 0, "resumed": 0, "failed": 1, "queued": 2, "waiting": 3}
+    best = sorted(range(len(rows)), key=lambda index: (rank.get(rows[index].state, 4), index))[:room]
+    return [rows[index] for index in sorted(best)], len(rows) - len(best)
+
+
+def _cells(row: Row, wide: bool) -> list["RenderableType"]:
+    from rich.progress_bar import ProgressBar
+    from rich.text import Text
+
+    style = _STYLES.get(row.state, "")
+    amount = ""
+    bar: RenderableType = ""
+    if row.total and row.state not in ("Cached", "not run"):
+        colour = "red" if row.state == "failed" else "cyan"
+        bar = ProgressBar(row.total, row.done, width=12, complete_style=colour, finished_style="green")
+        amount = f"{count(row.done)}/{count(row.total)}" + ("" if row.unit == "tokens" else f" {row.unit}")
+    elif row.state in ("running", "resumed") and row.done:
+        bar = f"{count(row.done)} {row.unit}"
+    name = Text(row.name, style="dim" if row.state in ("waiting", "queued") else "")
+    middle: list[RenderableType] = [amount] if wide else []
+    shown = Text(row.headline, style="red" if row.state == "failed" else "")
+    left = row.left()
+    return [name, Text(row.state, style=style), bar, *middle, shown, clock(row.elapsed()), clock(left)]

@@ -1,0 +1,90 @@
+"""The child's side of a stage's process: its descriptors, its end, its answer.
+
+Everything printed, by Python or below it, goes to the stage's log. The answer is the function's result
+or its failure as text; only a `UserError` travels as an object. A thread waits for the parent's
+end and then kills the child's whole process group.
+"""
+
+import contextlib
+import importlib
+import multiprocessing
+import os
+import pickle
+import signal
+import sys
+import threading
+import traceback
+from collections.abc import Callable
+from multiprocessing import connection
+from typing import Any
+
+from tempering.errors import TemperingError, UserError
+
+Message = tuple[Any, ...]
+Send = Callable[[Message], None]
+
+_OWN_FILES = ("flows/process/child.py", "flows/process/run_stage.py", "tempering/artifacts/stage.py")
+
+
+def child(pipe: Any, log: str, name: tuple[str, str], arguments: tuple[Any, ...]) -> None:
+    """Call the function called `name` (module, qualified name) and send what it returns."""
+    with contextlib.suppress(OSError):
+        os.setpgid(0, 0)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=die_with_parent, daemon=True).start()
+    _redirect(log)
+    lock = threading.Lock()
+
+    def send(message: Message) -> None:
+        with lock:
+            pipe.send(message)
+
+    try:
+        from flows.process import preload
+
+        preload.check()
+        function: Any = importlib.import_module(name[0])
+        for part in name[1].split("."):
+            function = getattr(function, part)
+        send(("done", function(send, *arguments)))
+    except BaseException as error:
+        send(_failure(error))
+    finally:
+        for stream in (sys.stdout, sys.stderr):
+            stream.flush()
+
+
+def _failure(error: BaseException) -> Message:
+    frames = error.__traceback__
+    while frames is not None and frames.tb_next and frames.tb_frame.f_code.co_filename.endswith(_OWN_FILES):
+        frames = frames.tb_next  # what started the stage tells nobody anything
+    trace = "".join(traceback.format_exception(type(error), error, frames))
+    if isinstance(error, UserError):
+        return ("failed", str(error), pickle.dumps(error), trace)
+    if isinstance(error, TemperingError):  # said on purpose: where it was raised tells nobody anything
+        return ("failed", str(error), None, "")
+    print(trace, file=sys.stderr)
+    text = str(error).strip()
+    return ("failed", f"{type(error).__name__}: {text}" if text else type(error).__name__, None, trace)
+
+
+def _redirect(log: str) -> None:
+    with open(os.devnull, "rb") as nothing:
+        os.dup2(nothing.fileno(), 0)
+    file = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+    for stream in (1, 2):
+        os.dup2(file, stream)
+    os.close(file)
+    sys.stdout = os.fdopen(1, "w", buffering=1, errors="replace", closefd=False)
+    sys.stderr = os.fdopen(2, "w", buffering=1, errors="replace", closefd=False)
+
+
+def die_with_parent() -> None:
+    """Wait for the parent's end, then end too: with the whole process group, where this process leads one."""
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    connection.wait([parent.sentinel])
+    with contextlib.suppress(OSError):
+        if os.getpgrp() == os.getpid():
+            os.killpg(0, signal.SIGKILL)
+    os._exit(1)

@@ -1,0 +1,215 @@
+"""The Prefect server of a run: the one PREFECT_API_URL names, or our own for as long as the run lasts.
+
+Without a URL Prefect would start a temporary server by itself, late, and leave it behind when it is
+killed. Ours starts early, in the background; it answers on a socket that we have bound, so no port
+is ever raced for; its database stays in `<store>/.prefect/`. It watches a pipe on its stdin and ends
+when that closes, which is when its parent dies. Two runs on one store take a database each, held
+by `flock`, since a shared server would die with the run that started it. Creating the tables takes
+ten seconds of Prefect's migrations, so an empty migrated database is kept for the next store.
+"""
+
+import contextlib
+import fcntl
+import http.client
+import importlib.metadata
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO
+
+from tempering.errors import StoreError, TemperingError, UserError
+
+_START_LIMIT = 120.0  # seconds; the first start ever migrates the database
+STOP_LIMIT = 3.0
+_UNUSED_SERVICES = (
+    "CANCELLATION_CLEANUP", "CLEANUP_RECONCILER", "DB_VACUUM", "EVENT_LOGGER", "FOREMAN", "LATE_RUNS",
+    "PAUSE_EXPIRATIONS", "REPOSSESSOR", "SCHEDULER", "TRIGGERS",
+)  # fmt: skip
+
+
+@dataclass
+class Server:
+    """An API that a run reports to; `process` is None for a server that is not ours."""
+
+    url: str
+    process: "subprocess.Popen[bytes] | None" = None
+    log: Path | None = None
+    lock: IO[bytes] | None = None
+
+    def wait(self) -> None:
+        """Return when the server answers.
+
+        Raises:
+            TemperingError: it ended, or took more than two minutes.
+        """
+        if self.process is None:
+            return
+        deadline = time.monotonic() + _START_LIMIT
+        while time.monotonic() < deadline:
+            if _healthy(self.url):
+                return
+            if self.process.poll() is not None:
+                break
+            time.sleep(0.05)
+        shown = self.log.read_text(errors="replace")[-2000:] if self.log else ""
+        raise TemperingError(f"the embedded Prefect server did not start; {self.log} ends with:\n{shown}")
+
+    def stop(self) -> None:
+        """End our server, giving it a moment to write what it still holds."""
+        if self.process is not None:
+            assert self.process.stdin is not None
+            with contextlib.suppress(BrokenPipeError):
+                self.process.stdin.write(b".")
+                self.process.stdin.flush()
+            try:
+                self.process.wait(STOP_LIMIT)
+            except subprocess.TimeoutExpired:
+                self.process.kill()
+                self.process.wait()
+            self.process.stdin.close()
+        if self.lock is not None:
+            self.lock.close()
+        self.process = self.lock = None
+
+
+def start_server(store: Path, port: int | None = None) -> Server:
+    """Use the server that PREFECT_API_URL names, else start one; call `wait` before using it.
+
+    Args:
+        store: root of the artifact store; the database lies in its folder `.prefect`.
+        port: a fixed port on 127.0.0.1, where Prefect's web pages are shown too; any free one if None.
+
+    Raises:
+        UserError: the port is in use.
+        StoreError: the store cannot be written.
+    """
+    known = os.environ.get("PREFECT_API_URL")
+    if known:
+        if port is not None:
+            raise UserError(
+                f"--port {port} and PREFECT_API_URL={known} are both given",
+                fix="leave out --port, or unset PREFECT_API_URL to have a server started",
+            )
+        return Server(known)
+    listener = _listen(port)
+    with listener:
+        home = _make_home(store)
+        database, lock = _take_database(home)
+        url = f"http://127.0.0.1:{listener.getsockname()[1]}/api"
+        log = database.with_suffix(".log")
+        process = _spawn(listener, lock, log, environment(home, database, url, web=port is not None))
+    return Server(url, process, log, lock)
+
+
+def client_environment(server: Server, store: Path) -> dict[str, str]:
+    """Settings for Prefect in this process; they must be in os.environ before it is imported."""
+    quiet = {
+        "PREFECT_API_URL": server.url,
+        "PREFECT_HOME": str(store / ".prefect"),
+        "PREFECT_LOGGING_LEVEL": "INFO",  # stages' lines go to the server ...
+        "PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL": "CRITICAL",  # ... and not to the terminal
+        "PREFECT_LOGGING_TO_API_WHEN_MISSING_FLOW": "ignore",
+        "PREFECT_CLI_COLORS": "false",
+    }
+    return {name: os.environ.get(name, value) for name, value in quiet.items()}
+
+
+def _listen(port: int | None) -> socket.socket:
+    listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind(("127.0.0.1", port or 0))
+    except (OSError, OverflowError) as error:
+        listener.close()
+        raise UserError(
+            f"port {port} on 127.0.0.1 cannot be used: {getattr(error, 'strerror', None) or error}",
+            fix="choose another --port, leave it out for a free one, or end the program that holds it",
+        ) from None
+    listener.listen(128)
+    return listener
+
+
+def _make_home(store: Path) -> Path:
+    home = store.absolute() / ".prefect"
+    try:
+        home.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise StoreError(
+            f"the store {store} cannot be written: {error.strerror}", fix="choose another with --store"
+        ) from None
+    return home
+
+
+def _take_database(home: Path) -> tuple[Path, IO[bytes]]:
+    """The first database that no other run holds, and the lock that holds it."""
+    for number in range(1, 1000):
+        database = home / ("prefect.db" if number == 1 else f"prefect-{number}.db")
+        lock = database.with_suffix(".lock").open("wb")
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            lock.close()
+            continue
+        if not database.exists() and template().exists():
+            shutil.copyfile(template(), database)
+        return database, lock
+    raise StoreError(f"{home}: a thousand databases are in use", fix="end the runs that hold them")
+
+
+def template() -> Path:
+    """An empty, migrated database of the installed Prefect, kept beside the installation."""
+    version = importlib.metadata.version("prefect")
+    return Path(sys.prefix) / "share" / "tempering" / f"prefect-{version}.db"
+
+
+def environment(home: Path, database: Path, url: str, *, web: bool) -> dict[str, str]:
+    """The environment of a server's process; none of the user's Prefect settings go in."""
+    services = {f"PREFECT_SERVER_SERVICES_{name}_ENABLED": "false" for name in _UNUSED_SERVICES}
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith("PREFECT_")}
+    return {
+        **inherited,
+        **services,
+        "PREFECT_HOME": str(home),
+        "PREFECT_SERVER_DATABASE_CONNECTION_URL": f"sqlite+aiosqlite:///{database}",
+        "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+        "DO_NOT_TRACK": "1",
+        "PREFECT_SERVER_REGISTER_BLOCKS_ON_START": "false",
+        "PREFECT_SERVER_LOGGING_LEVEL": "WARNING",
+        "PREFECT_SERVER_UI_ENABLED": str(web).lower(),
+        "PREFECT_UI_API_URL": url,
+        "PREFECT_UI_STATIC_DIRECTORY": str(home / "ui"),
+        "PREFECT__SERVER_FINAL": "1",
+        "PREFECT__SERVER_EPHEMERAL": "" if web else "1",
+    }
+
+
+def _spawn(
+    listener: socket.socket, lock: IO[bytes], log: Path, environment: dict[str, str]
+) -> "subprocess.Popen[bytes]":
+    with log.open("wb") as output:
+        return subprocess.Popen(
+            [sys.executable, "-m", "flows.process.prefect_server_main", str(listener.fileno())],
+            env=environment,
+            stdin=subprocess.PIPE,
+            stdout=output,
+            stderr=output,
+            pass_fds=(listener.fileno(), lock.fileno()),  # the lock lasts as long as the longer-lived
+            start_new_session=True,  # Ctrl-C is for the parent, which then stops us in order
+        )
+
+
+def _healthy(url: str) -> bool:
+    host = url.removeprefix("http://").split("/")[0]
+    request = http.client.HTTPConnection(host, timeout=2)
+    try:
+        request.request("GET", "/api/health")
+        return request.getresponse().status == 200
+    except (OSError, http.client.HTTPException):
+        return False
+    finally:
+        request.close()

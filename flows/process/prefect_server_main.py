@@ -1,0 +1,78 @@
+"""The process of an embedded Prefect server: `python -m flows.server_process DESCRIPTOR`.
+
+It serves on a socket that its parent has bound, and ends when its stdin closes. With `--prepare` it
+only migrates an empty database and keeps it for all stores of this installation, which saves the
+first run ten seconds; `make setup` calls it.
+"""
+
+import asyncio
+import contextlib
+import os
+import signal
+import socket
+import sqlite3
+import sys
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+from flows.process.prefect_server import STOP_LIMIT, environment, template
+
+
+def serve(descriptor: int) -> None:
+    """Serve on an inherited socket until stdin closes. Runs in the server's own process."""
+    made: list[Any] = []  # the uvicorn server, once there is one
+    # Before the imports, which take four seconds: the parent may die meanwhile.
+    threading.Thread(target=_end_with_parent, args=(made,), daemon=True).start()
+    import uvicorn
+    from prefect.server.api.server import create_app
+
+    app = create_app(final=True, ephemeral=bool(os.environ.get("PREFECT__SERVER_EPHEMERAL")))
+    config = uvicorn.Config(app, log_level="error", lifespan="on", timeout_graceful_shutdown=1)
+    made.append(uvicorn.Server(config))
+    with socket.socket(fileno=descriptor) as listener:
+        made[0].run(sockets=[listener])
+
+
+def _end_with_parent(made: list[Any]) -> None:
+    # `stop` writes a byte to ask for an end in order; a closed pipe means that the parent has died.
+    asked = os.read(0, 1)
+    if asked and made and made[0].started:
+        made[0].should_exit = True
+        time.sleep(STOP_LIMIT)
+    os._exit(0)
+
+
+def prepare() -> None:
+    """Migrate an empty database once for this installation (10 s), so that no run has to."""
+    kept = template()
+    if kept.exists():
+        return
+    scratch = kept.with_suffix(f".{os.getpid()}.tmp")
+    kept.parent.mkdir(parents=True, exist_ok=True)
+    os.environ.update(environment(kept.parent, scratch, "", web=False))
+    from prefect.server.database import provide_database_interface
+
+    async def migrate() -> None:
+        database = provide_database_interface()
+        await database.create_db()
+        await (await database.engine()).dispose()
+
+    asyncio.run(migrate())
+    _checkpoint(scratch)
+    scratch.rename(kept)
+
+
+def _checkpoint(database: Path) -> None:
+    with contextlib.closing(sqlite3.connect(database)) as connection:
+        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        connection.execute("PRAGMA journal_mode=DELETE")
+
+
+if __name__ == "__main__":
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    if sys.argv[1:] == ["--prepare"]:
+        prepare()
+    else:
+        serve(int(sys.argv[1]))

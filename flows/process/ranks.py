@@ -1,0 +1,85 @@
+"""Several processes for one stage, as accelerate and torch.distributed expect them.
+
+The stage's own process is rank 0. It forks the others at once, before anything is computed, so the libraries
+are there already and no device has been touched; they share its process group and end with it. Only rank 0
+writes and answers.
+"""
+
+import os
+import socket
+import sys
+import threading
+import traceback
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from multiprocessing import connection, get_context
+from typing import Any
+
+
+@contextmanager
+def beside(count: int, work: Callable[[], Any]) -> Iterator[None]:
+    """Run `work` in `count - 1` further processes while the body runs in this one.
+
+    When one of them fails, this process ends too: it would wait for it for ever.
+    """
+    if count == 1:
+        yield
+        return
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        address = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free.getsockname()[1])}
+    address |= {"WORLD_SIZE": str(count), "LOCAL_WORLD_SIZE": str(count)}
+    context = get_context("fork")
+    others = [
+        context.Process(target=_other, args=(work, rank, address), daemon=True) for rank in range(1, count)
+    ]
+    for one in others:
+        one.start()
+    _take_rank(0, address)
+    done = threading.Event()
+    threading.Thread(target=_watch, args=(others, done), daemon=True).start()
+    try:
+        yield
+        done.set()
+        for one in others:
+            one.join()
+    finally:
+        done.set()
+        for one in others:
+            one.kill()
+
+
+def _take_rank(rank: int, address: dict[str, str]) -> None:
+    import torch
+
+    os.environ.update(address | {"RANK": str(rank), "LOCAL_RANK": str(rank)})
+    threads = max(1, torch.get_num_threads() // int(address["WORLD_SIZE"]))
+    os.environ["OMP_NUM_THREADS"] = str(threads)  # else accelerate would take all cores for each
+    torch.set_num_threads(threads)
+
+
+def _other(work: Callable[[], Any], rank: int, address: dict[str, str]) -> None:
+    from flows.process.child import die_with_parent
+
+    threading.Thread(target=die_with_parent, daemon=True).start()
+    _take_rank(rank, address)
+    try:
+        work()
+    except BaseException:
+        traceback.print_exc()
+        sys.stderr.flush()
+        os._exit(1)
+    os._exit(0)
+
+
+def _watch(others: list[Any], done: threading.Event) -> None:
+    """End this process when another one fails while the work is going on."""
+    waiting = {one.sentinel: one for one in others}
+    while waiting:
+        for sentinel in connection.wait(list(waiting)):
+            one = waiting.pop(sentinel)
+            one.join()
+            if one.exitcode and not done.wait(5.0):  # a failure of all of them is told by this one
+                print(f"process {one.name} of the stage has ended with {one.exitcode}", file=sys.stderr)
+                sys.stderr.flush()
+                os._exit(1)

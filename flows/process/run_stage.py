@@ -1,0 +1,58 @@
+"""What a stage's process does: call the stage with its draft, and send back small facts.
+
+Apart from the runner, so that the child imports nothing of it.
+"""
+
+import fcntl
+import importlib
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from flows.process.child import Send
+from flows.process.ranks import beside
+from tempering.artifacts.draft import Draft
+from tempering.artifacts.stage import Stage, get_stage
+from tempering.config import Config
+from tempering.runtime import RuntimeConfig
+
+_LOCK = ".tmp-working"  # a commit drops `.tmp-*`
+
+
+def work(
+    send: Send, module: str, stage: str, draft: Draft, config: Config, inputs: Mapping[str, Any]
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Run a stage in this process, the child: its summary, and what it set on the draft."""
+    found = _registered(module, stage)
+    draft.on_progress = lambda *report: send(("progress", *report))
+    draft.on_log = lambda level, text: send(("log", level, text))
+    _limit_threads(draft.runtime)
+    if not found.trains:
+        os.nice(10)  # data is made beside the training, and must not slow it
+    with (draft.path / _LOCK).open("w") as lock:
+        # The child of a parent killed a moment ago may still be writing here: wait for its end.
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        processes = draft.runtime.processes if found.parallel else 1
+        with beside(processes, lambda: found(_silent(draft), config, **inputs)):
+            summary = dict(found(draft, config, **inputs))
+        Path(lock.name).unlink(missing_ok=True)
+    return summary, draft.outcome()
+
+
+def _silent(draft: Draft) -> Draft:
+    """The draft for a process that says nothing to the outside."""
+    draft.on_progress = draft.on_log = None
+    return draft
+
+
+def _registered(module: str, stage: str) -> Stage:
+    importlib.import_module(module)
+    return get_stage(stage)
+
+
+def _limit_threads(runtime: RuntimeConfig) -> None:
+    if runtime.threads is not None:
+        import torch
+
+        torch.set_num_threads(runtime.threads)

@@ -1,0 +1,199 @@
+"""From a data set to its two parts, train and eval, on disk, with every rejection counted.
+
+Rows pass one by one: checked, filtered, put into their part, written. Memory does not grow with the
+data set, apart from what duplicate search must remember (see `quality`).
+"""
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tempering.data.builders import build
+from tempering.data.builders.base import BuilderConfig
+from tempering.data.holdout import is_held_out
+from tempering.data.quality.filters import Filters
+from tempering.data.rows import Notice, Rejected, Row, RowType, Values, texts
+from tempering.data.schemas import rejected_schema, row_schema, to_table
+from tempering.data.shards import ShardWriter, writing
+from tempering.errors import DataError
+from tempering.printable import visible
+
+if TYPE_CHECKING:
+    import pyarrow.parquet as pq
+
+PARTS = ("train", "eval")
+_SHOWN = 10
+_PROGRESS_ROWS = 2_000
+
+
+@dataclass
+class Totals:
+    """What became of the rows of a data set."""
+
+    row_type: RowType
+    rows: dict[str, int] = field(default_factory=lambda: dict.fromkeys(PARTS, 0))
+    characters: dict[str, int] = field(default_factory=lambda: dict.fromkeys(PARTS, 0))
+    dropped: Counter[str] = field(default_factory=Counter)
+    filtered: Counter[str] = field(default_factory=Counter)
+    changed: Counter[str] = field(default_factory=Counter)
+    first: list[Rejected] = field(default_factory=list)
+    quality: list[Values] = field(default_factory=list)
+
+    def take(self, part: str, row: Row) -> None:
+        """Count a row that was put into a part."""
+        self.rows[part] += 1
+        self.characters[part] += sum(map(len, texts(self.row_type, row.values)))
+
+    def count(self, item: Rejected) -> None:
+        """Count a row that was left out, filtered, or changed."""
+        if item.filter:
+            self.filtered[item.reason] += 1
+        elif item.kept:
+            self.changed[item.reason] += 1
+        else:
+            self.dropped[item.reason] += 1
+            self.first += [item] if len(self.first) < _SHOWN else []
+
+    @property
+    def reasons(self) -> Counter[str]:
+        """All rows that were not taken as they are, by reason."""
+        return self.dropped + self.filtered + self.changed
+
+    def summary(self) -> list[Values]:
+        """One row a part: rows and characters of running text; and one each for what is not there."""
+        parts: list[Values] = [
+            {"part": part, "rows": self.rows[part], "characters": self.characters[part]} for part in PARTS
+        ]
+        out = {"rejected": self.dropped, "filtered": self.filtered}
+        return parts + [{"part": name, "rows": n.total(), "characters": 0} for name, n in out.items()]
+
+
+def build_parts(
+    config: BuilderConfig,
+    rows: Path,
+    rejected: Path,
+    evaluation_texts: Iterable[str] = (),
+    *,
+    say: Callable[[str], None] = lambda text: None,
+    progress: Callable[[int], None] = lambda rows: None,
+) -> Totals:
+    """Read, check, filter and split a data set.
+
+    Args:
+        rows: folder for `train/` and `eval/`, shards of Parquet.
+        rejected: Parquet file for every row that was left out or changed.
+        evaluation_texts: running text that the train part must not hold (`quality.decontaminate`).
+
+    Raises:
+        DataError: when a file is missing, no row is left, or more rows than
+            `max_rejected_fraction` were rejected (the first ten are shown).
+    """
+    totals, kind = Totals(config.row_type), config.row_type
+    filters = Filters(config.quality, kind, evaluation_texts)
+    parts = {part: ShardWriter(rows / part, row_schema(kind)) for part in PARTS}
+    with writing(**parts), RejectedLog(rejected) as log:
+        for split, held_out_share in config.passes():
+            for item in divide(config, filters, split, held_out_share):
+                if isinstance(item, Notice):
+                    say(item.text)
+                elif isinstance(item, Rejected):
+                    totals.count(item)
+                    log.add(item)
+                else:
+                    part, row = item
+                    parts[part].add(row.values)
+                    totals.take(part, row)
+                    if totals.rows[part] % _PROGRESS_ROWS == 0:
+                        progress(sum(totals.rows.values()))
+    totals.quality = filters.table()
+    check_totals(totals, config)
+    return totals
+
+
+def divide(
+    config: BuilderConfig, filters: Filters, split: str | None, held_out_share: float
+) -> Iterator[tuple[str, Row] | Rejected | Notice]:
+    """One pass over a source: each row with the part it goes to, else what was left out, or found out.
+
+    It ends after `max_rows` rows that the filters left.
+    """
+    kind, kept = config.row_type, 0
+    for item in build(config, split):
+        if not isinstance(item, Row):
+            yield item
+            continue
+        held_out = is_held_out(kind, item, held_out_share, config.seed)
+        removed = filters.removed(item, held_out=held_out)
+        yield removed or (PARTS[held_out], item)
+        kept += removed is None
+        if kept == config.max_rows:
+            return
+
+
+def check_totals(totals: Totals, config: BuilderConfig) -> None:
+    """Refuse a data set that is empty or of which too much was rejected.
+
+    Raises:
+        DataError: with the reasons, their counts and the first ten rows.
+    """
+    kept, dropped = sum(totals.rows.values()), totals.dropped.total()
+    if dropped > config.max_rejected_fraction * (kept + dropped + totals.filtered.total()):
+        lines = [f"    {one.file}:{one.line}: {one.reason}: {one.excerpt[:60]}" for one in totals.first]
+        reasons = ", ".join(f"{count} x {reason}" for reason, count in totals.dropped.most_common(5))
+        raise DataError(
+            f"{dropped} of {kept + dropped + totals.filtered.total()} rows were rejected ({reasons}). "
+            "The first:\n" + "\n".join(map(visible, lines)),
+            expected=f"at most {config.max_rejected_fraction:.2%} (max_rejected_fraction)",
+            fix="correct these rows, choose another `kind` or `encoding`, or raise max_rejected_fraction",
+        )
+    if not kept:
+        counts = {"rejected": dropped, "taken out by filters": totals.filtered.total()}
+        lost = ", ".join(f"{count} {what}" for what, count in counts.items() if count)
+        reasons = ", ".join(f"{count} x {reason}" for reason, count in totals.reasons.most_common(5))
+        raise DataError(
+            f"the data set of kind {config.kind} holds no rows" + (f": {lost} ({reasons})" if lost else ""),
+            fix="check `path`, `split` and its contents, or choose another `kind`"
+            if not totals.filtered
+            else "loosen its `quality` filters",
+        )
+
+
+class RejectedLog:
+    """`rejected.parquet`, written as rows are rejected; it takes its name when it is whole."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._rows: list[dict[str, Any]] = []
+        self._writer: pq.ParquetWriter | None = None
+
+    def __enter__(self) -> "RejectedLog":
+        import pyarrow.parquet as pq
+
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        self._writer = pq.ParquetWriter(self._temporary, rejected_schema(), compression="zstd")
+        return self
+
+    def add(self, item: Rejected) -> None:
+        """Append a rejected row."""
+        self._rows.append(asdict(item))
+        if len(self._rows) == _PROGRESS_ROWS:
+            self._flush()
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        assert self._writer is not None
+        self._flush()
+        self._writer.close()
+        if kind is None:
+            self._temporary.replace(self.path)
+
+    @property
+    def _temporary(self) -> Path:
+        return self.path.with_name(f".tmp-{self.path.name}")
+
+    def _flush(self) -> None:
+        assert self._writer is not None
+        if self._rows:
+            self._writer.write_table(to_table(self._rows, rejected_schema()))
+        self._rows.clear()

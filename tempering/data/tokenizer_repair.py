@@ -1,0 +1,89 @@
+"""Completing a tokenizer that was made elsewhere.
+
+Training needs an EOS token, a pad token that is another one, and a chat template. The first
+cannot be made up (the model behind the tokenizer must know it); the others are added and named,
+so that the stage can say so and the model's embeddings can be grown.
+"""
+
+import re
+from typing import TYPE_CHECKING
+
+from tempering.data.prompt_format import leading_ids
+from tempering.data.tokenizers import PAD, chat_template
+from tempering.errors import DataError
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+_PROBE = [{"role": role, "content": f"{role} says this"} for role in ("user", "assistant") * 2]
+_MARK = re.compile(r"\{%-?\s*(end)?generation\s*-?%\}")
+
+
+def missing_pieces(tokenizer: "PreTrainedTokenizerBase") -> list[str]:
+    """Add what `tokenizer` lacks, in place; returns what was done, in words, for the log.
+
+    Templates without `{% generation %}` marks are given them where that changes nothing in what they
+    write. Any other stays as it is: our masks come from rendering (see `formats`), never from marks.
+
+    Raises:
+        DataError: when it has no EOS token or is not a fast tokenizer.
+    """
+    if not tokenizer.is_fast:
+        raise DataError(
+            "the tokenizer is not a fast one", fix="convert it with convert_slow_tokenizer of transformers"
+        )
+    if tokenizer.eos_token is None:
+        raise DataError(
+            "the tokenizer has no EOS token, so a model could never learn to stop",
+            expected="eos_token in its tokenizer_config.json",
+            fix="take a tokenizer that has one, or train one with `kind: train`",
+        )
+    return [*_distinct_pad(tokenizer), *_marked_template(tokenizer)]
+
+
+def _distinct_pad(tokenizer: "PreTrainedTokenizerBase") -> list[str]:
+    if tokenizer.pad_token is not None and tokenizer.pad_token_id != tokenizer.eos_token_id:
+        return []
+    why = "it had none" if tokenizer.pad_token is None else "it was the EOS token"
+    added = tokenizer.add_special_tokens({"pad_token": PAD})
+    grown = f"; the vocabulary grew to {len(tokenizer)}" if added else ""
+    return [f"pad token set to {PAD} ({why}){grown}"]
+
+
+def _marked_template(tokenizer: "PreTrainedTokenizerBase") -> list[str]:
+    template = tokenizer.chat_template
+    if template is None:
+        # Others write BOS themselves, and so must this one where the tokenizer puts it before a text.
+        begin = "{{ bos_token }}" if leading_ids(tokenizer) else ""
+        tokenizer.chat_template = begin + chat_template("plain")
+        return ["chat template set to `Question: ... Answer: ...` (it had none)"]
+    for ours in (chat_template("chat"), chat_template("plain")):
+        if template != ours and _bare(template) == _bare(ours):
+            tokenizer.chat_template = ours
+            return ["chat template given its {% generation %} marks"]
+    return _marked_by_trl(tokenizer) if isinstance(template, str) and not _MARK.search(template) else []
+
+
+def _marked_by_trl(tokenizer: "PreTrainedTokenizerBase") -> list[str]:
+    """TRL's marked form of a well-known family's template, where it writes the same text."""
+    from trl.chat_template_utils import get_training_chat_template
+
+    try:
+        marked = get_training_chat_template(tokenizer)
+    except (ValueError, TypeError):  # a family it does not know
+        return []
+    if marked is None or not _MARK.search(marked):
+        return []
+    texts = [
+        tokenizer.apply_chat_template(_PROBE, tokenize=False, chat_template=template)
+        for template in (tokenizer.chat_template, marked)
+    ]
+    if texts[0] != texts[1]:
+        return []
+    tokenizer.chat_template = marked
+    return ["chat template given its {% generation %} marks"]
+
+
+def _bare(template: object) -> str:
+    """A template without generation marks and white space between its parts."""
+    return re.sub(r"\s+", "", _MARK.sub("", str(template)))

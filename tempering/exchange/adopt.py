@@ -1,0 +1,211 @@
+"""Adopting a model from elsewhere: everything that could spoil a training is refused here, at the door.
+
+What arrives is a folder in Hugging Face layout. What leaves is an artifact like any other: whole
+safetensors, a tokenizer with EOS and a pad token of its own, embeddings for all its tokens, and the
+digests of the files it came from.
+"""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from tempering.artifacts.digests import sha256_file
+from tempering.artifacts.draft import Draft
+from tempering.data.tokenizer_repair import missing_pieces
+from tempering.data.tokenizers import load_tokenizer, tokenizer_digest
+from tempering.errors import ArtifactError, ConfigError
+from tempering.hub.models import model_commit, model_files
+from tempering.model_config import AdoptConfig
+from tempering.models.adapters import is_adapter
+from tempering.models.loading import (
+    check_index,
+    load_causal_lm,
+    load_scorer,
+    no_safetensors,
+    parameter_count,
+    save_model,
+)
+
+_CAUSAL = ("ForCausalLM", "LMHeadModel")
+_SCORER = "ForSequenceClassification"
+
+
+def adopt_model(out: Draft, config: AdoptConfig) -> dict[str, float | int | str]:
+    """Load what `config` names, complete it and write it into the draft.
+
+    Raises:
+        ArtifactError: no whole model of a known kind, weights that do not fit, a tokenizer with more ids
+            than the model has embeddings.
+        ConfigError: it needs code of its own and is not trusted.
+        DataError: no usable tokenizer (none, not fast, no EOS), or the Hub cannot give the model.
+    """
+    folder = source_folder(config)
+    described = check_folder(folder, config)
+    tokenizer = load_tokenizer(folder, trust_remote_code=config.trust_remote_code)
+    head = head_of(folder, described)
+    load: Any = load_scorer if head == "score" else load_causal_lm
+    model = load(folder, weights="as_is", trust_remote_code=config.trust_remote_code)
+    chats = tokenizer.chat_template is not None
+    for line in complete(model, tokenizer, folder):
+        out.warn(line)
+    save_model(model, tokenizer, out.model_dir)
+    files = _files(folder)
+    check_unchanged(out, config, files)
+    out.write_table("source_files", files)
+    out.details |= {
+        "head": head,
+        "adapter": False,
+        "parameters": parameter_count(model),
+        "tokenizer": tokenizer_digest(tokenizer),
+        "prompt_format": config.prompt_format
+        if config.prompt_format != "auto"
+        else ("chat" if chats else "plain"),
+        "source": _source(config),
+    }
+    if config.trust_remote_code and "auto_map" in described:
+        out.details["trust_remote_code"] = True
+    return {"parameters": out.details["parameters"], "vocab_size": len(tokenizer)}
+
+
+def source_folder(config: AdoptConfig) -> Path:
+    """Where its files lie on this machine, fetched if need be."""
+    return config.folder or model_files(config.name_or_path, config.revision, code=config.trust_remote_code)
+
+
+def check_unchanged(out: Draft, config: AdoptConfig, files: list[dict[str, Any]]) -> None:
+    """What was loaded is what the fingerprint was made of, else a later run would find other weights.
+
+    Raises:
+        ArtifactError: a file of a local folder has changed since planning; a commit of the Hub cannot.
+    """
+    hashed = dict(out.ticket.hashed["files"]) if out.ticket is not None and config.folder else {}
+    now = {row["file"]: row["sha256"] for row in files}
+    changed = sorted(name for name, digest in hashed.items() if now.get(name) != digest)
+    if changed:
+        raise ArtifactError(
+            f"{config.name_or_path} has changed while it was adopted: {changed[0]}",
+            expected="files that stay as they are",
+            fix="run again when nothing writes there any more",
+        )
+
+
+def check_folder(folder: Path, config: AdoptConfig) -> dict[str, Any]:
+    """The folder's config.json, where a whole model lies there that may be loaded."""
+    if is_adapter(folder):
+        raise ArtifactError(
+            f"{folder} holds an adapter only",
+            expected="a whole model",
+            fix="merge it into its base model first, with PEFT's merge_and_unload",
+        )
+    try:
+        described: Any = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ArtifactError(
+            f"{folder}/config.json cannot be read: {error}",
+            expected="a folder in Hugging Face layout: config.json, model.safetensors, tokenizer.json",
+        ) from None
+    if not any(folder.glob("*.safetensors")):
+        raise no_safetensors(folder)
+    check_index(folder)
+    if not isinstance(described, dict):
+        raise ArtifactError(f"{folder}/config.json holds no mapping", expected="a model's settings")
+    if "auto_map" in described and not _is_known(described) and not config.trust_remote_code:
+        raise ConfigError(
+            f"{config.name_or_path} brings its own Python code ({described['auto_map']})",
+            expected="an architecture that transformers or Tempering knows",
+            fix="read it; if you trust it, name the model under `models:` with trust_remote_code: true",
+        )
+    return described
+
+
+def _is_known(described: dict[str, Any]) -> bool:
+    from transformers import CONFIG_MAPPING
+
+    return described.get("model_type") in CONFIG_MAPPING
+
+
+def head_of(folder: Path, described: dict[str, Any]) -> str:
+    """`causal_lm` or `score`, by the architecture that config.json names.
+
+    Raises:
+        ArtifactError: another architecture, or a classifier with several outputs.
+    """
+    names = described.get("architectures") or ["none"]
+    if any(name.endswith(_CAUSAL) for name in names):
+        return "causal_lm"
+    if any(name.endswith(_SCORER) for name in names):
+        outputs = len(described.get("id2label") or "12")  # transformers' default is two
+        if outputs != 1:
+            raise ArtifactError(
+                f"{folder} is a classifier with {outputs} outputs",
+                expected="one output, the score of a reward model",
+            )
+        return "score"
+    raise ArtifactError(
+        f"{folder}: config.json names the architecture {', '.join(names)}",
+        expected="a causal language model (...ForCausalLM) or a reward model (...ForSequenceClassification)",
+        fix="give a model of that kind",
+    )
+
+
+def complete(model: Any, tokenizer: Any, folder: Path) -> list[str]:
+    """Give tokenizer and model what training needs, in place; what was done, in words.
+
+    Raises:
+        ArtifactError: the tokenizer has ids that the model has no embedding for.
+        DataError: no EOS token.
+    """
+    rows = check_vocabulary(model, tokenizer, folder)
+    done = missing_pieces(tokenizer)
+    if len(tokenizer) > rows:
+        _grow(model, rows, len(tokenizer))
+        done.append(f"embeddings grown from {rows} to {len(tokenizer)}")
+    for config in (model.config.get_text_config(), getattr(model, "generation_config", None)):
+        if config is not None:
+            config.pad_token_id = tokenizer.pad_token_id
+            if config.eos_token_id is None:
+                config.eos_token_id = tokenizer.eos_token_id
+    return done
+
+
+def check_vocabulary(model: Any, tokenizer: Any, folder: Path) -> int:
+    """The number of embeddings of `model`, where it has one for each id of its tokenizer.
+
+    Raises:
+        ArtifactError: it has not.
+    """
+    rows: int = model.get_input_embeddings().weight.shape[0]
+    known = max(tokenizer.get_vocab().values()) + 1
+    if known > rows:
+        raise ArtifactError(
+            f"{folder}: its tokenizer has ids up to {known - 1}, its model embeddings for {rows} tokens",
+            expected="a tokenizer whose ids all have an embedding",
+            fix="give the tokenizer that the model was trained with",
+        )
+    return rows
+
+
+def _grow(model: Any, rows: int, size: int) -> None:
+    """New tokens start as the mean of the old ones: no random numbers, nothing that stands out."""
+    import torch
+
+    model.resize_token_embeddings(size, mean_resizing=False)
+    with torch.no_grad():
+        for layer in (model.get_input_embeddings(), model.get_output_embeddings()):
+            if layer is not None:
+                layer.weight[rows:] = layer.weight[:rows].float().mean(0).to(layer.weight.dtype)
+
+
+def _files(folder: Path) -> list[dict[str, Any]]:
+    return [
+        {"file": path.name, "bytes": path.stat().st_size, "sha256": sha256_file(path)}
+        for path in sorted(folder.iterdir())
+        if path.is_file()
+    ]
+
+
+def _source(config: AdoptConfig) -> dict[str, str]:
+    """Where it came from; of a local folder its name alone, which a moved checkout keeps."""
+    if config.folder is not None:
+        return {"folder": config.folder.resolve().name}
+    return {"hub": config.name_or_path, "commit": model_commit(config.name_or_path, config.revision)}

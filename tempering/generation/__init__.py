@@ -1,0 +1,1 @@
+"""How a model answers: sampling, decoding, engines, and log-probabilities."""

@@ -1,0 +1,139 @@
+"""What every benchmark asks of a causal LM: completions, and log-probabilities of given text."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+
+from tempering.data.prompt_format import PromptFormat, Unfit, format_prompt, leading_ids, split_completion
+from tempering.data.tokenizers import load_tokenizer
+from tempering.errors import DataError
+from tempering.generation.decoder import Decoder
+from tempering.generation.logprobs import completion_logprobs
+from tempering.generation.sampling import Sampling
+from tempering.models.find import Source
+from tempering.models.loading import load_causal_lm, stop_ids
+
+Messages = list[dict[str, str]]
+
+
+class LanguageModel:
+    """A policy with its tokenizer and the prompt format it was trained on.
+
+    Args:
+        folder: Hugging Face model folder.
+        prompt_format: `chat` (chat template) or `plain` (a base model: text goes on as text).
+        device: where to run.
+        batch_size: sequences a forward pass.
+        model, tokenizer: what of the folder is loaded already.
+    """
+
+    def __init__(
+        self,
+        folder: Any,
+        prompt_format: PromptFormat,
+        device: Any,
+        batch_size: int = 128,
+        model: Any = None,
+        tokenizer: Any = None,
+    ):
+        self.tokenizer = load_tokenizer(folder) if tokenizer is None else tokenizer
+        self.model = (load_causal_lm(folder) if model is None else model).to(device)
+        self.prompt_format, self.batch_size = prompt_format, batch_size
+        self.room: int = (
+            getattr(self.model.config.get_text_config(), "max_position_embeddings", None) or 1 << 30
+        )
+        """Positions of the model: prompt and answer together."""
+        self.cut = 0
+        """Prompts that lost their beginning to fit."""
+
+    def prompt(self, messages: Messages) -> list[int]:
+        """Token ids up to where the answer starts."""
+        try:
+            return [*self._start(), *format_prompt(self.tokenizer, messages, self.prompt_format)]
+        except Unfit as error:
+            raise DataError(
+                f"a prompt cannot be rendered: {error}", fix="correct the prompt or the template"
+            ) from None
+
+    def pair(self, messages: Messages, answer: Messages) -> tuple[list[int], list[int]]:
+        """Token ids of a prompt and of its answer with EOS."""
+        try:
+            prompt, completion = split_completion(self.tokenizer, messages, answer, self.prompt_format)
+        except Unfit as error:
+            raise DataError(f"a row cannot be rendered: {error}", fix="correct or remove the row") from None
+        return [*self._start(), *prompt], completion
+
+    def fitting(self, prompt: list[int], following: int) -> list[int]:
+        """The end of a prompt that leaves room for `following` tokens."""
+        kept = prompt[-max(1, self.room - following) :]
+        self.cut += len(kept) < len(prompt)
+        return kept
+
+    def _start(self) -> list[int]:
+        # In packed pretraining a document follows the EOS of the one before it.
+        plain = self.prompt_format == "plain" and not leading_ids(self.tokenizer)
+        return [self.tokenizer.eos_token_id] if plain else []
+
+    def decoder(self) -> Decoder:
+        """The engine that completes prompts with this model."""
+        return Decoder(self.model, stop_ids(self.model, self.tokenizer), self.tokenizer.pad_token_id)
+
+    def complete(self, prompts: list[list[int]], sampling: Sampling, seed: int) -> list[tuple[str, bool]]:
+        """Completion text and whether it ended with EOS, for each prompt, in order."""
+        decoder = self.decoder()
+        prompts = [self.fitting(prompt, sampling.max_new_tokens) for prompt in prompts]
+        order = sorted(range(len(prompts)), key=lambda index: len(prompts[index]))
+        found: dict[int, tuple[str, bool]] = {}
+        for start in range(0, len(order), self.batch_size):
+            batch = order[start : start + self.batch_size]
+            uniform = sampling.numbers(len(batch), torch.Generator().manual_seed(seed + start))
+            rollout = decoder.generate([prompts[index] for index in batch], sampling, uniform)
+            texts = rollout.texts(self.tokenizer)
+            found.update(zip(batch, zip(texts, rollout.ended.tolist(), strict=True), strict=True))
+        return [found[index] for index in range(len(prompts))]
+
+    @torch.no_grad()
+    def logprobs(self, rows: Sequence[tuple[list[int], list[int]]]) -> list[list[float]]:
+        """Log-probability of each completion token, for (prompt ids, completion ids) rows; fp32."""
+        order = sorted(range(len(rows)), key=lambda index: sum(map(len, rows[index])))
+        found: dict[int, list[float]] = {}
+        for start in range(0, len(order), self.batch_size):
+            batch = order[start : start + self.batch_size]
+            for index, values in zip(batch, self._logprobs([rows[index] for index in batch]), strict=True):
+                found[index] = values
+        return [found[index] for index in range(len(rows))]
+
+    def _logprobs(self, rows: list[tuple[list[int], list[int]]]) -> list[list[float]]:
+        left = max(len(prompt) for prompt, _ in rows)
+        right = max(len(completion) for _, completion in rows)
+        ids = torch.full((len(rows), left + right), self.tokenizer.pad_token_id)
+        attention = torch.zeros_like(ids)
+        mask = torch.zeros(len(rows), right, dtype=torch.bool)
+        for row, (prompt, completion) in enumerate(rows):
+            start, end = left - len(prompt), left + len(completion)
+            ids[row, start:end] = torch.tensor(prompt + completion)
+            attention[row, start:end] = 1
+            mask[row, : len(completion)] = True
+        device = self.model.device
+        values, _ = completion_logprobs(
+            self.model, ids.to(device), attention.to(device), mask.to(device), 1.0
+        )
+        return [line[keep].tolist() for line, keep in zip(values.cpu(), mask, strict=True)]
+
+
+def completed(tokenizer: Any, source: Source) -> Any:
+    """A tokenizer that can pad: models from elsewhere often name no pad token.
+
+    Raises:
+        DataError: it has no EOS, so that no answer would end.
+    """
+    if tokenizer.eos_token_id is None:
+        raise DataError(
+            f"the tokenizer of {source.name} has no EOS token",
+            expected="a token that ends an answer",
+            fix="set eos_token in its tokenizer_config.json",
+        )
+    if tokenizer.pad_token_id is None:
+        tokenizer.pad_token_id = tokenizer.eos_token_id
+    return tokenizer

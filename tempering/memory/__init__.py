@@ -1,0 +1,1 @@
+"""What memory a stage will need, part by part (`temper plan --memory`)."""

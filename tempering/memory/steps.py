@@ -1,0 +1,224 @@
+"""What the trainers compute, on models that are shapes: one function a phase, the code being theirs.
+
+Masks decide on data, which shapes have not: every position counts as real, and every completion is as
+long as it may be. Where a mask would select rows of a matrix, all of them are taken.
+"""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from tempering.generation import logprobs
+from tempering.generation.cache import new_cache
+from tempering.generation.sampling import Sampling, sample_token
+from tempering.memory.trace import Tally, nbytes
+from tempering.onpolicy.losses import clipped_policy_loss, clipped_value_loss, masked_mean
+
+_FUSED_OUTPUTS = ("log_probs", "entropy", "mean_logits", "is_top1")  # TRL's DPO; SFT lacks one (B, T)
+
+
+@dataclass(frozen=True)
+class Computing:
+    """How a stage computes: autocast's type, and on what."""
+
+    precision: str
+    on_gpu: bool
+
+    def autocast(self) -> Any:
+        """The context of a forward pass."""
+        dtype = {"bf16": torch.bfloat16, "fp16": torch.float16}.get(self.precision)
+        return torch.autocast("cpu", dtype=dtype) if dtype else nullcontext()
+
+
+@dataclass(frozen=True)
+class Peak:
+    """Bytes above what is there before: in all, without the gradients that are kept, and in small blocks."""
+
+    whole: int
+    activations: int
+    small: int
+
+
+def forward_and_backward(
+    modules: list[nn.Module], loss: Callable[[], Tensor], computing: Computing, *, accumulates: bool
+) -> Peak:
+    """One micro-batch; a second one, on top of the gradients of the first, where they add up."""
+    with Tally(*modules) as tally:
+        for _ in range(2 if accumulates else 1):
+            with computing.autocast():
+                value = loss()
+            value.backward()
+            del value
+    for module in modules:
+        module.zero_grad()
+    return Peak(tally.peak, tally.peak_without_gradients, tally.peak_of_small)
+
+
+@torch.no_grad()
+def forward(modules: list[nn.Module], compute: Callable[[], Any], computing: Computing) -> int:
+    """The peak of a forward pass without gradients."""
+    with Tally(*modules) as tally, computing.autocast():
+        compute()
+    return int(tally.peak)
+
+
+# -- losses ----------------------------------------------------------------------------------
+
+
+def blocks(rows: int, length: int) -> Tensor:
+    """(B, T) token ids."""
+    return torch.zeros(rows, length, dtype=torch.long)
+
+
+def padded(rows: int, length: int) -> dict[str, Tensor]:
+    """Token ids with the mask that comes with padding."""
+    ids = blocks(rows, length)
+    return {"input_ids": ids, "attention_mask": torch.ones_like(ids)}
+
+
+def next_token_loss(model: Any, rows: int, length: int, computing: Computing) -> Tensor:
+    """Pretraining: full logits, in packed blocks without padding."""
+    ids = blocks(rows, length)
+    found = model(input_ids=ids, labels=ids, use_cache=False)
+    if computing.precision != "fp32":
+        found.logits = found.logits.float()  # accelerate gives outputs back in fp32
+    return found.loss
+
+
+def fused_loss(model: Any, rows: int, length: int, computing: Computing) -> Tensor:
+    """SFT and DPO: TRL's LM head goes over the positions in tiles, so full logits never exist."""
+    given = padded(rows, length)
+    with _tile_width(model, computing):
+        found = model(**given, labels=given["input_ids"], use_cache=False, fused_lm_head=True)
+    return found.log_probs.sum()
+
+
+def add_fused_head(model: Any) -> None:
+    """Give a causal LM (below its adapter) TRL's fused head."""
+    from trl.trainer.utils import add_fused_lm_head
+
+    add_fused_lm_head(
+        model.get_base_model() if hasattr(model, "peft_config") else model, outputs=_FUSED_OUTPUTS
+    )
+
+
+@contextmanager
+def _tile_width(model: Any, computing: Computing) -> Iterator[None]:
+    """TRL's buffer is 32768 columns wide whatever the vocabulary; on a CPU what is not used costs nothing."""
+    from trl.trainer import utils
+
+    kept = utils._CHUNKED_LOGPROB_CHUNK_SIZE
+    if not computing.on_gpu:
+        utils._CHUNKED_LOGPROB_CHUNK_SIZE = min(kept, model.config.get_text_config().vocab_size)
+    try:
+        yield
+    finally:
+        utils._CHUNKED_LOGPROB_CHUNK_SIZE = kept
+
+
+def preference_loss(model: Any, pairs: int, length: int) -> Tensor:
+    """Reward model: both sides as one batch, a score each."""
+    return model(**padded(2 * pairs, length), use_cache=False).logits.float().sum()
+
+
+# -- on-policy -------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Lengths:
+    """Tokens of the longest prompt and completion."""
+
+    prompt: int
+    completion: int
+
+    @property
+    def whole(self) -> int:
+        return self.prompt + self.completion
+
+
+def completion_logprobs(
+    policy: Any, rows: int, lengths: Lengths, temperature: float
+) -> tuple[Tensor, Tensor]:
+    """As `onpolicy.logprobs.completion_logprobs` when every completion token counts."""
+    base = policy.get_base_model() if hasattr(policy, "peft_config") else policy
+    ids = blocks(rows, lengths.whole)
+    mask = torch.ones_like(ids)
+    hidden = base.base_model(
+        input_ids=ids, attention_mask=mask, position_ids=logprobs.position_ids(mask), use_cache=False
+    ).last_hidden_state
+    states = hidden[:, -lengths.completion - 1 : -1].reshape(rows * lengths.completion, -1)
+    tokens = ids[:, -lengths.completion :].reshape(-1)
+    size, many = logprobs.CHUNK, len(states) > logprobs.CHUNK
+    parts = [
+        logprobs._chunk(base, states[at : at + size], tokens[at : at + size], temperature, many)
+        for at in range(0, len(states), size)
+    ]
+    found, entropy = (torch.cat(column) for column in zip(*parts, strict=True))
+    return found.view(rows, -1), entropy.view(rows, -1)
+
+
+def values(value: nn.Module, rows: int, lengths: Lengths) -> Tensor:
+    """(B, C) values of the states before each completion token."""
+    ids = blocks(rows, lengths.whole)
+    mask = torch.ones_like(ids)
+    found: Tensor = value(ids, mask, logprobs.position_ids(mask)).float()
+    return found[:, -lengths.completion - 1 : -1]
+
+
+def policy_loss(policy: Any, value: nn.Module | None, rows: int, lengths: Lengths, config: Any) -> Tensor:
+    """PPO's or RLOO's loss of a micro-batch."""
+    found, entropy = completion_logprobs(policy, rows, lengths, config.temperature)
+    counted = torch.ones(found.shape, dtype=torch.bool)
+    other = torch.zeros(found.shape)
+    loss, _ = clipped_policy_loss(found, other, other, counted, clip_range=config.clip_range)
+    loss = loss - config.entropy_coef * masked_mean(entropy, counted)
+    if value is not None:
+        predicted = values(value, rows, lengths)
+        loss = loss + clipped_value_loss(
+            predicted, other, other, counted, value_clip_range=config.value_clip_range
+        )[0]  # fmt: skip
+    return loss
+
+
+@torch.no_grad()
+def decoding(policy: Any, rows: int, lengths: Lengths, sampling: Sampling) -> tuple[int, int]:
+    """Bytes of the cache, and the peak without it: the prompts, then one more token."""
+    ids, end = blocks(rows, lengths.prompt), torch.zeros(1, dtype=torch.long)
+    mask = torch.ones(rows, lengths.whole, dtype=torch.long)
+    cache = new_cache(policy, lengths.whole)
+    policy.eval()
+    with Tally(policy, answer=True) as tally:  # no padding: torch.lstm's packing wants to know lengths
+        for step in range(2):
+            seen = mask[:, : lengths.prompt + step]
+            places = logprobs.position_ids(seen)[:, -ids.shape[1] :]
+            logits = policy(
+                input_ids=ids, attention_mask=seen, position_ids=places,
+                past_key_values=cache, use_cache=True, logits_to_keep=1,
+            ).logits[:, -1].float()  # fmt: skip
+            uniform = torch.zeros(rows, dtype=torch.float64)
+            token, _ = sample_token(logits, sampling, end, step, uniform)
+            ids = token[:, None]
+    policy.train()
+    held = cache_bytes(cache)
+    return held, tally.peak - held
+
+
+def cache_bytes(cache: Any) -> int:
+    """The bytes of every tensor that a cache holds, of whatever family."""
+    found: dict[int, Tensor] = {}
+    open_: list[Any] = [cache]
+    while open_:
+        one = open_.pop()
+        if isinstance(one, Tensor):
+            found[id(one)] = one
+        elif isinstance(one, list | tuple):
+            open_ += one
+        elif isinstance(one, dict):
+            open_ += one.values()
+        elif hasattr(one, "__dict__") and not isinstance(one, type):
+            open_ += [value for name, value in vars(one).items() if "config" not in name]
+    return nbytes(found.values())

@@ -1,0 +1,34 @@
+"""What a model must be before a stage may use it: whole, and with the tokenizer of its sample."""
+
+from tempering.artifacts.kinds import ModelArtifact
+from tempering.errors import ArtifactError
+
+
+def check_tokenizer(model: ModelArtifact, tokenizer: object, what: str) -> None:
+    """Refuse a model whose token ids mean something else than those of `what`.
+
+    Args:
+        tokenizer: digest of the tokenizer that `what` was made with.
+    """
+    if model.details.get("tokenizer") != tokenizer:
+        raise ArtifactError(
+            f"{model.id} and {what} were made with different tokenizers",
+            expected="token ids that mean the same to both",
+            fix="set `tokenizer: {kind: existing, name_or_path: ...}` to the model, and run again",
+        )
+
+
+def check_language_model(model: ModelArtifact) -> None:
+    """Refuse what is not a whole causal language model."""
+    if model.details.get("head", "causal_lm") != "causal_lm":
+        raise ArtifactError(
+            f"{model.id} is a reward model",
+            expected="a causal language model",
+            fix="name a stage that makes one, e.g. sft",
+        )
+    if model.details.get("adapter"):
+        raise ArtifactError(
+            f"{model.id} holds an adapter only",
+            expected="a whole model",
+            fix="use the artifact of its merge stage",
+        )

@@ -1,0 +1,177 @@
+"""Talking to a model, in the prompt format it was trained on.
+
+A conversation that grows too long loses its oldest turns, an exchange at a time: the system turn and
+the last question stay. Running text (a base model) is cut at its beginning. A stop text ends an answer
+and is no part of it.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+
+import torch
+
+from tempering.data.prompt_format import PromptFormat
+from tempering.data.tokenizers import load_tokenizer
+from tempering.errors import DataError, UserError
+from tempering.generation.language_model import LanguageModel, completed
+from tempering.generation.sampling import Sampling
+from tempering.models.find import Source, open_language_model
+
+Messages = list[dict[str, str]]
+_DEFAULT_LENGTH = 128
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A conversation as token ids; `dropped` turns (or tokens of running text) did not fit."""
+
+    ids: list[int]
+    dropped: int = 0
+
+
+@dataclass(frozen=True)
+class Answer:
+    """`ended`: by the model itself or at a stop text; `tokens` counts EOS."""
+
+    text: str
+    ended: bool
+    tokens: int
+
+
+class Speaker:
+    """A model with its sampling.
+
+    Args:
+        sampling: how tokens are chosen; `max_new_tokens` 0: 128, or half of the model's positions.
+        stop: texts that end an answer.
+        prompt_format: null: the one it was trained on.
+
+    Raises:
+        ArtifactError: it is a reward model.
+        UserError: no prompt fits beside so long an answer.
+    """
+
+    def __init__(
+        self,
+        source: Source,
+        sampling: Sampling,
+        seed: int = 0,
+        *,
+        stop: Sequence[str] = (),
+        prompt_format: PromptFormat | None = None,
+        batch_size: int = 128,
+    ) -> None:
+        device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        model = open_language_model(source)
+        tokenizer = completed(load_tokenizer(source.folder), source)
+        wanted = prompt_format or source.prompt_format(tokenizer)
+        self.model = LanguageModel(source.folder, wanted, device, batch_size, model, tokenizer)
+        self.stop, self.seed = tuple(stop), seed
+        self.room = self.model.room
+        self.sampling = self._fitting(sampling)
+
+    def _fitting(self, sampling: Sampling) -> Sampling:
+        if sampling.max_new_tokens == 0:
+            return replace(sampling, max_new_tokens=min(_DEFAULT_LENGTH, self.room // 2))
+        if sampling.max_new_tokens >= self.room:
+            raise UserError(
+                f"--max-new-tokens is {sampling.max_new_tokens}, and the model has {self.room} positions",
+                expected="room for a prompt",
+                fix=f"set it to less than {self.room}",
+            )
+        return sampling
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether text simply goes on."""
+        return self.model.prompt_format == "plain"
+
+    def prepare(self, conversation: Messages) -> Prepared:
+        """Its token ids, without the oldest turns where all of it does not fit.
+
+        Raises:
+            DataError: the last question alone is too long, or the template refuses the conversation.
+        """
+        keep = self.room - self.sampling.max_new_tokens
+        if self.is_plain:
+            ids = self.model.prompt(conversation)
+            return Prepared(ids[-keep:], max(0, len(ids) - keep))
+        system = [turn for turn in conversation[:1] if turn["role"] == "system"]
+        turns = conversation[len(system) :]
+        dropped = 0
+        while len(ids := self.model.prompt([*system, *turns[dropped:]])) > keep:
+            later = [at for at in range(dropped + 1, len(turns)) if turns[at]["role"] == "user"]
+            if not later:
+                raise DataError(
+                    f"the prompt has {len(ids)} tokens; with {self.sampling.max_new_tokens} of an answer "
+                    f"that is more than the model's {self.room} positions",
+                    expected=f"at most {keep} tokens",
+                    fix="shorten it, or lower --max-new-tokens",
+                )
+            dropped = later[0]
+        return Prepared(ids, dropped)
+
+    def stream(self, prepared: Prepared, seed: int) -> Iterator[str]:
+        """The answer, piece by piece."""
+        generator = torch.Generator().manual_seed(seed)
+        text, shown = "", 0
+        made: list[int] = []
+        for token in self.model.decoder().stream(prepared.ids, self.sampling, generator):
+            made.append(token)
+            text, stopped = self._cut(self._decoded(made))
+            end = len(text) if stopped else _certain(text, self.stop)
+            if end > shown:
+                yield text[shown:end]
+                shown = end
+            if stopped:
+                return
+        if len(text) > shown:
+            yield text[shown:]
+
+    def answer(
+        self,
+        conversations: Sequence[Messages],
+        seed: int,
+        progress: Callable[[int], None] = lambda count: None,
+    ) -> list[Answer]:
+        """The answer to each conversation; `progress` hears how many a batch brought."""
+        prompts = [self.prepare(conversation).ids for conversation in conversations]
+        order = sorted(range(len(prompts)), key=lambda index: len(prompts[index]))
+        found: dict[int, Answer] = {}
+        size = self.model.batch_size
+        for start in range(0, len(order), size):
+            batch = order[start : start + size]
+            uniform = self.sampling.numbers(len(batch), torch.Generator().manual_seed(seed + start))
+            rollout = self.model.decoder().generate(
+                [prompts[index] for index in batch], self.sampling, uniform
+            )
+            rows = zip(rollout.completion_ids, rollout.completion_mask, rollout.ended.tolist(), strict=True)
+            for index, (ids, mask, ended) in zip(batch, rows, strict=True):
+                found[index] = self._answer(ids[mask].tolist(), ended)
+            progress(len(batch))
+        return [found[index] for index in range(len(prompts))]
+
+    def _answer(self, ids: list[int], ended: bool) -> Answer:
+        text, stopped = self._cut(self._decoded(ids))
+        if not stopped:
+            return Answer(text, ended, len(ids))
+        used = next(end for end in range(1, len(ids) + 1) if self._cut(self._decoded(ids[:end]))[1])
+        return Answer(text, True, used)
+
+    def _decoded(self, ids: list[int]) -> str:
+        text: str = self.model.tokenizer.decode(ids, skip_special_tokens=True)
+        return text
+
+    def _cut(self, text: str) -> tuple[str, bool]:
+        """The text before the first stop text, and whether there was one."""
+        found = [at for word in self.stop if (at := text.find(word)) >= 0]
+        return (text[: min(found)], True) if found else (text, False)
+
+
+def _certain(text: str, stop: Sequence[str]) -> int:
+    """How much of an unfinished text may be shown: not half a character, nor what may become a stop text."""
+    end = len(text.rstrip("\ufffd"))
+    begun = [
+        length for word in stop for length in range(1, len(word)) if text.endswith(word[:length])
+    ]  # fmt: skip
+    return min(end, len(text) - max(begun, default=0))
