@@ -2,7 +2,6 @@
 
 Where everything is cached it says so and starts nothing, not even Prefect. Otherwise a `Session` does
 the work: the fork server and the Prefect server start in the background while Prefect is imported.
-`python -m flows.pipeline CONFIG [key=value ...]` is the same as `temper run`.
 """
 
 import argparse
@@ -37,7 +36,7 @@ class Options:
 
     @classmethod
     def from_arguments(cls, args: argparse.Namespace) -> "Options":
-        """The options in the arguments that `flows.cli` has parsed."""
+        """The options in the arguments that the command line has parsed."""
         from flows.config import given_store
 
         return cls(
