@@ -25,7 +25,7 @@ Ctrl-C stops an answer; a second one ends the program"""
 
 
 class Chat:
-    """One conversation with a speaker (`tempering.evaluation.speaker.Speaker`)."""
+    """One conversation with a speaker (`tempering.talk.chat_model.Speaker`)."""
 
     def __init__(
         self, speaker: Any, system: str | None, out: TextIO | None = None, err: TextIO | None = None

@@ -1,4 +1,4 @@
-"""The process of an embedded Prefect server: `python -m flows.server_process DESCRIPTOR`.
+"""The process of an embedded Prefect server: `python -m flows.process.prefect_server_main DESCRIPTOR`.
 
 It serves on a socket that its parent has bound, and ends when its stdin closes. With `--prepare` it
 only migrates an empty database and keeps it for all stores of this installation, which saves the

@@ -94,7 +94,7 @@ def test_missing_shards_are_named():
 
 ASK = """
 import json, sys
-from tempering.data.sources import hub_commit, hub_files
+from tempering.data.files.sources import hub_commit, hub_files
 from tempering.errors import DataError
 for arguments in json.loads(sys.argv[1]):
     try:

@@ -198,7 +198,9 @@ def test_links_to_folders_are_followed_once(folder, tmp_path):
 def test_finding_files_imports_nothing_heavy(tmp_path):
     (tmp_path / "a.csv").touch()
     code = (
-        "import sys; from pathlib import Path; from tempering.data.sources import local_files, hub_commit\n"
+        "import sys; from pathlib import Path\n"
+        "from tempering.data.files.sources import local_files\n"
+        "from tempering.hub.revisions import hub_commit\n"
         f"local_files([Path({str(tmp_path)!r})], None); hub_commit('a/b', '0' * 40)\n"
         "print([name for name in ('pyarrow', 'datasets', 'huggingface_hub', 'yaml') if name in sys.modules])"
     )

@@ -77,6 +77,6 @@ def test_version_and_help() -> None:
 
 
 def test_a_closed_pipe_is_no_error() -> None:
-    command = f"{sys.executable} -m flows.cli --help | true; echo ${{PIPESTATUS[0]}}"
+    command = f"{sys.executable} -m flows.cli.main --help | true; echo ${{PIPESTATUS[0]}}"
     ended = subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=True, cwd=ROOT)
     assert "Traceback" not in ended.stderr

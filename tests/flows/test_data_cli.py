@@ -332,7 +332,8 @@ def test_the_default_is_a_light_import() -> None:
 
 def test_examining_imports_no_torch(alpaca: Path) -> None:
     code = (
-        "import sys; from flows.cli import main; code = main(['data', 'doctor', sys.argv[1], '--json']); "
+        "import sys; from flows.cli.main import main; "
+        "code = main(['data', 'doctor', sys.argv[1], '--json']); "
         "sys.exit(code or ('torch' in sys.modules))"
     )
     ended = subprocess.run(

@@ -1,7 +1,8 @@
 """The shipped pipelines keep the fingerprints they had, so that nobody's store is built again.
 
-tests/fixtures/fingerprints.json was recorded before the library was divided into rooms (commit ca32fec). A line of
-it changes only together with a stage's `version`, or a setting of a shipped config, and with a line in the changelog.
+tests/fixtures/fingerprints.json was recorded before the library was divided into rooms (commit ca32fec).
+A line of it changes only together with a stage's `version` or a setting of a shipped config, and the
+changelog says so.
 """
 
 import json

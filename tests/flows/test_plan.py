@@ -311,7 +311,7 @@ def test_thirty_nodes_take_less_than_a_third_of_a_second(store: Store) -> None:
 
 def test_planning_imports_nothing_heavy() -> None:
     code = (
-        "import sys, flows.plan, flows.artifacts_cli, tempering.artifacts.resolve;"
+        "import sys, flows.plan, flows.cli.artifacts, tempering.artifacts.resolve;"
         "print([m for m in ('torch', 'prefect', 'pandas', 'pyarrow', 'rich') if m in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

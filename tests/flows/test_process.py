@@ -128,7 +128,7 @@ def test_a_failed_preload_is_told_by_the_first_stage(
 
 def test_importing_the_preload_imports_nothing() -> None:
     assert preload.ERROR is None
-    code = "import sys, flows.preload; sys.exit('torch' in sys.modules or 'trl' in sys.modules)"
+    code = "import sys, flows.process.preload; sys.exit('torch' in sys.modules or 'trl' in sys.modules)"
     assert (
         subprocess.run([sys.executable, "-c", code], cwd=Path(__file__).parents[2], check=False).returncode
         == 0

@@ -14,7 +14,7 @@ from flows.process.ranks import beside
 SCRIPT = """
     import os, sys, time
     from pathlib import Path
-    from flows.ranks import beside
+    from flows.process.ranks import beside
 
     folder = Path(sys.argv[1])
 

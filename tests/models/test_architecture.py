@@ -159,7 +159,7 @@ def test_a_shape_and_a_type_contradict_each_other() -> None:
 
 def test_planning_needs_neither_torch_nor_transformers(repository: Path, tmp_path: Path) -> None:
     code = (
-        "import sys; from flows.cli import main; code = main(sys.argv[1:])\n"
+        "import sys; from flows.cli.main import main; code = main(sys.argv[1:])\n"
         "print(code, sorted({'torch', 'transformers', 'peft', 'trl'} & set(sys.modules)))"
     )
     arguments = [

@@ -256,7 +256,7 @@ import logging, runpy
 from pathlib import Path
 import tempering
 from tempering.errors import UserError
-push_folder = runpy.run_path(str(Path(tempering.__file__).parent / "models" / "push.py"))["push_folder"]
+push_folder = runpy.run_path(str(Path(tempering.__file__).parent / "exchange" / "push.py"))["push_folder"]
 logging.basicConfig(level=logging.DEBUG)
 try:
     print(push_folder(Path(sys.argv[1]), sys.argv[2], private=sys.argv[3:] != ["public"], message="m"))

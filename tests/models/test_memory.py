@@ -227,7 +227,7 @@ class TestCommand:
 
     def test_planning_without_the_flag_imports_no_torch(self, config: Path, tmp_path: Path) -> None:
         code = (
-            "import sys, flows.memory_view; from flows.cli import main; "
+            "import sys, flows.cli.memory_view; from flows.cli.main import main; "
             f"main(['plan', {str(config)!r}, '--store', {str(tmp_path / 'store')!r}]); "
             "print('torch' in sys.modules)"
         )
