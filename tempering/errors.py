@@ -25,7 +25,7 @@ class UserError(TemperingError):
         if expected:
             parts.append(f"  expected: {expected}")
         if fix:
-            parts.append(f"  to mend it: {fix}")
+            parts.append(f"  fix: {fix}")
         super().__init__("\n".join(parts))
 
     def __reduce__(self) -> tuple[object, ...]:

@@ -99,7 +99,7 @@ def test_without_its_files_a_recipe_says_what_it_lacks(
     assert main(["plan", str(RECIPES / recipe / "pipeline.yaml")]) == 2
     said = capsys.readouterr().err
     assert lacks in said
-    assert "to mend it" in said
+    assert "fix" in said
 
 
 def recipe_settings() -> dict[str, PipelineConfig]:
