@@ -21,7 +21,7 @@ def print_plan(rows: Iterable[PlanRow]) -> None:
     counts: dict[str, int] = {}
     for row in rows:
         counts[row.action] = counts.get(row.action, 0) + 1
-        reasons = [explain(why) for why in row.why]
+        reasons = in_words(row.why)
         if row.resume_from:
             reasons.append(f"goes on from {row.resume_from}")
         action = Text(row.action, style=_STYLES.get(row.action, ""))
@@ -31,6 +31,16 @@ def print_plan(rows: Iterable[PlanRow]) -> None:
         console = Console(highlight=False, width=200)
     console.print(table)
     console.print(", ".join(f"{number} {action}" for action, number in counts.items()) or "nothing to do")
+
+
+def in_words(whys: Iterable[Mapping[str, Any]]) -> list[str]:
+    """All reasons, a line each. Changed modules share one: a refactor changes dozens (`--json` lists all)."""
+    modules = [why["field"] for why in whys if why["kind"] == "code"]
+    reasons = [explain(why) for why in whys if why["kind"] != "code"]
+    if modules:
+        more = f" and {len(modules) - 2} more modules" if len(modules) > 2 else ""
+        reasons.append(f"note: its code has changed since: {', '.join(modules[:2])}{more}")
+    return reasons
 
 
 def explain(why: Mapping[str, Any]) -> str:
@@ -46,8 +56,6 @@ def explain(why: Mapping[str, Any]) -> str:
         return f"input {field}: {_word(old, 'none')} → {_word(new, 'none')}"
     if kind == "version":
         return f"the stage's version {old} → {new}"
-    if kind == "code":
-        return f"note: its code has changed since: {field}"
     return f"{field} {_word(old)} → {_word(new)}"
 
 
