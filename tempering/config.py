@@ -6,6 +6,7 @@ Every config class is frozen and refuses unknown keys. A field is part of a stag
 """
 
 import difflib
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
@@ -16,6 +17,18 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from tempering.errors import ConfigError
 
 Tree = dict[str, Any]
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML whose plain `1e-4` is a number, as in YAML 1.2 and JSON; a quoted one stays a string."""
+
+
+# YAML 1.1 wants a dot in the mantissa and a sign in the exponent.
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:float",
+    re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)[eE][-+]?[0-9]+$"),
+    list("-+.0123456789"),
+)
 
 
 class Config(BaseModel):
@@ -44,14 +57,24 @@ def runtime_field(default: Any, **kwargs: Any) -> Any:
     return Field(default, json_schema_extra={"runtime": True}, **kwargs)
 
 
+def added_field(default: Any, **kwargs: Any) -> Any:
+    """A pydantic field that came later, and whose default means "as before".
+
+    While it has that default it is left out of the identity, so that fingerprints from before it existed stay
+    and no store is built again.
+    """
+    return Field(default, json_schema_extra={"added": True}, **kwargs)
+
+
 def identity(config: BaseModel) -> Tree:
-    """The resolved config, defaults included, without its runtime fields."""
+    """The resolved config, defaults included, without runtime fields and added fields at their default."""
     tree: Tree = {}
     for name, field in type(config).model_fields.items():
-        extra = field.json_schema_extra
-        if isinstance(extra, dict) and extra.get("runtime"):
+        extra = field.json_schema_extra if isinstance(field.json_schema_extra, dict) else {}
+        value = getattr(config, name)
+        if extra.get("runtime") or (extra.get("added") and value == field.default):
             continue
-        tree[name] = _plain(getattr(config, name))
+        tree[name] = _plain(value)
     return tree
 
 
@@ -110,7 +133,7 @@ def _load_file(path: Path, seen: tuple[Path, ...]) -> Tree:
     if path.resolve() in seen:
         raise ConfigError(f"{path}: `extends:` runs in a circle", fix="remove one of the links")
     try:
-        raw = yaml.safe_load(path.read_text(encoding="utf-8"))
+        raw = yaml.load(path.read_text(encoding="utf-8"), _Loader)
     except (FileNotFoundError, IsADirectoryError, PermissionError) as error:
         raise ConfigError(
             f"cannot read the config {path}: {error.strerror}",
@@ -159,11 +182,9 @@ def apply_override(tree: Tree, override: str) -> None:
             f"override {override!r}", expected="key=value with dots, e.g. ppo.learning_rate=1e-4"
         )
     try:
-        value = yaml.safe_load(text)
+        value = yaml.load(text, _Loader)
     except yaml.YAMLError:
         raise ConfigError(f"override {override!r}: the value is not valid YAML", fix="quote it") from None
-    if isinstance(value, str):
-        value = _number(value)
     node = tree
     for depth, key in enumerate(keys[:-1]):
         below = node.get(key)
@@ -177,14 +198,6 @@ def apply_override(tree: Tree, override: str) -> None:
     node[keys[-1]] = value
 
 
-def _number(text: str) -> str | float:
-    # YAML 1.1 reads 1e-4 as a string; people mean a number.
-    try:
-        return float(text) if any(char.isdigit() for char in text) else text
-    except ValueError:
-        return text
-
-
 def validate(kind: type[ConfigT], tree: Tree, source: str) -> ConfigT:
     """Validate `tree` as `kind`.
 
@@ -192,23 +205,12 @@ def validate(kind: type[ConfigT], tree: Tree, source: str) -> ConfigT:
         ConfigError: naming the file, the dotted path, what was found and the nearest valid name.
     """
     try:
-        return kind.model_validate(_numbers(tree))
+        return kind.model_validate(tree)
     except ValidationError as error:
         lines = [_explain(kind, item) for item in error.errors()]
         raise ConfigError(
             f"{source}: " + "\n".join(lines), fix="correct these settings and run again"
         ) from None
-
-
-def _numbers(value: Any) -> Any:
-    """Turn `1e-4` (a string to YAML 1.1) into a number wherever it is exactly a number in that form."""
-    if isinstance(value, dict):
-        return {key: _numbers(item) for key, item in value.items()}
-    if isinstance(value, list):
-        return [_numbers(item) for item in value]
-    if isinstance(value, str) and "e" in value.lower() and value[:1].isdigit():
-        return _number(value)
-    return value
 
 
 def _explain(kind: type[BaseModel], item: Any) -> str:

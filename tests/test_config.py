@@ -1,0 +1,60 @@
+"""Reading configs: numbers as people write them, and fields that came later."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pydantic import Field
+
+from flows.cli.plan_table import in_words
+from tempering.config import Config, added_field, apply_override, identity, load
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("1e-4", 1e-4),
+        ("4E3", 4000.0),
+        ("-2.5e2", -250.0),
+        (".5e1", 5.0),
+        ("1.e+2", 100.0),
+        ('"1e5"', "1e5"),
+        ("'1e-4'", "1e-4"),
+        ("3e", "3e"),
+        ("1e5x", "1e5x"),
+        ("deadbee1e5", "deadbee1e5"),
+        ("0.1", 0.1),
+        ("7", 7),
+    ],
+)
+def test_a_number_is_a_number_unless_it_is_quoted(tmp_path: Path, text: str, value: object) -> None:
+    file = tmp_path / "a.yaml"
+    file.write_text(f"inner: {{here: {text}}}\nlisted: [{text}]\n", "utf-8")
+    tree = load(file)
+    assert tree == {"inner": {"here": value}, "listed": [value]}
+    assert type(tree["listed"][0]) is type(value)
+    apply_override(tree, f"inner.here={text}")
+    assert tree["inner"]["here"] == value
+
+
+class Before(Config):
+    rate: float = Field(0.1, description="x")
+
+
+class After(Before):
+    clip: float | None = added_field(None, description="x")
+
+
+def test_an_added_field_is_in_the_identity_only_where_it_was_set() -> None:
+    assert identity(After()) == identity(Before()) == {"rate": 0.1}
+    assert identity(After(clip=None)) == identity(Before())
+    assert identity(After(clip=0.5)) == {"rate": 0.1, "clip": 0.5}
+
+
+def test_the_plan_names_two_modules_and_counts_the_rest() -> None:
+    def why(kind: str, field: str) -> dict[str, Any]:
+        return {"kind": kind, "field": field, "old": 1, "new": 2}
+
+    many = [why("config", "beta"), *(why("code", name) for name in ("a", "b", "c", "d"))]
+    assert in_words(many) == ["beta 1 → 2", "note: its code has changed since: a, b and 2 more modules"]
+    assert in_words([why("code", "a")]) == ["note: its code has changed since: a"]
