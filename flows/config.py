@@ -4,8 +4,6 @@ A section that is `null` switches its stage off. `seed` at the top is the seed o
 that does not set its own.
 """
 
-import argparse
-import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -31,7 +29,6 @@ from tempering.training.config import (
     SFTConfig,
 )
 
-DEFAULT_STORE = "artifacts"
 TRAINING = ("pretrain", "sft", "reward_model", "dpo", "ppo", "rloo")
 _SEEDED = (*TRAINING, "evaluate")
 _SEEDED_EACH = ("datasets", "samples")
@@ -112,8 +109,3 @@ def load_pipeline(path: str | Path, overrides: Iterable[str] = ()) -> PipelineCo
         "name", Path(path).stem if Path(path).stem != "pipeline" else Path(path).resolve().parent.name
     )
     return validate(PipelineConfig, tree, str(path))
-
-
-def given_store(args: argparse.Namespace) -> str | None:
-    """The store that the command line or TEMPER_STORE names, if any; it goes before the config's."""
-    return getattr(args, "store", None) or os.environ.get("TEMPER_STORE") or None

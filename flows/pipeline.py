@@ -17,6 +17,7 @@ from flows.plan import forced_nodes, plan, select
 from flows.process.workers import Workers
 from flows.runner import Runner
 from flows.session import Ended, Planned, Session
+from flows.store_choice import DEFAULT_STORE, given_store
 from tempering.artifacts.store import Store
 from tempering.runtime import require_tracker
 
@@ -37,8 +38,6 @@ class Options:
     @classmethod
     def from_arguments(cls, args: argparse.Namespace) -> "Options":
         """The options in the arguments that the command line has parsed."""
-        from flows.config import given_store
-
         return cls(
             args.config, tuple(args.overrides), given_store(args), args.start, args.only, tuple(args.force),
             args.port, args.strict_code,
@@ -51,8 +50,6 @@ def plan_pipeline(options: Options, *, writable: bool = False) -> Planned:
     Raises:
         UserError: the config, an override, a stage's name or the store is wrong.
     """
-    from flows.config import DEFAULT_STORE
-
     config = load_pipeline(options.config, options.overrides)
     runtime = config.runtime
     if options.strict_code:

@@ -82,7 +82,7 @@ def doctor(args: argparse.Namespace) -> int:
 
 def _wish(args: argparse.Namespace) -> "Wish":
     from flows.cli.doctor_options import Wish
-    from flows.config import given_store
+    from flows.store_choice import given_store
 
     target, overrides = _target(args.config, args.overrides)
     wish = Wish(

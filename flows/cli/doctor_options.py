@@ -4,6 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from flows.store_choice import DEFAULT_STORE
+
 
 @dataclass(frozen=True)
 class Wish:
@@ -31,8 +33,6 @@ class Wish:
     @property
     def root(self) -> str:
         """The folder of the store."""
-        from flows.config import DEFAULT_STORE
-
         return self.store or DEFAULT_STORE
 
     @property

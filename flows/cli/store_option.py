@@ -1,8 +1,8 @@
-"""Which artifact store a command works on: `--store`, TEMPER_STORE, the config, or ./artifacts."""
+"""The option `--store`, the same for every command."""
 
 import argparse
 
-from flows.config import DEFAULT_STORE, given_store
+from flows.store_choice import DEFAULT_STORE, given_store
 
 
 def add_store(parser: argparse.ArgumentParser) -> None:

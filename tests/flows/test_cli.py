@@ -80,3 +80,9 @@ def test_a_closed_pipe_is_no_error() -> None:
     command = f"{sys.executable} -m flows.cli.main --help | true; echo ${{PIPESTATUS[0]}}"
     ended = subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=True, cwd=ROOT)
     assert "Traceback" not in ended.stderr
+
+
+def test_help_loads_no_configuration() -> None:
+    code = "import sys, flows.cli.main as m; m.build_parser(); print('flows.config' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
+    assert done.stdout.strip() == "False"
