@@ -140,9 +140,9 @@ class Runner:
 
     def _slot(self, node: Node) -> contextlib.AbstractContextManager[None]:
         self._queued.add(node.name)
-        slots = self._training if node.stage.trains else self._light
+        slots = self._training if node.stage.slot else self._light
         rank = next((index for index, other in enumerate(self.nodes) if other.name == node.name), 0)
-        earlier = [other for other in self.nodes[:rank] if other.stage.trains == node.stage.trains]
+        earlier = [other for other in self.nodes[:rank] if other.stage.slot == node.stage.slot]
 
         def coming() -> bool:
             return any(

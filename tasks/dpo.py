@@ -1,4 +1,4 @@
-"""dpo: direct preference optimisation against the starting model."""
+"""dpo: direct preference optimisation against the starting model, or another reference."""
 
 from tempering.artifacts.draft import Draft
 from tempering.artifacts.kinds import ModelArtifact, SampleArtifact
@@ -6,19 +6,40 @@ from tempering.artifacts.stage import Summary, stage
 from tempering.training.config import DPOConfig
 
 
-@stage("dpo", version=2, makes=ModelArtifact, trains=True)
-def dpo(out: Draft, config: DPOConfig, *, model: ModelArtifact, sample: SampleArtifact) -> Summary:
-    """Move `model` toward the chosen answers; its own log-probabilities are the reference."""
+@stage(
+    "dpo",
+    version=2,
+    makes=ModelArtifact,
+    label="DPO",
+    trains=True,
+    color=3,
+    aligns=True,
+    loss_unit="nats a pair",
+    preload=("trl.trainer.dpo_trainer",),
+)
+def dpo(
+    out: Draft,
+    config: DPOConfig,
+    *,
+    model: ModelArtifact,
+    sample: SampleArtifact,
+    reference: ModelArtifact | None = None,
+) -> Summary:
+    """Move `model` toward the chosen answers; by default its own log-probabilities are the reference."""
     from tempering.data.tokenizers import load_tokenizer
     from tempering.models.adapters import trainable_lm
     from tempering.models.device import prepare_device
+    from tempering.models.loading import load_causal_lm
     from tempering.training.preference import dpo_trainer
     from tempering.training.run import check_inputs, inherited, token_budget, train
 
     prepare_device(out)
     check_inputs(model, sample, "preference")
+    if reference is not None:
+        check_inputs(reference, sample, "preference")
     tokenizer = load_tokenizer(model.model_dir)
     policy = trainable_lm(model, config.adapter, out.seed)
     out.name_tokens = token_budget(config, sample)
-    trainer = dpo_trainer(policy, tokenizer, sample, config, out)
+    frozen = reference and load_causal_lm(reference.model_dir, trust_remote_code=reference.trusts_remote_code)
+    trainer = dpo_trainer(policy, tokenizer, sample, config, out, frozen)
     return train(trainer, tokenizer, out, {**inherited(sample, model), "head": "causal_lm"})

@@ -11,7 +11,7 @@ from tempering.model_config import MergeConfig
 _KEPT = ("tokenizer", "prompt_format", "head", "trust_remote_code")
 
 
-@stage("merge", version=2, makes=ModelArtifact)
+@stage("merge", version=2, makes=ModelArtifact, label="Merged")
 def merge(
     out: Draft, config: MergeConfig, *, adapter: ModelArtifact, base: ModelArtifact, sample: SampleArtifact
 ) -> Summary:

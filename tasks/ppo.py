@@ -8,7 +8,7 @@ from tempering.artifacts.stage import Summary, stage
 from tempering.onpolicy.config import PPOConfig
 
 
-@stage("ppo", version=3, makes=ModelArtifact, trains=True, parallel=True)
+@stage("ppo", version=3, makes=ModelArtifact, label="PPO", trains=True, aligns=True, color=4, parallel=True)
 def ppo(
     out: Draft,
     config: PPOConfig,

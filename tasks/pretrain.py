@@ -6,7 +6,16 @@ from tempering.artifacts.stage import Summary, stage
 from tempering.training.config import PretrainConfig
 
 
-@stage("pretrain", version=2, makes=ModelArtifact, trains=True)
+@stage(
+    "pretrain",
+    version=2,
+    makes=ModelArtifact,
+    label="Pretrained",
+    trains=True,
+    color=0,
+    loss_unit="nats a token",
+    preload=("trl.trainer.sft_trainer",),
+)
 def pretrain(
     out: Draft,
     config: PretrainConfig,

@@ -6,7 +6,17 @@ from tempering.artifacts.stage import Summary, stage
 from tempering.training.config import RewardModelConfig
 
 
-@stage("reward_model", version=2, makes=ModelArtifact, trains=True)
+@stage(
+    "reward_model",
+    version=2,
+    makes=ModelArtifact,
+    label="Reward model",
+    trains=True,
+    color=2,
+    head="score",
+    loss_unit="nats a pair",
+    preload=("trl.trainer.reward_trainer",),
+)
 def reward_model(
     out: Draft, config: RewardModelConfig, *, model: ModelArtifact, sample: SampleArtifact
 ) -> Summary:

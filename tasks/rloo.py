@@ -8,7 +8,7 @@ from tempering.artifacts.stage import Summary, stage
 from tempering.onpolicy.config import RLOOConfig
 
 
-@stage("rloo", version=3, makes=ModelArtifact, trains=True, parallel=True)
+@stage("rloo", version=3, makes=ModelArtifact, label="RLOO", trains=True, aligns=True, color=5, parallel=True)
 def rloo(
     out: Draft,
     config: RLOOConfig,

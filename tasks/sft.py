@@ -6,7 +6,16 @@ from tempering.artifacts.stage import Summary, stage
 from tempering.training.config import SFTConfig
 
 
-@stage("sft", version=2, makes=ModelArtifact, trains=True)
+@stage(
+    "sft",
+    version=2,
+    makes=ModelArtifact,
+    label="SFT",
+    trains=True,
+    color=1,
+    loss_unit="nats a token",
+    preload=("trl.trainer.sft_trainer",),
+)
 def sft(out: Draft, config: SFTConfig, *, model: ModelArtifact, sample: SampleArtifact) -> Summary:
     """Teach `model` to answer in the chat format."""
     from tempering.data.tokenizers import load_tokenizer

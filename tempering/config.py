@@ -9,6 +9,7 @@ import difflib
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, TypeVar
 
 import yaml
@@ -64,6 +65,12 @@ def added_field(default: Any, **kwargs: Any) -> Any:
     and no store is built again.
     """
     return Field(default, json_schema_extra={"added": True}, **kwargs)
+
+
+class StageConfig(Config):
+    """Base of the sections that are stages: a pipeline may have any number of them, each with its name."""
+
+    kind: str = runtime_field("", description="the kind of stage; the section's name unless given")
 
 
 def identity(config: BaseModel) -> Tree:
@@ -124,9 +131,10 @@ def load(path: str | Path, overrides: Iterable[str] = ()) -> Tree:
     to the file that names them.
     """
     tree = _load_file(Path(path), ())
+    before = dict(tree)
     for override in overrides:
         apply_override(tree, override)
-    return tree
+    return _laid(before, tree)
 
 
 def _load_file(path: Path, seen: tuple[Path, ...]) -> Tree:
@@ -149,19 +157,33 @@ def _load_file(path: Path, seen: tuple[Path, ...]) -> Tree:
     bases = raw.pop("extends", [])
     tree: Tree = {}
     for base in [bases] if isinstance(bases, str) else bases:
-        tree = merge(tree, _load_file(path.parent / base, (*seen, path.resolve())))
-    return merge(tree, raw)
+        tree = _laid(tree, _load_file(path.parent / base, (*seen, path.resolve())))
+    return _laid(tree, raw)
+
+
+def _laid(tree: Tree, over: Tree) -> Tree:
+    """`over` laid on `tree`; `null` takes a section that says `kind:` away: nothing else says what it was."""
+    gone = [
+        name
+        for name, section in over.items()
+        if section is None and isinstance(tree.get(name), dict) and "kind" in tree[name]
+    ]
+    laid = merge(tree, over)
+    return {name: section for name, section in laid.items() if name not in gone}
 
 
 def merge(base: Tree, over: Tree) -> Tree:
-    """`over` laid on `base`: mappings merge, everything else replaces. A new `kind:` replaces whole."""
+    """`over` laid on `base`: mappings merge, everything else replaces. A new `kind:` replaces whole.
+
+    A stage's section that says no kind is of the kind that it is called.
+    """
     out = dict(base)
     for key, value in over.items():
         old = out.get(key)
         if (
             isinstance(old, dict)
             and isinstance(value, dict)
-            and old.get("kind") == value.get("kind", old.get("kind"))
+            and old.get("kind", key) == value.get("kind", old.get("kind", key))
         ):
             out[key] = merge(old, value)
         else:
@@ -198,8 +220,10 @@ def apply_override(tree: Tree, override: str) -> None:
     node[keys[-1]] = value
 
 
-def validate(kind: type[ConfigT], tree: Tree, source: str) -> ConfigT:
-    """Validate `tree` as `kind`.
+def validate(
+    kind: type[ConfigT], tree: Tree, source: str, classes: Mapping[str, type[Config]] = MappingProxyType({})
+) -> ConfigT:
+    """Validate `tree` as `kind`; `classes` are those of sections that are no fields, for the messages.
 
     Raises:
         ConfigError: naming the file, the dotted path, what was found and the nearest valid name.
@@ -207,16 +231,19 @@ def validate(kind: type[ConfigT], tree: Tree, source: str) -> ConfigT:
     try:
         return kind.model_validate(tree)
     except ValidationError as error:
-        lines = [_explain(kind, item) for item in error.errors()]
+        lines = [_explain(kind, classes, item) for item in error.errors()]
         raise ConfigError(
             f"{source}: " + "\n".join(lines), fix="correct these settings and run again"
         ) from None
 
 
-def _explain(kind: type[BaseModel], item: Any) -> str:
+def _explain(kind: type[BaseModel], classes: Mapping[str, type[Config]], item: Any) -> str:
     path = ".".join(str(part) for part in item["loc"])
+    if item["type"] == "section":
+        return f"{path}: {item['msg']}"
     if item["type"] == "extra_forbidden":
-        names = _names_at(kind, item["loc"][:-1])
+        section = classes.get(str(item["loc"][0]))
+        names = _names_at(section or kind, item["loc"][1 if section else 0 : -1])
         near = difflib.get_close_matches(str(item["loc"][-1]), names, n=1)
         hint = f"did you mean {near[0]!r}?" if near else f"valid names: {', '.join(sorted(names)) or 'none'}"
         return f"{path}: unknown key; {hint}"

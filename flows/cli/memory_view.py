@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from flows.cli.memory_inputs import Look, MemoryRow
-from flows.config import TRAINING
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -43,7 +42,7 @@ class Memory:
         on_gpu = _on_gpu(planned.runtime.device)
         look = Look(planned, on_gpu)
         nodes = [row.node for row in planned.rows if row.node is not None]
-        return cls([look.row(node) for node in nodes if node.stage.name in TRAINING], on_gpu)
+        return cls([look.row(node) for node in nodes if node.stage.trains], on_gpu)
 
     def beside(self, plan: list[dict[str, Any]]) -> list[dict[str, Any]]:
         """The plan's rows for JSON, each with `memory`: an object, or null where nothing trains."""

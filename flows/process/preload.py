@@ -24,12 +24,10 @@ MODULES = (
     "transformers.models.auto.modeling_auto",
     "transformers.models.llama.modeling_llama",
     "transformers.models.llama.tokenization_llama",
-    "trl.trainer.sft_trainer",
-    "trl.trainer.reward_trainer",
-    "trl.trainer.dpo_trainer",
     "tempering.models",
     "tasks",
 )
+"""What every stage needs; the kinds say themselves what else they do (`@stage(preload=...)`)."""
 ERROR: str | None = None
 
 
@@ -53,6 +51,13 @@ def load(modules: tuple[str, ...]) -> str | None:
     return None
 
 
+def _asked_by_stages() -> tuple[str, ...]:
+    """What the registered kinds want to find imported."""
+    from tempering.artifacts.stage import stages
+
+    return tuple(dict.fromkeys(module for kind in stages().values() for module in kind.preload))
+
+
 def _watch_parent(parent: int, done: threading.Event) -> None:
     while not done.wait(0.2):
         if os.getppid() != parent:
@@ -69,7 +74,7 @@ def _preload() -> None:
     try:
         # For tests: a preload of toy stages does not need seven seconds of libraries.
         chosen = os.environ.get("TEMPER_PRELOAD")
-        ERROR = load(MODULES if chosen is None else tuple(chosen.split()))
+        ERROR = load(MODULES) or load(_asked_by_stages()) if chosen is None else load(tuple(chosen.split()))
     finally:
         done.set()
         watcher.join()  # no other thread may live when the server forks

@@ -28,7 +28,7 @@ def work(
     draft.on_progress = lambda *report: send(("progress", *report))
     draft.on_log = lambda level, text: send(("log", level, text))
     _limit_threads(draft.runtime)
-    if not found.trains:
+    if not found.slot:
         os.nice(10)  # data is made beside the training, and must not slow it
     with (draft.path / _LOCK).open("w") as lock:
         # The child of a parent killed a moment ago may still be writing here: wait for its end.

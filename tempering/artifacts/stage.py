@@ -1,8 +1,9 @@
-"""Stages: a plain registry, without Prefect and without torch.
+"""Kinds of stages: a plain registry, without Prefect and without torch.
 
 A stage is a function from a config and input artifacts to one output artifact. Its signature is
 its contract: `config` gives the config class, each keyword-only parameter a role. It is called
-the same way by a test, the command line and the flow.
+the same way by a test, the command line and the flow. What the plan, the report and the command line
+know of a kind stands in its entry here, and nowhere else.
 """
 
 import difflib
@@ -12,10 +13,10 @@ import types
 import typing
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from tempering.artifacts.kinds import Artifact
-from tempering.config import Config
+from tempering.config import Config, StageConfig
 from tempering.errors import ArtifactError, ConfigError
 
 Summary = Mapping[str, float | int | str]
@@ -42,18 +43,28 @@ class Role:
         return " or ".join(kind.kind for kind in self.kinds)
 
 
+Head = Literal["causal_lm", "score"]
+
+
 @dataclass(frozen=True)
 class Stage:
-    """A registered stage. Call it as the function it wraps: `sft(out, config, model=..., sample=...)`."""
+    """A registered kind. Call it as the function it wraps: `sft(out, config, model=..., sample=...)`."""
 
     name: str
     version: int
     makes: type[Artifact]
     config_class: type[Config]
     roles: Mapping[str, Role]
-    trains: bool
-    parallel: bool
     function: Callable[..., Summary]
+    label: str
+    trains: bool = False
+    aligns: bool = False
+    head: Head = "causal_lm"
+    loss_unit: str = "nats"
+    color: int | None = None
+    slot: bool = False
+    parallel: bool = False
+    preload: tuple[str, ...] = ()
 
     def __call__(self, out: Any, config: Config, **inputs: Any) -> Summary:
         self.check_inputs(inputs)
@@ -108,27 +119,63 @@ _REGISTRY: dict[str, Stage] = {}
 
 
 def stage(
-    name: str, *, version: int, makes: type[Artifact], trains: bool = False, parallel: bool = False
+    name: str,
+    *,
+    version: int,
+    makes: type[Artifact],
+    label: str = "",
+    trains: bool = False,
+    aligns: bool = False,
+    head: Head = "causal_lm",
+    loss_unit: str = "nats",
+    color: int | None = None,
+    slot: bool = False,
+    parallel: bool = False,
+    preload: tuple[str, ...] = (),
 ) -> Callable[[Callable[..., Summary]], Stage]:
-    """Register a function as the stage `name`.
+    """Register a function as the kind of stage `name`.
 
     Args:
         version: raised by hand when the meaning of the output changes; part of the fingerprint.
         makes: the kind of artifact it leaves.
-        trains: it needs the training slot (at most `runtime.max_parallel_stages` at a time).
+        label: what readers call it ("DPO"); the name in words unless given.
+        trains: it makes a model by training. A pipeline can have any number of such stages, each a section of
+            its own whose config is a `StageConfig`, and it needs the slot.
+        aligns: it is meant to make a model better than SFT did; the report compares it with where it started.
+        head: the head of the model it makes: a language model's, or a scorer's.
+        loss_unit: of its training loss, for the report's curves.
+        color: of the stage that is called like its kind, in the report's palette; a free one unless given.
+        slot: it computes as much as training does, and needs the slot too (at most
+            `runtime.max_parallel_stages` at a time).
         parallel: `runtime.processes` of them can share its work.
+        preload: modules that its process needs and that take long to import; the fork server has them ready.
     """
 
     def register(function: Callable[..., Summary]) -> Stage:
         hints = typing.get_type_hints(function)
         parameters = inspect.signature(function).parameters
         keyword_only = [key for key, value in parameters.items() if value.kind is value.KEYWORD_ONLY]
-        roles = {key: _role(key, hints[key]) for key in keyword_only}
-        made = Stage(name, version, makes, hints["config"], roles, trains, parallel, function)
+        entry = Stage(
+            name,
+            version,
+            makes,
+            config_class=hints["config"],
+            roles={key: _role(key, hints[key]) for key in keyword_only},
+            function=function,
+            label=label or name.replace("_", " ").capitalize(),
+            trains=trains,
+            aligns=aligns,
+            head=head,
+            loss_unit=loss_unit,
+            color=color,
+            slot=slot or trains,
+            parallel=parallel,
+            preload=preload,
+        )
         old = _REGISTRY.get(name)
-        assert old is None or old.module == made.module, f"two stages are called {name!r}"
-        _REGISTRY[name] = made
-        return made
+        assert old is None or old.module == entry.module, f"two stages are called {name!r}"
+        _REGISTRY[name] = entry
+        return entry
 
     return register
 
@@ -144,8 +191,17 @@ def get_stage(name: str) -> Stage:
 
 
 def stages() -> Mapping[str, Stage]:
-    """All registered stages by name."""
+    """All registered kinds by name."""
     return types.MappingProxyType(_REGISTRY)
+
+
+def section_kinds() -> Mapping[str, Stage]:
+    """The kinds that are sections of a pipeline: those that train, with a `StageConfig`."""
+    return {
+        name: entry
+        for name, entry in _REGISTRY.items()
+        if entry.trains and issubclass(entry.config_class, StageConfig)
+    }
 
 
 def _load_stage(module: str, name: str) -> Stage:

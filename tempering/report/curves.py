@@ -1,6 +1,6 @@
 """Training curves from `metadata/training_stats.parquet`: what to draw of which stage.
 
-A model whose log has a score was trained on-policy; PPO and RLOO share their panels, for they
+A model whose log has a score was trained on-policy; these share their panels, for they
 can be compared. The losses of the other stages cannot, so each has its own.
 """
 
@@ -24,9 +24,6 @@ _ON_POLICY = (
     ("ended_share", "Completions that ended", "share"),
     ("explained_variance", "Explained variance", "of the value model"),
 )
-_LOSS_UNIT = {
-    "pretrain": "nats a token", "sft": "nats a token", "reward_model": "nats a pair", "dpo": "nats a pair",
-}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -46,7 +43,8 @@ def loss_panels(models: Mapping[str, ModelArtifact], cast: Mapping[str, Model]) 
         rows = rows_of(models[key], "training_stats")
         curve = _curve(cast[key], rows, "loss")
         if curve is not None and not any(finite(row.get("score")) is not None for row in rows):
-            unit = f"loss, {_LOSS_UNIT.get(key, 'nats')}"
+            kind = cast[key].kind
+            unit = f"loss, {kind.loss_unit if kind else 'nats'}"
             found.append(_panel(cast[key].label, unit, [(cast[key], curve)]))
     return found
 

@@ -1,19 +1,18 @@
 """Who is who on the page: order, label and colour of every model, the same everywhere.
 
-Known stages have their own colour, so that two reports can be laid side by side; others take
-the free ones in order. A colour is a CSS class; its light and dark values are in the style sheet.
+A stage that is called like its kind has the kind's colour, so that two reports can be laid side by side;
+others take the free ones in order. A colour is a CSS class; its light and dark values are in the style sheet.
 """
 
-from collections.abc import Container, Iterable, Mapping
+import itertools
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 
-_KNOWN = {
-    "pretrain": "Pretrained", "sft": "SFT", "reward_model": "Reward model", "dpo": "DPO", "ppo": "PPO",
-    "rloo": "RLOO", "merge": "Merged",
-}  # fmt: skip
-_SPARE = 6  # classes x0 to x5
-STARTING = ("pretrain", "sft", "reward_model")
-"""Stages that come before alignment; every other model is an aligned one."""
+from tempering.artifacts.stage import Stage, section_kinds, stages
+
+_COLORS = 13
+"""Classes m-0 to m-12 of the style sheet; the registry gives the first ones to kinds of stages."""
 
 METRICS = {
     "gold_score": "Gold score", "perfect_share": "Perfect stories", "reward": "Reward",
@@ -25,23 +24,31 @@ METRICS = {
 
 @dataclass(frozen=True)
 class Model:
-    """One model on the page. `color` is its CSS class."""
+    """One model on the page. `color` is its CSS class, `parent` the key of the model it was trained from."""
 
     key: str
     label: str
     color: str
+    kind: Stage | None = None
     outside: bool = False
     """It came from elsewhere: what others start from."""
+    parent: str | None = None
 
     @property
     def aligned(self) -> bool:
         """Whether it is meant to be better than SFT."""
-        return self.key not in STARTING and not self.outside
+        return not self.outside and (self.kind is None or self.kind.aligns)
+
+    @property
+    def scores(self) -> bool:
+        """Whether it is a reward model."""
+        return self.kind is not None and self.kind.head == "score"
 
 
-def label_of(key: str) -> str:
+def label_of(name: str) -> str:
     """A stage's name for readers."""
-    return _KNOWN.get(key, key.replace("_", " "))
+    kind = section_kinds().get(name)
+    return kind.label if kind else name.replace("_", " ")
 
 
 def metric_label(metric: str) -> str:
@@ -49,20 +56,34 @@ def metric_label(metric: str) -> str:
     return METRICS.get(metric, metric.replace("_", " ").capitalize())
 
 
-def ordered(keys: Iterable[str]) -> list[str]:
-    """Known stages in pipeline order, then the others by name."""
-    known = list(_KNOWN)
-    return sorted(set(keys), key=lambda key: (known.index(key) if key in known else len(known), key))
+def cast(
+    keys: Iterable[str],
+    kinds: Mapping[str, str] = MappingProxyType({}),
+    parents: Mapping[str, str] = MappingProxyType({}),
+) -> Mapping[str, Model]:
+    """Every model of the page, in the order of `keys`.
 
-
-def cast(keys: Iterable[str], outside: Container[str] = ()) -> Mapping[str, Model]:
-    """Every model of the page in order; those in `outside` came from elsewhere."""
+    Args:
+        kinds: key -> the kind of stage that made it, where that is not the key itself.
+        parents: key -> the model it was trained from.
+    """
+    names = list(dict.fromkeys(keys))
+    stage = {name: stages().get(kinds.get(name, name)) for name in names}
+    own = {name: kind.color for name, kind in stage.items() if kind and kind.name == name}
+    taken = {color for kind in section_kinds().values() if (color := kind.color) is not None}
+    used = {color for color in own.values() if color is not None}
+    free = [color for color in range(_COLORS) if color not in taken]
+    free += sorted(taken - used)
     models: dict[str, Model] = {}
-    spare = 0
-    for key in ordered(keys):
-        if key in _KNOWN:
-            models[key] = Model(key, label_of(key), f"m-{key}")
-        else:
-            models[key] = Model(key, label_of(key), f"m-x{spare % _SPARE}", key in outside)
-            spare += 1
+    spare = itertools.cycle(free or range(_COLORS))
+    for name in names:
+        color = own.get(name)
+        models[name] = Model(
+            name,
+            label_of(name),
+            f"m-{next(spare) if color is None else color}",
+            stage[name],
+            outside=kinds.get(name) == "adopt",
+            parent=parents.get(name),
+        )
     return models

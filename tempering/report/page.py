@@ -5,7 +5,7 @@ only `Markup` made by `svg` is not escaped. No clock is read: same artifacts, sa
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -59,16 +59,18 @@ class Report:
 
 
 def make_report(contents: Contents, config: ReportConfig) -> Report:
-    """The report of `contents`."""
-    outside = {key for key, model in contents.models.items() if model.manifest.hashed.get("stage") == "adopt"}
-    models = cast({*contents.models, *contents.evaluations}, outside)
+    """The report of `contents`; models in the order of its mapping, which is the graph's."""
+    kinds = {key: str(model.manifest.hashed.get("stage", key)) for key, model in contents.models.items()}
+    parents = parents_of(contents.models)
+    models = cast([*contents.models, *contents.evaluations], kinds, parents)
+    evaluations = {key: contents.evaluations[key] for key in models if key in contents.evaluations}
+    contents = replace(contents, evaluations=evaluations)
     found = figures(contents.evaluations)
     every = lines(found)
-    policies = [key for key in models if key != "reward_model"]
+    policies = [key for key, model in models.items() if not model.scores]
     line = headline(every, policies)
     deltas = {}
     if line is not None:
-        parents = parents_of(contents.models, [key for key in policies if key in line.figures])
         deltas = differences(contents.evaluations, parents, line.benchmark, line.metric, line.better)
         deltas = {key: deltas[key] for key in models if key in deltas}
     verdict = judge(line, models, deltas)

@@ -4,13 +4,13 @@ Models answer the same rows, so the difference row by row has a much narrower in
 separate means. 95% percentile bootstrap over rows (see `tempering.evaluation.metrics`).
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
 from tempering.artifacts.kinds import EvaluationArtifact, ModelArtifact
+from tempering.artifacts.names import stage_folder
 from tempering.evaluation.metrics import bootstrap
-from tempering.report.names import ordered
 from tempering.report.numbers import finite
 from tempering.report.reading import rows_of
 
@@ -58,24 +58,21 @@ def differences(
     return found
 
 
-def parents_of(models: Mapping[str, ModelArtifact], keys: Iterable[str]) -> dict[str, str]:
-    """Model -> the model it was trained from, by lineage.
-
-    For what was evaluated without its model artifact: SFT comes after pretraining, the others after SFT.
-    """
+def parents_of(models: Mapping[str, ModelArtifact]) -> dict[str, str]:
+    """Model -> the model it was trained from, by lineage; of an adapter's stage that stage, not its merge."""
     ids = {artifact.manifest.id: key for key, artifact in models.items()}
-    order = [key for key in ordered(keys) if key != "reward_model"]
-    found: dict[str, str] = {}
-    for place, key in enumerate(order):
-        if key in models:
-            inputs = models[key].manifest.inputs
-            given = inputs.get("model") or inputs.get("adapter")
-            parent = ids.get("/".join(given.id.split("/")[:2])) if given else None  # without the checkpoint
-        else:
-            parent = "sft" if "sft" in order[:place] else order[0]
+    merges = {stage_folder(f"merge[{key}]"): key for key in models}
+    parents: dict[str, str] = {}
+    for key, artifact in models.items():
+        inputs = artifact.manifest.inputs
+        source = inputs.get("model") or inputs.get("adapter")
+        if source is None:
+            continue
+        stage, folder = source.id.split("/")[:2]  # without the checkpoint
+        parent = ids.get(f"{stage}/{folder}") or merges.get(stage)
         if parent is not None and parent != key:
-            found[key] = parent
-    return found
+            parents[key] = parent
+    return parents
 
 
 def _scores(artifact: EvaluationArtifact, benchmark: str, metric: str) -> dict[int, float]:

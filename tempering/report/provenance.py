@@ -7,7 +7,7 @@ import yaml
 
 from tempering.artifacts.kinds import Artifact
 from tempering.artifacts.manifest import Manifest
-from tempering.report.names import label_of, ordered
+from tempering.report.names import label_of
 from tempering.report.numbers import moment, visible
 
 
@@ -34,7 +34,7 @@ def origins(groups: Mapping[str, Mapping[str, Artifact]]) -> list[Origin]:
     return [
         _origin(f"{prefix}{label_of(name)}", artifacts[name].manifest)
         for prefix, artifacts in groups.items()
-        for name in ordered(artifacts)
+        for name in artifacts
     ]
 
 
@@ -61,7 +61,7 @@ def versions(artifacts: Iterable[Artifact]) -> list[tuple[str, str]]:
 
 def failures(messages: Mapping[str, str]) -> list[Failure]:
     """Failed stages in pipeline order."""
-    return [Failure(name, visible(messages[name], 2000)) for name in ordered(messages)]
+    return [Failure(name, visible(messages[name], 2000)) for name in messages]
 
 
 def newest(artifacts: Sequence[Artifact]) -> str:

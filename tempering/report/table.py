@@ -5,7 +5,6 @@ from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 from tempering.artifacts.kinds import EvaluationArtifact
-from tempering.report.names import ordered
 from tempering.report.numbers import finite
 from tempering.report.reading import rows_of
 
@@ -79,7 +78,7 @@ def figures(evaluations: Mapping[str, EvaluationArtifact]) -> list[Figure]:
     """All measured numbers, models in pipeline order."""
     return [
         _figure(key, row)
-        for key in ordered(evaluations)
+        for key in evaluations
         for row in rows_of(evaluations[key], "metrics")
         if row.get("metric")
     ]

@@ -33,12 +33,20 @@ def judge(line: Line | None, cast: Mapping[str, Model], deltas: Mapping[str, Dif
         return Verdict(_NOTHING)
     policies = [key for key in cast if key in line.figures]
     aligned = [key for key in policies if cast[key].aligned]
-    base = next((key for key in ("sft", "pretrain") if key in line.figures and key not in aligned), None)
     best = line.best(aligned) or line.best(policies)
     if best is None:
         return Verdict(f"{metric_label(line.metric)} could not be measured for any model.")
+    base = _start(best.model, [key for key in policies if key not in aligned], cast)
     sentence = _sentence(line, best, len(aligned), line.figures[base] if base else None, cast, deltas)
     return Verdict(sentence, _notes(line, cast, deltas, best), best)
+
+
+def _start(key: str, starts: Sequence[str], cast: Mapping[str, Model]) -> str | None:
+    """What alignment began with: the model's nearest ancestor in `starts`, by default the last of them."""
+    parent = cast[key].parent
+    while parent is not None and parent not in starts:
+        parent = cast[parent].parent if parent in cast else None
+    return parent or (starts[-1] if starts else None)
 
 
 def _sentence(
@@ -60,7 +68,7 @@ def _sentence(
     if aligned > 1:
         lead = f"{name} is the best of {aligned} aligned models in {metric}: {said}"
     if base is None or base.value is None:
-        return f"{lead}; there is no SFT model to compare it with."
+        return f"{lead}; there is no model before alignment to compare it with."
     return f"{lead}{_against(best, base, cast, places, deltas.get(best.model))}"
 
 

@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from tempering.config import Config, runtime_field
+from tempering.config import StageConfig, runtime_field
 from tempering.model_config import Architecture, LoraConfig, TransformerConfig
 from tempering.training.aliases import translated
 
@@ -25,7 +25,7 @@ Schedule = Literal[
 ]
 
 
-class TrainingConfig(Config):
+class TrainingConfig(StageConfig):
     """What all trainers share. The first of `num_epochs`, `max_steps`, `token_limit` ends the run."""
 
     learning_rate: float = Field(1e-3, gt=0, description="peak learning rate of AdamW")
@@ -154,7 +154,10 @@ class RewardModelConfig(TrainingConfig):
 class DPOConfig(TrainingConfig):
     """Direct preference optimisation (Rafailov et al. 2023, arXiv:2305.18290)."""
 
-    model: str = runtime_field("sft", description="stage or artifact to start from; also the reference")
+    model: str = runtime_field("sft", description="stage or artifact to start from")
+    reference: str | None = runtime_field(
+        None, description="stage or artifact whose log-probabilities are the reference; null: the model's own"
+    )
     sample: str = Field("preferences", description="the sample to train on")
     beta: float = Field(0.1, gt=0, description="strength of the pull to the reference model")
     loss_type: Literal["sigmoid", "ipo", "hinge", "robust"] = Field("sigmoid", description="TRL's loss name")

@@ -60,9 +60,9 @@ def reward_trainer(
 
 
 def dpo_trainer(
-    model: Any, tokenizer: Any, sample: SampleArtifact, config: DPOConfig, out: Draft
+    model: Any, tokenizer: Any, sample: SampleArtifact, config: DPOConfig, out: Draft, reference: Any = None
 ) -> DPOStageTrainer:
-    """DPO against the starting model, whose log-probabilities are computed once, before training."""
+    """DPO against `reference`, by default the starting model; its log-probabilities are computed once."""
     arguments = training_arguments(
         config,
         out,
@@ -76,6 +76,7 @@ def dpo_trainer(
     )
     return DPOStageTrainer(
         model=model,
+        ref_model=reference,
         config=config,
         out=out,
         processing_class=tokenizer,

@@ -8,12 +8,13 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
-from fabricate import GOLD, artifact, contents, evaluation_tables, stats
+from fabricate import artifact, contents, evaluation_tables, stats
 
 from tasks.report import report
 from tempering.artifacts.draft import Draft
 from tempering.artifacts.kinds import EvaluationArtifact, ModelArtifact
 from tempering.report.config import ReportConfig
+from tempering.report.names import cast
 from tempering.report.numbers import number
 from tempering.report.page import Contents, make_report
 
@@ -116,11 +117,7 @@ def test_the_page_needs_nothing_but_itself(html: str) -> None:
 
 
 def test_same_artifacts_same_bytes(whole: Contents, html: str) -> None:
-    shuffled = replace(
-        whole,
-        models=dict(reversed(whole.models.items())),
-        evaluations=dict(reversed(whole.evaluations.items())),
-    )
+    shuffled = replace(whole, evaluations=dict(reversed(whole.evaluations.items())))
     assert make_report(shuffled, ReportConfig(title="Quick & small")).html == html
 
 
@@ -219,7 +216,7 @@ def test_nan_and_empty_tables(tmp_path: Path) -> None:
 
 def test_failures_are_named_and_counted(whole: Contents, tmp_path: Path) -> None:
     out = Draft(tmp_path / "draft")
-    out.details["failures"] = {"ppo": "out of memory", "dpo": "no pairs"}
+    out.details["failures"] = {"dpo": "no pairs", "ppo": "out of memory"}
     assert report(out, ReportConfig(), **_inputs(whole))["failed"] == 2
     text = Page((out.path / "report.html").read_text()).text
     assert re.search("2 stages failed dpo no pairs ppo out of memory", text)
@@ -232,12 +229,21 @@ def test_no_table_is_an_empty_table_with_columns(tmp_path: Path) -> None:
     assert table.column_names[:6] == ["model", "metric", "value", "low", "high", "n"]
 
 
-def test_unknown_stages_get_their_own_colours(tmp_path: Path) -> None:
-    run = contents(tmp_path, stages=("sft", "my_ppo", "other"))
-    page = make_report(run, ReportConfig()).html
-    assert "m-x0" in page
-    assert "m-x1" in page
-    assert set(GOLD) > {"sft"}
+def test_stages_of_other_names_get_their_own_colours() -> None:
+    names = ["sft", "sft_long", "dpo", "dpo_again", "rloo", "grpo"]
+    models = cast(names, {"sft_long": "sft", "dpo_again": "dpo", "grpo": "rloo"}, {"dpo_again": "dpo"})
+    assert list(models) == names
+    assert [models[name].color for name in ("sft", "dpo", "rloo")] == ["m-1", "m-3", "m-5"]
+    assert len({model.color for model in models.values()}) == 6
+    assert [name for name, model in models.items() if model.aligned] == ["dpo", "dpo_again", "rloo", "grpo"]
+    assert models["dpo_again"].label == "dpo again"
+    many = cast(["sft", *(f"sft{number}" for number in range(12))])
+    assert len({model.color for model in many.values()}) == 13
+
+
+def test_the_style_sheet_has_every_colour(html: str) -> None:
+    models = cast([f"model{number}" for number in range(13)])
+    assert all(f".{model.color}{{" in html for model in models.values())
 
 
 def _inputs(run: Contents) -> dict[str, object]:

@@ -77,7 +77,7 @@ def test_no_better_than_guessing() -> None:
 def test_one_model_and_none_measured() -> None:
     assert "no other model to compare it with" in said(figure("sft", 0.5))
     assert "could not be measured" in said(figure("sft", None))
-    assert "no SFT model" in said(figure("ppo", 0.5))
+    assert "no model before alignment" in said(figure("ppo", 0.5))
 
 
 @pytest.mark.parametrize(("one", "other", "side"), [(0.9, 0.7, 1), (0.7, 0.9, -1), (0.7, 0.71, 0)])
@@ -113,8 +113,21 @@ def test_parents_come_from_lineage(tmp_path: Path) -> None:
     ppo = artifact(ModelArtifact, tmp_path, "ppo", parent=dpo)
     stranger = artifact(ModelArtifact, tmp_path, "stranger", parent=artifact(ModelArtifact, tmp_path, "hub"))
     models = {"sft": sft, "dpo": dpo, "ppo": ppo, "stranger": stranger}
-    assert parents_of(models, list(models)) == {"dpo": "sft", "ppo": "dpo"}
-    assert parents_of({}, ["rloo", "pretrain", "sft"]) == {"sft": "pretrain", "rloo": "sft"}
+    assert parents_of(models) == {"dpo": "sft", "ppo": "dpo"}
+
+
+def test_the_parent_of_what_was_trained_from_a_merge_is_the_adapters_stage(tmp_path: Path) -> None:
+    sft = artifact(ModelArtifact, tmp_path, "sft")
+    merged = artifact(ModelArtifact, tmp_path, "merge", id="merge-sft/toy__2026-11-21__10-15-30__3f9c1a2b")
+    dpo = artifact(ModelArtifact, tmp_path, "dpo", parent=merged)
+    assert parents_of({"sft": sft, "dpo": dpo}) == {"dpo": "sft"}
+
+
+def test_a_second_round_is_compared_with_what_alignment_began_with() -> None:
+    line = line_of(figure("sft_a", 0.7), figure("sft_b", 0.6), figure("dpo", 0.8), figure("dpo_again", 0.9))
+    kinds = {"sft_a": "sft", "sft_b": "sft", "dpo_again": "dpo"}
+    models = cast(line.figures, kinds, {"dpo": "sft_a", "dpo_again": "dpo"})
+    assert "wholly above sft a’s 0.700" in judge(line, models, {}).sentence
 
 
 def test_families_and_headline(tmp_path: Path) -> None:
@@ -131,5 +144,5 @@ def test_families_and_headline(tmp_path: Path) -> None:
 
 
 def test_a_model_from_elsewhere_is_no_aligned_one() -> None:
-    models = cast(["base", "sft", "rloo"], outside={"base"})
+    models = cast(["base", "sft", "rloo"], {"base": "adopt"})
     assert [key for key, model in models.items() if model.aligned] == ["rloo"]

@@ -136,3 +136,29 @@ def test_dpo_computes_the_reference_once(tiny: Any, tmp_path: Path, monkeypatch:
     )
     trainer.train_or_resume()
     assert sum(seen) == len(sample.rows("train")) + len(sample.rows("eval"))
+
+
+@pytest.mark.slow
+def test_dpo_against_another_reference(tiny: Any, tmp_path: Path) -> None:
+    """The reference log-probabilities are those of a plain forward pass of that model."""
+    import torch
+
+    from tempering.data.tokenizers import load_tokenizer
+    from tempering.models.loading import load_causal_lm
+    from tempering.training.preference import dpo_trainer
+    from tests.conftest import tiny_nodes
+    from tests.tiny import fresh_draft
+
+    config = next(node.config for node in tiny_nodes({"dpo.reference": "pretrain"}) if node.name == "dpo")
+    start, other = tiny("sft").model_dir, load_causal_lm(tiny("pretrain").model_dir).eval()
+    sample = tiny("sample[preferences]")
+    trainer = dpo_trainer(
+        load_causal_lm(start), load_tokenizer(start), sample, config, fresh_draft(tmp_path), other
+    )
+    trainer.train_or_resume()
+    for row in list(trainer.train_dataset)[:4]:
+        ids = torch.tensor([row["prompt_ids"] + row["chosen_ids"]])
+        with torch.no_grad():
+            logprobs = other(ids).logits.log_softmax(-1)[:, :-1].gather(2, ids[:, 1:, None])[0, :, 0]
+        expected = logprobs[len(row["prompt_ids"]) - 1 :].sum().item()
+        assert row["ref_chosen_logps"] == pytest.approx(expected, abs=1e-3)
