@@ -1,18 +1,21 @@
 """From a pipeline's configuration to its graph.
 
 Each training stage's `model:` may be another stage of the pipeline (its merged model where it
-trained an adapter) or an artifact of the store. Data sets and samples that nothing uses are
-left out.
+trained an adapter) or an artifact of the store. A stage's roles say what it needs: each is filled from the
+setting of the same name. Data sets and samples that nothing uses are left out.
 """
 
 import difflib
 from collections.abc import Mapping
+from typing import Any
 
-import tasks  # noqa: F401  registers the stages
-from flows.config import TRAINING, PipelineConfig
+from flows.config import PipelineConfig
 from flows.data_graph import DataGraph, is_ref
 from flows.graph import Node, Ref, Source
 from tasks.publish import PublishConfig
+from tempering.artifacts.kinds import DatasetArtifact, ModelArtifact, SampleArtifact, TokenizerArtifact
+from tempering.artifacts.stage import Role, get_stage, section_kinds
+from tempering.config import StageConfig
 from tempering.errors import ConfigError
 from tempering.evaluation.config import CompletionsBenchmark, EvaluateConfig, PreferencesBenchmark
 from tempering.model_config import AdoptConfig
@@ -33,19 +36,14 @@ class Graph(DataGraph):
 
     def __init__(self, config: PipelineConfig) -> None:
         super().__init__(config)
-        self.on = [name for name in TRAINING if getattr(config, name) is not None]
+        self.on = list(config.stages)
 
     def nodes(self) -> list[Node]:
         """Training stages, then evaluations, then the report; their data comes with them."""
         for name in self.on:
             self.training(name)
             self.model(name, name)
-        models = (
-            [name for name in self.config.evaluate.models if self._there(name)]
-            if self.config.evaluate
-            else []
-        )
-        self._check_models()
+        models = self._evaluated()
         for name in models:
             self.evaluation(name)
         for name in self.on:
@@ -59,18 +57,29 @@ class Graph(DataGraph):
                 self.sample(name)
         return list(self.made.values())
 
-    def _check_models(self) -> None:
+    def _evaluated(self) -> list[str]:
+        """The models to evaluate: those that are named, else every stage's."""
         whole = self.config.evaluate
         if whole is None:
-            return
-        named = [("models", name) for name in whole.models]
+            return []
+        names = self._in_order() if whole.models is None else whole.models
+        named = [("models", name) for name in names]
         for field, name in [*named, ("reward_model", whole.reward_model), ("baseline", whole.baseline)]:
-            if name is not None and name not in TRAINING:
+            if name is not None and not self._is_stage(name):
                 self._refuse_unknown(name, f"evaluate.{field}")
+        return [name for name in names if self._there(name)]
+
+    def _is_stage(self, name: str) -> bool:
+        """Whether a stage may be called so: one of this pipeline, or a kind that is switched off."""
+        return name in self.on or name in section_kinds()
 
     def _there(self, name: str | None) -> bool:
         """Whether there is such a model: a stage that is switched off has none, and is passed over."""
-        return name is not None and (name in self.on or name not in TRAINING)
+        return name is not None and (name in self.on or name not in section_kinds())
+
+    def _scores(self, name: str) -> bool:
+        """Whether a stage of this pipeline makes a reward model."""
+        return name in self.on and get_stage(self.config.stages[name].kind).head == "score"
 
     # -- models ------------------------------------------------------------------------------
 
@@ -78,19 +87,31 @@ class Graph(DataGraph):
         """One training stage with its inputs."""
         if name in self.made:
             return name
-        config = getattr(self.config, name)
+        config = self.config.stages[name]
+        stage = get_stage(config.kind)
         with self._opened(name):
-            inputs: dict[str, Source | Mapping[str, Source]] = {
-                "sample": self.sample(config.sample, f"{name}.sample")
-            }
-            if name == "pretrain":
-                inputs["tokenizer"] = self.tokenizer()
-            if config.model is not None:
-                inputs["model"] = self.model(config.model, f"{name}.model")
+            roles = sorted(
+                stage.roles.values(), key=lambda role: role.kinds == (ModelArtifact,)
+            )  # data first
+            sources = {role.name: self._source(name, config, role) for role in roles}
+        inputs = {role: source for role, source in sources.items() if source is not None}
+        return self.add(name, stage.name, config, inputs)
+
+    def _source(self, name: str, config: StageConfig, role: Role) -> Source | Mapping[str, Source] | None:
+        """Where the input `role` of a stage comes from: what the setting of that name says."""
+        if role.kinds == (TokenizerArtifact,):
+            return self.tokenizer()
+        if role.name == "reward_models":
             reward = getattr(config, "reward", None)
-            if reward is not None:
-                inputs["reward_models"] = self._reward_models(name, reward)
-        return self.add(name, name, config, inputs)
+            return None if reward is None else self._reward_models(name, reward)
+        setting = getattr(config, role.name, None)
+        if setting is None:
+            return None
+        makers = {SampleArtifact: self.sample, DatasetArtifact: self.dataset, ModelArtifact: self.model}
+        make = makers[role.kinds[0]]
+        if role.many:
+            return {key: make(key, f"{name}.{role.name}") for key in setting}
+        return make(setting, f"{name}.{role.name}")
 
     def _reward_models(self, name: str, reward: RewardConfig) -> dict[str, Source]:
         """Where the models of a reward come from, by its components."""
@@ -102,7 +123,7 @@ class Graph(DataGraph):
 
     def model(self, name: str, used_by: str) -> Source:
         """Where a whole model called `name` comes from: a stage, its merge, the store, or elsewhere."""
-        if name not in TRAINING:
+        if not self._is_stage(name):
             return self._outside(name, used_by)
         if name not in self.on:
             raise ConfigError(
@@ -110,23 +131,16 @@ class Graph(DataGraph):
                 expected=f"one of {self.on}",
                 fix=f"switch {name} on, or name an artifact, e.g. {name}@latest",
             )
-        made = self.training(name)
-        config = getattr(self.config, name)
-        if config.adapter is None:
-            return made
-        node = self.made[made]
-        base = node.inputs["model"]
-        return self.add(
-            f"merge[{name}]",
-            "merge",
-            self.config.merge,
-            {"adapter": made, "base": base, "sample": node.inputs["sample"]},
-        )
+        node = self.made[self.training(name)]
+        if getattr(node.config, "adapter", None) is None:
+            return node.name
+        inputs = {"adapter": node.name, "base": node.inputs["model"], "sample": node.inputs["sample"]}
+        return self.add(f"merge[{name}]", "merge", self.config.merge, inputs)
 
     def publication(self, name: str) -> None:
         """publish[NAME], where the stage names a repository: its whole model, after its evaluation."""
-        config = getattr(self.config, name)
-        if config.hub_repo is None:
+        config: Any = self.config.stages[name]
+        if getattr(config, "hub_repo", None) is None:
             return
         inputs: dict[str, Source | Mapping[str, Source]] = {"model": self.model(name, name)}
         if f"evaluate[{name}]" in self.made:
@@ -143,10 +157,10 @@ class Graph(DataGraph):
         """Refuse what is not under `models:` and looks like no artifact, path or Hub name."""
         if name in self.config.models or is_ref(name) or "/" in name:
             return
-        named = [*TRAINING, *self.config.models]
+        named = [*self.on, *self.config.models]
         near = difflib.get_close_matches(name, named, n=1)
         raise ConfigError(
-            f"{used_by}: {name!r} is no stage",
+            f"{used_by}: {name!r} is not a stage",
             fix=f"did you mean {near[0]!r}?" if near else "",
             expected=f"one of {named}, an artifact id such as sft@latest, a folder, or owner/name on the Hub",
         )
@@ -167,7 +181,7 @@ class Graph(DataGraph):
 
     def called(self, name: str) -> str:
         """A model's name in nodes and on the page: of a path its last part, the rest is nobody's business."""
-        if name in TRAINING or name in self.config.models or "/" not in name:
+        if name in self.on or name in self.config.models or "/" not in name:
             return name
         place = None if is_ref(name) else self._from_elsewhere(name).folder
         return name.replace("/", "-") if place is None else place.resolve().name
@@ -178,7 +192,7 @@ class Graph(DataGraph):
         """evaluate[MODEL] with the benchmarks that apply to that kind of model."""
         whole = self.config.evaluate
         assert whole is not None
-        scorer = name in ("reward_model", whole.reward_model)
+        scorer = self._scores(name) or name == whole.reward_model
         benchmarks = {
             key: one
             for key, one in whole.benchmarks.items()
@@ -213,25 +227,23 @@ class Graph(DataGraph):
     def report(self, models: list[str]) -> str:
         """The report over everything that was made."""
         assert self.config.report is not None
-        inside = {
-            kind: {name[len(kind) + 1 : -1]: name for name in self.made if name.startswith(f"{kind}[")}
-            for kind in ("sample", "dataset")
-        }
-        return self.add(
-            "report",
-            "report",
-            self.config.report,
-            {
-                "evaluations": {self.called(name): self.evaluation(name) for name in models},
-                "models": {
-                    **{
-                        self.called(name): self.model(name, "evaluate.models")
-                        for name in models
-                        if name not in self.on
-                    },
-                    **{name: name for name in self.on},
-                },
-                "samples": inside["sample"],
-                "datasets": inside["dataset"],
+        stages = self._in_order()
+        outside = [name for name in models if name not in stages]
+        evaluated = [name for name in [*stages, *outside] if name in models]
+        inputs: dict[str, Source | Mapping[str, Source]] = {
+            "evaluations": {self.called(name): self.evaluation(name) for name in evaluated},
+            "models": {
+                **{name: name for name in stages},
+                **{self.called(name): self.model(name, "evaluate.models") for name in outside},
             },
-        )
+            "samples": self._nodes_of("sample"),
+            "datasets": self._nodes_of("dataset"),
+        }
+        return self.add("report", "report", self.config.report, inputs)
+
+    def _in_order(self) -> list[str]:
+        """The training stages as the graph has them: what a stage starts from comes before it."""
+        return [name for name in self.made if name in self.on]
+
+    def _nodes_of(self, kind: str) -> dict[str, Source]:
+        return {node.key: node.name for node in self.made.values() if node.stage.name == kind}

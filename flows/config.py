@@ -1,41 +1,39 @@
 """The configuration of a whole pipeline, and reading it from YAML.
 
-A section that is `null` switches its stage off. `seed` at the top is the seed of every section
-that does not set its own.
+Fixed sections (data sets, tokenizer, samples, evaluation, report) are fields. Every other section is a
+stage that trains: its name is a kind, or it says `kind:`. A section that is `null` switches its stage off.
+`seed` at the top is the seed of every section that does not set its own.
 """
 
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import ConfigDict, Field, SerializeAsAny, WrapValidator, field_validator, model_validator
 
+import tasks  # noqa: F401  registers the kinds of stages
 from flows.old_names import desugared
-from tempering.config import Config, load, runtime_field, validate
+from flows.sections import check_sections, kind_of, section_classes, stage_config, with_kind
+from tempering.artifacts.stage import section_kinds
+from tempering.config import Config, StageConfig, load, runtime_field, validate
 from tempering.data.builders import Builder
 from tempering.data.sample.config import SampleConfig
 from tempering.data.tokenizers import TokenizerConfig
 from tempering.evaluation.config import EvaluateConfig
 from tempering.model_config import AdoptConfig, MergeConfig
-from tempering.onpolicy.config import PPOConfig, RLOOConfig
 from tempering.report.config import ReportConfig
 from tempering.runtime import RuntimeConfig
 from tempering.training.aliases import has_precision
-from tempering.training.config import (
-    DPOConfig,
-    Precision,
-    PretrainConfig,
-    RewardModelConfig,
-    SFTConfig,
-)
+from tempering.training.config import Precision
 
-TRAINING = ("pretrain", "sft", "reward_model", "dpo", "ppo", "rloo")
-_SEEDED = (*TRAINING, "evaluate")
 _SEEDED_EACH = ("datasets", "samples")
 
 
 class PipelineConfig(Config):
-    """Everything a run needs."""
+    """Everything a run needs. What is no field is a stage (`stages`)."""
+
+    model_config = ConfigDict(extra="allow")
+    __pydantic_extra__: dict[str, Annotated[SerializeAsAny[StageConfig], WrapValidator(stage_config)]]
 
     name: str = runtime_field("pipeline", min_length=1, description="names the runs and the artifact folders")
     seed: int = runtime_field(0, ge=0, description="seed of every section that has none of its own")
@@ -52,27 +50,26 @@ class PipelineConfig(Config):
     samples: Mapping[str, SampleConfig] = Field(
         default_factory=dict, description="mixed, tokenised, limited samples"
     )
-    pretrain: PretrainConfig | None = Field(None, description="language modelling; null: off")
-    sft: SFTConfig | None = Field(None, description="supervised fine-tuning; null: off")
-    reward_model: RewardModelConfig | None = Field(None, description="reward model; null: off")
-    dpo: DPOConfig | None = Field(None, description="direct preference optimisation; null: off")
-    ppo: PPOConfig | None = Field(None, description="proximal policy optimisation; null: off")
-    rloo: RLOOConfig | None = Field(None, description="REINFORCE leave-one-out; null: off")
     merge: MergeConfig = Field(
         default_factory=MergeConfig, description="merging adapters into their base models"
     )
     evaluate: EvaluateConfig | None = Field(None, description="benchmarks; null: off")
     report: ReportConfig | None = Field(None, description="the page at the end; null: off")
 
+    @property
+    def stages(self) -> Mapping[str, StageConfig]:
+        """The stages that train, by name, in the order of the file."""
+        return self.__pydantic_extra__
+
     @field_validator("models", mode="before")
     @classmethod
-    def _names_alone(cls, given: Any) -> Any:
-        if not isinstance(given, dict):
-            return given
-        taken = sorted(set(given) & {*TRAINING, "merge"})
-        if taken:
-            raise ValueError(f"{taken[0]} is the name of a stage; call the model otherwise")
-        return {name: {"name_or_path": one} if isinstance(one, str) else one for name, one in given.items()}
+    def _names_alone(cls, models: Any) -> Any:
+        if not isinstance(models, dict):
+            return models
+        return {
+            name: {"name_or_path": model} if isinstance(model, str) else model
+            for name, model in models.items()
+        }
 
     @model_validator(mode="before")
     @classmethod
@@ -80,15 +77,22 @@ class PipelineConfig(Config):
         """Old names to their places; seed and precision into every section that has none of its own."""
         if not isinstance(tree, dict):
             return tree
-        tree = desugared(tree, TRAINING)
-        for name in _SEEDED:
-            tree[name] = _filled(tree.get(name), tree, "seed")
-        for name in TRAINING:
-            if not has_precision(tree.get(name)):
-                tree[name] = _filled(tree.get(name), tree, "precision")
+        kinds = section_kinds()
+        tree = {name: section for name, section in tree.items() if section is not None or name not in kinds}
+        names = check_sections(tree, cls.model_fields)
+        tree |= {name: with_kind(name, tree[name]) for name in names}
+        of_kind = {name: kinds[kind_of(name, tree[name])] for name in names}
+        tree = desugared(tree, of_kind)
+        for name, kind in of_kind.items():
+            fields = kind.config_class.model_fields
+            if "seed" in fields:
+                tree[name] = _filled(tree[name], tree, "seed")
+            if "precision" in fields and not has_precision(tree[name]):
+                tree[name] = _filled(tree[name], tree, "precision")
+        tree["evaluate"] = _filled(tree.get("evaluate"), tree, "seed")
         for name in _SEEDED_EACH:
             if isinstance(tree.get(name), dict):
-                tree[name] = {key: _filled(one, tree, "seed") for key, one in tree[name].items()}
+                tree[name] = {key: _filled(section, tree, "seed") for key, section in tree[name].items()}
         return tree
 
 
@@ -108,4 +112,4 @@ def load_pipeline(path: str | Path, overrides: Iterable[str] = ()) -> PipelineCo
     tree.setdefault(
         "name", Path(path).stem if Path(path).stem != "pipeline" else Path(path).resolve().parent.name
     )
-    return validate(PipelineConfig, tree, str(path))
+    return validate(PipelineConfig, tree, str(path), classes=section_classes(tree))

@@ -8,10 +8,11 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
-from flows.config import TRAINING, PipelineConfig
+from flows.config import PipelineConfig
 from flows.graph import Node, Ref, Source
+from tempering.artifacts.kinds import ModelArtifact, TokenizerArtifact
 from tempering.artifacts.names import fingerprint8
-from tempering.artifacts.stage import get_stage
+from tempering.artifacts.stage import get_stage, stages
 from tempering.config import Config, ConfigT
 from tempering.data.tokenizers import ExistingTokenizerConfig, TrainTokenizerConfig
 from tempering.errors import ConfigError
@@ -101,10 +102,16 @@ def _named(section: Mapping[str, ConfigT], name: str, what: str, used_by: str) -
 def is_ref(name: str) -> bool:
     """Whether a name is meant for the store: `sft@latest`, `sft/folder`, or a fingerprint.
 
-    A Hub name has a slash too; its owner is not called like one of our stages.
+    A Hub name has a slash too; its owner is not called like a kind of stage.
     """
     if any(fingerprint8(part) for part in name.split("/")):
         return True  # an artifact's folder, by its id, by itself or by its path
     looks_hex = len(name) >= 6 and all(char in "0123456789abcdef" for char in name)
-    stage = name.split("/")[0]
-    return "@" in name or looks_hex or ("/" in name and stage in {*TRAINING, "merge", "tokenizer"})
+    return "@" in name or looks_hex or ("/" in name and name.split("/")[0] in _model_kinds())
+
+
+def _model_kinds() -> set[str]:
+    """The kinds of stages whose artifacts are models or tokenizers."""
+    return {
+        kind.name for kind in stages().values() if issubclass(kind.makes, ModelArtifact | TokenizerArtifact)
+    }

@@ -31,6 +31,11 @@ class Node:
     config: Config
     inputs: Mapping[str, Source | Mapping[str, Source]] = field(default_factory=dict)
 
+    @property
+    def key(self) -> str:
+        """What stands in the brackets of its name: `sft` of `sample[sft]`; nothing where there are none."""
+        return self.name.partition("[")[2].removesuffix("]")
+
     def sources(self) -> dict[str, Source]:
         """The inputs flattened as manifests name them: `datasets.corpus` -> source."""
         flat: dict[str, Source] = {}

@@ -5,29 +5,34 @@
 Works on the tree of settings, before it is validated; running it twice changes nothing.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
+from tempering.artifacts.stage import Stage
 from tempering.errors import ConfigError
 from tempering.training.aliases import OF_PROMPTS, RUN_WIDE
 
 Tree = dict[str, Any]
-_ON_POLICY = ("ppo", "rloo")
 _DEFAULT_SAMPLE = "prompts"
 _HOW_PROMPTS_ARE_READ = (
-    "prompt_format", "token_format", "max_length", "max_prompt_length", "max_rejected_fraction", "seed",
-)  # fmt: skip
+    "prompt_format",
+    "token_format",
+    "max_length",
+    "max_prompt_length",
+    "max_rejected_fraction",
+    "seed",
+)
 
 
-def desugared(tree: Tree, sections: Iterable[str]) -> Tree:
-    """The tree with those settings where they belong; `sections` are the training sections.
+def desugared(tree: Tree, sections: Mapping[str, Stage]) -> Tree:
+    """The tree with those settings where they belong; `sections` are the training sections with their kinds.
 
     Raises:
         ConfigError: one thing is set under two names.
     """
     tree = dict(tree)
     _to_runtime(tree, sections)
-    for name in _ON_POLICY:
+    for name in [name for name, kind in sections.items() if "reward_models" in kind.roles]:
         asked = _taken_out(tree, name, OF_PROMPTS)
         if asked:
             _own_sample(tree, name, asked)

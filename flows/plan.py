@@ -66,7 +66,7 @@ def plan(
     *,
     pipeline: str | None = None,
 ) -> list[PlanRow]:
-    """One row a node, in order. Names are nodes, or stages (all of their nodes).
+    """One row a node, in order. Names are nodes, or kinds of stages (all of their nodes).
 
     Args:
         nodes: topologically sorted.
@@ -116,14 +116,15 @@ def forced_nodes(nodes: Sequence[Node], force: Names = (), from_: Names = None) 
 
 
 def select(nodes: Sequence[Node], names: Names) -> set[str]:
-    """The nodes called so; a stage's name means all of its nodes.
+    """The nodes called so; a name that no node has, but a kind of stage, means all nodes of that kind.
 
     Raises:
         UserError: an unknown name, with the nearest ones.
     """
     found: set[str] = set()
     for name in [names] if isinstance(names, str) else names or ():
-        matching = {node.name for node in nodes if name in (node.name, node.stage.name)}
+        matching = {node.name for node in nodes if node.name == name}
+        matching = matching or {node.name for node in nodes if node.stage.name == name}
         if not matching:
             known = list(dict.fromkeys(word for node in nodes for word in (node.name, node.stage.name)))
             near = difflib.get_close_matches(name, known, n=3) or [node.name for node in nodes]

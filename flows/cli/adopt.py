@@ -11,15 +11,19 @@ from typing import Any
 
 from tempering.model_config import AdoptConfig
 
-_AS = ("pretrain", "sft", "reward_model", "dpo", "ppo", "rloo")
-
 
 def add_adopt(parser: Any) -> None:
     """The arguments of `temper artifacts adopt`."""
     parser.add_argument(
         "source", metavar="PATH", help="folder in Hugging Face layout, or owner/name on the Hub"
     )
-    parser.add_argument("--as", dest="stage", choices=_AS, default="pretrain", help="the stage it stands for")
+    parser.add_argument(
+        "--as",
+        dest="stage",
+        metavar="STAGE",
+        default="pretrain",
+        help="the stage it stands for",
+    )
     parser.add_argument("--revision", default="main", help="commit, tag or branch, for a Hub name")
     parser.add_argument(
         "--prompt-format", choices=("auto", "chat", "plain", "role_markers", "turn_markers"), default="auto",
@@ -76,15 +80,26 @@ def _adopt(store: Any, config: AdoptConfig, stage: str) -> Any:
 
 
 def check_kind(config: AdoptConfig, stage: str) -> None:
-    """Refuse a reward model where a language model is wanted, and the other way round."""
-    from tempering.errors import ArtifactError
+    """Refuse a name that no stage can have, and a reward model for a language model (or vice versa)."""
+    from flows.sections import NAME
+    from tempering.artifacts.stage import section_kinds, stages
+    from tempering.errors import ArtifactError, UserError
     from tempering.exchange.adopt import check_folder, head_of, source_folder
 
+    kinds = section_kinds()
+    if not NAME.fullmatch(stage) or (stage in stages() and stage not in kinds):
+        raise UserError(
+            f"--as {stage}: no stage that trains can have this name",
+            expected=f"a stage of your pipeline, such as {', '.join(kinds)}",
+        )
+    if stage not in kinds:  # a stage of a user's own pipeline: what it makes is not known here
+        return
     folder = source_folder(config)
-    scores = head_of(folder, check_folder(folder, config)) == "score"
-    if scores != (stage == "reward_model"):
+    head = head_of(folder, check_folder(folder, config))
+    if head != kinds[stage].head:
+        fitting = [name for name, kind in kinds.items() if kind.head == head]
         raise ArtifactError(
-            f"{config.name_or_path} is a {'reward model' if scores else 'causal language model'}",
+            f"{config.name_or_path} is a {'reward model' if head == 'score' else 'causal language model'}",
             expected=f"what the stage {stage} makes",
-            fix=f"adopt it {'--as reward_model' if scores else '--as pretrain, sft, dpo, ppo or rloo'}",
+            fix=f"adopt it --as {' or '.join(fitting)}",
         )

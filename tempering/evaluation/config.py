@@ -65,9 +65,9 @@ AnyBenchmark = Annotated[
 class EvaluateConfig(Config):
     """One `evaluate[MODEL]` per model in `models`."""
 
-    models: list[str] = Field(
-        default_factory=lambda: ["pretrain", "sft", "reward_model", "dpo", "ppo", "rloo"],
-        description="stages whose models are evaluated; those switched off are passed over",
+    models: list[str] | None = Field(
+        None,
+        description="stages whose models are evaluated (those switched off are passed over); null: all",
     )
     benchmarks: dict[str, AnyBenchmark] = Field(default_factory=dict, description="name -> benchmark")
     reward_model: str | None = Field("reward_model", description="scores completions; null: no reward metric")

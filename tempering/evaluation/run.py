@@ -49,6 +49,7 @@ def evaluate_model(
         out.warn(
             f"{tools.policy.cut} prompts lost their beginning: the model has {tools.policy.room} positions"
         )
+    assert config.models, "the graph names the one model of this evaluation"
     label = config.models[0]
     out.write_table("metrics", [metric.row(label) for metric in found.metrics])
     out.write_table("completions", found.completions)

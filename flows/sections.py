@@ -1,0 +1,109 @@
+"""The sections of a pipeline that are stages: which there are, of which kind, and what is wrong with them.
+
+A stage's section has the name of a kind, or says `kind:`. Its name is for people, for the run's record and
+for other sections; what it makes is determined by its kind and settings alone.
+"""
+
+import difflib
+import re
+from collections.abc import Collection, Iterable, Mapping
+from typing import Any
+
+from pydantic import ValidationError, ValidatorFunctionWrapHandler
+from pydantic_core import InitErrorDetails, PydanticCustomError
+
+from tempering.artifacts.stage import section_kinds, stages
+from tempering.config import Config, StageConfig
+
+Tree = dict[str, Any]
+NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]*")
+"""What a stage may be called."""
+
+
+def kind_of(name: str, section: Any) -> str:
+    """The kind of a section, which need not exist."""
+    kind = section.get("kind") if isinstance(section, Mapping) else getattr(section, "kind", None)
+    return str(kind or name)
+
+
+def check_sections(tree: Tree, fields: Collection[str]) -> list[str]:
+    """The names of the sections of `tree` that are stages; `fields` are those that are not.
+
+    Raises:
+        ValidationError: one line per section that is neither, with the nearest name.
+    """
+    fixed = [name for name in fields if name in tree]
+    names = [name for name in tree if name not in fixed]
+    models = tree.get("models")
+    models = list(models) if isinstance(models, Mapping) else []
+    problems = {name: _misplaced(name, tree[name]) for name in fixed}
+    problems |= {name: _problem(name, tree[name], [*fields, *section_kinds()]) for name in names}
+    for name in models:
+        if name in names or name in section_kinds() or name == "merge":
+            problems["models"] = f"{name} is the name of a stage; call the model otherwise"
+    errors = [_line(name, problem) for name, problem in problems.items() if problem]
+    if errors:
+        raise ValidationError.from_exception_data("pipeline", errors)
+    return names
+
+
+def _misplaced(name: str, section: Any) -> str:
+    """What is wrong with a fixed section: it cannot be a stage."""
+    if isinstance(section, Mapping) and section.get("kind") in section_kinds():
+        return f"this section is not a stage; fix: give the {section['kind']} stage another name"
+    return ""
+
+
+def _problem(name: str, section: Any, known: Iterable[str]) -> str:
+    """What is wrong with a section that should be a stage; nothing: an empty text."""
+    kinds = section_kinds()
+    if isinstance(section, StageConfig):
+        return ""
+    says_kind = isinstance(section, Mapping) and section.get("kind") is not None
+    if name not in kinds and not says_kind:
+        near = difflib.get_close_matches(name, list(known), n=1)
+        hint = f"did you mean {near[0]!r}?" if near else f"a stage says `kind:`, {_one_of(kinds)}"
+        return f"unknown key; {hint}"
+    if not isinstance(section, Mapping):
+        return f"found {section!r}; expected the settings of a stage"
+    kind = kind_of(name, section)
+    if kind not in kinds:
+        near = difflib.get_close_matches(kind, list(kinds), n=1)
+        hint = f"did you mean {near[0]!r}?" if near else f"expected {_one_of(kinds)}"
+        return f"there is no kind of stage {kind!r}; {hint}"
+    if name in stages() and name != kind:
+        return f"{name} is a kind of stage, and this one is of kind {kind}; fix: give it another name"
+    if not NAME.fullmatch(name):
+        return "a stage's name starts with a letter and has letters, digits, `_` and `-`"
+    return ""
+
+
+def _one_of(kinds: Iterable[str]) -> str:
+    return f"one of {', '.join(kinds)}"
+
+
+def _line(name: str, problem: str) -> InitErrorDetails:
+    error = PydanticCustomError("section", "{problem}", {"problem": problem})
+    return InitErrorDetails(type=error, loc=(name,), input=None)
+
+
+def section_classes(tree: Tree) -> dict[str, type[Config]]:
+    """Section -> its config class, where its kind exists: for messages that name a section's settings."""
+    kinds = section_kinds()
+    known = {name: kinds.get(kind_of(name, section)) for name, section in tree.items()}
+    return {name: kind.config_class for name, kind in known.items() if kind is not None}
+
+
+def stage_config(section: Any, _: ValidatorFunctionWrapHandler) -> StageConfig:
+    """A section as the config class of its kind."""
+    kind = section_kinds()[kind_of("", section)]
+    config = section if isinstance(section, StageConfig) else kind.config_class.model_validate(section)
+    assert isinstance(config, StageConfig)
+    return config
+
+
+def with_kind(name: str, section: Any) -> Any:
+    """The section saying its kind."""
+    if isinstance(section, StageConfig):
+        return section.model_copy(update={"kind": kind_of(name, section)})
+    return {**section, "kind": kind_of(name, section)}
