@@ -2,22 +2,21 @@
 
 A node's fingerprint is made of its config and its inputs' *fingerprints*, so it is known before
 anything has run. What an upstream stage will write is not: of a forced or damaged one we expect
-the same payload as before (`resolve` looks again when the run gets there).
+the same payload as before (the runner looks again when the run gets there).
 """
 
 import difflib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Literal
 
-from flows.graph import Node, Ref, Source
+from flows.graph import Node, Source
 from flows.reasons import Why, reasons
 from tempering.artifacts.code import code_changes, code_files
 from tempering.artifacts.fingerprint import Fingerprint
 from tempering.artifacts.kinds import Artifact
 from tempering.artifacts.manifest import Manifest, read_manifest
-from tempering.artifacts.resolve import Resolution, stage_fingerprint
-from tempering.artifacts.resolve import resolve as resolve_stage
+from tempering.artifacts.resolve import stage_fingerprint
 from tempering.artifacts.store import Miss, Store
 from tempering.errors import ArtifactError, ConfigError, UserError
 
@@ -40,11 +39,6 @@ class PlanRow:
     node: Node | None = field(default=None, repr=False, compare=False)
     made: Artifact | None = field(default=None, repr=False, compare=False)
     """The artifact that `artifact` names."""
-
-    def row(self) -> dict[str, Any]:
-        """The row as `temper plan --json` prints it."""
-        shown = ("stage", "action", "why", "artifact", "fingerprint", "resume_from")
-        return {name: getattr(self, name) for name in shown}
 
 
 @dataclass(frozen=True)
@@ -86,28 +80,6 @@ def plan(
     planner = _Planner(store, forced, select(nodes, only) if only else None, strict_code)
     planner.previous = previous_manifests(store, [node.name for node in nodes], pipeline)
     return [planner.row(node) for node in nodes]
-
-
-def resolve(
-    node: Node, inputs: Mapping[str, Any], store: Store, *, force: bool = False, strict_code: bool = False
-) -> Resolution:
-    """Decide for one node at run time, its input artifacts being there (see `input_artifacts`)."""
-    return resolve_stage(store, node.stage, node.config, inputs, force=force, strict_code=strict_code)
-
-
-def input_artifacts(node: Node, made: Mapping[str, Artifact], store: Store) -> dict[str, Any]:
-    """The inputs of `node` as its stage is called with them: artifacts of this run, and of the store."""
-
-    def one(source: Source) -> Artifact:
-        return store.get(source.ref) if isinstance(source, Ref) else made[source]
-
-    inputs: dict[str, Any] = {}
-    for role, given in node.inputs.items():
-        if isinstance(given, Mapping):
-            inputs[role] = {key: one(source) for key, source in given.items()}
-        else:
-            inputs[role] = one(given)
-    return inputs
 
 
 def forced_nodes(nodes: Sequence[Node], force: Names = (), from_: Names = None) -> set[str]:

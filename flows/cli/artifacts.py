@@ -53,13 +53,12 @@ def _store(args: argparse.Namespace) -> "Store":
     from flows.cli.store_option import store_root
     from tempering.artifacts.store import Store
 
-    given = getattr(args, "store", None)
-    return given if isinstance(given, Store) else Store(store_root(args), writable=False)
+    return Store(store_root(args), writable=False)
 
 
 def list_command(args: argparse.Namespace) -> int:
     """Print a table of artifacts: id, kind, tokens, size, age, headline."""
-    wanted = getattr(args, "stage", None)
+    wanted = args.stage
     found = [artifact for artifact in _store(args).list() if wanted is None or wanted in _labels(artifact)]
     if args.json:
         _print_json([_manifest(artifact) for artifact in found])

@@ -38,8 +38,7 @@ def export_csv_command(args: argparse.Namespace) -> int:
     from flows.cli.store_option import store_root
     from tempering.artifacts.store import Store
 
-    given = getattr(args, "store", None)
-    store = given if isinstance(given, Store) else Store(store_root(args), writable=False)
+    store = Store(store_root(args), writable=False)
     folder = find_folder(store, args.ref)
     tables = chosen_tables(folder, args.ref, every=args.all)
     written = write_tables(folder, tables, args.out, force=args.force, raw=args.raw)

@@ -111,18 +111,9 @@ class Draft:
         folder.mkdir(exist_ok=True)
         return folder
 
-    def newest_checkpoint(self) -> Path | None:
-        """The complete checkpoint with the most tokens, from which this stage can go on."""
-        found = checkpoints_in(self.path)
-        return found[-1] if found else None
-
     def write_table(self, name: str, rows: Any, schema: Any = None) -> Path:
         """Write `metadata/<name>.parquet` atomically from a DataFrame, a Table, columns or rows."""
         return write_parquet(self.metadata_dir / f"{name}.parquet", rows, schema)
-
-    def write_rows(self, part: str, rows: Any, schema: Any = None) -> Path:
-        """Write the rows of a part (`train` or `eval`) that are in memory as one shard, atomically."""
-        return write_parquet(self.rows_dir / part / "00000.parquet", rows, schema)
 
     def progress(self, done: int, total: int | None, *, unit: str = "tokens", **live: float) -> None:
         """Say how far the work is; passed on at most ten times a second, and always at the end."""

@@ -11,7 +11,7 @@ import pytest
 import yaml
 from toys import FitConfig, RowsConfig, fit, rows
 
-from tempering.artifacts.draft import Draft
+from tempering.artifacts.draft import Draft, checkpoints_in
 from tempering.artifacts.kinds import DatasetArtifact, ModelArtifact
 from tempering.artifacts.manifest import read_manifest
 from tempering.artifacts.resolve import build, resolve
@@ -225,9 +225,7 @@ class TestPartial:
             (out.rows_dir / "train.parquet").write_text("half")
         assert resolve(store, rows, RowsConfig(), {}).resume_from == "checkpoint_10K_tokens"
         with open_draft(store) as again:
-            point = again.newest_checkpoint()
-            assert point is not None
-            assert point.name == "checkpoint_10K_tokens"
+            assert checkpoints_in(again.path)[-1].name == "checkpoint_10K_tokens"
             assert not (again.path / "rows/train.parquet").exists()
 
     def test_without_a_checkpoint_it_starts_from_nothing(self, store: Store) -> None:
@@ -240,7 +238,7 @@ class TestPartial:
         with open_draft(store) as out:
             (out.checkpoints_dir / "checkpoint_2K_tokens").mkdir()
         with open_draft(store, fresh=True) as out:
-            assert out.newest_checkpoint() is None
+            assert checkpoints_in(out.path) == []
 
     def test_one_made_from_other_inputs_is_discarded(self, store: Store, data: DatasetArtifact) -> None:
         key = resolve(store, fit, FitConfig(), {"data": data}).fingerprint
@@ -250,7 +248,7 @@ class TestPartial:
         assert store.resume_point("fit", key.hex, {"data": data.payload_digest}) == "checkpoint_2K_tokens"
         assert store.resume_point("fit", key.hex, {"data": "other"}) is None
         with store.draft("fit", fit, key, {"data": other}, FitConfig()) as out:
-            assert out.newest_checkpoint() is None
+            assert checkpoints_in(out.path) == []
 
 
 class TestRoot:

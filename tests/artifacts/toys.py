@@ -7,6 +7,7 @@ from pydantic import Field
 from tempering.artifacts.draft import Draft
 from tempering.artifacts.kinds import DatasetArtifact, ModelArtifact
 from tempering.artifacts.stage import Summary, stage
+from tempering.artifacts.tables import write_parquet
 from tempering.config import Config, runtime_field
 
 
@@ -29,7 +30,7 @@ def rows(out: Draft, config: RowsConfig) -> Summary:
     """One row."""
     out.name = "toy"
     out.details["row_type"] = "text"
-    out.write_rows("train", [{"text": config.text}])
+    write_parquet(out.rows_dir / "train/00000.parquet", [{"text": config.text}])
     return {"rows": 1}
 
 

@@ -1,6 +1,5 @@
 """`temper artifacts export-csv`: of artifacts and of work in progress, safe to open, all files or none."""
 
-import argparse
 import csv
 import json
 from pathlib import Path
@@ -8,7 +7,6 @@ from typing import Any
 
 import pytest
 
-from flows.cli.artifacts import add_parser
 from flows.cli.export_csv import cell
 from flows.cli.main import main
 from tempering.artifacts.draft import Draft
@@ -169,12 +167,3 @@ def test_mistakes(store: Store, model: Artifact, tmp_path: Path, capsys: pytest.
     (tmp_path / "file").write_text("")
     assert "the export to" in said(model.id, tmp_path / "file")
     assert not (tmp_path / "out").exists()
-
-
-def test_a_store_object_serves_as_well(store: Store, model: Artifact, tmp_path: Path) -> None:
-    parser = argparse.ArgumentParser()
-    add_parser(parser.add_subparsers())
-    args = parser.parse_args(["artifacts", "export-csv", model.id, "--out", str(tmp_path)])
-    args.store = store
-    assert args.command(args) == 0
-    assert len(read(tmp_path / "training_stats.csv")) == 2

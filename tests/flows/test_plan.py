@@ -12,10 +12,10 @@ import pytest
 from pydantic import Field
 
 from flows.graph import Node, Ref
-from flows.plan import PlanRow, input_artifacts, plan, resolve
+from flows.plan import PlanRow, plan
 from tempering.artifacts.draft import Draft
 from tempering.artifacts.kinds import DatasetArtifact, EvaluationArtifact, ModelArtifact
-from tempering.artifacts.resolve import build
+from tempering.artifacts.resolve import build, resolve
 from tempering.artifacts.stage import Stage, Summary, stage
 from tempering.artifacts.store import Store
 from tempering.config import Config, runtime_field
@@ -85,7 +85,7 @@ def run(nodes: Iterable[Node], store: Store, name: str = "p", until: str = "") -
     record = store.runs.start(name)
     made: dict[str, Any] = {}
     for node in nodes:
-        inputs = input_artifacts(node, made, store)
+        inputs = {role: made[source] for role, source in node.sources().items()}
         made[node.name] = build(store, node.stage, node.config, inputs, node=node.name)
         record.stage(node.name, "run", artifact=made[node.name].id)
         if node.name == until:
@@ -269,15 +269,16 @@ class TestOptions:
     def test_resume(self, store: Store) -> None:
         nodes = pipeline()
         made = {"text": build(store, text_stage, TextConfig(), node="text")}
-        found = resolve(nodes[1], input_artifacts(nodes[1], made, store), store)
+        tune, inputs = nodes[1], {"data": made["text"]}
+        found = resolve(store, tune.stage, tune.config, inputs)
         with store.draft("tune", tune_stage, found.fingerprint, found.inputs, nodes[1].config) as out:
             (out.checkpoints_dir / "checkpoint_1K_tokens").mkdir()
         row = plan(nodes, store)[1]
         assert (row.action, row.resume_from) == ("resume", "checkpoint_1K_tokens")
-        again = resolve(nodes[1], input_artifacts(nodes[1], made, store), store)
+        again = resolve(store, tune.stage, tune.config, inputs)
         assert (again.cached, again.resume_from, again.fresh) == (None, "checkpoint_1K_tokens", False)
         assert plan(nodes, store, force="tune")[1].action == "run"
-        assert resolve(nodes[1], {"data": made["text"]}, store, force=True).fresh
+        assert resolve(store, tune.stage, tune.config, inputs, force=True).fresh
 
     def test_a_ref_is_an_input(self, store: Store) -> None:
         ids = run(pipeline(), store)

@@ -8,7 +8,7 @@ import time
 from collections.abc import Mapping
 from pathlib import Path
 
-from tempering.artifacts.draft import Draft
+from tempering.artifacts.draft import Draft, checkpoints_in
 from tempering.artifacts.kinds import (
     DatasetArtifact,
     EvaluationArtifact,
@@ -17,6 +17,7 @@ from tempering.artifacts.kinds import (
     SampleArtifact,
 )
 from tempering.artifacts.stage import Summary, stage
+from tempering.artifacts.tables import write_parquet
 from tempering.config import Config, runtime_field
 from tempering.errors import DataError
 
@@ -58,13 +59,13 @@ def toy_data(out: Draft, config: ToyData) -> Summary:
         raise DataError("rows.jsonl:3: not JSON", expected="one JSON object a line", fix="correct line 3")
     print("printed by a library")
     os.system("echo written by a shell")
-    out.write_rows("train", [{"number": number} for number in range(config.rows)])
+    write_parquet(out.rows_dir / "train/00000.parquet", [{"number": number} for number in range(config.rows)])
     return {"rows": config.rows}
 
 
 @stage("toy_sample", version=1, makes=SampleArtifact)
 def toy_sample(out: Draft, config: ToySample, *, data: DatasetArtifact) -> Summary:
-    out.write_rows("train", data.rows().head(config.limit))
+    write_parquet(out.rows_dir / "train/00000.parquet", data.rows().head(config.limit))
     out.tokens = config.limit
     return {"rows": config.limit}
 
@@ -73,7 +74,7 @@ def toy_sample(out: Draft, config: ToySample, *, data: DatasetArtifact) -> Summa
 def toy_train(
     out: Draft, config: ToyTrain, *, sample: SampleArtifact, model: ModelArtifact | None = None
 ) -> Summary:
-    checkpoint = out.newest_checkpoint()
+    checkpoint = next(reversed(checkpoints_in(out.path)), None)
     done = int((checkpoint / "state").read_text()) if checkpoint else 0
     out.resumed_from_tokens = done * 100 if checkpoint else None
     for step in range(done + 1, config.steps + 1):
