@@ -1,7 +1,12 @@
-"""Writing so that a crash leaves the old file or the new one, never half of one."""
+"""Writing so that a crash leaves the old file or folder or the new one, never half of one.
+
+It is written beside its place, under a name that begins with `.tmp-`, and renamed when it is whole.
+"""
 
 import errno
 import os
+import shutil
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,17 +24,57 @@ _REASONS = {
 }
 
 
-def write_atomic(path: Path, content: bytes, *, durable: bool = True) -> None:
-    """Write `content` to `path` by a temporary file beside it and a rename."""
-    temporary = path.with_name(f".tmp-{path.name}-{os.getpid()}")
-    with temporary.open("wb") as file:
-        file.write(content)
+@contextmanager
+def whole_file(path: Path, *, durable: bool = False) -> Iterator[Path]:
+    """An empty file beside `path` that takes its place when the block ends well, and goes when it does not.
+
+    Args:
+        durable: it is on the disk, and its new name too, when the block has ended.
+    """
+    # Two threads may write the same file; a process before this one may have had both numbers.
+    temporary = path.with_name(f".tmp-{path.name}-{os.getpid()}-{threading.get_native_id()}")
+    temporary.unlink(missing_ok=True)
+    temporary.touch(exist_ok=False)  # writes through no link that somebody has put there
+    try:
+        yield temporary
         if durable:
-            file.flush()
-            os.fsync(file.fileno())
-    temporary.replace(path)
+            sync(temporary)
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
     if durable:
         sync(path.parent)
+
+
+def write_atomic(path: Path, content: bytes, *, durable: bool = True) -> None:
+    """Write `content` to `path`, whole or not at all."""
+    with whole_file(path, durable=durable) as temporary:
+        temporary.write_bytes(content)
+
+
+def publish_folder(temporary: Path, folder: Path, *, durable: bool = False) -> None:
+    """Give the written folder `temporary` the name `folder`, replacing one that is there; all may read it.
+
+    Args:
+        durable: all of it is on the disk, and its new name too, when this returns.
+    """
+    for path in (temporary, *temporary.rglob("*")):
+        path.chmod(0o755 if path.is_dir() else 0o644)
+        if durable:
+            sync(path)
+    old = folder.with_name(f".tmp-{folder.name}-old-{os.getpid()}")
+    shutil.rmtree(old, ignore_errors=True)
+    if folder.exists():
+        folder.rename(old)
+    try:
+        temporary.rename(folder)
+    except OSError:
+        if old.exists():
+            old.rename(folder)
+        raise
+    if durable:
+        sync(folder.parent)
+    shutil.rmtree(old, ignore_errors=True)
 
 
 def sync(path: Path) -> None:

@@ -57,15 +57,8 @@ class RunRecord(BaseModel):
     @property
     def killed(self) -> bool:
         """Still "running" in the record, while its process on this host is gone."""
-        if self.state != "running" or self.host != socket.gethostname():
-            return False
-        try:
-            os.kill(self.pid, 0)
-        except ProcessLookupError:
-            return True
-        except OSError:
-            return False
-        return False
+        running_here = self.state == "running" and self.host == socket.gethostname()
+        return running_here and not process_exists(self.pid)
 
 
 class Run:
@@ -139,6 +132,17 @@ class Runs:
     def get(self, run_id: str) -> RunRecord | None:
         """The record with this id."""
         return _read(self.folder / f"{run_id}.json")
+
+
+def process_exists(pid: int) -> bool:
+    """Whether this host has a process of that number, whoever owns it."""
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:  # somebody else's
+        return True
+    return True
 
 
 def _read(path: Path) -> RunRecord | None:

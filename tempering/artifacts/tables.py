@@ -1,4 +1,4 @@
-"""Parquet out: rows, frames and tables, written to a temporary file and renamed.
+"""Parquet out: rows, frames and tables, in a file that is whole or not there.
 
 Rows need not have the same keys (training logs do not): a missing one is null.
 """
@@ -6,6 +6,8 @@ Rows need not have the same keys (training logs do not): a missing one is null.
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
+
+from tempering.artifacts.atomic import whole_file
 
 
 def to_table(rows: Any, schema: Any = None) -> Any:
@@ -35,9 +37,8 @@ def write_parquet(path: Path, rows: Any, schema: Any = None) -> Path:
     import pyarrow.parquet as pq
 
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".tmp-{path.name}")
-    pq.write_table(to_table(rows, schema), temporary, compression="zstd")
-    temporary.replace(path)
+    with whole_file(path) as temporary:
+        pq.write_table(to_table(rows, schema), temporary, compression="zstd")
     return path
 
 

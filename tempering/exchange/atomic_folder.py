@@ -7,11 +7,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from tempering.artifacts.atomic import publish_folder
+from tempering.artifacts.runs import process_exists
 from tempering.errors import UserError
 
 _MODEL = ("config.json", "adapter_config.json")
-
-
 _OURS = (".safetensors", ".json", ".jinja", ".txt", ".model", ".md", ".py")
 
 
@@ -62,10 +62,7 @@ def whole_folder(folder: Path, *, force: bool = False) -> Iterator[Path]:
     try:
         temporary.mkdir(parents=True)
         yield temporary
-        for path in temporary.rglob("*"):
-            path.chmod(0o755 if path.is_dir() else 0o644)
-        temporary.chmod(0o755)
-        _replace(temporary, target)
+        publish_folder(temporary, target)
     except OSError as error:
         raise UserError(
             f"cannot write {folder}: {error.strerror or error}", fix="choose a folder you may write to"
@@ -78,31 +75,6 @@ def _sweep(target: Path) -> None:
     """Remove what processes that were killed left half written beside `target`."""
     for leftover in target.parent.glob(f".tmp-{glob.escape(target.name)}-*"):
         pid = leftover.name.rpartition("-")[2]
-        if pid.isdigit() and not _alive(int(pid)):
+        # Our own number there was that of a process before this one.
+        if pid.isdigit() and (int(pid) == os.getpid() or not process_exists(int(pid))):
             shutil.rmtree(leftover, ignore_errors=True)
-
-
-def _alive(pid: int) -> bool:
-    if pid == os.getpid():  # our own number, of a process before this one
-        return False
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except OSError:
-        return True
-    return True
-
-
-def _replace(temporary: Path, target: Path) -> None:
-    if not target.exists():
-        temporary.rename(target)
-        return
-    old = target.with_name(f".old-{target.name}-{os.getpid()}")
-    target.rename(old)
-    try:
-        temporary.rename(target)
-    except OSError:
-        old.rename(target)
-        raise
-    shutil.rmtree(old, ignore_errors=True)

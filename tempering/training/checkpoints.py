@@ -10,7 +10,7 @@ import json
 import shutil
 from pathlib import Path
 
-from tempering.artifacts.atomic import sync
+from tempering.artifacts.atomic import publish_folder
 
 RESUME_FILES = ("optimizer.pt", "scheduler.pt", "rng_state*.pth", "scaler.pt")
 KEEP_RESUMABLE = 2
@@ -18,15 +18,8 @@ KEEP_RESUMABLE = 2
 
 def publish(temporary: Path, final: Path) -> None:
     """Make the checkpoint in `temporary` visible as `final`, all of it or nothing."""
-    for path in temporary.rglob("*"):
-        if path.is_file():
-            path.chmod(0o644)
-            sync(path)
-    sync(temporary)
-    if final.exists():  # a resumed run crosses a threshold again; the content is the same
-        shutil.rmtree(final)
-    temporary.rename(final)
-    sync(final.parent)
+    # A resumed run crosses a threshold again: then one of that name is there already, with the same content.
+    publish_folder(temporary, final, durable=True)
     prune(final.parent)
 
 
