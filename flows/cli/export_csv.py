@@ -13,6 +13,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
+from tempering.artifacts.atomic import whole_file
 from tempering.errors import ArtifactError, UserError
 
 USUAL = ("generated_outputs", "training_stats")
@@ -112,15 +113,11 @@ def write_tables(
         raise UserError(f"{', '.join(taken)} is there already", fix="name another --out, or add --force")
     try:
         out.mkdir(parents=True, exist_ok=True)
-        with ExitStack() as stack:
-            written = {}
-            for name, source in tables.items():
-                temporary = out / f".tmp-{name}.csv"
-                stack.callback(temporary.unlink, missing_ok=True)
-                written[targets[name]] = _write(source, temporary, raw)
-            for name, target in targets.items():
-                (out / f".tmp-{name}.csv").replace(target)
-        return written
+        with ExitStack() as files:  # they take their names together, when the last is whole
+            return {
+                targets[name]: _write(source, files.enter_context(whole_file(targets[name])), raw)
+                for name, source in tables.items()
+            }
     except ValueError as error:  # pyarrow's, too
         raise ArtifactError(
             f"a table of {folder} is damaged: {error}", fix="`temper artifacts verify`"

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from flows.process.prefect_server import STOP_LIMIT, environment, template
+from tempering.artifacts.atomic import whole_file
 
 
 def serve(descriptor: int) -> None:
@@ -49,19 +50,18 @@ def prepare() -> None:
     kept = template()
     if kept.exists():
         return
-    scratch = kept.with_suffix(f".{os.getpid()}.tmp")
     kept.parent.mkdir(parents=True, exist_ok=True)
-    os.environ.update(environment(kept.parent, scratch, "", web=False))
-    from prefect.server.database import provide_database_interface
+    with whole_file(kept) as scratch:
+        os.environ.update(environment(kept.parent, scratch, "", web=False))
+        from prefect.server.database import provide_database_interface
 
-    async def migrate() -> None:
-        database = provide_database_interface()
-        await database.create_db()
-        await (await database.engine()).dispose()
+        async def migrate() -> None:
+            database = provide_database_interface()
+            await database.create_db()
+            await (await database.engine()).dispose()
 
-    asyncio.run(migrate())
-    _checkpoint(scratch)
-    scratch.rename(kept)
+        asyncio.run(migrate())
+        _checkpoint(scratch)
 
 
 def _checkpoint(database: Path) -> None:

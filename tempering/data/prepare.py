@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from tempering.artifacts.atomic import whole_file
 from tempering.data.builders import build
 from tempering.data.builders.base import BuilderConfig
 from tempering.data.holdout import is_held_out
@@ -172,7 +173,8 @@ class RejectedLog:
         import pyarrow.parquet as pq
 
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        self._writer = pq.ParquetWriter(self._temporary, rejected_schema(), compression="zstd")
+        self._file = whole_file(self.path)
+        self._writer = pq.ParquetWriter(self._file.__enter__(), rejected_schema(), compression="zstd")
         return self
 
     def add(self, item: Rejected) -> None:
@@ -181,16 +183,11 @@ class RejectedLog:
         if len(self._rows) == _PROGRESS_ROWS:
             self._flush()
 
-    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+    def __exit__(self, *error: Any) -> None:
         assert self._writer is not None
         self._flush()
         self._writer.close()
-        if kind is None:
-            self._temporary.replace(self.path)
-
-    @property
-    def _temporary(self) -> Path:
-        return self.path.with_name(f".tmp-{self.path.name}")
+        self._file.__exit__(*error)
 
     def _flush(self) -> None:
         assert self._writer is not None

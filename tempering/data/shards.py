@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from tempering.artifacts.atomic import whole_file
 from tempering.data.rows import Values
 from tempering.data.schemas import extra_types, full_schema, to_table, wider
 
@@ -85,11 +86,9 @@ class ShardWriter:
         return self.folder / f"{number:05d}.parquet"
 
     def _rewrite(self, path: Path, schema: "pa.Schema") -> None:
-        temporary = path.with_name(f".tmp-{path.name}")
-        with _writer(temporary, schema) as writer:
+        with whole_file(path) as temporary, _writer(temporary, schema) as writer:
             for group in groups_of(path):
                 writer.write_table(to_table(group.to_pylist(), schema))
-        temporary.replace(path)
 
 
 @contextmanager

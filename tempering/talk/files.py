@@ -6,14 +6,13 @@ there is whole.
 """
 
 import json
-import os
-import tempfile
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from tempering.artifacts.atomic import whole_file
 from tempering.data.builders.base import BadRow
 from tempering.data.builders.pairs import prompt_of
 from tempering.data.files import file_format, read_records
@@ -112,27 +111,18 @@ def check_out(path: Path) -> None:
 @contextmanager
 def answers_file(path: Path, as_messages: bool) -> Iterator[Write]:
     """A function that takes rows; `path` is replaced by what it wrote when all went well."""
-    temporary = path
+    rows_file = _parquet if path.suffix == ".parquet" else _lines
     try:
-        # A name that nobody can have put a link under.
-        handle, name = tempfile.mkstemp(prefix=".tmp-", suffix=path.suffix, dir=path.parent)
-        os.close(handle)
-        temporary = Path(name)
-        temporary.chmod(0o644)
-        with _parquet(temporary, as_messages) if path.suffix == ".parquet" else _lines(temporary) as write:
+        with whole_file(path) as temporary, rows_file(temporary, as_messages) as write:
             yield write
-        temporary.replace(path)
     except OSError as error:
         raise UserError(
             f"cannot write {path}: {error.strerror or error}", fix="choose a place you may write to"
         ) from None
-    finally:
-        if temporary != path:
-            temporary.unlink(missing_ok=True)
 
 
 @contextmanager
-def _lines(path: Path) -> Iterator[Write]:
+def _lines(path: Path, as_messages: bool) -> Iterator[Write]:
     with path.open("w", encoding="utf-8", newline="\n") as file:
 
         def write(rows: list[dict[str, Any]]) -> None:

@@ -6,12 +6,12 @@ asks for commits on every run, so the libraries are imported only when the Hub i
 """
 
 import logging
-import os
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+from tempering.artifacts.atomic import write_atomic
 from tempering.data.files.hub_layout import missing_shards, splits_of
 from tempering.data.files.splits import Split, choose, kind_of
 from tempering.hub.errors import Unreachable, asking
@@ -86,10 +86,8 @@ def _remember(name: str, revision: str, commit: str) -> None:
     if revision == commit:
         return
     reference = cache_folder(name) / "refs" / revision
-    draft = reference.with_name(f"{reference.name}.{os.getpid()}.tmp")
     try:
         reference.parent.mkdir(parents=True, exist_ok=True)
-        draft.write_text(commit, "utf-8")
-        draft.replace(reference)
+        write_atomic(reference, commit.encode(), durable=False)
     except OSError as error:  # a cache that may only be read: works with a network alone
         _log.warning("cannot note in the cache which commit %s@%s is: %s", name, revision, error)
