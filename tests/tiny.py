@@ -5,7 +5,7 @@ from typing import Any
 
 from tempering.artifacts.draft import Draft
 from tempering.artifacts.kinds import Artifact
-from tempering.artifacts.resolve import resolve
+from tempering.artifacts.resolve import build
 from tempering.artifacts.store import Store
 from tempering.runtime import RuntimeConfig
 
@@ -82,13 +82,7 @@ def inputs_of(node: Any, artifact: Any) -> dict[str, Any]:
 def run_node(store: Store, node: Any, artifact: Any) -> Artifact:
     """One node through the store, in this process."""
     inputs = inputs_of(node, artifact)
-    found = resolve(store, node.stage, node.config, inputs)
-    if found.cached is not None:
-        return found.cached
-    with store.draft(
-        node.name, node.stage, found.fingerprint, found.inputs, node.config, runtime=CPU
-    ) as draft:
-        return store.commit(draft, dict(node.stage(draft, node.config, **inputs)))
+    return build(store, node.stage, node.config, inputs, node=node.name, runtime=CPU)
 
 
 def fresh_draft(path: Path, seed: int = 0) -> Draft:

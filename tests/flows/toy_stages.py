@@ -8,6 +8,7 @@ import time
 from collections.abc import Mapping
 from pathlib import Path
 
+from tempering.artifacts.atomic import write_atomic
 from tempering.artifacts.draft import Draft, checkpoints_in
 from tempering.artifacts.kinds import (
     DatasetArtifact,
@@ -97,7 +98,7 @@ def _end(config: ToyTrain, step: int) -> None:
     if config.crash == "kill":
         os.kill(os.getpid(), 9)
     if config.wait_for and step == 2:
-        Path(config.wait_for + ".pid").write_text(str(os.getpid()))
+        write_atomic(Path(config.wait_for + ".pid"), str(os.getpid()).encode())  # whole at once
         while not Path(config.wait_for).exists():
             if config.hold != "spin":
                 time.sleep(0.02)
