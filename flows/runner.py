@@ -21,10 +21,10 @@ from flows.process.slots import Slots, light_slots
 from flows.process.workers import Cancelled, StageCrashed, Workers
 from tempering.artifacts.draft import LOG_FILE, checkpoints_in
 from tempering.artifacts.kinds import Artifact, EvaluationArtifact, ModelArtifact, ReportArtifact
-from tempering.artifacts.lease import Lease
-from tempering.artifacts.resolve import Resolution, resolve
+from tempering.artifacts.lease import Lease, Waiting
+from tempering.artifacts.resolve import Resolution, claim, resolve
 from tempering.artifacts.store import Store
-from tempering.errors import StoreError, UserError
+from tempering.errors import UserError
 from tempering.runtime import RuntimeConfig
 
 Action = Literal["cached", "run", "resume", "failed", "skipped"]
@@ -126,17 +126,16 @@ class Runner:
         # A report names failures, which are in no fingerprint: it is never taken from the store then.
         force = node.name in self.forced or bool(failures)
         strict = self.runtime.strict_code
-        found = resolve(self.store, node.stage, node.config, inputs, force=force, strict_code=strict)
-        if found.cached is not None:
-            return Outcome(node.name, "cached", found.cached)
+        resolution = resolve(self.store, node.stage, node.config, inputs, force=force, strict_code=strict)
+        if resolution.cached is not None:
+            return Outcome(node.name, "cached", resolution.cached)
         self.display.start(node.name, "queued")
-        with self._slot(node), self._lease(node, found):
-            if not force:  # another run may have made it while this one waited
-                found = resolve(self.store, node.stage, node.config, inputs, strict_code=strict)
-                if found.cached is not None:
-                    return Outcome(node.name, "cached", found.cached)
-            self.display.start(node.name, "resumed" if found.resume_from else "running")
-            return self._work(node, found, inputs, failures, log)
+        waiting = self._waiting(node)
+        with self._slot(node), claim(self.store, resolution, waiting=waiting) as (resolution, lease):
+            if resolution.cached is not None:
+                return Outcome(node.name, "cached", resolution.cached)
+            self.display.start(node.name, "resumed" if resolution.resume_from else "running")
+            return self._work(node, resolution, lease, inputs, failures, log)
 
     def _slot(self, node: Node) -> contextlib.AbstractContextManager[None]:
         self._queued.add(node.name)
@@ -155,13 +154,18 @@ class Runner:
         return slots.take(rank, self.workers.cancel, coming)
 
     def _work(
-        self, node: Node, found: Resolution, inputs: dict[str, Any], failures: Mapping[str, str], log: Log
+        self,
+        node: Node,
+        resolution: Resolution,
+        lease: Lease,
+        inputs: dict[str, Any],
+        failures: Mapping[str, str],
+        log: Log,
     ) -> Outcome:
+        if self.workers.cancel.is_set():
+            raise Cancelled("cancelled")
         started = time.monotonic()
-        draft = self.store.draft(
-            node.name, node.stage, found.fingerprint, found.inputs, node.config,
-            runtime=self.runtime, fresh=found.fresh,
-        )  # fmt: skip
+        draft = self.store.draft(node.name, resolution, lease, runtime=self.runtime)
         if issubclass(node.stage.makes, ModelArtifact | EvaluationArtifact | ReportArtifact):
             draft.name = self.name
         with draft:
@@ -169,10 +173,10 @@ class Runner:
                 draft.details["failures"] = dict(failures)
             listener = _Listener(node.name, self.display, log)
             try:
+                arguments = (node.stage.module, node.stage.name, draft, node.config, inputs)
                 summary, outcome = self.workers.run(
-                    work, node.stage.module, node.stage.name, draft, node.config, inputs,
-                    log=draft.path / LOG_FILE, listener=listener,
-                )  # fmt: skip
+                    work, *arguments, log=draft.path / LOG_FILE, listener=listener
+                )
             except UserError:
                 if not checkpoints_in(draft.path):  # nothing half-written stays behind a mistake
                     shutil.rmtree(draft.path, ignore_errors=True)
@@ -180,25 +184,20 @@ class Runner:
             draft.adopt(outcome)
             seconds = time.monotonic() - started
             artifact = self.store.commit(draft, summary, seconds=seconds)
-        return Outcome(node.name, "resume" if found.resume_from else "run", artifact, seconds)
+        return Outcome(node.name, "resume" if resolution.resume_from else "run", artifact, seconds)
 
-    def _lease(self, node: Node, found: Resolution) -> Lease:
-        """Take the lease, looking every second whether the run has been cancelled."""
-        told: set[str] = set()
+    def _waiting(self, node: Node) -> Waiting:
+        """Say once for whom `node` waits, and give up when the run has been cancelled."""
+        told = {""}  # a holder that is not known is not named
 
-        def waiting(text: str) -> None:
-            if text not in told:
-                told.add(text)
-                self.display.note(f"{node.name}: {text}")
-
-        while True:
+        def waiting(holder: str) -> None:
             if self.workers.cancel.is_set():
                 raise Cancelled("cancelled")
-            try:
-                return self.store.lease(node.stage.name, found.fingerprint.hex, waiting=waiting, timeout=1)
-            except StoreError as error:
-                if " is held by " not in error.found:
-                    raise
+            if holder not in told:
+                told.add(holder)
+                self.display.note(f"{node.name}: waiting for {holder}")
+
+        return waiting
 
     def _show(self, outcome: Outcome) -> None:
         made = outcome.artifact

@@ -38,7 +38,6 @@ class Ticket:
     """What the store needs to commit a draft."""
 
     node: str
-    stage: str
     makes: type[Artifact]
     fingerprint: str
     hashed: Mapping[str, Any]

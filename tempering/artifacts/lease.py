@@ -2,8 +2,8 @@
 
 `flock` on a small file: the kernel frees it at once when the holder dies, whatever killed it. The file
 holds who has it, for the waiting message. It is removed on release, therefore a taken lock is
-checked to be still the file under that name. A thread may take its own lease again; another
-thread of the same process waits like another process does.
+checked to be still the file under that name. A lease is taken once and handed on: whoever asks for it
+a second time waits, in the same process too.
 """
 
 import errno
@@ -11,48 +11,23 @@ import fcntl
 import json
 import os
 import socket
-import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 
 from tempering.errors import StoreError
 
 POLL = 0.05  # seconds between two tries
 Waiting = Callable[[str], None]
-"""Called once per holder with "waiting for pid N on host H"."""
-
-
-@dataclass
-class _Held:
-    descriptor: int
-    owner: int
-    count: int = 1
-
-
-_held: dict[Path, _Held] = {}
-_guard = threading.Lock()
-
-
-def _forget() -> None:
-    # A forked child owns none of its parent's leases; closing its copies leaves the parent's locks alone.
-    global _guard
-    _guard = threading.Lock()
-    for held in _held.values():
-        os.close(held.descriptor)
-    _held.clear()
-
-
-os.register_at_fork(after_in_child=_forget)
+"""Called before each new try with "pid N on host H", or "" where that is not known; may raise to give up."""
 
 
 class Lease:
     """The right to write one partial. Made by `acquire`; given back by `release` or `with`."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, descriptor: int) -> None:
         self.path = path
-        self._open = True
+        self._descriptor: int | None = descriptor
 
     def check(self) -> None:
         """Make sure the lease is still ours, just before a commit.
@@ -60,8 +35,7 @@ class Lease:
         Raises:
             StoreError: somebody removed or replaced the lock file meanwhile.
         """
-        held = _held.get(self.path)
-        if not self._open or held is None or not _same_file(held.descriptor, self.path):
+        if self._descriptor is None or not _same_file(self._descriptor, self.path):
             raise StoreError(
                 f"the lease {self.path} was lost while the stage was running",
                 expected="the lock file to stay until the stage ends",
@@ -70,17 +44,11 @@ class Lease:
 
     def release(self) -> None:
         """Give the lease back; a second call does nothing."""
-        with _guard:
-            held = _held.get(self.path)
-            if not self._open or held is None:
-                return
-            self._open = False
-            held.count -= 1
-            if held.count == 0:
-                del _held[self.path]
-                if _same_file(held.descriptor, self.path):
-                    self.path.unlink(missing_ok=True)
-                os.close(held.descriptor)
+        descriptor, self._descriptor = self._descriptor, None
+        if descriptor is not None:
+            if _same_file(descriptor, self.path):
+                self.path.unlink(missing_ok=True)
+            os.close(descriptor)
 
     def __enter__(self) -> "Lease":
         return self
@@ -89,39 +57,16 @@ class Lease:
         self.release()
 
 
-def acquire(path: Path, *, waiting: Waiting | None = None, timeout: float | None = None) -> Lease:
-    """Take the lease at `path`, waiting while another process or thread has it.
+def acquire(path: Path, *, waiting: Waiting = lambda holder: None) -> Lease:
+    """Take the lease at `path`, waiting while somebody has it.
 
     Raises:
-        StoreError: still taken after `timeout` seconds, or the file system has no `flock`.
+        StoreError: the file system has no `flock`.
     """
-    deadline = None if timeout is None else time.monotonic() + timeout
-    told = ""
-    while True:
-        if _take(path):
-            return Lease(path)
-        holder = _holder(path)
-        if waiting is not None and holder and holder != told:
-            waiting(f"waiting for {holder}")
-            told = holder
-        if deadline is not None and time.monotonic() >= deadline:
-            raise StoreError(f"{path} is held by {holder or 'another process'}", fix="wait for it to end")
+    while (descriptor := _try_lock(path)) is None:
+        waiting(_holder(path))
         time.sleep(POLL)
-
-
-def _take(path: Path) -> bool:
-    me = threading.get_ident()
-    with _guard:
-        held = _held.get(path)
-        if held is not None:
-            if held.owner == me:
-                held.count += 1
-            return held.owner == me
-        descriptor = _try_lock(path)
-        if descriptor is None:
-            return False
-        _held[path] = _Held(descriptor, me)
-        return True
+    return Lease(path, descriptor)
 
 
 def _try_lock(path: Path) -> int | None:

@@ -1,19 +1,20 @@
 """From a stage, its config and its input artifacts to a cached artifact or a new one.
 
-`resolve` decides; `build` decides and makes, in this process: what a test or a script uses, and in
-short what the flow's runner does.
+`resolve` decides, and decides again when `claim` has the lease; `build` decides and makes, in this
+process: what a test or a script uses, and in short what the flow's runner does.
 """
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from typing import Any
 
 from tempering.artifacts.code import code_files
 from tempering.artifacts.digests import external_digests
-from tempering.artifacts.draft import OnLog, OnProgress
+from tempering.artifacts.draft import OnLog
 from tempering.artifacts.fingerprint import Fingerprint, fingerprint
 from tempering.artifacts.kinds import Artifact
-from tempering.artifacts.lease import Waiting
+from tempering.artifacts.lease import Lease, Waiting
 from tempering.artifacts.manifest import InputRef
 from tempering.artifacts.stage import Stage
 from tempering.artifacts.store import Miss, Store
@@ -23,11 +24,18 @@ from tempering.runtime import RuntimeConfig
 
 @dataclass(frozen=True)
 class Resolution:
-    """`cached`, or what is needed to open a draft. `resume_from`: the checkpoint it would go on from."""
+    """An artifact that is asked for, and what the store has of it: `cached`, or what a draft needs.
 
-    fingerprint: Fingerprint
+    `resume_from` is the checkpoint that a draft would go on from.
+    """
+
+    stage: Stage
+    config: Config
     inputs: Mapping[str, InputRef]
-    cached: Artifact | None
+    fingerprint: Fingerprint
+    force: bool = False
+    strict_code: bool = False
+    cached: Artifact | None = None
     miss: Miss | None = None
     resume_from: str | None = None
     fresh: bool = False
@@ -54,30 +62,59 @@ def resolve(
     Args:
         inputs: role -> artifact, None, or a mapping of artifacts, as the stage is called.
         force: make it again even where it is there.
+        strict_code: one that other code has made does not count.
     """
     stage.check_inputs(inputs)
-    given = {role: artifact.ref for role, artifact in flatten(inputs).items()}
-    key = stage_fingerprint(store, stage, config, {role: ref.fingerprint for role, ref in given.items()})
-    digests = {role: ref.payload_digest for role, ref in given.items()}
-    if force:
-        return Resolution(key, given, None, fresh=True)
-    code = code_files(stage.module) if strict_code else None
-    found = store.lookup(key.hex, digests, code=code)
-    if isinstance(found, Artifact):
-        return Resolution(key, given, found)
-    resume_from = store.resume_point(stage.name, key.hex, digests, code=code)
-    return Resolution(key, given, None, found, resume_from, fresh=resume_from is None)
+    refs = {role: artifact.ref for role, artifact in flatten(inputs).items()}
+    key = _fingerprint(store, stage, config, refs)
+    return _look(store, Resolution(stage, config, refs, key, force, strict_code))
+
+
+def _fingerprint(store: Store, stage: Stage, config: Config, refs: Mapping[str, InputRef]) -> Fingerprint:
+    return stage_fingerprint(store, stage, config, {role: ref.fingerprint for role, ref in refs.items()})
+
+
+def _look(store: Store, resolution: Resolution) -> Resolution:
+    """`resolution` with what the store has of it now."""
+    if resolution.force:
+        return replace(resolution, fresh=True)
+    stage, key = resolution.stage, resolution.fingerprint.hex
+    digests = {role: ref.payload_digest for role, ref in resolution.inputs.items()}
+    code = code_files(stage.module) if resolution.strict_code else None
+    entry = store.lookup(key, digests, code=code)
+    if isinstance(entry, Artifact):
+        return replace(resolution, cached=entry, miss=None, resume_from=None, fresh=False)
+    point = store.resume_point(stage.name, key, digests, code=code)
+    return replace(resolution, cached=None, miss=entry, resume_from=point, fresh=point is None)
 
 
 def flatten(inputs: Mapping[str, Any]) -> dict[str, Artifact]:
     """Inputs by the names manifests use: `datasets.corpus` for a mapping's entries, no Nones."""
     flat: dict[str, Artifact] = {}
-    for role, given in inputs.items():
-        if isinstance(given, Mapping):
-            flat.update({f"{role}.{key}": artifact for key, artifact in given.items()})
-        elif given is not None:
-            flat[role] = given
+    for role, source in inputs.items():
+        if isinstance(source, Mapping):
+            flat.update({f"{role}.{key}": artifact for key, artifact in source.items()})
+        elif source is not None:
+            flat[role] = source
     return flat
+
+
+@contextmanager
+def claim(
+    store: Store, resolution: Resolution, *, waiting: Waiting = lambda holder: None
+) -> Iterator[tuple[Resolution, Lease]]:
+    """Hold the lease of an artifact that was not there, and look again: it may have been made meanwhile.
+
+    An external file that changed meanwhile makes it another artifact, with another lease.
+    """
+    stage, config, refs = resolution.stage, resolution.config, resolution.inputs
+    while True:
+        key = resolution.fingerprint
+        with store.lease(stage.name, key.hex, waiting=waiting) as lease:
+            resolution = replace(resolution, fingerprint=_fingerprint(store, stage, config, refs))
+            if resolution.fingerprint == key:
+                yield _look(store, resolution), lease
+                return
 
 
 def build(
@@ -89,23 +126,17 @@ def build(
     node: str | None = None,
     runtime: RuntimeConfig | None = None,
     force: bool = False,
-    on_progress: OnProgress | None = None,
     on_log: OnLog | None = None,
-    waiting: Waiting | None = None,
 ) -> Artifact:
     """The artifact of `stage`, cached or made now in this process."""
-    given = inputs or {}
+    inputs = inputs or {}
     strict = runtime.strict_code if runtime else False
-    first = resolve(store, stage, config, given, force=force, strict_code=strict)
-    if first.cached is not None:
-        return first.cached
-    with store.lease(stage.name, first.fingerprint.hex, waiting=waiting):
-        # Somebody may have made it while we waited.
-        found = resolve(store, stage, config, given, force=force, strict_code=strict)
-        if found.cached is not None:
-            return found.cached
-        with store.draft(
-            node or stage.name, stage, found.fingerprint, found.inputs, config,
-            runtime=runtime, fresh=found.fresh, on_progress=on_progress, on_log=on_log,
-        ) as out:  # fmt: skip
-            return store.commit(out, stage(out, config, **given))
+    resolution = resolve(store, stage, config, inputs, force=force, strict_code=strict)
+    if resolution.cached is not None:
+        return resolution.cached
+    with claim(store, resolution) as (resolution, lease):
+        if resolution.cached is not None:
+            return resolution.cached
+        with store.draft(node or stage.name, resolution, lease, runtime=runtime) as out:
+            out.on_log = on_log
+            return store.commit(out, stage(out, config, **inputs))

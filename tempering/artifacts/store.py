@@ -13,25 +13,25 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from tempering.artifacts import partial, refs
 from tempering.artifacts.atomic import store_errors
 from tempering.artifacts.code import code_changes, code_files
 from tempering.artifacts.commit import commit
 from tempering.artifacts.digests import DigestCache
-from tempering.artifacts.draft import Draft, OnLog, OnProgress, Ticket
-from tempering.artifacts.fingerprint import Fingerprint
+from tempering.artifacts.draft import Draft, Ticket
 from tempering.artifacts.integrity import Damage, first_damage, verify_folder
 from tempering.artifacts.kinds import Artifact, artifact_from
 from tempering.artifacts.lease import Lease, Waiting, acquire
 from tempering.artifacts.manifest import FILE_NAME, InputRef, Manifest, read_manifest
 from tempering.artifacts.names import fingerprint8, slug
 from tempering.artifacts.runs import Runs
-from tempering.artifacts.stage import Stage
-from tempering.config import Config
 from tempering.errors import ArtifactError, StoreError
 from tempering.runtime import RuntimeConfig
+
+if TYPE_CHECKING:
+    from tempering.artifacts.resolve import Resolution
 
 Change = tuple[str, str | None, str | None]
 """field, old, new"""
@@ -184,57 +184,41 @@ class Store:
 
     # -- making ----------------------------------------------------------------------------------
 
-    def lease(
-        self, stage: str, fingerprint: str, *, waiting: Waiting | None = None, timeout: float | None = None
-    ) -> Lease:
-        """The right to make this artifact; waits while somebody else has it. Look up again after it."""
+    def lease(self, stage: str, fingerprint: str, *, waiting: Waiting = lambda holder: None) -> Lease:
+        """The right to make this artifact; waits while somebody has it. Look up again after it (`claim`)."""
         path = self.root / ".locks" / f"{slug(stage)}-{fingerprint}.lock"
         with store_errors(f"cannot lock in the artifact store {self.root}"):
-            return acquire(path, waiting=waiting, timeout=timeout)
+            return acquire(path, waiting=waiting)
 
     def draft(
         self,
         node: str,
-        stage: Stage,
-        fingerprint: Fingerprint,
-        inputs: Mapping[str, InputRef],
-        config: Config,
+        resolution: "Resolution",
+        lease: Lease,
         *,
         runtime: RuntimeConfig | None = None,
-        fresh: bool = False,
-        on_progress: OnProgress | None = None,
-        on_log: OnLog | None = None,
-        waiting: Waiting | None = None,
     ) -> Draft:
-        """Open a draft under a lease. It keeps the checkpoints of a killed run made from the same inputs.
+        """Open a draft of what was asked for and is not there; it takes over the lease of its fingerprint.
 
-        Args:
-            fresh: start from nothing, whatever was left.
+        It keeps the checkpoints of a killed run made from the same inputs, unless it must be fresh.
         """
-        lease = self.lease(stage.name, fingerprint.hex, waiting=waiting)
-        try:
-            with store_errors(f"cannot write to the artifact store {self.root}"):
-                digests = {role: ref.payload_digest for role, ref in inputs.items()}
-                path = self._partial(stage.name, fingerprint.hex)
-                partial.open_partial(
-                    path, digests, code_files(stage.module), stage.makes.payload, fresh=fresh
-                )
-        except BaseException:
-            lease.release()
-            raise
+        stage, config, key = resolution.stage, resolution.config, resolution.fingerprint
+        with store_errors(f"cannot write to the artifact store {self.root}"):
+            digests = {role: ref.payload_digest for role, ref in resolution.inputs.items()}
+            path = self._partial(stage.name, key.hex)
+            code = code_files(stage.module)
+            partial.open_partial(path, digests, code, stage.makes.payload, fresh=resolution.fresh)
         ticket = Ticket(
-            node, stage.name, stage.makes, fingerprint.hex, fingerprint.hashed, dict(inputs),
-            config.model_dump(mode="json"), stage.module,
-        )  # fmt: skip
-        return Draft(
-            path,
-            seed=int(getattr(config, "seed", 0) or 0),
-            runtime=runtime,
-            on_progress=on_progress,
-            on_log=on_log,
-            ticket=ticket,
-            lease=lease,
+            node=node,
+            makes=stage.makes,
+            fingerprint=key.hex,
+            hashed=key.hashed,
+            inputs=dict(resolution.inputs),
+            config=config.model_dump(mode="json"),
+            module=stage.module,
         )
+        seed = int(getattr(config, "seed", 0) or 0)
+        return Draft(path, seed=seed, runtime=runtime, ticket=ticket, lease=lease)
 
     def commit(
         self, draft: Draft, summary: Mapping[str, Any] | None = None, *, seconds: float | None = None

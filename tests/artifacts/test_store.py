@@ -5,6 +5,7 @@ import os
 import pickle
 import shutil
 import stat
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -118,9 +119,10 @@ class TestCommit:
         assert one.manifest.created != two.manifest.created
 
 
-def open_draft(store: Store, **options: object) -> Draft:
-    key = resolve(store, rows, RowsConfig(), {}).fingerprint
-    return store.draft("rows", rows, key, {}, RowsConfig(), **options)  # type: ignore[arg-type]
+def open_draft(store: Store, force: bool = False) -> Draft:
+    found = resolve(store, rows, RowsConfig(), {}, force=force)
+    lease = store.lease("rows", found.fingerprint.hex)
+    return store.draft("rows", found, lease)
 
 
 class TestLookup:
@@ -237,17 +239,19 @@ class TestPartial:
     def test_fresh_starts_from_nothing(self, store: Store) -> None:
         with open_draft(store) as out:
             (out.checkpoints_dir / "checkpoint_2K_tokens").mkdir()
-        with open_draft(store, fresh=True) as out:
+        with open_draft(store, force=True) as out:
             assert checkpoints_in(out.path) == []
 
     def test_one_made_from_other_inputs_is_discarded(self, store: Store, data: DatasetArtifact) -> None:
-        key = resolve(store, fit, FitConfig(), {"data": data}).fingerprint
-        with store.draft("fit", fit, key, {"data": data.ref}, FitConfig()) as out:
+        found = resolve(store, fit, FitConfig(), {"data": data})
+        key = found.fingerprint
+        with store.draft("fit", found, store.lease("fit", key.hex)) as out:
             (out.checkpoints_dir / "checkpoint_2K_tokens").mkdir()
         other = data.ref.model_copy(update={"payload_digest": "other"})
         assert store.resume_point("fit", key.hex, {"data": data.payload_digest}) == "checkpoint_2K_tokens"
         assert store.resume_point("fit", key.hex, {"data": "other"}) is None
-        with store.draft("fit", fit, key, {"data": other}, FitConfig()) as out:
+        found = replace(found, inputs={"data": other}, fresh=False)
+        with store.draft("fit", found, store.lease("fit", key.hex)) as out:
             assert checkpoints_in(out.path) == []
 
 

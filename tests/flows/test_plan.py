@@ -271,7 +271,8 @@ class TestOptions:
         made = {"text": build(store, text_stage, TextConfig(), node="text")}
         tune, inputs = nodes[1], {"data": made["text"]}
         found = resolve(store, tune.stage, tune.config, inputs)
-        with store.draft("tune", tune_stage, found.fingerprint, found.inputs, nodes[1].config) as out:
+        lease = store.lease(tune.stage.name, found.fingerprint.hex)
+        with store.draft("tune", found, lease) as out:
             (out.checkpoints_dir / "checkpoint_1K_tokens").mkdir()
         row = plan(nodes, store)[1]
         assert (row.action, row.resume_from) == ("resume", "checkpoint_1K_tokens")

@@ -89,9 +89,8 @@ def test_two_processes_make_the_artifact_of_one(tiny: Any, tmp_path: Path) -> No
             store = Store(tmp_path / str(processes))
             found = resolve(store, node.stage, node.config, inputs)
             runtime = RuntimeConfig(device="cpu", processes=processes)
-            with store.draft(
-                node.name, node.stage, found.fingerprint, found.inputs, node.config, runtime=runtime
-            ) as draft:
+            lease = store.lease(node.stage.name, found.fingerprint.hex)
+            with store.draft(node.name, found, lease, runtime=runtime) as draft:
                 arguments = (node.stage.module, node.stage.name, draft, node.config, inputs)
                 summary, outcome = workers.run(
                     work, *arguments, log=draft.path / "log.txt", listener=Nobody()

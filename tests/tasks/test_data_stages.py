@@ -170,7 +170,8 @@ def test_a_branch_that_moved_since_planning_is_refused(tmp_path, monkeypatch):
     store = Store(tmp_path / "store")
     found = resolve(store, dataset, config, {})
     assert ["hub:owner/talk", "a" * 40] in found.fingerprint.hashed["files"]
-    with store.draft("talk", dataset, found.fingerprint, {}, config) as draft:
+    lease = store.lease("dataset", found.fingerprint.hex)
+    with store.draft("talk", found, lease) as draft:
         monkeypatch.setattr(base, "hub_commit", lambda name, revision: "b" * 40)
         with pytest.raises(DataError, match="moved to commit bbbbbbbbbbbb"):
             dataset(draft, config)
