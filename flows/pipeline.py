@@ -88,11 +88,15 @@ def run_pipeline(options: Options, display: Display) -> Ended:
     )
     workers = Workers()
     runner = Runner(
-        planned.store, planned.runtime, display, workers,
+        planned.store,
+        planned.runtime,
+        display,
+        workers,
         forced=planned.forced,
         nodes=planned.nodes,
+        fingerprints={row.stage: row.fingerprint for row in planned.rows},
         name=planned.config.name,
-    )  # fmt: skip
+    )
     session = Session(planned, options.port, run, runner, display)
     try:
         if all(row.action == "cached" for row in planned.rows):

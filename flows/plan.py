@@ -30,9 +30,9 @@ class PlanRow:
 
     stage: str
     action: PlanAction
+    fingerprint: Fingerprint
     why: list[Why] = field(default_factory=list)
     artifact: str | None = None
-    fingerprint: str = ""
     resume_from: str | None = None
     """The checkpoint that the stage goes on from."""
     forced: bool = False
@@ -204,16 +204,16 @@ class _Planner:
         forced = self.forced.get(node.name) if wanted else None
         if isinstance(found, Artifact) and forced is None:
             notes = self._code_notes(node, found)
-            return PlanRow(node.name, "cached", notes, found.id, key.hex, node=node, made=found)
+            return PlanRow(node.name, "cached", key, notes, found.id, node=node, made=found)
         ids = {role: known.id for role, known in inputs.items()}
         why = reasons(node.name, key, found, ids, self.previous.get(node.name), forced, self._manifest_of)
         if not wanted:
-            return PlanRow(node.name, "skipped", why, None, key.hex, node=node)
+            return PlanRow(node.name, "skipped", key, why, node=node)
         self._need_inputs(node)
         code = self._code_of(node) if self.strict_code else None
         point = None if forced else self.store.resume_point(node.stage.name, key.hex, payloads, code=code)
         action: PlanAction = "resume" if point else "run"
-        return PlanRow(node.name, action, why, None, key.hex, point, forced is not None, node)
+        return PlanRow(node.name, action, key, why, None, point, forced is not None, node)
 
     def _manifest_of(self, artifact_id: str) -> Manifest | None:
         return _manifest(self.store, artifact_id)

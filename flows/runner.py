@@ -20,6 +20,7 @@ from flows.process.run_stage import work
 from flows.process.slots import Slots, light_slots
 from flows.process.workers import Cancelled, StageCrashed, Workers
 from tempering.artifacts.draft import LOG_FILE, checkpoints_in
+from tempering.artifacts.fingerprint import Fingerprint
 from tempering.artifacts.kinds import Artifact, EvaluationArtifact, ModelArtifact, ReportArtifact
 from tempering.artifacts.lease import Lease, Waiting
 from tempering.artifacts.resolve import Resolution, claim, resolve
@@ -78,6 +79,8 @@ class Runner:
     forced: frozenset[str] = frozenset()
     nodes: Sequence[Node] = ()
     """All nodes in order, so that the earliest of those that could train does."""
+    fingerprints: Mapping[str, Fingerprint] = field(default_factory=dict)
+    """Of each node, as it was planned."""
     outcomes: dict[str, Outcome] = field(default_factory=dict)
     name: str = ""
     """The pipeline's, after which models, evaluations and reports are called."""
@@ -126,7 +129,10 @@ class Runner:
         # A report names failures, which are in no fingerprint: it is never taken from the store then.
         force = node.name in self.forced or bool(failures)
         strict = self.runtime.strict_code
-        resolution = resolve(self.store, node.stage, node.config, inputs, force=force, strict_code=strict)
+        earlier = self.fingerprints.get(node.name)
+        resolution = resolve(
+            self.store, node.stage, node.config, inputs, force=force, strict_code=strict, earlier=earlier
+        )
         if resolution.cached is not None:
             return Outcome(node.name, "cached", resolution.cached)
         self.display.start(node.name, "queued")

@@ -9,6 +9,7 @@ import hashlib
 import re
 import subprocess
 import sys
+from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
 
@@ -49,11 +50,11 @@ def code_changes(old: dict[str, str], new: dict[str, str]) -> list[tuple[str, st
     return [(name, old.get(name), new.get(name)) for name in names if old.get(name) != new.get(name)]
 
 
-def code_state(module: str) -> CodeState:
-    """Everything a manifest records about the code."""
+def code_state(files: Mapping[str, str]) -> CodeState:
+    """Everything a manifest records about the code: `files` (see `code_files`) and the git state now."""
     commit = _git("rev-parse", "HEAD")
     status = _git("status", "--porcelain") if commit else None
-    return CodeState(commit=commit or None, dirty=bool(status) if commit else None, files=code_files(module))
+    return CodeState(commit=commit or None, dirty=bool(status) if commit else None, files=dict(files))
 
 
 def _is_plumbing(name: str) -> bool:

@@ -16,7 +16,6 @@ from typing import Any
 import yaml
 
 from tempering.artifacts.atomic import sync, write_atomic
-from tempering.artifacts.code import code_state
 from tempering.artifacts.digests import sha256_file
 from tempering.artifacts.draft import Draft, Ticket
 from tempering.artifacts.kinds import Artifact, artifact_from, payload_digest
@@ -111,7 +110,7 @@ def _manifest(
         runtime=plain(draft.runtime),
         inputs=dict(ticket.inputs),
         payload_digest=payload_digest(files, ticket.makes.payload),
-        code=code_state(ticket.module),
+        code=ticket.code,
         versions=_versions(),
         device=draft.device,
         seed=draft.seed,

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tempering.artifacts.kinds import Artifact
-from tempering.artifacts.manifest import InputRef
+from tempering.artifacts.manifest import CodeState, InputRef
 from tempering.artifacts.names import checkpoint_tokens
 from tempering.artifacts.tables import write_parquet
 from tempering.runtime import RuntimeConfig
@@ -43,7 +43,7 @@ class Ticket:
     hashed: Mapping[str, Any]
     inputs: Mapping[str, InputRef]
     config: Mapping[str, Any]
-    module: str = ""
+    code: CodeState
     started: float = field(default_factory=time.time)
 
 

@@ -27,6 +27,11 @@ class Fingerprint:
     def __str__(self) -> str:
         return self.hex
 
+    def is_of(self, inputs: Mapping[str, str], files: Sequence[tuple[str, str]]) -> bool:
+        """Whether these inputs and files (see `fingerprint`) went into it."""
+        hashed = self.hashed["inputs"], self.hashed["files"]
+        return hashed == (dict(inputs), [list(file) for file in files])
+
 
 def fingerprint(
     stage: str,

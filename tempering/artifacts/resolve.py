@@ -33,6 +33,8 @@ class Resolution:
     config: Config
     inputs: Mapping[str, InputRef]
     fingerprint: Fingerprint
+    code: Mapping[str, str]
+    """Module -> digest, when the stage's turn had come."""
     force: bool = False
     strict_code: bool = False
     cached: Artifact | None = None
@@ -42,9 +44,21 @@ class Resolution:
     """Leftovers of an earlier attempt must not be used (forced, or made by other code)."""
 
 
-def stage_fingerprint(store: Store, stage: Stage, config: Config, inputs: Mapping[str, str]) -> Fingerprint:
-    """The fingerprint of `stage` with `config`, given its inputs' fingerprints."""
+def stage_fingerprint(
+    store: Store,
+    stage: Stage,
+    config: Config,
+    inputs: Mapping[str, str],
+    earlier: Fingerprint | None = None,
+) -> Fingerprint:
+    """The fingerprint of `stage` with `config`, given its inputs' fingerprints.
+
+    Args:
+        earlier: that of the same stage and config, handed back if inputs and external files are the same.
+    """
     files = [*external_digests(named_files(config), store.digests), *external_revisions(config)]
+    if earlier is not None and earlier.is_of(inputs, files):
+        return earlier
     return fingerprint(stage.name, stage.version, config, inputs, files)
 
 
@@ -56,6 +70,7 @@ def resolve(
     *,
     force: bool = False,
     strict_code: bool = False,
+    earlier: Fingerprint | None = None,
 ) -> Resolution:
     """Find the artifact, or say how to make it.
 
@@ -63,15 +78,19 @@ def resolve(
         inputs: role -> artifact, None, or a mapping of artifacts, as the stage is called.
         force: make it again even where it is there.
         strict_code: one that other code has made does not count.
+        earlier: the fingerprint it was planned with.
     """
     stage.check_inputs(inputs)
     refs = {role: artifact.ref for role, artifact in flatten(inputs).items()}
-    key = _fingerprint(store, stage, config, refs)
-    return _look(store, Resolution(stage, config, refs, key, force, strict_code))
+    key = _fingerprint(store, stage, config, refs, earlier)
+    return _look(store, Resolution(stage, config, refs, key, code_files(stage.module), force, strict_code))
 
 
-def _fingerprint(store: Store, stage: Stage, config: Config, refs: Mapping[str, InputRef]) -> Fingerprint:
-    return stage_fingerprint(store, stage, config, {role: ref.fingerprint for role, ref in refs.items()})
+def _fingerprint(
+    store: Store, stage: Stage, config: Config, refs: Mapping[str, InputRef], earlier: Fingerprint | None
+) -> Fingerprint:
+    inputs = {role: ref.fingerprint for role, ref in refs.items()}
+    return stage_fingerprint(store, stage, config, inputs, earlier)
 
 
 def _look(store: Store, resolution: Resolution) -> Resolution:
@@ -80,7 +99,7 @@ def _look(store: Store, resolution: Resolution) -> Resolution:
         return replace(resolution, fresh=True)
     stage, key = resolution.stage, resolution.fingerprint.hex
     digests = {role: ref.payload_digest for role, ref in resolution.inputs.items()}
-    code = code_files(stage.module) if resolution.strict_code else None
+    code = resolution.code if resolution.strict_code else None
     entry = store.lookup(key, digests, code=code)
     if isinstance(entry, Artifact):
         return replace(resolution, cached=entry, miss=None, resume_from=None, fresh=False)
@@ -111,7 +130,7 @@ def claim(
     while True:
         key = resolution.fingerprint
         with store.lease(stage.name, key.hex, waiting=waiting) as lease:
-            resolution = replace(resolution, fingerprint=_fingerprint(store, stage, config, refs))
+            resolution = replace(resolution, fingerprint=_fingerprint(store, stage, config, refs, key))
             if resolution.fingerprint == key:
                 yield _look(store, resolution), lease
                 return

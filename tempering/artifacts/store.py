@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from tempering.artifacts import partial, refs
 from tempering.artifacts.atomic import store_errors
-from tempering.artifacts.code import code_changes, code_files
+from tempering.artifacts.code import code_changes, code_state
 from tempering.artifacts.commit import commit
 from tempering.artifacts.digests import DigestCache
 from tempering.artifacts.draft import Draft, Ticket
@@ -206,8 +206,7 @@ class Store:
         with store_errors(f"cannot write to the artifact store {self.root}"):
             digests = {role: ref.payload_digest for role, ref in resolution.inputs.items()}
             path = self._partial(stage.name, key.hex)
-            code = code_files(stage.module)
-            partial.open_partial(path, digests, code, stage.makes.payload, fresh=resolution.fresh)
+            partial.open_partial(path, digests, resolution.code, stage.makes.payload, fresh=resolution.fresh)
         ticket = Ticket(
             node=node,
             makes=stage.makes,
@@ -215,7 +214,7 @@ class Store:
             hashed=key.hashed,
             inputs=dict(resolution.inputs),
             config=config.model_dump(mode="json"),
-            module=stage.module,
+            code=code_state(resolution.code),
         )
         seed = int(getattr(config, "seed", 0) or 0)
         return Draft(path, seed=seed, runtime=runtime, ticket=ticket, lease=lease)

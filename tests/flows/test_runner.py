@@ -1,0 +1,137 @@
+"""The runner, with stages called in this process: a lease and a fingerprint per node."""
+
+import io
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from flows.display import Display
+from flows.graph import Node
+from flows.plan import plan
+from flows.process.workers import Workers
+from flows.runner import Outcome, Runner
+from tempering.artifacts import resolve
+from tempering.artifacts import store as stores
+from tempering.artifacts.draft import Draft
+from tempering.artifacts.kinds import DatasetArtifact, ModelArtifact
+from tempering.artifacts.stage import Summary, get_stage, stage
+from tempering.artifacts.store import Store
+from tempering.config import Config
+from tempering.runtime import RuntimeConfig
+
+
+class FileConfig(Config):
+    file: Path
+
+    def external_files(self) -> tuple[Path, ...]:
+        return (self.file,)
+
+
+class NoConfig(Config):
+    pass
+
+
+@stage("runner_text", version=1, makes=DatasetArtifact)
+def text(out: Draft, config: FileConfig) -> Summary:
+    """What the file holds."""
+    (out.rows_dir / "train").write_text(config.file.read_text())
+    return {}
+
+
+@stage("runner_fit", version=1, makes=ModelArtifact)
+def fit(out: Draft, config: NoConfig, *, data: DatasetArtifact) -> Summary:
+    """Weights."""
+    (out.model_dir / "weights").write_text(data.rows_path().read_text())
+    return {}
+
+
+class Here(Workers):
+    """Stages run in this process."""
+
+    def run(self, function: Any, *arguments: Any, **options: Any) -> Any:
+        _, name, draft, config, inputs = arguments
+        return dict(get_stage(name)(draft, config, **inputs)), draft.outcome()
+
+
+@pytest.fixture
+def corpus(tmp_path: Path) -> Path:
+    path = tmp_path / "corpus.txt"
+    path.write_text("one")
+    return path
+
+
+@pytest.fixture
+def nodes(corpus: Path) -> list[Node]:
+    return [Node("text", text, FileConfig(file=corpus)), Node("fit", fit, NoConfig(), {"data": "text"})]
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    return Store(tmp_path / "store")
+
+
+def planned(store: Store, nodes: list[Node]) -> Runner:
+    """A runner of what is planned now."""
+    fingerprints = {row.stage: row.fingerprint for row in plan(nodes, store)}
+    display = Display(io.StringIO())
+    display.add(node.name for node in nodes)
+    return Runner(store, RuntimeConfig(), display, Here(), nodes=nodes, fingerprints=fingerprints)
+
+
+def run(runner: Runner) -> list[Outcome]:
+    return [runner.run_node(node) for node in runner.nodes]
+
+
+def test_each_node_is_fingerprinted_and_leased_once(
+    store: Store, nodes: list[Node], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls: Counter[str] = Counter()
+
+    def count(place: Any, name: str) -> None:
+        function = getattr(place, name)
+
+        def counted(*arguments: Any, **options: Any) -> Any:
+            calls[name] += 1
+            return function(*arguments, **options)
+
+        monkeypatch.setattr(place, name, counted)
+
+    count(resolve, "fingerprint")
+    count(resolve, "code_files")
+    count(stores, "acquire")
+    assert [outcome.action for outcome in run(planned(store, nodes))] == ["run", "run"]
+    assert calls == {"fingerprint": 2, "code_files": 2, "acquire": 2}
+
+
+def test_a_file_that_changed_since_the_plan_is_another_artifact(
+    store: Store, nodes: list[Node], corpus: Path
+) -> None:
+    runner = planned(store, nodes)
+    corpus.write_text("two!")
+    rows, model = (outcome.artifact for outcome in run(runner))
+    assert isinstance(rows, DatasetArtifact)
+    assert isinstance(model, ModelArtifact)
+    assert (model.model_dir / "weights").read_text() == "two!"
+    now = plan(nodes, store)
+    assert [(row.action, row.artifact) for row in now] == [("cached", rows.id), ("cached", model.id)]
+    assert now[0].fingerprint != runner.fingerprints["text"]
+    corpus.write_text("one")
+    assert [row.action for row in plan(nodes, store)] == ["run", "run"]
+
+
+def test_what_another_run_made_since_the_plan_is_reused(store: Store, nodes: list[Node]) -> None:
+    first, second = planned(store, nodes), planned(store, nodes)
+    assert [outcome.action for outcome in run(first)] == ["run", "run"]
+    assert [outcome.action for outcome in run(second)] == ["cached", "cached"]
+
+
+def test_the_code_in_the_manifest_is_that_with_which_the_stage_began(
+    store: Store, nodes: list[Node], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    digests = iter(["before", "after"])
+    monkeypatch.setattr(resolve, "code_files", lambda module: {module: next(digests)})
+    artifact = planned(store, nodes).run_node(nodes[0]).artifact
+    assert artifact is not None
+    assert artifact.manifest.code.files == {text.module: "before"}
