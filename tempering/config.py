@@ -49,6 +49,15 @@ class Config(BaseModel):
         """`(what, commit)` of things elsewhere that belong to this config's identity (Hub data sets)."""
         return ()
 
+    @classmethod
+    def setting_names(cls) -> tuple[str, ...]:
+        """What a file may set: the fields, and names that a validator puts in their place."""
+        return tuple(cls.model_fields)
+
+    def as_hashed(self, tree: Tree) -> Tree:
+        """This config's part of the identity; a class whose settings moved lays it out as it was before."""
+        return tree
+
 
 ConfigT = TypeVar("ConfigT", bound=Config)
 
@@ -82,7 +91,7 @@ def identity(config: BaseModel) -> Tree:
         if extra.get("runtime") or (extra.get("added") and value == field.default):
             continue
         tree[name] = _plain(value)
-    return tree
+    return config.as_hashed(tree) if isinstance(config, Config) else tree
 
 
 def external_files(config: BaseModel) -> tuple[Path, ...]:
@@ -237,7 +246,7 @@ def validate(
         ) from None
 
 
-def _explain(kind: type[BaseModel], classes: Mapping[str, type[Config]], item: Any) -> str:
+def _explain(kind: type[Config], classes: Mapping[str, type[Config]], item: Any) -> str:
     path = ".".join(str(part) for part in item["loc"])
     if item["type"] == "section":
         return f"{path}: {item['msg']}"
@@ -252,17 +261,17 @@ def _explain(kind: type[BaseModel], classes: Mapping[str, type[Config]], item: A
     return f"{path}: found {item.get('input')!r}: {item['msg']}"
 
 
-def _names_at(kind: type[BaseModel], loc: tuple[Any, ...]) -> list[str]:
+def _names_at(kind: type[Config], loc: tuple[Any, ...]) -> list[str]:
     """Field names of the class that sits at `loc`; unions and lists are searched for the tag."""
-    classes: list[type[BaseModel]] = [kind]
+    classes = [kind]
     for part in loc:
         found = [cls for one in classes for cls in _field_classes(one, part)]
         if found:
             classes = found
-    return sorted({name for one in classes for name in one.model_fields})
+    return sorted({name for inner in classes for name in inner.setting_names()})
 
 
-def _field_classes(kind: type[BaseModel], part: Any) -> list[type[BaseModel]]:
+def _field_classes(kind: type[Config], part: Any) -> list[type[Config]]:
     field = kind.model_fields.get(str(part))
     if field is not None:
         return _classes_in(field.annotation)
@@ -270,7 +279,7 @@ def _field_classes(kind: type[BaseModel], part: Any) -> list[type[BaseModel]]:
     return [kind] if tag is not None and tag.default == part else []
 
 
-def _classes_in(annotation: Any) -> list[type[BaseModel]]:
-    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+def _classes_in(annotation: Any) -> list[type[Config]]:
+    if isinstance(annotation, type) and issubclass(annotation, Config):
         return [annotation]
     return [cls for arg in getattr(annotation, "__args__", ()) for cls in _classes_in(arg)]

@@ -82,7 +82,7 @@ class TrainingConfig(StageConfig):
     @model_validator(mode="before")
     @classmethod
     def _other_names(cls, given: Any) -> Any:
-        return translated(given, cls.model_fields)
+        return translated(given, cls.setting_names())
 
     @model_validator(mode="after")
     def _micro_divides(self) -> "TrainingConfig":
