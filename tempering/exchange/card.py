@@ -140,6 +140,9 @@ def _chain(artifact: ModelArtifact, store: "Store") -> str:
 
 
 def _shown(config: Mapping[str, Any]) -> dict[str, Any]:
+    estimator = config.get("estimator")
+    if isinstance(estimator, Mapping):  # PPO's and RLOO's settings; older manifests have them flat
+        config = {**config, **estimator, "estimator": estimator.get("kind")}
     shown = {key: config[key] for key in _SETTINGS if config.get(key) is not None}
     architecture, adapter, reward = (config.get(key) for key in ("architecture", "adapter", "reward"))
     if isinstance(architecture, Mapping) and config.get("model") is None:

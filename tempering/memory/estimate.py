@@ -14,7 +14,7 @@ from tempering.generation.sampling import Sampling
 from tempering.memory import models, steps
 from tempering.memory.parts import Course, Estimate, Given
 from tempering.memory.trace import nbytes, shapes_only, unique_parameters
-from tempering.onpolicy.config import OnPolicyConfig, PPOConfig
+from tempering.onpolicy.config import OnPolicyConfig
 from tempering.rewards.config import learned
 from tempering.rewards.learned import TOGETHER as SCORED_TOGETHER
 from tempering.training.config import TrainingConfig
@@ -139,10 +139,11 @@ def _on_policy(course: Course, config: OnPolicyConfig) -> Estimate:
 
 
 def _value(course: Course, config: OnPolicyConfig) -> Any:
-    if not isinstance(config, PPOConfig) or config.value_trunk == "shared":
+    settings = config.estimator.value_model
+    if settings is None or settings.value_trunk == "shared":
         return None
     source = course.given.model
-    if config.value_init == "reward_model":
+    if settings.value_init == "reward_model":
         source = course.given.reward_models[learned(config.reward)[0]]
     value: Any = models.value_model(source, course.adapter)
     course.ready(value.backbone)

@@ -170,17 +170,16 @@ def values(value: nn.Module, rows: int, lengths: Lengths) -> Tensor:
 
 
 def policy_loss(policy: Any, value: nn.Module | None, rows: int, lengths: Lengths, config: Any) -> Tensor:
-    """PPO's or RLOO's loss of a micro-batch."""
+    """PPO's or RLOO's loss of a micro-batch; where it clips changes no tensor's size."""
     found, entropy = completion_logprobs(policy, rows, lengths, config.temperature)
     counted = torch.ones(found.shape, dtype=torch.bool)
     other = torch.zeros(found.shape)
-    loss, _ = clipped_policy_loss(found, other, other, counted, clip_range=config.clip_range)
+    loss, _ = clipped_policy_loss(found, other, other, counted, clip_range=0.2)
     loss = loss - config.entropy_coef * masked_mean(entropy, counted)
     if value is not None:
         predicted = values(value, rows, lengths)
-        loss = loss + clipped_value_loss(
-            predicted, other, other, counted, value_clip_range=config.value_clip_range
-        )[0]  # fmt: skip
+        value_loss, _ = clipped_value_loss(predicted, other, other, counted, value_clip_range=None)
+        loss = loss + value_loss
     return loss
 
 

@@ -9,10 +9,13 @@ from typing import Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from tempering.config import Config, runtime_field
+from tempering.config import Config, Tree, runtime_field
 from tempering.generation.engines.config import DecoderEngine, EngineConfig
 from tempering.model_config import LoraConfig
+from tempering.onpolicy.estimators import AnyEstimator, LeaveOneOut, TokenGAE
+from tempering.onpolicy.flat_settings import FLAT, flattened, nested
 from tempering.rewards.config import ModelReward, RewardConfig, learned
+from tempering.training.aliases import translated
 from tempering.training.config import Schedule, TrainingConfig
 
 
@@ -29,22 +32,19 @@ class GuardConfig(Config):
     max_unended: float = Field(0.9, ge=0, le=1, description="share of completions without EOS above this")
 
 
-# Settings that one choice alone reads: the setting that makes the choice, and what it must be.
-_ONLY_WITH = {
-    "target_kl": ("kl_control", ("adaptive",)),
-    "kl_horizon": ("kl_control", ("adaptive",)),
-    "kl_coef_end": ("kl_control", ("linear",)),
-    "importance_cap": ("old_logprobs", ("sampler",)),
-    "normalize_advantages": ("estimator", ("rloo",)),
-    "clip_range": ("estimator", ("rloo", "grpo")),
-}
+def read_by(**choice: str) -> dict[str, Any]:
+    """For a field that one choice alone reads, such as `kl_control="adaptive"`."""
+    return {"read_by": choice}
 
 
 class OnPolicyConfig(TrainingConfig):
-    """What PPO and RLOO share."""
+    """What PPO and RLOO share; they differ by their defaults."""
 
     model: str = runtime_field("sft", description="stage or artifact of the policy; also the reference")
     sample: str = Field("prompts", description="the prompts to complete")
+    estimator: AnyEstimator = Field(
+        default_factory=LeaveOneOut, description="how scores become advantages and a loss, with its settings"
+    )
     reward: RewardConfig = Field(default_factory=ModelReward, description="where the score comes from")
     learning_rate: float = Field(3e-4, gt=0, description="peak learning rate of AdamW")
     lr_schedule: Schedule = Field(
@@ -76,7 +76,10 @@ class OnPolicyConfig(TrainingConfig):
         "with truncated importance weights",
     )
     importance_cap: float = Field(
-        2.0, gt=1, description="old_logprobs: sampler: cap of the weights trainer / sampler, a token"
+        2.0,
+        gt=1,
+        description="old_logprobs: sampler: cap of the weights trainer / sampler, per token",
+        json_schema_extra=read_by(old_logprobs="sampler"),
     )
     max_sampler_gap: float = Field(
         0.5, gt=0, description="stop where sampler and trainer differ by more than this, in mean nats a token"
@@ -100,16 +103,26 @@ class OnPolicyConfig(TrainingConfig):
         description="adaptive: toward target_kl (Ziegler et al. 2019, eq. 2); linear: to kl_coef_end",
     )
     kl_coef_end: float = Field(
-        0.0, ge=0, description="linear: what kl_coef becomes at the end of the run, in equal steps"
+        0.0,
+        ge=0,
+        description="linear: what kl_coef becomes at the end of the run, in equal steps",
+        json_schema_extra=read_by(kl_control="linear"),
     )
     target_kl: float = Field(
-        6.0, gt=0, description="KL a completion (nats) the adaptive controller steers to"
+        6.0,
+        gt=0,
+        description="KL a completion (nats) the adaptive controller steers to",
+        json_schema_extra=read_by(kl_control="adaptive"),
     )
-    kl_horizon: int = Field(10_000, ge=1, description="completions over which the controller reacts")
+    kl_horizon: int = Field(
+        10_000,
+        ge=1,
+        description="completions over which the controller reacts",
+        json_schema_extra=read_by(kl_control="adaptive"),
+    )
     stop_kl: float | None = Field(
         None, gt=0, description="end a rollout's updates at this KL to its start, a token"
     )
-    clip_range: float = Field(0.2, gt=0, description="clip of the probability ratio, epsilon")
     missing_eos_penalty: float = Field(
         1.0, ge=0, description="taken off the score of an answer that did not end"
     )
@@ -119,10 +132,42 @@ class OnPolicyConfig(TrainingConfig):
         None, description="train an adapter; the reference is the adapter switched off"
     )
 
+    @classmethod
+    def setting_names(cls) -> tuple[str, ...]:
+        """The fields, and the settings of estimators, which may stand beside them."""
+        return (*cls.model_fields, *FLAT)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _other_names(cls, given: Any) -> Any:
+        own = cls.model_fields["estimator"].get_default(call_default_factory=True)
+        return nested(translated(given, cls.setting_names()), own.kind)
+
+    def as_hashed(self, tree: Tree) -> Tree:
+        """Estimators had no settings of their own once; the hash is still of the flat ones."""
+        return flattened(tree)
+
+    @property
+    def ratio_cap(self) -> float | None:
+        """What truncates the ratio of new and old probabilities; None: nothing."""
+        return self.importance_cap if self.old_logprobs == "sampler" else None
+
     @field_validator("engine", mode="before")
     @classmethod
     def _decoder_unless_said(cls, given: Any) -> Any:
         return {"kind": "decoder", **given} if isinstance(given, dict) else given
+
+    @model_validator(mode="after")
+    def _everything_is_read(self) -> "OnPolicyConfig":
+        for name, field in type(self).model_fields.items():
+            extra: Any = field.json_schema_extra or {}
+            for choice, reader in extra.get("read_by", {}).items():
+                chosen = getattr(self, choice)
+                if chosen != reader and getattr(self, name) != field.default:
+                    raise ValueError(
+                        f"{name} is set, and {choice} {chosen} does not read it: it is for {reader}"
+                    )
+        return self
 
     @model_validator(mode="after")
     def _makes_sense(self) -> "OnPolicyConfig":
@@ -137,16 +182,22 @@ class OnPolicyConfig(TrainingConfig):
             )
         if self.kl_control == "adaptive" and self.kl_coef == 0:
             raise ValueError("kl_control: adaptive multiplies kl_coef, and 0 stays 0; set kl_coef above 0")
-        for name, (owner, values) in _ONLY_WITH.items():
-            field, chosen = type(self).model_fields.get(name), getattr(self, owner, values[0])
-            if field is not None and getattr(self, name) != field.default and chosen not in values:
-                raise ValueError(
-                    f"{name} is set, and {owner} {chosen} does not read it: it is for {' and '.join(values)}"
-                )
         if self.min_new_tokens > self.max_new_tokens:
             raise ValueError(
                 f"min_new_tokens {self.min_new_tokens} is more than max_new_tokens {self.max_new_tokens}"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _suits_its_estimator(self) -> "OnPolicyConfig":
+        estimator = self.estimator
+        if estimator.compares and self.num_completions < 2:
+            raise ValueError(
+                f"estimator {estimator.kind} compares siblings: num_completions must be 2 or more"
+            )
+        value = estimator.value_model
+        if value is not None and value.value_init == "reward_model" and len(learned(self.reward)) != 1:
+            raise ValueError("value_init: reward_model needs one reward of kind: model")
         return self
 
     @model_validator(mode="after")
@@ -167,60 +218,22 @@ class OnPolicyConfig(TrainingConfig):
 class PPOConfig(OnPolicyConfig):
     """Proximal policy optimisation (Schulman et al. 2017, arXiv:1707.06347) with a value model."""
 
-    value_init: Literal["policy", "reward_model"] = Field(
-        "policy", description="where the value model's trunk comes from; its head starts at zero"
+    estimator: AnyEstimator = Field(
+        default_factory=TokenGAE, description="how scores become advantages and a loss, with its settings"
     )
-    value_trunk: Literal["own", "shared"] = Field(
-        "own", description="shared: the value head sits on the policy's own trunk, and trains it too"
-    )
-    value_coef: float = Field(0.5, ge=0, description="weight of the value loss")
-    value_clip_range: float | None = Field(
-        None, gt=0, description="clip of the value's change, in units of the reward; null: no clip"
-    )
-    value_learning_rate: float | None = Field(
-        None, gt=0, description="of the value model; null: learning_rate"
-    )
-    gamma: float = Field(1.0, ge=0, le=1, description="discount a token")
-    gae_lambda: float = Field(0.95, ge=0, le=1, description="GAE's lambda (Schulman et al. 2016)")
-    whiten_advantages: bool = Field(True, description="zero mean and unit variance over the rollout")
     ppo_epochs: int = Field(2, ge=1, description="passes over a rollout")
 
-    @model_validator(mode="after")
-    def _value_source(self) -> "PPOConfig":
-        if self.value_init == "reward_model" and len(learned(self.reward)) != 1:
-            raise ValueError("value_init: reward_model needs one reward of kind: model")
-        if self.value_trunk == "shared" and self.value_init != "policy":
-            raise ValueError("value_trunk: shared has no trunk to start from elsewhere; drop value_init")
-        return self
+    def as_hashed(self, tree: Tree) -> Tree:
+        """PPO's own estimator had no name."""
+        flat = super().as_hashed(tree)
+        return {name: value for name, value in flat.items() if (name, value) != ("estimator", "gae")}
 
 
 class RLOOConfig(OnPolicyConfig):
-    """REINFORCE leave-one-out (Ahmadian et al. 2024, arXiv:2402.14740), and two estimators beside it.
+    """REINFORCE leave-one-out (Ahmadian et al. 2024, arXiv:2402.14740), and the estimators beside it."""
 
-    grpo: group-normalised advantages and a ratio a token (Shao et al. 2024, arXiv:2402.03300, eq. 3); its
-    KL goes into the loss as k3 unless said otherwise. reward_weighted: log-likelihood weighted with the
-    reward, no baseline and no ratio.
-    """
-
-    estimator: Literal["rloo", "grpo", "reward_weighted"] = Field(
-        "rloo", description="how scores become advantages"
-    )
     num_completions: int = Field(4, ge=1, description="completions of each prompt, k")
-    normalize_advantages: bool = Field(
-        True, description="rloo: divide by the standard deviation of the rollout's advantages"
-    )
 
-    @model_validator(mode="before")
-    @classmethod
-    def _as_published(cls, given: Any) -> Any:
-        if isinstance(given, dict) and given.get("estimator") == "grpo":
-            return {"kl_in": "loss", "kl_estimator": "k3", **given}
-        return given
-
-    @model_validator(mode="after")
-    def _has_siblings(self) -> "RLOOConfig":
-        if self.num_completions < 2 and self.estimator != "reward_weighted":
-            raise ValueError(
-                f"estimator {self.estimator} compares siblings: num_completions must be 2 or more"
-            )
-        return self
+    def as_hashed(self, tree: Tree) -> Tree:
+        """These two were settings of every estimator."""
+        return {"normalize_advantages": True, "clip_range": 0.2, **super().as_hashed(tree)}

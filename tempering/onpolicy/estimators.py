@@ -1,189 +1,261 @@
-"""From rewards to a policy loss: four estimators behind one interface.
+"""From rewards to a policy loss: one class per estimator, with its settings and its part of the maths.
 
-Each says how rewards and KL become advantages, what an entry of the loss counts, and the loss itself. Weights
+Each says how rewards and KL become advantages, what a token counts in the loss, and the loss itself. Weights
 sum to 1 over an optimizer step, so that micro-batches and processes add up to the loss of the whole.
+A new estimator is a class here and its name in `AnyEstimator`. Planning reads these settings, so torch is
+imported inside functions only.
 """
 
+from abc import abstractmethod
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Protocol
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
-import torch
-from torch import Tensor
+from pydantic import Field, model_validator
 
-from tempering.onpolicy.advantages import gae, group_normalized, leave_one_out, spread, whiten
-from tempering.onpolicy.config import OnPolicyConfig, PPOConfig, RLOOConfig
-from tempering.onpolicy.losses import clipped_policy_loss, weighted_likelihood_loss
+from tempering.config import Config
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a rollout came to. B completions of up to C tokens."""
+    """What a rollout came to: B completions of up to C tokens, those of one prompt side by side."""
 
-    rewards: Tensor  # (B,) without KL; NaN = could not be scored
-    token_kl: Tensor  # (B, C) KL penalty a token, coefficient included; 0 where it is not in the reward
-    mask: Tensor  # (B, C) bool
-    values: Tensor  # (B, C) V(s_t); 0 without a value model
+    rewards: "Tensor"  # (B,) without KL; NaN = could not be scored
+    token_kl: "Tensor"  # (B, C) KL penalty per token, coefficient included; 0 where it is not in the reward
+    mask: "Tensor"  # (B, C) bool
+    values: "Tensor"  # (B, C) V(s_t); 0 without a value model
+    num_completions: int  # of each prompt
 
     @property
-    def scored(self) -> Tensor:
+    def scored(self) -> "Tensor":
         """(B,) bool."""
         return ~self.rewards.isnan()
 
     @property
-    def shaped(self) -> Tensor:
+    def shaped(self) -> "Tensor":
         """(B,) reward minus the KL penalty of the whole completion."""
         return self.rewards - self.token_kl.sum(1)
 
+    @property
+    def groups(self) -> "Tensor":
+        """(prompts, completions) the shaped rewards."""
+        return self.shaped.view(-1, self.num_completions)
 
-class Estimator(Protocol):
-    """How a policy learns from outcomes."""
 
-    def advantages(self, outcome: Outcome) -> tuple[Tensor, Tensor]:
+class Estimator(Config):
+    """How a policy learns from outcomes. What is not overridden treats a completion as one action."""
+
+    kind: str
+    published: ClassVar[Mapping[str, Any]] = {}
+    """Settings of the stage that its paper has, where they differ from the stage's defaults."""
+    compares: ClassVar[bool] = False
+    """Whether it compares completions of a prompt, and so learns nothing from equal rewards."""
+
+    @property
+    def value_model(self) -> "ValueSettings | None":
+        """Settings of its value model; None: it has none."""
+        return None
+
+    @abstractmethod
+    def advantages(self, outcome: Outcome) -> tuple["Tensor", "Tensor"]:
         """Advantages (B, C), 0 where masked or unscored, and returns (B, C) for a value model."""
 
-    def weights(self, mask: Tensor, scored: Tensor) -> Tensor:
-        """(B, C) what each token of an optimizer step counts; they sum to 1, or are all 0."""
-
-    def kl_weights(self, weights: Tensor, mask: Tensor) -> Tensor:
-        """(B, C) what the KL of each token counts, where it is part of the loss."""
-
+    @abstractmethod
     def loss(
-        self, logprobs: Tensor, old_logprobs: Tensor, advantages: Tensor, weights: Tensor
-    ) -> tuple[Tensor, Tensor]:
-        """Weighted mean loss and clip fraction of some rows; all (B, C)."""
+        self,
+        logprobs: "Tensor",
+        old_logprobs: "Tensor",
+        advantages: "Tensor",
+        weights: "Tensor",
+        *,
+        ratio_cap: float | None = None,
+    ) -> tuple["Tensor", "Tensor"]:
+        """Weighted mean loss and clip fraction of some rows; all (B, C).
+
+        Args:
+            ratio_cap: truncates the ratio, where the old log-probabilities are the sampler's.
+        """
+
+    def weights(self, mask: "Tensor", scored: "Tensor") -> "Tensor":
+        """(B, C) what each token of an optimizer step counts; they sum to 1, or are all 0."""
+        return completion_mean(mask, scored)
+
+    def kl_weights(self, weights: "Tensor", mask: "Tensor") -> "Tensor":
+        """(B, C) what the KL of each token counts, where it is part of the loss."""
+        return weights.sum(1, keepdim=True) * mask  # nats per completion, as in the reward
 
 
-def build_estimator(config: OnPolicyConfig) -> Estimator:
-    """The estimator that a config asks for."""
-    cap = config.importance_cap if config.old_logprobs == "sampler" else None
-    if isinstance(config, PPOConfig):
-        return TokenGAE(config.clip_range, cap, config.gamma, config.gae_lambda, config.whiten_advantages)
-    assert isinstance(config, RLOOConfig)
-    match config.estimator:
-        case "rloo":
-            return LeaveOneOut(config.clip_range, cap, config.num_completions, config.normalize_advantages)
-        case "grpo":
-            return GroupNormalized(config.clip_range, cap, config.num_completions)
-        case "reward_weighted":
-            return RewardWeighted()
-
-
-def token_mean(mask: Tensor, scored: Tensor) -> Tensor:
+def token_mean(mask: "Tensor", scored: "Tensor") -> "Tensor":
     """Every token of a scored completion counts the same."""
     counted = mask & scored[:, None]
     return counted / counted.sum().clamp(min=1)
 
 
-def completion_mean(mask: Tensor, scored: Tensor) -> Tensor:
+def completion_mean(mask: "Tensor", scored: "Tensor") -> "Tensor":
     """Every scored completion counts the same, and its tokens share that equally."""
     counted = mask & scored[:, None]
     return counted / counted.sum(1, keepdim=True).clamp(min=1) / scored.sum().clamp(min=1)
 
 
-@dataclass(frozen=True)
-class _Clipped:
-    """A clipped ratio for each token."""
+class ClippedRatio(Estimator):
+    """A clipped ratio per token (Schulman et al. 2017, arXiv:1707.06347, eq. 7)."""
 
-    clip_range: float
-    ratio_cap: float | None
+    clip_range: float = Field(0.2, gt=0, description="clip of the probability ratio, epsilon")
 
-    def kl_weights(self, weights: Tensor, mask: Tensor) -> Tensor:
+    def loss(
+        self,
+        logprobs: "Tensor",
+        old_logprobs: "Tensor",
+        advantages: "Tensor",
+        weights: "Tensor",
+        *,
+        ratio_cap: float | None = None,
+    ) -> tuple["Tensor", "Tensor"]:
+        from tempering.onpolicy.losses import clipped_policy_loss
+
+        return clipped_policy_loss(
+            logprobs, old_logprobs, advantages, weights, clip_range=self.clip_range, ratio_cap=ratio_cap
+        )
+
+
+class LeaveOneOut(ClippedRatio):
+    """RLOO: a whole completion is one action, its siblings are the baseline (arXiv:2402.14740)."""
+
+    kind: Literal["rloo"] = "rloo"
+    compares = True
+    normalize_advantages: bool = Field(
+        True, description="divide by the standard deviation of the rollout's advantages"
+    )
+
+    def advantages(self, outcome: Outcome) -> tuple["Tensor", "Tensor"]:
+        from tempering.onpolicy.advantages import leave_one_out, spread
+
+        apart = leave_one_out(outcome.groups).view(-1)
+        return _on_tokens(spread(apart, outcome.scored) if self.normalize_advantages else apart, outcome)
+
+    def loss(
+        self,
+        logprobs: "Tensor",
+        old_logprobs: "Tensor",
+        advantages: "Tensor",
+        weights: "Tensor",
+        *,
+        ratio_cap: float | None = None,
+    ) -> tuple["Tensor", "Tensor"]:
+        # the advantage is the same on every token of a completion
+        whole = (logprobs.sum(1), old_logprobs.sum(1), advantages[:, 0], weights.sum(1))
+        return super().loss(*whole, ratio_cap=ratio_cap)
+
+
+class GroupNormalized(ClippedRatio):
+    """GRPO: advantages in units of the group's spread, the ratio a token's, the mean a completion's.
+
+    Shao et al. 2024 (arXiv:2402.03300), eq. 3; its KL is part of the loss, as k3.
+    """
+
+    kind: Literal["grpo"] = "grpo"
+    compares = True
+    published: ClassVar[Mapping[str, Any]] = {"kl_in": "loss", "kl_estimator": "k3"}
+
+    def advantages(self, outcome: Outcome) -> tuple["Tensor", "Tensor"]:
+        from tempering.onpolicy.advantages import group_normalized
+
+        return _on_tokens(group_normalized(outcome.groups).view(-1), outcome)
+
+    def kl_weights(self, weights: "Tensor", mask: "Tensor") -> "Tensor":
         return weights
 
-    def loss(
-        self, logprobs: Tensor, old_logprobs: Tensor, advantages: Tensor, weights: Tensor
-    ) -> tuple[Tensor, Tensor]:
-        return clipped_policy_loss(
-            logprobs, old_logprobs, advantages, weights, clip_range=self.clip_range, ratio_cap=self.ratio_cap
-        )
 
-
-@dataclass(frozen=True)
-class TokenGAE(_Clipped):
-    """PPO: tokens are the unit of ratio and advantage; the score comes with the last token (EOS)."""
-
-    gamma: float
-    gae_lambda: float
-    whitened: bool
-
-    def advantages(self, outcome: Outcome) -> tuple[Tensor, Tensor]:
-        mask, scored = outcome.mask, outcome.scored
-        token_rewards = -outcome.token_kl
-        last = mask.sum(1) - 1
-        token_rewards[torch.arange(len(last)), last] += outcome.rewards.nan_to_num(0.0)
-        found, returns = gae(
-            token_rewards, outcome.values, mask, gamma=self.gamma, gae_lambda=self.gae_lambda
-        )
-        counted = mask & scored[:, None]
-        return whiten(found, counted) if self.whitened else found * counted, returns
-
-    def weights(self, mask: Tensor, scored: Tensor) -> Tensor:
-        return token_mean(mask, scored)
-
-
-@dataclass(frozen=True)
-class LeaveOneOut(_Clipped):
-    """RLOO: a whole completion is one action, its siblings are the baseline."""
-
-    num_completions: int
-    normalized: bool
-
-    def advantages(self, outcome: Outcome) -> tuple[Tensor, Tensor]:
-        found = leave_one_out(outcome.shaped.view(-1, self.num_completions)).view(-1)
-        return _on_tokens(spread(found, outcome.scored) if self.normalized else found, outcome)
-
-    def weights(self, mask: Tensor, scored: Tensor) -> Tensor:
-        return completion_mean(mask, scored)
-
-    def kl_weights(self, weights: Tensor, mask: Tensor) -> Tensor:
-        return _whole(weights) * mask  # nats a completion, as in the reward
-
-    def loss(
-        self, logprobs: Tensor, old_logprobs: Tensor, advantages: Tensor, weights: Tensor
-    ) -> tuple[Tensor, Tensor]:
-        # the advantage is the same on every token of a completion
-        return super().loss(logprobs.sum(1), old_logprobs.sum(1), advantages[:, 0], weights.sum(1))
-
-
-@dataclass(frozen=True)
-class GroupNormalized(_Clipped):
-    """GRPO: advantages in units of the group's spread, the ratio a token's, the mean a completion's."""
-
-    num_completions: int
-
-    def advantages(self, outcome: Outcome) -> tuple[Tensor, Tensor]:
-        return _on_tokens(group_normalized(outcome.shaped.view(-1, self.num_completions)).view(-1), outcome)
-
-    def weights(self, mask: Tensor, scored: Tensor) -> Tensor:
-        return completion_mean(mask, scored)
-
-
-@dataclass(frozen=True)
-class RewardWeighted:
+class RewardWeighted(Estimator):
     """Log-likelihood of a completion, weighted with its reward: no baseline, no ratio."""
 
-    def advantages(self, outcome: Outcome) -> tuple[Tensor, Tensor]:
+    kind: Literal["reward_weighted"] = "reward_weighted"
+
+    def advantages(self, outcome: Outcome) -> tuple["Tensor", "Tensor"]:
         return _on_tokens(outcome.shaped.nan_to_num(0.0), outcome)
 
-    def weights(self, mask: Tensor, scored: Tensor) -> Tensor:
-        return completion_mean(mask, scored)
-
-    def kl_weights(self, weights: Tensor, mask: Tensor) -> Tensor:
-        return _whole(weights) * mask
-
     def loss(
-        self, logprobs: Tensor, old_logprobs: Tensor, advantages: Tensor, weights: Tensor
-    ) -> tuple[Tensor, Tensor]:
+        self,
+        logprobs: "Tensor",
+        old_logprobs: "Tensor",
+        advantages: "Tensor",
+        weights: "Tensor",
+        *,
+        ratio_cap: float | None = None,
+    ) -> tuple["Tensor", "Tensor"]:
+        from tempering.onpolicy.losses import weighted_likelihood_loss
+
         loss = weighted_likelihood_loss(logprobs.sum(1), advantages[:, 0], weights.sum(1))
-        return loss, torch.zeros_like(loss)
+        return loss, loss.new_zeros(())
 
 
-def _whole(weights: Tensor) -> Tensor:
-    """(B, 1) what each completion counts."""
-    return weights.sum(1, keepdim=True)
+class ValueSettings(Config):
+    """The value model of an estimator that has one."""
+
+    value_init: Literal["policy", "reward_model"] = Field(
+        "policy", description="where the value model's trunk comes from; its head starts at zero"
+    )
+    value_trunk: Literal["own", "shared"] = Field(
+        "own", description="shared: the value head sits on the policy's own trunk, and trains it too"
+    )
+    value_coef: float = Field(0.5, ge=0, description="weight of the value loss")
+    value_clip_range: float | None = Field(
+        None, gt=0, description="clip of the value's change, in units of the reward; null: no clip"
+    )
+    value_learning_rate: float | None = Field(
+        None, gt=0, description="of the value model; null: learning_rate"
+    )
+
+    @model_validator(mode="after")
+    def _one_trunk(self) -> "ValueSettings":
+        if self.value_trunk == "shared" and self.value_init != "policy":
+            raise ValueError("value_trunk: shared has no trunk to start from elsewhere; drop value_init")
+        return self
 
 
-def _on_tokens(advantages: Tensor, outcome: Outcome) -> tuple[Tensor, Tensor]:
+class TokenGAE(ClippedRatio, ValueSettings):
+    """PPO: tokens are the unit of ratio and advantage; the score comes with the last token (EOS)."""
+
+    kind: Literal["gae"] = "gae"
+    gamma: float = Field(1.0, ge=0, le=1, description="discount per token")
+    gae_lambda: float = Field(0.95, ge=0, le=1, description="GAE's lambda (Schulman et al. 2016)")
+    whiten_advantages: bool = Field(True, description="zero mean and unit variance over the rollout")
+
+    @property
+    def value_model(self) -> ValueSettings:
+        return self
+
+    def advantages(self, outcome: Outcome) -> tuple["Tensor", "Tensor"]:
+        import torch
+
+        from tempering.onpolicy.advantages import gae, whiten
+
+        # the KL on every token, the score on the last one
+        mask, token_rewards = outcome.mask, -outcome.token_kl
+        last = mask.sum(1) - 1
+        token_rewards[torch.arange(len(last)), last] += outcome.rewards.nan_to_num(0.0)
+        advantages, returns = gae(
+            token_rewards, outcome.values, mask, gamma=self.gamma, gae_lambda=self.gae_lambda
+        )
+        counted = mask & outcome.scored[:, None]
+        return whiten(advantages, counted) if self.whiten_advantages else advantages * counted, returns
+
+    def weights(self, mask: "Tensor", scored: "Tensor") -> "Tensor":
+        return token_mean(mask, scored)
+
+    def kl_weights(self, weights: "Tensor", mask: "Tensor") -> "Tensor":
+        return weights
+
+
+def _on_tokens(advantages: "Tensor", outcome: Outcome) -> tuple["Tensor", "Tensor"]:
     """A completion's advantage (B,) on all of its columns, and no returns."""
-    spread_out = advantages[:, None].expand(outcome.mask.shape).clone()
-    return spread_out, torch.zeros_like(spread_out)
+    columns = advantages[:, None].expand(outcome.mask.shape).clone()
+    return columns, columns.new_zeros(columns.shape)
+
+
+AnyEstimator = Annotated[
+    LeaveOneOut | GroupNormalized | TokenGAE | RewardWeighted, Field(discriminator="kind")
+]

@@ -6,7 +6,7 @@ from typing import Any
 import torch
 
 from tempering.onpolicy.actor_critic import ActorCritic
-from tempering.onpolicy.config import OnPolicyConfig, PPOConfig
+from tempering.onpolicy.config import OnPolicyConfig
 
 
 def adamw(
@@ -18,9 +18,9 @@ def adamw(
         decayed: names of a module's parameters that weight decay is for.
     """
     rates = [(model.policy, config.learning_rate)]
-    if model.value is not None:
-        assert isinstance(config, PPOConfig)
-        rates.append((model.value, config.value_learning_rate or config.learning_rate))
+    value = config.estimator.value_model
+    if value is not None:
+        rates.append((model.value, value.value_learning_rate or config.learning_rate))
     groups = [
         group for module, rate in rates for group in _groups(module, rate, config, set(decayed(module)))
     ]

@@ -15,7 +15,7 @@ from tempering.models.adapters import trainable_lm
 from tempering.models.device import prepare_device
 from tempering.models.loading import stop_ids
 from tempering.onpolicy.collect import Collector
-from tempering.onpolicy.config import OnPolicyConfig, PPOConfig
+from tempering.onpolicy.config import OnPolicyConfig
 from tempering.onpolicy.prompts import Prompts
 from tempering.onpolicy.trainer import OnPolicyTrainer
 from tempering.onpolicy.value import ValueHead, ValueModel
@@ -116,17 +116,18 @@ def value_model(
     config: OnPolicyConfig, model: ModelArtifact, reward_models: Mapping[str, ModelArtifact], policy: Any
 ) -> ValueModel | ValueHead | None:
     """PPO's value model, or its head on the policy's trunk; the other estimators have none."""
-    if not isinstance(config, PPOConfig):
+    settings = config.estimator.value_model
+    if settings is None:
         return None
-    if config.value_trunk == "shared":
+    if settings.value_trunk == "shared":
         head: ValueHead = ValueHead(policy.config.get_text_config().hidden_size).to(policy.device)
         return head
     source = model
-    if config.value_init == "reward_model":
+    if settings.value_init == "reward_model":
         source = reward_models[learned(config.reward)[0]]
     if source.details.get("tokenizer") != model.details.get("tokenizer"):
         raise ConfigError(
-            f"{config.value_init} has another tokenizer than the policy",
+            f"{settings.value_init} has another tokenizer than the policy",
             expected="a value model that reads the policy's tokens",
             fix="set value_init: policy",
         )

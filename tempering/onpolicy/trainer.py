@@ -31,8 +31,8 @@ from tempering.models.loading import load_weights
 from tempering.onpolicy.actor_critic import ActorCritic
 from tempering.onpolicy.collect import Collector
 from tempering.onpolicy.compare import compare
-from tempering.onpolicy.config import OnPolicyConfig, PPOConfig
-from tempering.onpolicy.estimators import Outcome, build_estimator
+from tempering.onpolicy.config import OnPolicyConfig
+from tempering.onpolicy.estimators import Outcome
 from tempering.onpolicy.experience import Experience, joined, moved
 from tempering.onpolicy.guards import CollapseGuard, refuse_nan
 from tempering.onpolicy.kl import ESTIMATORS, KLController
@@ -48,12 +48,12 @@ from tempering.training.trainer import TokenTrainer, training_arguments
 
 
 class OnPolicyTrainer(TokenTrainer, Trainer):
-    """PPO where `value` is given, else what `config.estimator` says.
+    """Trains by `config.estimator`.
 
     Args:
         policy: the causal LM (or PEFT model) to train.
         reference: a frozen copy; None with a PEFT policy, whose adapter is switched off instead.
-        value: the value model of PPO, or its head on the policy's trunk.
+        value: the value model of an estimator that has one, or its head on the policy's trunk.
         prompts: tokenised prompts and their columns.
         collector: samples and scores.
     """
@@ -74,14 +74,13 @@ class OnPolicyTrainer(TokenTrainer, Trainer):
         out: Draft,
     ) -> None:
         self.prompts, self.collector, self.reference = prompts, collector, reference
-        self.estimator = build_estimator(config)
+        self.estimator = config.estimator
         self.kl = KLController(
             config.kl_control, config.kl_coef,
             target=config.target_kl, horizon=config.kl_horizon, end=config.kl_coef_end,
         )  # fmt: skip
         self.shaping = ScoreShaping(config.score_normalization, config.score_scale, config.score_clip)
-        compares = getattr(config, "estimator", None) in ("rloo", "grpo")
-        self.guard = CollapseGuard(config.guard, out.warn, contrast=compares)
+        self.guard = CollapseGuard(config.guard, out.warn, contrast=self.estimator.compares)
         self.phases = Phases()
         self.outputs = RowLog(out.metadata_dir / "generated_outputs.jsonl")
         self.rollouts_done = 0
@@ -218,6 +217,7 @@ class OnPolicyTrainer(TokenTrainer, Trainer):
             penalty * (self._kl_coef if config.kl_in == "reward" else 0.0),
             mask,
             experience.values,
+            config.num_completions,
         )
         experience.advantages, experience.returns = self.estimator.advantages(outcome)
         self._tokens_at_hand = int(experience.attention_mask.sum())
@@ -255,7 +255,9 @@ class OnPolicyTrainer(TokenTrainer, Trainer):
         found = model(inputs["input_ids"], inputs["attention_mask"], mask)
         logprobs = found["logprobs"]
         old = logprobs.detach() if self.ratio_is_one else inputs["old_logprobs"]
-        policy_loss, clipped = self.estimator.loss(logprobs, old, inputs["advantages"], weights)
+        policy_loss, clipped = self.estimator.loss(
+            logprobs, old, inputs["advantages"], weights, ratio_cap=config.ratio_cap
+        )
         loss, every = weights.sum() * policy_loss, inputs["every_token"]
         self._note(
             policy_loss=loss, clip_fraction=weights.sum() * clipped, entropy=(found["entropy"] * every).sum(),
@@ -264,14 +266,15 @@ class OnPolicyTrainer(TokenTrainer, Trainer):
         if self._first_step:
             gap = (logprobs - inputs["sampler_logprobs"]).abs()
             self._note(sampler_gap=(gap * every).sum())
-        if isinstance(config, PPOConfig):
+        value = self.estimator.value_model
+        if value is not None:
             value_loss, value_clipped = clipped_value_loss(
                 found["values"], inputs["values"], inputs["returns"], token_weights,
-                value_clip_range=config.value_clip_range,
+                value_clip_range=value.value_clip_range,
             )  # fmt: skip
             share = token_weights.sum()
             self._note(value_loss=share * value_loss, value_clip_fraction=share * value_clipped)
-            loss = loss + config.value_coef * share * value_loss
+            loss = loss + value.value_coef * share * value_loss
         if config.kl_in == "loss":
             penalty = ESTIMATORS[config.kl_estimator](logprobs, inputs["ref_logprobs"])
             kl_loss = (penalty * self.estimator.kl_weights(weights, mask)).sum()

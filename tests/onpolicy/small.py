@@ -9,7 +9,7 @@ from transformers import TrainerCallback
 
 from tempering.generation.decoder import Decoder
 from tempering.onpolicy.collect import Collector
-from tempering.onpolicy.config import OnPolicyConfig, PPOConfig
+from tempering.onpolicy.config import OnPolicyConfig
 from tempering.onpolicy.prompts import Prompts
 from tempering.onpolicy.run import sampling_of
 from tempering.onpolicy.trainer import OnPolicyTrainer
@@ -86,8 +86,9 @@ def trainer(
     """Ready to train; `changes` replace what it is made of."""
     made = changes.pop("policy", None) or policy()
     value: Any = None
-    if isinstance(config, PPOConfig):
-        value = ValueHead(32) if config.value_trunk == "shared" else ValueModel(policy(4).model, 32)
+    settings = config.estimator.value_model
+    if settings is not None:
+        value = ValueHead(32) if settings.value_trunk == "shared" else ValueModel(policy(4).model, 32)
     parts: dict[str, Any] = {
         "policy": made,
         "reference": policy(5),

@@ -7,7 +7,7 @@ import torch
 
 from tempering.errors import StageFailed
 from tempering.onpolicy.config import GuardConfig, OnPolicyConfig, PPOConfig, RLOOConfig
-from tempering.onpolicy.estimators import Outcome, build_estimator
+from tempering.onpolicy.estimators import Outcome
 from tempering.onpolicy.experience import Experience, joined
 from tempering.onpolicy.guards import CollapseGuard
 from tempering.onpolicy.prompts import Prompts
@@ -24,8 +24,8 @@ NAN = float("nan")
 
 def advantages(config: OnPolicyConfig, rewards: list[float], kl: float = 0.0) -> torch.Tensor:
     """Of four completions with 3, 2, 1 and 3 tokens; `kl` is the penalty of each token."""
-    outcome = Outcome(torch.tensor(rewards), kl * MASK, MASK, torch.zeros(4, 3))
-    return build_estimator(config).advantages(outcome)[0]
+    outcome = Outcome(torch.tensor(rewards), kl * MASK, MASK, torch.zeros(4, 3), config.num_completions)
+    return config.estimator.advantages(outcome)[0]
 
 
 def test_ppo_puts_the_score_on_the_last_token_and_kl_on_every_token() -> None:
@@ -87,32 +87,31 @@ def test_missing_eos_costs(tmp_path: Any) -> None:
 
 def test_unscored_completions_teach_nothing() -> None:
     config = RLOOConfig(**SIZES, num_completions=4, normalize_advantages=False)
-    estimator = build_estimator(config)
     found = advantages(config, [1.0, NAN, 3.0, 5.0])
     torch.testing.assert_close(found[:, 0], torch.tensor([-3.0, 0.0, 0.0, 3.0]))
-    weights = estimator.weights(MASK, torch.tensor([True, False, True, True]))
+    weights = config.estimator.weights(MASK, torch.tensor([True, False, True, True]))
     torch.testing.assert_close(weights.sum(1), torch.tensor([1, 0, 1, 1]) / 3)
 
 
 def test_what_a_token_counts() -> None:
     scored = torch.tensor([True, False, True, True])
-    ppo = build_estimator(PPOConfig(**SIZES)).weights(MASK, scored)
+    ppo = PPOConfig(**SIZES).estimator.weights(MASK, scored)
     torch.testing.assert_close(ppo, torch.tensor([[1, 1, 1], [0, 0, 0], [1, 0, 0], [1, 1, 1]]) / 7)
-    grpo = build_estimator(RLOOConfig(**SIZES, estimator="grpo")).weights(MASK, scored)
+    grpo = RLOOConfig(**SIZES, estimator="grpo").estimator.weights(MASK, scored)
     third = 1 / 9
     wanted = [[third] * 3, [0, 0, 0], [1 / 3, 0, 0], [third] * 3]
     torch.testing.assert_close(grpo, torch.tensor(wanted))
-    nobody = build_estimator(PPOConfig(**SIZES)).weights(MASK, torch.zeros(4, dtype=torch.bool))
+    nobody = PPOConfig(**SIZES).estimator.weights(MASK, torch.zeros(4, dtype=torch.bool))
     assert nobody.sum() == 0
 
 
 def test_kl_in_the_loss_counts_as_the_estimators_paper_says() -> None:
     scored = torch.ones(4, dtype=torch.bool)
-    rloo = build_estimator(RLOOConfig(**SIZES, kl_in="loss", kl_estimator="k3"))
+    rloo = RLOOConfig(**SIZES, kl_in="loss", kl_estimator="k3").estimator
     torch.testing.assert_close(
         rloo.kl_weights(rloo.weights(MASK, scored), MASK), MASK / 4
     )  # nats a completion
-    grpo = build_estimator(RLOOConfig(**SIZES, estimator="grpo"))
+    grpo = RLOOConfig(**SIZES, estimator="grpo").estimator
     weights = grpo.weights(MASK, scored)
     torch.testing.assert_close(grpo.kl_weights(weights, MASK), weights)
 
