@@ -7,40 +7,38 @@ import torch
 
 from tempering.generation.logprobs import completion_logprobs
 from tempering.onpolicy.actor_critic import ActorCritic
-from tempering.onpolicy.experience import Experience
+from tempering.onpolicy.batches import Batch
+from tempering.onpolicy.experience import Compared, Scored
 from tempering.onpolicy.value import ValueHead
 
 
 @torch.no_grad()
-def compare(
-    model: ActorCritic, reference: Any, experience: Experience, *, size: int, recompute: bool
-) -> None:
-    """Fill `old_logprobs`, `ref_logprobs` and `values` in place.
+def compare(model: ActorCritic, reference: Any, scored: Scored, *, size: int, recompute: bool) -> Compared:
+    """A scored rollout with `old_logprobs`, `ref_logprobs` and `values`.
 
     Args:
         reference: a frozen policy; None: the policy with its adapter switched off.
         size: rows a forward pass.
         recompute: the policy's own forward pass; False: `old_logprobs` are the sampler's.
     """
-    if not recompute:
-        experience.old_logprobs = experience.sampler_logprobs.clone()
-    for batch in experience.portions(size):
-        rows = batch.pop("rows")
-        width = batch["completion_mask"].shape[1]
+    empty = torch.zeros_like(scored.sampler_logprobs)
+    old_logprobs = empty.clone() if recompute else scored.sampler_logprobs
+    ref_logprobs, values = empty.clone(), empty.clone()
+    for batch in Batch.whole(scored).split(size):
+        rows, width = batch.rows, batch.completion_mask.shape[1]
+        read = (batch.input_ids, batch.attention_mask, batch.completion_mask)
+        # the policy and the value model, where somebody asks them
         if recompute or model.value is not None:
             shared = isinstance(model.value, ValueHead)
-            found = model(**batch, with_logprobs=recompute or shared)
+            outputs = model(*read, with_logprobs=recompute or shared)
             if recompute:
-                experience.old_logprobs[rows, :width] = found["logprobs"].float()
-            if "values" in found:
-                experience.values[rows, :width] = found["values"]
+                old_logprobs[rows, :width] = outputs["logprobs"].float()
+            if "values" in outputs:
+                values[rows, :width] = outputs["values"]
+        # the reference
         off = model.policy.disable_adapter() if reference is None else nullcontext()
         with off:
-            logprobs, _ = completion_logprobs(
-                model.policy if reference is None else reference,
-                batch["input_ids"],
-                batch["attention_mask"],
-                batch["completion_mask"],
-                model.temperature,
-            )
-        experience.ref_logprobs[rows, :width] = logprobs.float()
+            judge = model.policy if reference is None else reference
+            logprobs, _ = completion_logprobs(judge, *read, model.temperature)
+        ref_logprobs[rows, :width] = logprobs.float()
+    return Compared(**vars(scored), old_logprobs=old_logprobs, ref_logprobs=ref_logprobs, values=values)

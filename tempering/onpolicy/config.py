@@ -5,7 +5,7 @@ One rollout: `rollout_batch_size` completions, `num_completions` of each prompt.
 `max_steps`, `total_episodes` and `token_limit` ends the run.
 """
 
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
@@ -17,6 +17,9 @@ from tempering.onpolicy.flat_settings import FLAT, flattened, nested
 from tempering.rewards.config import ModelReward, RewardConfig, learned
 from tempering.training.aliases import translated
 from tempering.training.config import Schedule, TrainingConfig
+
+if TYPE_CHECKING:
+    from tempering.generation.sampling import Sampling
 
 
 class GuardConfig(Config):
@@ -148,9 +151,33 @@ class OnPolicyConfig(TrainingConfig):
         return flattened(tree)
 
     @property
+    def steps_per_rollout(self) -> int:
+        """Optimizer steps on each rollout."""
+        return self.ppo_epochs * (self.rollout_batch_size // self.batch_size)
+
+    @property
+    def ratio_is_one(self) -> bool:
+        """With one update per rollout its own forward pass gives the old log-probabilities too."""
+        return self.steps_per_rollout == 1 and self.old_logprobs == "recompute"
+
+    @property
     def ratio_cap(self) -> float | None:
         """What truncates the ratio of new and old probabilities; None: nothing."""
         return self.importance_cap if self.old_logprobs == "sampler" else None
+
+    def sampling(self) -> "Sampling":
+        """How completions are sampled."""
+        from tempering.generation.sampling import Sampling
+
+        return Sampling(
+            self.max_new_tokens,
+            self.min_new_tokens,
+            self.temperature,
+            self.top_k,
+            self.top_p,
+            self.min_p,
+            self.repetition_penalty,
+        )
 
     @field_validator("engine", mode="before")
     @classmethod

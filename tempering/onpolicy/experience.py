@@ -1,10 +1,11 @@
-"""Experience: a rollout that has been scored, compared and turned into advantages, and how it is cut up.
+"""What becomes of a rollout, step by step: Rollout -> Scored -> Compared -> Experience.
 
-Micro-batches hold rows of like length, cut to what they need: padding is neither stored nor computed.
+Each step holds all that the one before it did, and nothing that is not known yet. B completions of up to C
+tokens after prompts of up to P; tensors are (B, C) over completion tokens unless said otherwise.
 """
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field, fields
+from collections.abc import Sequence
+from dataclasses import dataclass, fields, replace
 from math import isnan
 from typing import Any
 
@@ -12,32 +13,19 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
-from tempering.onpolicy.estimators import Estimator
 
-
-def _empty() -> Tensor:
-    return torch.empty(0)
-
-
-@dataclass
-class Experience:
-    """B completions. Tensors are (B, C) over completion tokens unless said otherwise."""
+@dataclass(frozen=True)
+class Scored:
+    """A rollout and what the reward says of it."""
 
     input_ids: Tensor  # (B, P + C)
     attention_mask: Tensor  # (B, P + C)
     completion_mask: Tensor  # bool
     sampler_logprobs: Tensor  # of the engine, while sampling
-    old_logprobs: Tensor  # of the policy before the updates
-    ref_logprobs: Tensor
-    values: Tensor
-    scores: Tensor  # (B,) raw; NaN = could not be scored
     ended: Tensor  # (B,) bool
-    rewards: Tensor = field(default_factory=_empty)  # (B,) score after shaping, without KL
-    kl: Tensor = field(default_factory=_empty)  # (B,) log ratio to the reference, summed
-    advantages: Tensor = field(default_factory=_empty)
-    returns: Tensor = field(default_factory=_empty)
-    texts: list[tuple[str, str]] = field(default_factory=list)  # prompt and completion
-    columns: dict[str, list[Any]] = field(default_factory=dict)  # more for the log: score_NAME, ...
+    scores: Tensor  # (B,) raw; NaN = could not be scored
+    texts: list[tuple[str, str]]  # prompt and completion
+    columns: dict[str, list[Any]]  # more for the log: score_NAME, ...
 
     def __len__(self) -> int:
         return len(self.scores)
@@ -57,24 +45,29 @@ class Experience:
         """Where its tensors are."""
         return self.input_ids.device
 
-    def portions(self, size: int) -> Iterator["Batch"]:
-        """All rows in parts of at most `size`, like lengths together, cut to what they need."""
-        names = ("input_ids", "attention_mask", "completion_mask")
-        whole = Batch({name: getattr(self, name) for name in names})
-        whole["rows"] = torch.arange(len(self), device=self.device)
-        yield from whole.split(size)
 
-    def select(self, rows: Tensor, estimator: Estimator) -> "Batch":
-        """The rows of one optimizer step, with what each token counts in its loss."""
-        rows = rows.to(self.device)
-        tensors = {name: getattr(self, name)[rows] for name in _IN_A_BATCH}
-        scored = self.scored[rows]
-        weights = estimator.weights(tensors["completion_mask"], scored)
-        counted = tensors["completion_mask"] & scored[:, None]
-        token_weights = counted / counted.sum().clamp(min=1)
-        every = tensors["completion_mask"] / tensors["completion_mask"].sum()  # unscored ones too
-        more = {"weights": weights, "token_weights": token_weights, "every_token": every}
-        return Batch({**tensors, **more})
+@dataclass(frozen=True)
+class Compared(Scored):
+    """With what the policy, the reference and the value model say of it before any update."""
+
+    old_logprobs: Tensor  # of the policy
+    ref_logprobs: Tensor
+    values: Tensor  # 0 without a value model
+
+    @property
+    def kl(self) -> Tensor:
+        """(B,) log ratio of policy and reference, summed over the completion, in nats."""
+        return ((self.old_logprobs - self.ref_logprobs) * self.completion_mask).sum(1)
+
+
+@dataclass(frozen=True)
+class Experience(Compared):
+    """With what the policy learns from."""
+
+    rewards: Tensor  # (B,) score after shaping, without KL
+    kl_coef: float  # what the KL weighs in this rollout
+    advantages: Tensor
+    returns: Tensor
 
     def log_rows(self, step: int, tokens: int) -> list[dict[str, Any]]:
         """Rows of `generated_outputs`; what could not be scored is null."""
@@ -99,79 +92,43 @@ class Experience:
         ]
 
 
-_IN_A_BATCH = (
-    "input_ids", "attention_mask", "completion_mask", "sampler_logprobs", "old_logprobs", "ref_logprobs",
-    "values", "advantages", "returns",
-)  # fmt: skip
-
-
-class Batch(dict[str, Tensor]):
-    """Some rows of an experience: tensors by name."""
-
-    def take(self, start: int, stop: int) -> "Batch":
-        """Rows from `start` up to `stop`."""
-        return Batch({name: tensor[start:stop] for name, tensor in self.items()})
-
-    def split(self, size: int) -> Iterator["Batch"]:
-        """Micro-batches of `size` rows, the shortest first."""
-        order = self["attention_mask"].sum(1).argsort(stable=True)
-        for rows in order.split(size):
-            yield Batch({name: tensor[rows] for name, tensor in self.items()}).trimmed()
-
-    def trimmed(self) -> "Batch":
-        """Without columns that are padding in every row."""
-        mask, width = self["completion_mask"], self["completion_mask"].shape[1]
-        right = width - int(mask.any(0).sum())
-        left = int((~self["attention_mask"].any(0)).cumprod(0).sum())
-        return Batch({name: _cut(tensor, left, right, width) for name, tensor in self.items()})
-
-
-def _cut(tensor: Tensor, left: int, right: int, width: int) -> Tensor:
-    if tensor.dim() == 1:
-        return tensor
-    first = 0 if tensor.shape[1] == width else left  # (B, C) has no prompt
-    return tensor[:, first : tensor.shape[1] - right]
-
-
-def moved(experience: Experience, device: Any) -> Experience:
+def moved(part: Compared, device: Any) -> Compared:
     """The same with its tensors on `device`."""
-    values = {item.name: getattr(experience, item.name) for item in fields(Experience)}
-    return Experience(
-        **{name: value.to(device) if isinstance(value, Tensor) else value for name, value in values.items()}
-    )
+    tensors = {name: value for name, value in vars(part).items() if isinstance(value, Tensor)}
+    return replace(part, **{name: tensor.to(device) for name, tensor in tensors.items()})
 
 
-def joined(parts: Sequence[Experience]) -> Experience:
-    """The experiences of several processes as one, rows in the order of `parts`; all on one device."""
+def joined(parts: Sequence[Compared]) -> Compared:
+    """What several processes made as one rollout, rows in the order of `parts`; all on one device."""
     prompt = max(part.input_ids.shape[1] - part.completion_mask.shape[1] for part in parts)
     width = max(part.completion_mask.shape[1] for part in parts)
-    made: dict[str, Any] = {}
-    for item in fields(Experience):
+    whole: dict[str, Any] = {}
+    for item in fields(Compared):
         values = [getattr(part, item.name) for part in parts]
         if isinstance(values[0], Tensor):
             padded = [_grown(part, value, prompt, width) for part, value in zip(parts, values, strict=True)]
-            made[item.name] = torch.cat(padded)
+            whole[item.name] = torch.cat(padded)
         elif isinstance(values[0], list):
-            made[item.name] = [entry for value in values for entry in value]
+            whole[item.name] = [entry for value in values for entry in value]
         else:
-            made[item.name] = _columns(parts, values)
-    return Experience(**made)
+            whole[item.name] = _columns(parts, values)
+    return Compared(**whole)
 
 
-def _columns(parts: Sequence[Experience], given: Sequence[dict[str, list[Any]]]) -> dict[str, list[Any]]:
+def _columns(parts: Sequence[Compared], tables: Sequence[dict[str, list[Any]]]) -> dict[str, list[Any]]:
     """Columns one below the other; null where a part has none of that name."""
-    names = dict.fromkeys(name for columns in given for name in columns)
+    names = dict.fromkeys(name for columns in tables for name in columns)
     return {
         name: [
             entry
-            for part, columns in zip(parts, given, strict=True)
+            for part, columns in zip(parts, tables, strict=True)
             for entry in columns.get(name, [None] * len(part))
         ]
         for name in names
     }
 
 
-def _grown(part: Experience, tensor: Tensor, prompt: int, width: int) -> Tensor:
+def _grown(part: Compared, tensor: Tensor, prompt: int, width: int) -> Tensor:
     if tensor.dim() < 2:
         return tensor
     own = part.completion_mask.shape[1]

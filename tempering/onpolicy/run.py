@@ -10,11 +10,10 @@ from tempering.artifacts.tables import read_rows
 from tempering.data.tokenizers import load_tokenizer
 from tempering.errors import ConfigError, DataError
 from tempering.generation.engines.build import build_engine
-from tempering.generation.sampling import Sampling
 from tempering.models.adapters import trainable_lm
 from tempering.models.device import prepare_device
 from tempering.models.loading import stop_ids
-from tempering.onpolicy.collect import Collector
+from tempering.onpolicy.algorithm import RolloutMaker
 from tempering.onpolicy.config import OnPolicyConfig
 from tempering.onpolicy.prompts import Prompts
 from tempering.onpolicy.trainer import OnPolicyTrainer
@@ -48,14 +47,20 @@ def on_policy(
     check_lengths(rows, policy, config, sample)
     out.name_tokens = token_budget(config, sample)
     rewards = build_rewards(config.reward, reward_models, device, out)
-    stops, sampling = stop_ids(policy, tokenizer), sampling_of(config)
-    engine = build_engine(config.engine, policy, stops, tokenizer.pad_token_id, sampling)
+    stops, pad = stop_ids(policy, tokenizer), tokenizer.pad_token_id
+    maker = RolloutMaker(
+        config,
+        prompts=Prompts(rows, out.seed, ordered=bool(sample.details.get("ordered"))),
+        engine=build_engine(config.engine, policy, stops, pad, config.sampling()),
+        reward=rewards,
+        tokenizer=tokenizer,
+        reference=None if config.adapter else trainable_lm(model, None, out.seed),
+        seed=out.seed,
+    )
     trainer = OnPolicyTrainer(
         policy=policy,
-        reference=None if config.adapter else trainable_lm(model, None, out.seed),
         value=value_model(config, model, reward_models, policy),
-        prompts=Prompts(rows, out.seed, ordered=bool(sample.details.get("ordered"))),
-        collector=Collector(engine, rewards, tokenizer, sampling),
+        maker=maker,
         tokenizer=tokenizer,
         config=config,
         out=out,
@@ -80,19 +85,6 @@ def check_processes(config: OnPolicyConfig) -> None:
             expected=f"rollout_batch_size / num_completions to be a multiple of {processes}",
             fix="change rollout_batch_size or runtime.processes",
         )
-
-
-def sampling_of(config: OnPolicyConfig) -> Sampling:
-    """How a config samples."""
-    return Sampling(
-        config.max_new_tokens,
-        config.min_new_tokens,
-        config.temperature,
-        config.top_k,
-        config.top_p,
-        config.min_p,
-        config.repetition_penalty,
-    )
 
 
 def check_lengths(

@@ -5,7 +5,7 @@ import torch
 from tempering.onpolicy.experience import Experience
 
 
-def summarise(experience: Experience, kl_coef: float, num_completions: int) -> dict[str, float]:
+def summarise(experience: Experience, num_completions: int) -> dict[str, float]:
     """Statistics by name; what cannot be told of this rollout is left out.
 
     Args:
@@ -15,7 +15,7 @@ def summarise(experience: Experience, kl_coef: float, num_completions: int) -> d
     found = {
         **(_of_the_scored(experience) if scored.any() else {}),
         "kl": experience.kl.mean(),
-        "kl_coef": torch.tensor(kl_coef, dtype=torch.float64),
+        "kl_coef": torch.tensor(experience.kl_coef, dtype=torch.float64),
         "completion_length": experience.lengths.float().mean(),
         "ended_share": experience.ended.float().mean(),
         "unscored_share": 1 - scored.float().mean(),

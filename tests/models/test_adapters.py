@@ -168,7 +168,7 @@ def test_the_reference_is_the_adapter_switched_off(name: str, tiny: Any, tmp_pat
     node = next(n for n in tiny_nodes({f"{name}.adapter": LORA}) if n.name == name)
     inputs = inputs_of(node, lambda source: tiny(source))
     trainer = _trainer(setting_up, fresh_draft(tmp_path), node.config, **inputs)
-    assert trainer.reference is None
+    assert trainer.maker.reference is None
     policy = trainer.model.policy
     for parameter in policy.parameters():
         if parameter.requires_grad:

@@ -8,10 +8,9 @@ import torch
 from transformers import TrainerCallback
 
 from tempering.generation.decoder import Decoder
-from tempering.onpolicy.collect import Collector
+from tempering.onpolicy.algorithm import RolloutMaker
 from tempering.onpolicy.config import OnPolicyConfig
 from tempering.onpolicy.prompts import Prompts
-from tempering.onpolicy.run import sampling_of
 from tempering.onpolicy.trainer import OnPolicyTrainer
 from tempering.onpolicy.value import ValueHead, ValueModel
 from tempering.rewards.scoring import Scored
@@ -89,12 +88,14 @@ def trainer(
     settings = config.estimator.value_model
     if settings is not None:
         value = ValueHead(32) if settings.value_trunk == "shared" else ValueModel(policy(4).model, 32)
+    out = fresh_draft(folder)
     parts: dict[str, Any] = {
-        "policy": made,
-        "reference": policy(5),
-        "value": value,
         "prompts": prompts(),
-        "collector": Collector(Decoder(made, ENDS, PAD), reward, Words(), sampling_of(config)),
+        "engine": Decoder(made, ENDS, PAD),
+        "reward": reward,
         "tokenizer": Words(),
+        "reference": policy(5),
+        "seed": out.seed,
     }
-    return OnPolicyTrainer(**{**parts, **changes}, config=config, out=fresh_draft(folder))
+    maker = RolloutMaker(config, **{**parts, **changes})
+    return OnPolicyTrainer(policy=made, value=value, maker=maker, tokenizer=Words(), config=config, out=out)

@@ -68,7 +68,7 @@ def ours(folder: Path, beta: float, iterations: int) -> tuple[list[float], list[
     )  # fmt: skip
     rows = [{"input_ids": ids, "query": "", "prompt": []} for ids in PROMPTS]
     made = small.trainer(folder, config, rewarding, prompts=Prompts(rows, seed=0))
-    made.collector.engine = Given()
+    made.maker.engine = Given()
     policy, gradients = made.actor_critic.policy, []
     made.add_callback(small.AtEachStep(lambda: gradients.append(small.gradient(policy))))
     made.train_or_resume()

@@ -8,7 +8,7 @@ import torch
 from tempering.errors import StageFailed
 from tempering.onpolicy.config import GuardConfig, OnPolicyConfig, PPOConfig, RLOOConfig
 from tempering.onpolicy.estimators import Outcome
-from tempering.onpolicy.experience import Experience, joined
+from tempering.onpolicy.experience import Compared, joined
 from tempering.onpolicy.guards import CollapseGuard
 from tempering.onpolicy.prompts import Prompts
 from tempering.rewards.scoring import Scored
@@ -52,20 +52,20 @@ def test_ppo_with_one_batch_is_reinforce_with_a_value_baseline(tmp_path: Any) ->
     )  # fmt: skip
     trainer = small.trainer(tmp_path, config)
     gradients: list[torch.Tensor] = []
-    experience = {}
-    finish = trainer._finish
+    rollouts = []
+    experience = trainer.maker.experience
 
-    def keeping(one: Any) -> None:
-        finish(one)
-        experience["one"] = one
+    def keeping(compared: Any) -> Any:
+        rollouts.append(experience(compared))
+        return rollouts[-1]
 
-    trainer._finish = keeping
+    trainer.maker.experience = keeping
     trainer.add_callback(
         small.AtEachStep(lambda: gradients.append(small.gradient(trainer.actor_critic.policy)))
     )
     torch.nn.init.constant_(trainer.actor_critic.value.head.bias, 0.4)
     trainer.train_or_resume()
-    one, policy = experience["one"], small.policy()
+    one, policy = rollouts[0], small.policy()
     policy.eval()
     logs = torch.log_softmax(policy(one.input_ids, attention_mask=one.attention_mask).logits, -1)
     width = one.completion_mask.shape[1]
@@ -150,15 +150,16 @@ def test_collapse_is_said_once_when_it_has_held(bad: dict[str, float], says: str
 def test_a_loss_that_is_no_number_stops_with_its_batch(tmp_path: Any) -> None:
     from safetensors.torch import load_file
 
-    trainer = small.trainer(tmp_path, RLOOConfig(**SIZES, max_new_tokens=4, max_steps=3, kl_coef=0.0))
-    original = trainer.estimator.advantages
+    config = RLOOConfig(**SIZES, max_new_tokens=4, max_steps=3, kl_coef=0.0)
+    trainer = small.trainer(tmp_path, config)
+    original = config.estimator.advantages
 
     def poisoned(outcome: Outcome) -> Any:
         found, returns = original(outcome)
         found[1] = float("inf")
         return found, returns
 
-    object.__setattr__(trainer.estimator, "advantages", poisoned)
+    object.__setattr__(config.estimator, "advantages", poisoned)
     with pytest.raises(StageFailed, match=r"advantages of the batch.*bad_batch_step_1"):
         trainer.train_or_resume()
     batch = load_file(tmp_path / "metadata" / "bad_batch_step_1.safetensors")
@@ -168,14 +169,14 @@ def test_a_loss_that_is_no_number_stops_with_its_batch(tmp_path: Any) -> None:
 
 def test_an_engine_that_disagrees_with_the_trainer_stops_the_run(tmp_path: Any) -> None:
     trainer = small.trainer(tmp_path, RLOOConfig(**SIZES, max_new_tokens=4, max_steps=3))
-    generate = trainer.collector.engine.generate
+    generate = trainer.maker.engine.generate
 
     def stale(*arguments: Any) -> Any:
         rollout = generate(*arguments)
         rollout.logprobs = rollout.logprobs - 1.0
         return rollout
 
-    trainer.collector.engine.generate = stale
+    trainer.maker.engine.generate = stale
     with pytest.raises(StageFailed, match="newest weights"):
         trainer.train_or_resume()
 
@@ -183,7 +184,7 @@ def test_an_engine_that_disagrees_with_the_trainer_stops_the_run(tmp_path: Any) 
 def test_weights_that_are_no_numbers_stop_the_next_rollout(tmp_path: Any) -> None:
     trainer = small.trainer(tmp_path, RLOOConfig(**SIZES, max_new_tokens=4, max_steps=2))
     with torch.no_grad():
-        trainer.reference.lm_head.weight.fill_(float("nan"))
+        trainer.maker.reference.lm_head.weight.fill_(float("nan"))
     with pytest.raises(StageFailed, match=r"KL to the reference of step 1 is nan\. reference of the batch"):
         trainer.train_or_resume()
 
@@ -210,7 +211,7 @@ def test_a_step_limit_inside_a_rollout_still_ends_with_a_checkpoint(tmp_path: An
     trainer = small.trainer(tmp_path, config)
     trainer.train_or_resume()
     assert trainer.state.global_step == 10
-    assert trainer.rollouts_done > 2, "some rollouts were stopped"
+    assert trainer.maker.made > 2, "some rollouts were stopped"
     assert [path for path in (tmp_path / "checkpoints").iterdir() if (path / "finished").exists()]
 
 
@@ -220,7 +221,7 @@ def test_linear_control_is_at_its_end_when_the_run_is(tmp_path: Any) -> None:
     )
     trainer = small.trainer(tmp_path, config)
     trainer.train_or_resume()
-    assert trainer.kl.coef == pytest.approx(1.0)
+    assert trainer.maker.kl.coef == pytest.approx(1.0)
 
 
 @pytest.mark.parametrize(
@@ -242,12 +243,13 @@ def test_settings_that_make_no_sense_are_refused(settings: Any, says: str) -> No
 
 
 def test_joined_pads_to_the_widest_and_keeps_every_column() -> None:
-    def part(prompt: int, width: int, columns: dict[str, list[Any]]) -> Experience:
-        mask = torch.ones(2, width, dtype=torch.bool)
-        numbers = [torch.full((2, width), float(index)) for index in range(4)]
-        return Experience(
-            torch.ones(2, prompt + width, dtype=torch.long), torch.ones(2, prompt + width), mask, *numbers,
-            torch.zeros(2), mask[:, 0], texts=[("a", "b")] * 2, columns=columns,
+    def part(prompt: int, width: int, columns: dict[str, list[Any]]) -> Compared:
+        mask, ids = torch.ones(2, width, dtype=torch.bool), torch.ones(2, prompt + width, dtype=torch.long)
+        names = ("sampler_logprobs", "old_logprobs", "ref_logprobs", "values")
+        numbers: Any = {name: torch.full((2, width), float(index)) for index, name in enumerate(names)}
+        return Compared(
+            ids, torch.ones(ids.shape), mask, ended=mask[:, 0], scores=torch.zeros(2),
+            texts=[("a", "b")] * 2, columns=columns, **numbers,
         )  # fmt: skip
 
     whole = joined([part(2, 3, {"x": [1, 2]}), part(4, 1, {"y": [3, 4]})])
@@ -265,7 +267,7 @@ def test_the_first_limit_ends_the_run(tmp_path: Any, limits: Any, rollouts: int)
     config = PPOConfig(**SIZES, ppo_epochs=2, max_new_tokens=3, **limits)
     trainer = small.trainer(tmp_path, config)
     trainer.train_or_resume()
-    assert trainer.rollouts_done == rollouts
+    assert trainer.maker.made == rollouts
     assert trainer.state.global_step == 2 * rollouts
 
 
@@ -278,7 +280,7 @@ def test_stop_kl_ends_the_updates_of_a_rollout(tmp_path: Any) -> None:
     trainer = small.trainer(tmp_path, config)
     trainer.train_or_resume()
     rows = read_rows(tmp_path / "metadata" / "training_stats.parquet")
-    assert trainer.rollouts_done == 2
+    assert trainer.maker.made == 2
     assert len(rows) < 10
     tokens = sorted({row["tokens"] for row in rows})
     for count in tokens:
@@ -319,7 +321,7 @@ def test_every_way_of_learning_learns(tmp_path: Any, way: str) -> None:
     policy = small.policy()
     engine = build_engine(config.engine, policy, small.ENDS, small.PAD)
     trainer = small.trainer(tmp_path, config, policy=policy)
-    trainer.collector.engine = engine
+    trainer.maker.engine = engine
     trainer.train_or_resume()
     rows = read_rows(tmp_path / "metadata" / "training_stats.parquet")
     assert len(rows) >= 2
@@ -338,7 +340,7 @@ def test_one_update_a_rollout_needs_no_second_look_at_the_old_policy(tmp_path: A
     for name, exact in (("saved", True), ("computed", False)):
         config = RLOOConfig(batch_size=8, rollout_batch_size=8, max_new_tokens=6, max_steps=3)
         trainer = small.trainer(tmp_path / name, config)
-        trainer.collector.engine.exact = exact
+        trainer.maker.engine.exact = exact
         calls: list[int] = []
         trainer.actor_critic.policy.model.register_forward_hook(lambda *_, calls=calls: calls.append(1))
         gradients: list[torch.Tensor] = []
