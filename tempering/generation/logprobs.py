@@ -64,13 +64,19 @@ def logprobs_of(
     width = completion_mask.shape[1]
     states = hidden[:, -width - 1 : -1][completion_mask]  # (N, H): the state that predicts each token
     tokens = input_ids[:, -width:][completion_mask]  # (N,)
+    logprobs, entropy = chunked_logprobs(base, states, tokens, temperature)
+    empty = torch.zeros(completion_mask.shape, dtype=logprobs.dtype, device=logprobs.device)
+    return empty.masked_scatter(completion_mask, logprobs), empty.masked_scatter(completion_mask, entropy)
+
+
+def chunked_logprobs(model: Any, states: Tensor, tokens: Tensor, temperature: float) -> tuple[Tensor, Tensor]:
+    """(N,) log-probabilities and entropies of `tokens` after `states` (N, H), by a causal LM's head."""
     parts = [
-        _chunk(base, states[i : i + CHUNK], tokens[i : i + CHUNK], temperature, len(states) > CHUNK)
+        _chunk(model, states[i : i + CHUNK], tokens[i : i + CHUNK], temperature, len(states) > CHUNK)
         for i in range(0, max(len(states), 1), CHUNK)
     ]
     logprobs, entropy = (torch.cat(column) for column in zip(*parts, strict=True))
-    empty = torch.zeros(completion_mask.shape, dtype=logprobs.dtype, device=logprobs.device)
-    return empty.masked_scatter(completion_mask, logprobs), empty.masked_scatter(completion_mask, entropy)
+    return logprobs, entropy
 
 
 def _chunk(

@@ -1,6 +1,6 @@
 """The models of a stage as shapes: made from an architecture, or from the config.json of what exists.
 
-Call the builders inside `memory_trace.shapes_only()`. They go through the same code as training does
+Call the builders inside `trace.shapes_only()`. They go through the same code as training does
 (`hf_config`, `add_adapter`), so counts are exact for every family, adapter and head.
 """
 
@@ -55,9 +55,11 @@ class FromFolder:
 
         try:
             return AutoConfig.from_pretrained(
-                str(self.name), revision=self.revision, local_files_only=True,
+                str(self.name),
+                revision=self.revision,
+                local_files_only=True,
                 trust_remote_code=self.trust_remote_code,
-            )  # fmt: skip
+            )
         except (OSError, ValueError, KeyError) as error:
             raise ArtifactError(
                 f"{self.name} cannot be inspected: {str(error).splitlines()[0]}",
@@ -76,7 +78,7 @@ def language_model(source: Source, adapter: LoraConfig | None = None) -> Any:
     from transformers import AutoModelForCausalLM
 
     with _nowhere():
-        model = AutoModelForCausalLM.from_config(source.hf_config(), **_held(source, adapter))
+        model = AutoModelForCausalLM.from_config(source.hf_config(), **_loading(source, adapter))
         model = _adapted(model, adapter, "CAUSAL_LM")
     return as_shapes(model)
 
@@ -90,7 +92,7 @@ def scorer(source: Source, adapter: LoraConfig | None = None) -> Any:
     with _nowhere():
         config = source.hf_config()
         config.num_labels = 1
-        model = AutoModelForSequenceClassification.from_config(config, **_held(source, adapter))
+        model = AutoModelForSequenceClassification.from_config(config, **_loading(source, adapter))
         if hasattr(model, "score"):
             model.score.float()  # as `load_scorer` does
         model = _adapted(pooled_at_last_real_token(model), adapter, "SEQ_CLS")
@@ -104,7 +106,7 @@ def value_model(source: Source, adapter: LoraConfig | None = None) -> Any:
     from tempering.onpolicy.value import ValueModel
 
     with _nowhere():
-        body = AutoModel.from_config(source.hf_config(), **_held(source, adapter))
+        body = AutoModel.from_config(source.hf_config(), **_loading(source, adapter))
         model = ValueModel(_adapted(body, adapter, None), body.config.get_text_config().hidden_size)
     return as_shapes(model)
 
@@ -118,24 +120,24 @@ def _nowhere() -> Iterator[None]:
 
 def as_shapes(module: nn.Module) -> Any:
     """`module` with fake tensors on the CPU in the place of its parameters and buffers, ties kept."""
-    made: dict[int, torch.Tensor] = {}
+    shapes: dict[int, torch.Tensor] = {}
     for part in module.modules():
         for name, old in [*part._parameters.items(), *part._buffers.items()]:
             if old is None:
                 continue
-            if id(old) not in made:
+            if id(old) not in shapes:
                 new = torch.empty(old.shape, dtype=old.dtype, device="cpu")
                 is_parameter = isinstance(old, nn.Parameter)
-                made[id(old)] = nn.Parameter(new, old.requires_grad) if is_parameter else new
-            setattr(part, name, made[id(old)])
+                shapes[id(old)] = nn.Parameter(new, old.requires_grad) if is_parameter else new
+            setattr(part, name, shapes[id(old)])
     return module
 
 
-def _held(source: Source, adapter: LoraConfig | None) -> dict[str, Any]:
+def _loading(source: Source, adapter: LoraConfig | None) -> dict[str, Any]:
     """fp32, or what the config holds a frozen base in; 4-bit layers are computed in bf16."""
-    held = adapter.base_weights if adapter else "fp32"
+    weights = adapter.base_weights if adapter else "fp32"
     trust = {"trust_remote_code": True} if getattr(source, "trust_remote_code", False) else {}
-    return {"dtype": DTYPES["bf16" if held == "nf4" else held], **trust}
+    return {"dtype": DTYPES["bf16" if weights == "nf4" else weights], **trust}
 
 
 def _adapted(model: Any, adapter: LoraConfig | None, task_type: str | None) -> Any:
@@ -149,10 +151,10 @@ def weight_bytes(module: nn.Module, adapter: LoraConfig | None = None) -> int:
     whole: int = nbytes(unique_parameters([module])) + nbytes(module.buffers())
     if adapter is None or adapter.base_weights != "nf4":
         return whole
-    quantised = {id(one) for one in _linear_weights(module)}
-    frozen = [one for one in unique_parameters([module]) if not one.requires_grad]
-    in_four_bits: int = sum(one.numel() for one in frozen if id(one) in quantised)
-    others: int = sum(one.numel() for one in frozen if id(one) not in quantised)  # PEFT raises them to fp32
+    linear = {id(weight) for weight in _linear_weights(module)}
+    frozen = [weight for weight in unique_parameters([module]) if not weight.requires_grad]
+    in_four_bits: int = sum(weight.numel() for weight in frozen if id(weight) in linear)
+    others: int = sum(weight.numel() for weight in frozen if id(weight) not in linear)  # PEFT: in fp32
     return whole - int(nbytes(frozen)) + int(in_four_bits * NF4_BYTES) + 4 * others
 
 

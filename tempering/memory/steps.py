@@ -58,10 +58,9 @@ def forward_and_backward(
     return Peak(tally.peak, tally.peak_without_gradients, tally.peak_of_small)
 
 
-@torch.no_grad()
 def forward(modules: list[nn.Module], compute: Callable[[], Any], computing: Computing) -> int:
     """The peak of a forward pass without gradients."""
-    with Tally(*modules) as tally, computing.autocast():
+    with torch.no_grad(), Tally(*modules) as tally, computing.autocast():
         compute()
     return int(tally.peak)
 
@@ -83,27 +82,25 @@ def padded(rows: int, length: int) -> dict[str, Tensor]:
 def next_token_loss(model: Any, rows: int, length: int, computing: Computing) -> Tensor:
     """Pretraining: full logits, in packed blocks without padding."""
     ids = blocks(rows, length)
-    found = model(input_ids=ids, labels=ids, use_cache=False)
+    output = model(input_ids=ids, labels=ids, use_cache=False)
     if computing.precision != "fp32":
-        found.logits = found.logits.float()  # accelerate gives outputs back in fp32
-    return found.loss
+        output.logits = output.logits.float()  # accelerate gives outputs back in fp32
+    return output.loss
 
 
 def fused_loss(model: Any, rows: int, length: int, computing: Computing) -> Tensor:
     """SFT and DPO: TRL's LM head goes over the positions in tiles, so full logits never exist."""
-    given = padded(rows, length)
+    batch = padded(rows, length)
     with _tile_width(model, computing):
-        found = model(**given, labels=given["input_ids"], use_cache=False, fused_lm_head=True)
-    return found.log_probs.sum()
+        output = model(**batch, labels=batch["input_ids"], use_cache=False, fused_lm_head=True)
+    return output.log_probs.sum()
 
 
 def add_fused_head(model: Any) -> None:
     """Give a causal LM (below its adapter) TRL's fused head."""
     from trl.trainer.utils import add_fused_lm_head
 
-    add_fused_lm_head(
-        model.get_base_model() if hasattr(model, "peft_config") else model, outputs=_FUSED_OUTPUTS
-    )
+    add_fused_lm_head(logprobs.without_adapter_wrapper(model), outputs=_FUSED_OUTPUTS)
 
 
 @contextmanager
@@ -111,13 +108,13 @@ def _tile_width(model: Any, computing: Computing) -> Iterator[None]:
     """TRL's buffer is 32768 columns wide whatever the vocabulary; on a CPU what is not used costs nothing."""
     from trl.trainer import utils
 
-    kept = utils._CHUNKED_LOGPROB_CHUNK_SIZE
+    width = utils._CHUNKED_LOGPROB_CHUNK_SIZE
     if not computing.on_gpu:
-        utils._CHUNKED_LOGPROB_CHUNK_SIZE = min(kept, model.config.get_text_config().vocab_size)
+        utils._CHUNKED_LOGPROB_CHUNK_SIZE = min(width, model.config.get_text_config().vocab_size)
     try:
         yield
     finally:
-        utils._CHUNKED_LOGPROB_CHUNK_SIZE = kept
+        utils._CHUNKED_LOGPROB_CHUNK_SIZE = width
 
 
 def preference_loss(model: Any, pairs: int, length: int) -> Tensor:
@@ -143,43 +140,33 @@ class Lengths:
 def completion_logprobs(
     policy: Any, rows: int, lengths: Lengths, temperature: float
 ) -> tuple[Tensor, Tensor]:
-    """As `onpolicy.logprobs.completion_logprobs` when every completion token counts."""
-    base = policy.get_base_model() if hasattr(policy, "peft_config") else policy
-    ids = blocks(rows, lengths.whole)
+    """(B, C) log-probabilities and entropies where every completion token counts."""
+    ids, width = blocks(rows, lengths.whole), lengths.completion
     mask = torch.ones_like(ids)
-    hidden = base.base_model(
-        input_ids=ids, attention_mask=mask, position_ids=logprobs.position_ids(mask), use_cache=False
-    ).last_hidden_state
-    states = hidden[:, -lengths.completion - 1 : -1].reshape(rows * lengths.completion, -1)
-    tokens = ids[:, -lengths.completion :].reshape(-1)
-    size, many = logprobs.CHUNK, len(states) > logprobs.CHUNK
-    parts = [
-        logprobs._chunk(base, states[at : at + size], tokens[at : at + size], temperature, many)
-        for at in range(0, len(states), size)
-    ]
-    found, entropy = (torch.cat(column) for column in zip(*parts, strict=True))
-    return found.view(rows, -1), entropy.view(rows, -1)
+    hidden = logprobs.hidden_states(policy, ids, mask)
+    states, tokens = hidden[:, -width - 1 : -1].reshape(rows * width, -1), ids[:, -width:].reshape(-1)
+    base = logprobs.without_adapter_wrapper(policy)
+    values, entropy = logprobs.chunked_logprobs(base, states, tokens, temperature)
+    return values.view(rows, -1), entropy.view(rows, -1)
 
 
 def values(value: nn.Module, rows: int, lengths: Lengths) -> Tensor:
     """(B, C) values of the states before each completion token."""
     ids = blocks(rows, lengths.whole)
     mask = torch.ones_like(ids)
-    found: Tensor = value(ids, mask, logprobs.position_ids(mask)).float()
-    return found[:, -lengths.completion - 1 : -1]
+    of_states: Tensor = value(ids, mask, logprobs.position_ids(mask)).float()
+    return of_states[:, -lengths.completion - 1 : -1]
 
 
 def policy_loss(policy: Any, value: nn.Module | None, rows: int, lengths: Lengths, config: Any) -> Tensor:
     """PPO's or RLOO's loss of a micro-batch; where it clips changes no tensor's size."""
-    found, entropy = completion_logprobs(policy, rows, lengths, config.temperature)
-    counted = torch.ones(found.shape, dtype=torch.bool)
-    other = torch.zeros(found.shape)
-    loss, _ = clipped_policy_loss(found, other, other, counted, clip_range=0.2)
-    loss = loss - config.entropy_coef * masked_mean(entropy, counted)
+    new, entropy = completion_logprobs(policy, rows, lengths, config.temperature)
+    mask, old = torch.ones(new.shape, dtype=torch.bool), torch.zeros(new.shape)
+    loss, _ = clipped_policy_loss(new, old, old, mask, clip_range=0.2)
+    loss = loss - config.entropy_coef * masked_mean(entropy, mask)
     if value is not None:
         predicted = values(value, rows, lengths)
-        value_loss, _ = clipped_value_loss(predicted, other, other, counted, value_clip_range=None)
-        loss = loss + value_loss
+        loss = loss + clipped_value_loss(predicted, old, old, mask, value_clip_range=None)[0]
     return loss
 
 
@@ -194,12 +181,10 @@ def decoding(policy: Any, rows: int, lengths: Lengths, sampling: Sampling) -> tu
         for step in range(2):
             seen = mask[:, : lengths.prompt + step]
             places = logprobs.position_ids(seen)[:, -ids.shape[1] :]
-            logits = policy(
-                input_ids=ids, attention_mask=seen, position_ids=places,
-                past_key_values=cache, use_cache=True, logits_to_keep=1,
-            ).logits[:, -1].float()  # fmt: skip
-            uniform = torch.zeros(rows, dtype=torch.float64)
-            token, _ = sample_token(logits, sampling, end, step, uniform)
+            batch = {"input_ids": ids, "attention_mask": seen, "position_ids": places}
+            options = {"past_key_values": cache, "use_cache": True, "logits_to_keep": 1}
+            logits = policy(**batch, **options).logits[:, -1].float()
+            token, _ = sample_token(logits, sampling, end, step, torch.zeros(rows, dtype=torch.float64))
             ids = token[:, None]
     policy.train()
     held = cache_bytes(cache)
@@ -208,16 +193,16 @@ def decoding(policy: Any, rows: int, lengths: Lengths, sampling: Sampling) -> tu
 
 def cache_bytes(cache: Any) -> int:
     """The bytes of every tensor that a cache holds, of whatever family."""
-    found: dict[int, Tensor] = {}
-    open_: list[Any] = [cache]
-    while open_:
-        one = open_.pop()
-        if isinstance(one, Tensor):
-            found[id(one)] = one
-        elif isinstance(one, list | tuple):
-            open_ += one
-        elif isinstance(one, dict):
-            open_ += one.values()
-        elif hasattr(one, "__dict__") and not isinstance(one, type):
-            open_ += [value for name, value in vars(one).items() if "config" not in name]
-    return nbytes(found.values())
+    tensors: dict[int, Tensor] = {}
+    parts: list[Any] = [cache]
+    while parts:
+        part = parts.pop()
+        if isinstance(part, Tensor):
+            tensors[id(part)] = part
+        elif isinstance(part, list | tuple):
+            parts += part
+        elif isinstance(part, dict):
+            parts += part.values()
+        elif hasattr(part, "__dict__") and not isinstance(part, type):
+            parts += [value for name, value in vars(part).items() if "config" not in name]
+    return nbytes(tensors.values())

@@ -62,13 +62,14 @@ class Tally(TorchDispatchMode):
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         if func is torch.ops.aten._local_scalar_dense.default:
             return self.answer
-        made = func(*args, **(kwargs or {}))
+        output = func(*args, **(kwargs or {}))
         if func is torch.ops.aten.mkldnn_rnn_layer.default:
-            made = (*made[:3], torch.empty(_rnn_workspace(*args), dtype=torch.uint8, device=made[3].device))
-        for leaf in tree_leaves(made):
+            workspace = torch.empty(_rnn_workspace(*args), dtype=torch.uint8, device=output[3].device)
+            output = (*output[:3], workspace)
+        for leaf in tree_leaves(output):
             if isinstance(leaf, Tensor):
                 self._count(leaf)
-        return made
+        return output
 
     def _count(self, tensor: Tensor) -> None:
         storage = tensor.untyped_storage()
@@ -114,9 +115,9 @@ def _rnn_workspace(inputs: Tensor, *args: Any) -> int:
 
 def unique_parameters(modules: Iterable[nn.Module]) -> list[nn.Parameter]:
     """The parameters of all `modules`, tied ones once."""
-    return list({id(one): one for module in modules for one in module.parameters()}.values())
+    return list({id(weight): weight for module in modules for weight in module.parameters()}.values())
 
 
 def nbytes(tensors: Iterable[Tensor]) -> int:
     """The bytes that tensors take together."""
-    return sum(one.numel() * one.element_size() for one in tensors)
+    return sum(tensor.numel() * tensor.element_size() for tensor in tensors)
