@@ -288,7 +288,7 @@ def estimated(case: Case) -> Any:
     from tempering.config import validate
     from tempering.memory.estimate import estimate
     from tempering.memory.models import FromArchitecture
-    from tempering.memory.parts import Given
+    from tempering.memory.parts import Inputs
     from tempering.training.config import PretrainConfig
 
     size, on_policy = case.size, case.trainer in ("ppo", "rloo")
@@ -297,7 +297,7 @@ def estimated(case: Case) -> Any:
     length = size.prompt if on_policy else size.length
     config: Any = validate(get_stage(case.trainer).config_class, case.settings(), case.trainer)
     rewards = {"model": model} if on_policy else {}
-    return estimate(case.trainer, config, Given(model, length, reward_models=rewards))
+    return estimate(config, Inputs(model, length, reward_models=rewards))
 
 
 def table_row(name: str, variant: str, case: Case, folder: Path) -> str:

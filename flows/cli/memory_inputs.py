@@ -48,20 +48,20 @@ class Look:
     def row(self, node: Node) -> MemoryRow:
         """The estimate of one stage; what cannot be looked at is said, and stops nothing."""
         from tempering.memory.estimate import estimate
-        from tempering.memory.parts import Given
+        from tempering.memory.parts import Inputs
 
         found = MemoryRow(node.name)
         try:
             rewards = cast("Mapping[str, Source]", node.inputs.get("reward_models", {}))
             length, held_out = self._sample(node, found)
-            given = Given(
+            given = Inputs(
                 model=self._start(node, found),
                 length=length,
                 reward_models={name: self._model(source, found) for name, source in rewards.items()},
                 held_out=held_out,
                 on_gpu=self.on_gpu,
             )
-            found.estimate = estimate(node.stage.name, node.config, given)  # type: ignore[arg-type]
+            found.estimate = estimate(node.config, given)
         except UserError as error:
             found.problem = error.found
         return found

@@ -4,7 +4,7 @@ What a phase needs is what rests in all of them (weights, moments, models beside
 keeps) and what it adds; the constants for a CPU were measured, see docs/memory.md.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -26,11 +26,11 @@ MIN_FORWARD = 32
 
 
 @dataclass(frozen=True)
-class Given:
-    """What the stage is given.
+class Inputs:
+    """What the stage starts from, beside its config.
 
     Attributes:
-        model: what it starts from.
+        model: the one to train.
         length: tokens of the longest row (blocks: of a block; PPO and RLOO: of a prompt).
         reward_models: by component of the reward, whose scores PPO and RLOO learn from.
         held_out: whether rows are held out, and the model is measured on them after training.
@@ -79,12 +79,12 @@ class Estimate:
 class Course:
     """What the estimates of all stages share: sizes of the batch, and sums."""
 
-    def __init__(self, config: TrainingConfig, given: Given) -> None:
-        self.config, self.given, self.adapter = config, given, config.adapter
+    def __init__(self, config: TrainingConfig, inputs: Inputs) -> None:
+        self.config, self.inputs, self.adapter = config, inputs, config.adapter
         self.micro = config.micro_batch_size or config.batch_size
         self.accumulates = self.micro < config.batch_size
         self.many = max(self.micro, MIN_FORWARD)
-        self.computing = steps.Computing(config.precision, given.on_gpu)
+        self.computing = steps.Computing(config.precision, inputs.on_gpu)
 
     def ready(self, model: Any) -> Any:
         """A model in training mode, which recomputes activations where the config asks for it."""
@@ -95,41 +95,39 @@ class Course:
             model.activation_checkpointing_enable()
         return model
 
-    def update(self, modules: list[nn.Module], loss: Any) -> steps.Peak:
+    def update(self, modules: list[nn.Module], loss: Callable[[], Any]) -> steps.Peak:
         """One optimizer step's forward and backward passes."""
         return steps.forward_and_backward(modules, loss, self.computing, accumulates=self.accumulates)
 
     def summed(
-        self,
-        modules: list[nn.Module],
-        peak: steps.Peak,
-        phases: Mapping[str, int],
-        **parts: int,
+        self, modules: list[nn.Module], peak: steps.Peak, phases: Mapping[str, int], **parts: int
     ) -> Estimate:
         """The estimate. `phases`: bytes above what is there in all of them."""
+        # What the modules hold: weights, a gradient and two moments of what is trained.
         parameters = unique_parameters(modules)
-        trained = [one for one in parameters if one.requires_grad]
+        trained = [weight for weight in parameters if weight.requires_grad]
         gradients = nbytes(trained)
         weights = sum(models.weight_bytes(module, self.adapter) for module in modules)
-        resting = weights + 2 * gradients + sum(parts.get(name, 0) for name in _ALWAYS)
-        on_cpu = not self.given.on_gpu
-        holes = HOLES_OF_ADAPTERS if self.adapter else HOLES
-        other, allocator = (BASE, int(holes * peak.small)) if on_cpu else (0, 0)
-        resting += other + allocator
-        above = {
-            "update": peak.whole,
-            "optimizer": gradients,  # AdamW is fused everywhere, and has no temporaries
-            **phases,
-        }
+
+        # What a CPU needs besides, and what rests in every phase.
+        allocator = 0
+        if not self.inputs.on_gpu:
+            allocator = int((HOLES_OF_ADAPTERS if self.adapter else HOLES) * peak.small)
+            parts["other"] = parts.get("other", 0) + BASE
+        resting = weights + 2 * gradients + allocator + sum(parts.get(name, 0) for name in _ALWAYS)
+
+        # AdamW is fused everywhere, and has no temporaries.
+        above = {"update": peak.whole, "optimizer": gradients, **phases}
         return Estimate(
-            parameters=sum(one.numel() for one in parameters),
-            trainable=sum(one.numel() for one in trained),
+            parameters=sum(weight.numel() for weight in parameters),
+            trainable=sum(weight.numel() for weight in trained),
             weights=weights,
             gradients=gradients,
             optimizer=2 * gradients,
             activations=peak.activations,
-            **{**parts, "other": parts.get("other", 0) + other, "allocator": allocator},
+            allocator=allocator,
             phases={name: resting + size for name, size in above.items()},
+            **parts,
         )
 
 

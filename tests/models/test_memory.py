@@ -12,10 +12,11 @@ import yaml
 
 from flows.cli.memory_inputs import longest_row
 from flows.cli.memory_view import size
-from tempering.errors import ArtifactError
+from tempering.config import Config
+from tempering.errors import ArtifactError, ConfigError
 from tempering.memory.estimate import estimate
 from tempering.memory.models import NF4_BYTES, FromArchitecture, FromFolder
-from tempering.memory.parts import BASE, HOLES, Estimate, Given
+from tempering.memory.parts import BASE, HOLES, Estimate, Inputs
 from tempering.memory.steps import cache_bytes
 from tempering.memory.trace import Tally, shapes_only
 from tempering.model_config import KGramConfig, LoraConfig, LSTMConfig, TransformerConfig
@@ -36,13 +37,13 @@ LORA: Any = {"kind": "lora", "rank": 2, "target_modules": ["q_proj", "v_proj"]}
 ADAPTER = LAYERS * 2 * (2 * 8 + 8 * 2)
 
 
-def of(stage: str, config: Any, length: int = 32, **more: Any) -> Estimate:
-    return estimate(stage, config, Given(MODEL, length, **more))
+def of(config: Any, length: int = 32, **more: Any) -> Estimate:
+    return estimate(config, Inputs(MODEL, length, **more))
 
 
 class TestParts:
     def test_weights_gradients_and_moments_of_a_whole_model(self) -> None:
-        found = of("pretrain", PretrainConfig(batch_size=4))
+        found = of(PretrainConfig(batch_size=4))
         assert PARAMETERS == 1480
         assert (found.parameters, found.trainable) == (PARAMETERS, PARAMETERS)
         assert found.weights == 4 * PARAMETERS + ROPE
@@ -58,18 +59,18 @@ class TestParts:
         ],
     )
     def test_an_adapter_on_a_frozen_base(self, held: str, base: int) -> None:
-        found = of("sft", SFTConfig(batch_size=4, adapter=LoraConfig(**LORA, base_weights=held)))  # type: ignore[arg-type]
+        found = of(SFTConfig(batch_size=4, adapter=LoraConfig(**LORA, base_weights=held)))  # type: ignore[arg-type]
         assert (found.parameters, found.trainable) == (PARAMETERS + ADAPTER, ADAPTER)
         assert found.weights == base + 4 * ADAPTER + ROPE
         assert (found.gradients, found.optimizer) == (4 * ADAPTER, 8 * ADAPTER)
 
     def test_the_reward_models_head_is_trained_beside_its_adapter(self) -> None:
-        found = of("reward_model", RewardModelConfig(batch_size=4, adapter=LORA))
+        found = of(RewardModelConfig(batch_size=4, adapter=LORA))
         assert found.trainable == ADAPTER + WIDTH
 
     def test_rloo_holds_policy_reference_and_reward_model(self) -> None:
         config = RLOOConfig(batch_size=4, rollout_batch_size=8, max_new_tokens=16)
-        found = of("rloo", config, reward_models={"model": MODEL})
+        found = of(config, reward_models={"model": MODEL})
         assert found.weights == found.reference == 4 * PARAMETERS + ROPE
         assert found.reward_model == 4 * (PARAMETERS + WIDTH) + ROPE
         assert found.kv_cache == 2 * LAYERS * 8 * WIDTH * (32 + 16) * 4
@@ -77,7 +78,7 @@ class TestParts:
 
     def test_ppo_has_a_value_model_and_an_adapter_no_reference(self) -> None:
         config = PPOConfig(batch_size=4, rollout_batch_size=8, adapter=LORA)
-        found = of("ppo", config, reward_models={"model": MODEL})
+        found = of(config, reward_models={"model": MODEL})
         assert found.reference == 0
         assert found.trainable == 2 * ADAPTER + WIDTH + 1
         assert found.weights == 2 * (4 * PARAMETERS + 4 * ADAPTER + ROPE) + 4 * (WIDTH + 1)
@@ -86,20 +87,20 @@ class TestParts:
         parts = {"a": {"kind": "model"}, "b": {"kind": "model"}, "c": {"kind": "teacher", "model": "sft"}}
         reward: Any = {"kind": "mixture", "components": parts}
         config = PPOConfig(batch_size=4, rollout_batch_size=8, reward=reward)
-        found = of("ppo", config, reward_models=dict.fromkeys("abc", MODEL))
+        found = of(config, reward_models=dict.fromkeys("abc", MODEL))
         assert found.reward_model == 2 * (4 * (PARAMETERS + WIDTH) + ROPE) + 4 * PARAMETERS + ROPE
 
     def test_a_reward_function_needs_no_model(self) -> None:
         config = PPOConfig(batch_size=4, rollout_batch_size=8, reward={"kind": "random"})  # type: ignore[arg-type]
-        assert of("ppo", config).reward_model == 0
+        assert of(config).reward_model == 0
 
     def test_dpo_computes_its_reference_before_and_keeps_no_copy(self) -> None:
-        found = of("dpo", DPOConfig(batch_size=64, micro_batch_size=1))
+        found = of(DPOConfig(batch_size=64, micro_batch_size=1))
         assert found.reference == 0
         assert found.peak == "reference", "32 pairs forward take more than one pair forward and backward"
 
     def test_the_total_is_the_highest_phase_with_what_rests(self) -> None:
-        found = of("pretrain", PretrainConfig(batch_size=4))
+        found = of(PretrainConfig(batch_size=4))
         resting = found.weights + found.optimizer + found.other + found.allocator
         assert found.phases["optimizer"] == resting + found.gradients
         assert found.total == found.phases[found.peak] == max(found.phases.values())
@@ -109,32 +110,32 @@ class TestParts:
 
     def test_a_gpu_has_no_holes_and_half_the_activations_in_bf16(self) -> None:
         config = PretrainConfig(batch_size=16, precision="bf16")
-        assert of("pretrain", config, on_gpu=True).allocator == 0
-        assert of("pretrain", config).activations < of("pretrain", PretrainConfig(batch_size=16)).activations
+        assert of(config, on_gpu=True).allocator == 0
+        assert of(config).activations < of(PretrainConfig(batch_size=16)).activations
 
 
 class TestActivations:
     def test_twice_the_micro_batch_twice_the_activations(self) -> None:
-        small, large = (of("pretrain", PretrainConfig(batch_size=size)).activations for size in (8, 16))
+        small, large = (of(PretrainConfig(batch_size=size)).activations for size in (8, 16))
         assert large == pytest.approx(2 * small, rel=0.03)
 
     def test_micro_batches_bring_them_down_and_add_gradients(self) -> None:
-        whole = of("sft", SFTConfig(batch_size=16))
-        cut = of("sft", SFTConfig(batch_size=16, micro_batch_size=4))
-        one = of("sft", SFTConfig(batch_size=4))
+        whole = of(SFTConfig(batch_size=16))
+        cut = of(SFTConfig(batch_size=16, micro_batch_size=4))
+        one = of(SFTConfig(batch_size=4))
         assert cut.activations < 0.35 * whole.activations
         above = cut.phases["update"] - cut.allocator - one.phases["update"] + one.allocator
         assert 0.9 * one.gradients < above <= one.gradients, "the sum of the gradients so far is there"
 
     def test_checkpointing_brings_them_down(self) -> None:
-        kept = of("pretrain", PretrainConfig(batch_size=16))
-        recomputed = of("pretrain", PretrainConfig(batch_size=16, gradient_checkpointing=True))
+        kept = of(PretrainConfig(batch_size=16))
+        recomputed = of(PretrainConfig(batch_size=16, gradient_checkpointing=True))
         assert recomputed.activations < 0.7 * kept.activations
 
     def test_held_out_rows_are_a_phase_of_their_own(self) -> None:
         config = PretrainConfig(batch_size=1)
-        found = of("pretrain", config, held_out=True)
-        assert "held-out rows" not in of("pretrain", config).phases
+        found = of(config, held_out=True)
+        assert "held-out rows" not in of(config).phases
         assert found.peak == "held-out rows", "32 rows with all logits, against one that is trained on"
 
     def test_a_tally_counts_storages_while_they_live(self) -> None:
@@ -235,6 +236,22 @@ class TestCommand:
         assert done.stdout.splitlines()[-1] == "False"
 
 
+class TestFreeGraph:
+    def test_a_config_without_an_estimate_says_so(self) -> None:
+        with pytest.raises(ConfigError, match="Toy has no memory estimate"):
+            of(Toy())
+
+    def test_a_config_that_extends_another_has_its_estimate(self) -> None:
+        class Mine(SFTConfig):
+            extra: int = 1
+
+        assert of(Mine(batch_size=4)) == of(SFTConfig(batch_size=4))
+
+
+class Toy(Config):
+    """Of a stage that trains in its own way."""
+
+
 class TestSources:
     def test_the_longest_row_of_a_sample(self, tmp_path: Path) -> None:
         from tempering.artifacts.kinds import SampleArtifact
@@ -254,23 +271,23 @@ class TestSources:
     def test_a_folder_gives_the_same_shape_as_the_architecture(self, tmp_path: Path) -> None:
         with torch.device("meta"):
             MODEL.hf_config().save_pretrained(tmp_path)
-        found = estimate("sft", SFTConfig(batch_size=4), Given(FromFolder(tmp_path), 32))
-        assert found == of("sft", SFTConfig(batch_size=4))
+        found = estimate(SFTConfig(batch_size=4), Inputs(FromFolder(tmp_path), 32))
+        assert found == of(SFTConfig(batch_size=4))
 
     def test_a_folder_without_a_config(self, tmp_path: Path) -> None:
         with pytest.raises(ArtifactError, match="cannot be inspected"):
-            estimate("sft", SFTConfig(), Given(FromFolder(tmp_path), 32))
+            estimate(SFTConfig(), Inputs(FromFolder(tmp_path), 32))
 
     def test_an_architecture_without_a_score_head(self) -> None:
         model = FromArchitecture(TransformerConfig(model_type="codegen"), VOCABULARY)
         with pytest.raises(ArtifactError, match="cannot be gone through"):
-            estimate("reward_model", RewardModelConfig(batch_size=1), Given(model, 8))
+            estimate(RewardModelConfig(batch_size=1), Inputs(model, 8))
 
     @pytest.mark.parametrize("architecture", [LSTMConfig(kind="lstm"), KGramConfig(kind="kgram")])
     def test_our_own_families(self, architecture: Any) -> None:
         model = FromArchitecture(architecture, VOCABULARY)
         config = PPOConfig(batch_size=4, rollout_batch_size=8, adapter={"kind": "lora", "rank": 2})  # type: ignore[arg-type]
-        found = estimate("ppo", config, Given(model, 16, reward_models={"model": model}))
+        found = estimate(config, Inputs(model, 16, reward_models={"model": model}))
         state = {"lstm": 2 * 2 * 144, "kgram": 23 * 48}[architecture.kind]  # h and c of each layer; tokens
         assert found.kv_cache == 8 * state * 4
         assert found.activations > found.kv_cache
