@@ -4,18 +4,19 @@ The model at the root of a chain of stages, the tokenizer's size, the longest ro
 read; else the config says what it can be at most, and the row says so.
 """
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 from flows.graph import Node, Ref, Source
 from flows.plan import PlanRow
-from tempering.artifacts.kinds import ModelArtifact, SampleArtifact
+from tempering.artifacts.kinds import Artifact, ModelArtifact, SampleArtifact
 from tempering.data.sample.config import SampleConfig
 from tempering.data.tokenizers import ExistingTokenizerConfig, TrainTokenizerConfig
 from tempering.errors import ArtifactError, UserError
-from tempering.model_config import AdoptConfig
+from tempering.model_config import AdoptConfig, MergeConfig
+from tempering.onpolicy.config import OnPolicyConfig
+from tempering.training.config import PretrainConfig
 
 if TYPE_CHECKING:
     from flows.session import Planned
@@ -42,119 +43,130 @@ class Look:
     """Finds in the plan and the store what the arithmetic needs."""
 
     def __init__(self, planned: "Planned", on_gpu: bool) -> None:
-        self.planned, self.on_gpu = planned, on_gpu
+        self.store, self.on_gpu = planned.store, on_gpu
         self.rows: dict[str, PlanRow] = {row.stage: row for row in planned.rows}
 
     def row(self, node: Node) -> MemoryRow:
         """The estimate of one stage; what cannot be looked at is said, and stops nothing."""
-        from tempering.memory.estimate import estimate
+        from tempering.memory.estimate import arithmetic, estimate
         from tempering.memory.parts import Inputs
 
-        found = MemoryRow(node.name)
+        row = MemoryRow(node.name)
         try:
-            rewards = cast("Mapping[str, Source]", node.inputs.get("reward_models", {}))
-            length, held_out = self._sample(node, found)
-            given = Inputs(
-                model=self._start(node, found),
+            arithmetic(node.config)  # a config without an estimate may have any inputs
+            length, held_out = self._sample(node, row)
+            inputs = Inputs(
+                model=self._start(node, row),
                 length=length,
-                reward_models={name: self._model(source, found) for name, source in rewards.items()},
+                reward_models={
+                    role.removeprefix("reward_models."): self._model(source, row)
+                    for role, source in node.sources().items()
+                    if role.startswith("reward_models.")
+                },
                 held_out=held_out,
                 on_gpu=self.on_gpu,
             )
-            found.estimate = estimate(node.config, given)
+            row.estimate = estimate(node.config, inputs)
         except UserError as error:
-            found.problem = error.found
-        return found
+            row.problem = error.found
+        return row
+
+    def _look_up(self, source: Source) -> tuple[Artifact | None, Node | None]:
+        """What is there of a source, and the stage that makes it; of the store's artifacts there is none."""
+        if isinstance(source, Ref):
+            return self.store.get(source.ref), None
+        return self.rows[source].made, self.rows[source].node
 
     # -- models ------------------------------------------------------------------------------
 
-    def _start(self, node: Node, found: MemoryRow) -> "Shape":
+    def _start(self, node: Node, row: MemoryRow) -> "Shape":
         """What a training stage starts from."""
         from tempering.memory.models import FromArchitecture
 
-        if "model" in node.inputs:
-            return self._model(_one(node.inputs["model"]), found)
-        architecture: Any = getattr(node.config, "architecture")  # noqa: B009  the pretrain stage alone
-        return FromArchitecture(architecture, self._vocabulary(found))
+        sources = node.sources()
+        if "model" in sources:
+            return self._model(sources["model"], row)
+        assert isinstance(node.config, PretrainConfig), f"{node.name} starts from nothing"
+        return FromArchitecture(node.config.architecture, self._vocabulary(sources["tokenizer"], row))
 
-    def _model(self, source: Source, found: MemoryRow) -> "Shape":
+    def _model(self, source: Source, row: MemoryRow) -> "Shape":
         """The shape of a model: every stage of a chain keeps that of the one before it."""
         from tempering.memory.models import FromFolder
 
-        if isinstance(source, Ref):
-            return self._artifact(self.planned.store.get(source.ref))
-        row = self.rows[source]
-        assert row.node is not None, "every row of a plan has its node"
-        if isinstance(row.made, ModelArtifact) and (row.made.model_dir / "config.json").exists():
-            return self._artifact(row.made)
-        config = row.node.config
+        artifact, node = self._look_up(source)
+        if node is None or (isinstance(artifact, ModelArtifact) and _has_config(artifact)):
+            return self._artifact(artifact)
+        config = node.config
         if isinstance(config, AdoptConfig):
             return FromFolder(config.name_or_path, config.revision, config.trust_remote_code)
-        if row.node.stage.name == "merge":
-            return self._model(_one(row.node.inputs["base"]), found)
-        return self._start(row.node, found)
+        if isinstance(config, MergeConfig):
+            return self._model(node.sources()["base"], row)
+        return self._start(node, row)
 
-    def _artifact(self, artifact: Any) -> "Shape":
+    def _artifact(self, artifact: Artifact | None) -> "Shape":
         from tempering.memory.models import FromFolder
 
+        assert artifact is not None, "an artifact of the store is there"
         if not isinstance(artifact, ModelArtifact):
             raise ArtifactError(f"{artifact.id} is a {artifact.kind}", expected="a model")
-        if not (artifact.model_dir / "config.json").exists():  # an adapter: its base has the shape
-            return self._artifact(self.planned.store.get(artifact.manifest.inputs["model"].id))
+        if not _has_config(artifact):  # an adapter: its base has the shape
+            return self._artifact(self.store.get(artifact.manifest.inputs["model"].id))
         trust = bool(artifact.details.get("trust_remote_code"))
         return FromFolder(artifact.model_dir, trust_remote_code=trust)
 
-    def _vocabulary(self, found: MemoryRow) -> int:
+    def _vocabulary(self, source: Source, row: MemoryRow) -> int:
         """The tokenizer's size; at most what its config asks for, before it is made."""
-        row = self.rows["tokenizer"]
-        known = row.made.manifest.metrics.get("vocab_size") if row.made else None
-        if isinstance(known, int | float):
-            return int(known)
-        config = row.node.config if row.node else None
-        if isinstance(config, TrainTokenizerConfig):
-            found.notes.append(f"a vocabulary of at most {config.vocab_size}, until the tokenizer is made")
-            return config.vocab_size
-        assert isinstance(config, ExistingTokenizerConfig), f"no tokenizer of kind {config!r}"
-        return self._existing_vocabulary(row.node, config)
+        artifact, node = self._look_up(source)
+        size = artifact.manifest.metrics.get("vocab_size") if artifact else None
+        if isinstance(size, int | float):
+            return int(size)
+        assert node is not None, "every tokenizer in the store has its size"
+        if isinstance(node.config, TrainTokenizerConfig):
+            row.notes.append(f"a vocabulary of at most {node.config.vocab_size}, until the tokenizer is made")
+            return node.config.vocab_size
+        assert isinstance(node.config, ExistingTokenizerConfig), f"no tokenizer of kind {node.config!r}"
+        return self._existing_vocabulary(node, node.config)
 
-    def _existing_vocabulary(self, node: Node | None, config: ExistingTokenizerConfig) -> int:
+    def _existing_vocabulary(self, node: Node, config: ExistingTokenizerConfig) -> int:
         from tempering.data.tokenizers import load_tokenizer
 
-        base = node.inputs.get("base") if node else None
-        if isinstance(base, Ref):
-            artifact = self.planned.store.get(base.ref)
-            return len(load_tokenizer(getattr(artifact, "tokenizer_dir", artifact.path / "model")))
-        if isinstance(base, str):
-            adopted = self.rows[base].node
-            assert adopted is not None
-            assert isinstance(adopted.config, AdoptConfig)
-            return len(load_tokenizer(adopted.config.name_or_path, adopted.config.revision))
-        return len(load_tokenizer(config.name_or_path, config.revision))
+        place: ExistingTokenizerConfig | AdoptConfig = config
+        base = node.sources().get("base")
+        if base is not None:
+            artifact, maker = self._look_up(base)
+            if maker is None:
+                assert artifact is not None, "an artifact of the store is there"
+                return len(load_tokenizer(getattr(artifact, "tokenizer_dir", artifact.path / "model")))
+            assert isinstance(maker.config, AdoptConfig), "another stage makes no tokenizer"
+            place = maker.config
+        return len(load_tokenizer(place.name_or_path, place.revision))
 
     # -- rows --------------------------------------------------------------------------------
 
-    def _sample(self, node: Node, found: MemoryRow) -> tuple[int, bool]:
+    def _sample(self, node: Node, row: MemoryRow) -> tuple[int, bool]:
         """Tokens of the longest row, and whether rows are held out."""
-        row = self.rows[str(node.inputs["sample"])]
-        assert row.node is not None
-        assert isinstance(row.node.config, SampleConfig)
+        artifact, maker = self._look_up(node.sources()["sample"])
         block = getattr(node.config, "block_size", None)
-        if isinstance(row.made, SampleArtifact):
-            return block or longest_row(row.made), count(row.made, "eval") > 0
-        config, datasets = row.node.config, self.planned.config.datasets
-        held_out = any(getattr(datasets[name], "eval_fraction", 0) > 0 for name in config.datasets)
+        if isinstance(artifact, SampleArtifact):
+            return block or longest_row(artifact), count(artifact, "eval") > 0
+
+        # The sample is not there yet: its config says what it can be at most.
+        assert maker is not None
+        assert isinstance(maker.config, SampleConfig)
+        parents = [self.rows[parent].node for parent in maker.parents()]
+        held_out = any(getattr(parent.config, "eval_fraction", 0) > 0 for parent in parents if parent)
         if block:
             return block, held_out
-        most = config.max_length
-        if node.stage.name in ("ppo", "rloo"):
+        config, most = maker.config, maker.config.max_length
+        if isinstance(node.config, OnPolicyConfig):
             most = min(most, config.query_max_length or most, config.max_prompt_length or most)
-        found.notes.append(f"rows of at most {most} tokens, until the sample is made")
+        row.notes.append(f"rows of at most {most} tokens, until the sample is made")
         return most, held_out
 
 
-def _one(given: Source | Mapping[str, Source]) -> Source:
-    assert not isinstance(given, Mapping), "a model is one input"
-    return given
+def _has_config(artifact: ModelArtifact) -> bool:
+    """Whether a model lies there whole; an adapter has no config.json."""
+    return (artifact.model_dir / "config.json").exists()
 
 
 def _shards(sample: SampleArtifact, part: str) -> list[Path]:

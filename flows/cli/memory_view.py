@@ -1,6 +1,6 @@
 """`temper plan --memory`: what each training stage will need, as a table and as JSON.
 
-The arithmetic is in `tempering.models.memory`, where its inputs come from in `memory_look`. Imports torch,
+The arithmetic is in `tempering.memory`, where its inputs come from in `memory_inputs`. Imports torch,
 so only this flag pays for it.
 """
 
@@ -41,8 +41,8 @@ class Memory:
         prepare_environment()
         on_gpu = _on_gpu(planned.runtime.device)
         look = Look(planned, on_gpu)
-        nodes = [row.node for row in planned.rows if row.node is not None]
-        return cls([look.row(node) for node in nodes if node.stage.trains], on_gpu)
+        stages = [node for node in planned.nodes if node.stage.trains]
+        return cls([look.row(node) for node in stages], on_gpu)
 
     def beside(self, plan: list[dict[str, Any]]) -> list[dict[str, Any]]:
         """The plan's rows for JSON, each with `memory`: an object, or null where nothing trains."""

@@ -3,16 +3,25 @@
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
 import yaml
 
+from flows.build import build_graph
 from flows.cli.memory_inputs import longest_row
-from flows.cli.memory_view import size
-from tempering.config import Config
+from flows.cli.memory_view import Memory, size
+from flows.config import PipelineConfig
+from flows.graph import Node
+from flows.plan import plan
+from tempering.artifacts.kinds import ModelArtifact
+from tempering.artifacts.stage import Stage
+from tempering.artifacts.store import Store
+from tempering.config import Config, validate
 from tempering.errors import ArtifactError, ConfigError
 from tempering.memory.estimate import estimate
 from tempering.memory.models import NF4_BYTES, FromArchitecture, FromFolder
@@ -21,6 +30,7 @@ from tempering.memory.steps import cache_bytes
 from tempering.memory.trace import Tally, shapes_only
 from tempering.model_config import KGramConfig, LoraConfig, LSTMConfig, TransformerConfig
 from tempering.onpolicy.config import PPOConfig, RLOOConfig
+from tempering.runtime import RuntimeConfig
 from tempering.training.config import DPOConfig, PretrainConfig, RewardModelConfig, SFTConfig
 
 LAYERS, WIDTH, INNER, VOCABULARY, HEADS = 2, 8, 16, 20, 2
@@ -237,8 +247,34 @@ class TestCommand:
 
 
 class TestFreeGraph:
-    def test_a_config_without_an_estimate_says_so(self) -> None:
-        with pytest.raises(ConfigError, match="Toy has no memory estimate"):
+    def planned(self, nodes: list[Node], root: Path) -> Any:
+        store = Store(root)
+        runtime = RuntimeConfig(device="cpu")
+        return SimpleNamespace(nodes=nodes, rows=plan(nodes, store), store=store, runtime=runtime)
+
+    def test_stages_and_tokenizers_may_have_any_name(self, tmp_path: Path) -> None:
+        from tests.tiny import PIPELINE
+
+        nodes = build_graph(validate(PipelineConfig, PIPELINE, "tiny"))
+        names = {"pretrain": "first", "rloo": "grpo", "tokenizer": "words", "sample[prompts]": "questions"}
+
+        def renamed(source: Any) -> Any:
+            if isinstance(source, dict):
+                return {key: renamed(each) for key, each in source.items()}
+            return names.get(source, source)
+
+        others = [replace(node, name=renamed(node.name), inputs=renamed(node.inputs)) for node in nodes]
+        before = {row.stage: row for row in Memory.of(self.planned(nodes, tmp_path)).rows}
+        after = {row.stage: row for row in Memory.of(self.planned(others, tmp_path)).rows}
+        assert after.keys() == {renamed(name) for name in before}
+        assert all(after[renamed(name)].row() == row.row() for name, row in before.items())
+        assert after["grpo"].estimate is not None
+
+    def test_a_stage_without_an_estimate_says_so_and_stops_nothing(self, tmp_path: Path) -> None:
+        toy = Stage("toy", 1, ModelArtifact, Toy, {}, True, False, lambda out, config: {})
+        (row,) = Memory.of(self.planned([Node("mine", toy, Toy())], tmp_path)).rows
+        assert (row.stage, row.estimate, row.problem) == ("mine", None, "Toy has no memory estimate")
+        with pytest.raises(ConfigError, match="PretrainConfig, SFTConfig"):
             of(Toy())
 
     def test_a_config_that_extends_another_has_its_estimate(self) -> None:
