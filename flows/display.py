@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import IO, TYPE_CHECKING, Any
 
-from tempering.printable import visible
+from tempering.printable import clock, count, headline, visible
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
@@ -20,9 +20,16 @@ if TYPE_CHECKING:
 
 FINISHED = ("Cached", "done", "failed", "not run", "cancelled")
 _STYLES = {
-    "waiting": "dim", "queued": "dim", "running": "bold cyan", "resumed": "bold magenta", "Cached": "blue",
-    "done": "green", "failed": "bold red", "not run": "yellow", "cancelled": "yellow",
-}  # fmt: skip
+    "waiting": "dim",
+    "queued": "dim",
+    "running": "bold cyan",
+    "resumed": "bold magenta",
+    "Cached": "blue",
+    "done": "green",
+    "failed": "bold red",
+    "not run": "yellow",
+    "cancelled": "yellow",
+}
 
 
 @dataclass
@@ -138,8 +145,14 @@ class LiveDisplay(Display):
     def __enter__(self) -> "LiveDisplay":
         from rich.live import Live
 
-        self.live = Live(_Renderable(self), console=self.console, refresh_per_second=8, transient=True,
-                         redirect_stdout=False, redirect_stderr=False)  # fmt: skip
+        self.live = Live(
+            _Renderable(self),
+            console=self.console,
+            refresh_per_second=8,
+            transient=True,
+            redirect_stdout=False,
+            redirect_stderr=False,
+        )
         self.live.start()
         return self
 
@@ -185,40 +198,9 @@ def make_display(*, verbose: bool = False, stream: IO[str] | None = None) -> Dis
     """The live table where stderr is a terminal that can move its cursor, else plain lines."""
     import os
 
-    chosen = stream or sys.stderr
-    terminal = chosen.isatty() and os.environ.get("TERM") != "dumb"
-    return LiveDisplay(chosen, verbose=verbose) if terminal else Display(chosen, verbose=verbose)
-
-
-def headline(metrics: Mapping[str, Any]) -> str:
-    """The first metric: `gold_score 0.94`."""
-    return next((f"{name} {number(value)}" for name, value in metrics.items()), "")
-
-
-def number(value: Any) -> str:
-    """A metric in few characters."""
-    if isinstance(value, float):
-        return f"{value:.4g}"
-    return f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else str(value)
-
-
-def count(amount: int) -> str:
-    """Tokens in few characters: `950`, `36.2K`, `1.50M`, `3.00B`."""
-    for size, letter, digits in ((1_000_000_000, "B", 2), (1_000_000, "M", 2), (1000, "K", 1)):
-        if amount >= size:
-            return f"{amount / size:.{digits}f}{letter}"
-    return str(amount)
-
-
-def clock(seconds: float | None) -> str:
-    """`0.4 s`, `12 s`, `3:05`, `2:03:05`."""
-    if seconds is None:
-        return ""
-    if seconds < 60:
-        return f"{seconds:.1f} s" if seconds < 9.95 else f"{seconds:.0f} s"
-    minutes, rest = divmod(int(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
+    stream = stream or sys.stderr
+    terminal = stream.isatty() and os.environ.get("TERM") != "dumb"
+    return LiveDisplay(stream, verbose=verbose) if terminal else Display(stream, verbose=verbose)
 
 
 def _fit(rows: list[Row], height: int | None) -> tuple[list[Row], int]:

@@ -23,11 +23,11 @@ from prefect.logging.handlers import APILogWorker
 from prefect.states import Cancelled, Completed, Crashed, Failed
 from prefect.task_runners import ThreadPoolTaskRunner
 
-from flows.display import clock, headline
 from flows.graph import Node
 from flows.process import workers as process
 from flows.runner import Outcome
 from tempering.errors import StageFailed
+from tempering.printable import clock, headline
 
 _DRAIN_LIMIT = 5.0  # seconds
 Execute = Callable[[Node, Callable[[str], None]], Outcome]

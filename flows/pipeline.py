@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from flows.build import build_graph
 from flows.config import load_pipeline
-from flows.display import Display, clock
+from flows.display import Display
 from flows.graph import Node
 from flows.plan import forced_nodes, plan, select
 from flows.process.workers import Workers
@@ -19,6 +19,7 @@ from flows.runner import Runner
 from flows.session import Ended, Planned, Session
 from flows.store_choice import DEFAULT_STORE, given_store
 from tempering.artifacts.store import Store
+from tempering.printable import clock
 from tempering.runtime import require_tracker
 
 

@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from flows.display import Display, headline
+from flows.display import Display
 from flows.graph import Node, Ref, Source
 from flows.process.child import Message
 from flows.process.run_stage import work
@@ -26,6 +26,7 @@ from tempering.artifacts.lease import Lease, Waiting
 from tempering.artifacts.resolve import Resolution, claim, resolve
 from tempering.artifacts.store import Store
 from tempering.errors import UserError
+from tempering.printable import headline
 from tempering.runtime import RuntimeConfig
 
 Action = Literal["cached", "run", "resume", "failed", "skipped"]

@@ -1,10 +1,13 @@
-"""Foreign text that a person will read on a terminal: nothing in it may be obeyed there.
+"""What a person reads on a terminal: foreign text, of which nothing may be obeyed there, and numbers.
 
 Control characters, escape sequences and letters that turn the direction of writing are shown as
-pictures or codes and never sent as they are.
+pictures or codes and never sent as they are. Numbers have one format each, so that a table, a line of
+a log and the plan say the same.
 """
 
 import unicodedata
+from collections.abc import Mapping
+from typing import Any
 
 
 def visible(text: str, *, lines: bool = False) -> str:
@@ -15,6 +18,56 @@ def visible(text: str, *, lines: bool = False) -> str:
 def shown_name(name: str, most: int = 60) -> str:
     """A column or a file as a message names it: visible, and cut where it is long."""
     return visible(name if len(name) <= most else f"{name[:most]}…")
+
+
+def number(value: Any, form: str = ".4g") -> str:
+    """A metric in few characters: `0.9412`, `27,000`; nothing where there is none. `form`: of a float."""
+    if isinstance(value, float):
+        return format(value, form)
+    if isinstance(value, int) and not isinstance(value, bool):
+        return f"{value:,}"
+    return "" if value is None else str(value)
+
+
+def headline(metrics: Mapping[str, Any]) -> str:
+    """The first metric: `gold_score 0.94`."""
+    return next((f"{name} {number(value)}" for name, value in metrics.items()), "")
+
+
+def count(amount: int) -> str:
+    """Tokens in few characters: `950`, `36.2K`, `1.50M`, `3.00B`."""
+    for size, letter, digits in ((1_000_000_000, "B", 2), (1_000_000, "M", 2), (1000, "K", 1)):
+        if amount >= size:
+            return f"{amount / size:.{digits}f}{letter}"
+    return str(amount)
+
+
+def size(amount: float, *, least: str = "B", rough: bool = False) -> str:
+    """Bytes: `345 B`, `1.2 kB`, `12 kB`, `340 MB`, `12.3 GB`; `rough`: no decimals below a GB.
+
+    Args:
+        least: the smallest unit.
+    """
+    units = _UNITS[_UNITS.index(least) :]
+    amount /= 1000 ** _UNITS.index(least)
+    while amount >= 1000 and len(units) > 1:
+        amount, units = amount / 1000, units[1:]
+    exact = units[0] in ("GB", "TB") or (amount < 10 and units[0] != "B" and not rough)
+    return f"{amount:,.{int(exact)}f} {units[0]}"
+
+
+_UNITS = ("B", "kB", "MB", "GB", "TB")
+
+
+def clock(seconds: float | None) -> str:
+    """`0.4 s`, `12 s`, `3:05`, `2:03:05`."""
+    if seconds is None:
+        return ""
+    if seconds < 60:
+        return f"{seconds:.1f} s" if seconds < 9.95 else f"{seconds:.0f} s"
+    minutes, rest = divmod(int(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
 
 
 def _harmless(char: str, lines: bool) -> bool:

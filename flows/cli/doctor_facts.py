@@ -6,6 +6,7 @@ from tempering.data.row_conversion import uses_of
 from tempering.doctor.counters import Spread
 from tempering.doctor.dataset import Dataset, Schema
 from tempering.doctor.sample import SampleFindings
+from tempering.printable import size
 
 _COLUMNS, _FILES, _NOTICES = 8, 3, 5
 
@@ -30,8 +31,8 @@ def _of_dataset(found: Dataset) -> Iterator[tuple[str, str]]:
     assert schema is not None, "a data set that could be read has a schema"
     yield "schema", f"{schema.row_type} rows, {_how(schema)}"
     if schema.files:
-        size = _bytes(sum(size for _, size in schema.files))
-        yield "files", f"{_listed([name for name, _ in schema.files], _FILES)}, {size}"
+        whole = size(sum(amount for _, amount in schema.files), rough=True)
+        yield "files", f"{_listed([name for name, _ in schema.files], _FILES)}, {whole}"
     # That a form was recognised is said above.
     for notice in [text for text in found.notices if "recognised as kind" not in text][:_NOTICES]:
         yield "", notice
@@ -71,11 +72,3 @@ def _in_words(spread: Spread) -> str:
     quantiles = {"min": spread.min, "median": spread.median, "p95": spread.p95, "max": spread.max}
     each = ", ".join(f"{name} {int(value):,}" for name, value in quantiles.items())
     return f"{each} a row; {int(spread.total):,} in all"
-
-
-def _bytes(size: float) -> str:
-    for unit in ("bytes", "kB", "MB"):
-        if size < 1000:
-            return f"{size:.0f} {unit}"
-        size /= 1000
-    return f"{size:.1f} GB"

@@ -12,11 +12,10 @@ from typing import TYPE_CHECKING, Any
 
 from flows.cli.doctor_facts import facts, spread_of
 from flows.cli.doctor_rows import example_text, legend
-from flows.display import count
 from tempering.doctor.check import Level, rows
 from tempering.doctor.dataset import Dataset
 from tempering.doctor.sample import SampleFindings
-from tempering.printable import visible
+from tempering.printable import count, visible
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType

@@ -6,7 +6,8 @@ import time
 
 from rich.console import Console
 
-from flows.display import Display, LiveDisplay, clock, count, make_display, number
+from flows.display import Display, LiveDisplay, make_display
+from tempering.printable import clock, count, number, size
 
 
 def test_a_pipe_gets_plain_lines() -> None:
@@ -79,3 +80,10 @@ def test_numbers_in_few_characters() -> None:
     assert [count(n) for n in (950, 36_200, 1_500_000, 3_000_000_000)] == ["950", "36.2K", "1.50M", "3.00B"]
     assert [clock(s) for s in (None, 0.42, 12.3, 185, 7385)] == ["", "0.4 s", "12 s", "3:05", "2:03:05"]
     assert [number(v) for v in (0.123456, 12000, "yes", True)] == ["0.1235", "12,000", "yes", "True"]
+    assert [number(v, ".3f") for v in (0.123456, None)] == ["0.123", ""]
+    amounts = (345, 1234, 12_345, 9_990_000, 340e6, 12.34e9, 2.5e15)
+    assert [size(n) for n in amounts] == [
+        *("345 B", "1.2 kB", "12 kB", "10.0 MB", "340 MB", "12.3 GB", "2,500.0 TB"),
+    ]
+    assert [size(n, least="MB") for n in (100, 4_100_000)] == ["0.0 MB", "4.1 MB"]
+    assert [size(n, rough=True) for n in (1_400_000, 1.4e9)] == ["1 MB", "1.4 GB"]
