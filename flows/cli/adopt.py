@@ -36,7 +36,7 @@ def add_adopt(parser: Any) -> None:
 
 def adopt_command(args: argparse.Namespace) -> int:
     """Adopt the model and print the artifact's id; one that is there already is named again."""
-    from flows.cli.main import print_json, stdout_to_stderr
+    from flows.cli.output import print_json, stdout_to_stderr
     from flows.cli.store_option import store_root
     from flows.process.workers import prepare_environment
     from tempering.artifacts.store import Store

@@ -4,11 +4,13 @@ With `--json` stdout is exactly one JSON document. rich is imported only where a
 """
 
 import argparse
-import json
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
+
+from flows.cli.output import console, print_json
+from tempering.printable import headline, size
 
 if TYPE_CHECKING:
     from tempering.artifacts.kinds import Artifact
@@ -58,14 +60,14 @@ def _store(args: argparse.Namespace) -> "Store":
 
 def list_command(args: argparse.Namespace) -> int:
     """Print a table of artifacts: id, kind, tokens, size, age, headline."""
-    wanted = args.stage
-    found = [artifact for artifact in _store(args).list() if wanted is None or wanted in _labels(artifact)]
+    store, stage = _store(args), args.stage
+    artifacts = [artifact for artifact in store.list() if stage is None or stage in _labels(artifact)]
     if args.json:
-        _print_json([_manifest(artifact) for artifact in found])
-    elif found:
-        _print_table(found)
+        print_json([_manifest(artifact) for artifact in artifacts])
+    elif artifacts:
+        _print_table(artifacts)
     else:
-        print(f"no artifacts{f' of {wanted}' if wanted else ''} in {_store(args).root}")
+        print(f"no artifacts{f' of {stage}' if stage else ''} in {store.root}")
     return 0
 
 
@@ -73,19 +75,19 @@ def show_command(args: argparse.Namespace) -> int:
     """Print one manifest."""
     artifact = _store(args).get(args.ref, check=False)
     if args.json:
-        _print_json(_manifest(artifact))
+        print_json(_manifest(artifact))
         return 0
     tree = artifact.manifest.model_dump(mode="json")
     import yaml
 
-    files, hashed, code = tree.pop("files"), tree.pop("hashed"), tree["code"].pop("files")
-    del hashed
-    tree["code"]["modules"] = len(code)
+    files = tree.pop("files")
+    tree.pop("hashed")
+    tree["code"]["modules"] = len(tree["code"].pop("files"))
     print(f"path: {artifact.path}")
     print(yaml.safe_dump(tree, sort_keys=False, allow_unicode=True), end="")
     print(f"files: # {len(files)}, {_size(artifact)}")
     for name, entry in files.items():
-        print(f"  {name}: {_bytes(entry['size'])}")
+        print(f"  {name}: {size(entry['size'])}")
     return 0
 
 
@@ -96,36 +98,34 @@ def lineage_command(args: argparse.Namespace) -> int:
     store = _store(args)
     branch = lineage(store, store.get(args.ref, check=False))
     if args.json:
-        _print_json(branch.to_json())
+        print_json(branch.to_json())
         return 0
-    from rich.console import Console
-    from rich.markup import escape
     from rich.tree import Tree
 
     def grow(tree: Tree, branch: "Branch") -> None:
         for below in branch.inputs:
-            grow(tree.add(escape(_branch_line(below))), below)
+            grow(tree.add(_branch_line(below)), below)
 
-    tree = Tree(escape(_branch_line(branch)))
+    tree = Tree(_branch_line(branch))
     grow(tree, branch)
-    Console(soft_wrap=True, highlight=False).print(tree)
+    console().print(tree, soft_wrap=True)
     return 0
 
 
 def verify_command(args: argparse.Namespace) -> int:
     """Hash everything; exit code 1 where something is damaged."""
     store = _store(args)
-    found = store.verify(args.ref)
-    damaged = {name: damages for name, damages in found.items() if damages}
+    verified = store.verify(args.ref)
+    damaged = {name: damages for name, damages in verified.items() if damages}
     if args.json:
         tree = {name: [asdict(damage) for damage in damages] for name, damages in damaged.items()}
-        _print_json({"artifacts": len(found), "damaged": tree})
+        print_json({"artifacts": len(verified), "damaged": tree})
         return 1 if damaged else 0
     for name, damages in damaged.items():
         print(f"damaged: {name}")
         for damage in damages:
             print(f"  {damage.file}: {damage.what}")
-    print(f"{len(found)} artifacts, {len(damaged)} damaged")
+    print(f"{len(verified)} artifacts, {len(damaged)} damaged")
     if damaged:
         print("restore the files, or run the pipeline again: damaged artifacts are never used")
     return 1 if damaged else 0
@@ -140,8 +140,7 @@ def _manifest(artifact: "Artifact") -> dict[str, Any]:
     return {**artifact.manifest.model_dump(mode="json"), "path": str(artifact.path)}
 
 
-def _print_table(found: "Sequence[Artifact]") -> None:
-    from rich.console import Console
+def _print_table(artifacts: "Sequence[Artifact]") -> None:
     from rich.table import Table
     from rich.text import Text
 
@@ -151,17 +150,12 @@ def _print_table(found: "Sequence[Artifact]") -> None:
     for name in ("tokens", "size", "age"):
         table.add_column(name, justify="right", no_wrap=True)
     table.add_column("headline")
-    for artifact in found:
-        tokens = artifact.manifest.tokens
-        cells = (
-            artifact.id, artifact.manifest.kind, f"{tokens:,}" if tokens else "", _size(artifact),
-            _age(artifact.manifest.created), _headline(artifact),
-        )  # fmt: skip
-        table.add_row(*(Text(cell) for cell in cells))
-    console = Console(highlight=False)
-    if not console.is_terminal:  # a pipe has no width: ids must come whole
-        console = Console(highlight=False, width=240)
-    console.print(table)
+    for artifact in artifacts:
+        manifest = artifact.manifest
+        tokens = f"{manifest.tokens:,}" if manifest.tokens else ""
+        cells = (artifact.id, manifest.kind, tokens, _size(artifact), _age(manifest.created))
+        table.add_row(*(Text(cell) for cell in (*cells, headline(manifest.metrics))))
+    console().print(table)
 
 
 def _branch_line(branch: "Branch") -> str:
@@ -172,22 +166,8 @@ def _branch_line(branch: "Branch") -> str:
     return f"{role}{branch.id}{note}"
 
 
-def _headline(artifact: "Artifact") -> str:
-    for name, value in artifact.manifest.metrics.items():
-        return f"{name} {value:.4g}" if isinstance(value, float) else f"{name} {value}"
-    return ""
-
-
 def _size(artifact: "Artifact") -> str:
-    return _bytes(sum(entry.size for entry in artifact.manifest.files.values()))
-
-
-def _bytes(count: float) -> str:
-    for unit in ("B", "kB", "MB", "GB"):
-        if count < 1000:
-            return f"{count:.0f} {unit}" if unit == "B" or count >= 10 else f"{count:.1f} {unit}"
-        count /= 1000
-    return f"{count:.1f} TB"
+    return size(sum(entry.size for entry in artifact.manifest.files.values()))
 
 
 def _age(created: str) -> str:
@@ -196,7 +176,3 @@ def _age(created: str) -> str:
         if seconds >= length:
             return f"{int(seconds // length)} {unit}"
     return f"{max(0, int(seconds))} s"
-
-
-def _print_json(document: Any) -> None:
-    print(json.dumps(document, indent=1, ensure_ascii=False, allow_nan=False))

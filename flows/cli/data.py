@@ -62,7 +62,7 @@ def doctor(args: argparse.Namespace) -> int:
     Raises:
         UserError: a path that is not there, a set that fits no schema, a wrong option.
     """
-    from flows.cli.main import print_json, stdout_to_stderr
+    from flows.cli.output import print_json, stdout_to_stderr
     from flows.process.workers import prepare_environment
 
     wish = _wish(args)

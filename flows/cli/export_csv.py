@@ -35,7 +35,7 @@ def add_export_csv(parser: argparse.ArgumentParser) -> None:
 
 def export_csv_command(args: argparse.Namespace) -> int:
     """Write the files and print where they are."""
-    from flows.cli.main import print_json
+    from flows.cli.output import print_json
     from flows.cli.store_option import store_root
     from tempering.artifacts.store import Store
 

@@ -1,20 +1,19 @@
 """The command line `temper`.
 
 argparse and lazy imports: `temper plan` answers in under a second. With `--json` stdout is exactly
-one JSON document and everything else goes to stderr, down to the file descriptors, so that no
-library can spoil it. A mistake of the user is a message and exit code 2, a failed stage exit code 1.
+one JSON document. A mistake of the user is a message and exit code 2, a failed stage exit code 1.
 """
 
 import argparse
 import contextlib
 import importlib
-import json
 import os
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
+from flows.cli.output import print_json, stdout_to_stderr
 from flows.cli.store_option import add_store
 from tempering import __version__
 from tempering.errors import StageFailed, UserError
@@ -79,28 +78,6 @@ def build_parser() -> argparse.ArgumentParser:
     return parser
 
 
-def print_json(document: Any) -> None:
-    """One JSON document on stdout."""
-    print(json.dumps(document, indent=1, ensure_ascii=False, allow_nan=False))
-
-
-@contextlib.contextmanager
-def stdout_to_stderr(active: bool) -> Iterator[None]:
-    """Send what anything writes to file descriptor 1 to stderr, if `active`."""
-    if not active:
-        yield
-        return
-    sys.stdout.flush()
-    kept = os.dup(1)
-    os.dup2(2, 1)
-    try:
-        with contextlib.redirect_stdout(sys.stderr):
-            yield
-    finally:
-        os.dup2(kept, 1)
-        os.close(kept)
-
-
 def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = build_parser()
     args, rest = parser.parse_known_args(arguments)
@@ -124,27 +101,32 @@ def _split_words(args: argparse.Namespace, words: list[str]) -> None:
             expected="one config, then overrides such as ppo.learning_rate=1e-4",
         )
     args.config = configs[0] if configs else DEFAULT_CONFIG
-    asked = getattr(args, "precision", None)  # `data doctor` has words and no precision
-    precision = [f"precision={asked}"] if asked else []
-    args.overrides = [*precision, *(word for word in words if "=" in word)]
+    precision = getattr(args, "precision", None)  # `data doctor` has words and no precision
+    overrides = [f"precision={precision}"] if precision else []
+    args.overrides = [*overrides, *(word for word in words if "=" in word)]
 
 
 def _add_pipeline(commands: Any, name: str, command: Callable[[argparse.Namespace], int], text: str) -> None:
     parser = commands.add_parser(name, help=text, description=text, allow_abbrev=False)
     parser.add_argument(
-        "words", nargs="*", metavar="CONFIG key=value",
+        "words",
+        nargs="*",
+        metavar="CONFIG key=value",
         help=f"a pipeline (default: {DEFAULT_CONFIG}) and overrides, such as ppo.learning_rate=1e-4",
-    )  # fmt: skip
+    )
     parser.add_argument("--from", dest="start", metavar="STAGE", help="run STAGE and all after it again")
     parser.add_argument("--only", metavar="STAGE", help="run nothing but STAGE, from what is in the store")
     parser.add_argument("--force", metavar="STAGE", action="append", default=[], help="run STAGE again")
     add_store(parser)
-    one = parser.add_mutually_exclusive_group()
+    precisions = parser.add_mutually_exclusive_group()
     for precision in ("bf16", "fp16"):
-        one.add_argument(
-            f"--{precision}", dest="precision", action="store_const", const=precision,
+        precisions.add_argument(
+            f"--{precision}",
+            dest="precision",
+            action="store_const",
+            const=precision,
             help=f"precision={precision}: autocast in every training section that does not say its own",
-        )  # fmt: skip
+        )
     parser.add_argument("--json", action="store_true", help="one JSON document on stdout")
     parser.add_argument("-v", "--verbose", action="store_true", help="show what the stages print")
     parser.add_argument("--port", type=int, metavar="N", help="serve Prefect and its web pages on this port")

@@ -9,16 +9,18 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from flows.cli.memory_inputs import Look, MemoryRow
+from flows.cli.output import console
+from tempering.printable import size
 
 if TYPE_CHECKING:
     from rich.table import Table
 
     from flows.session import Planned
 
-PARTS = (
-    "weights", "gradients", "optimizer", "activations", "reference", "reward_model", "kv_cache", "other",
-    "allocator",
-)  # fmt: skip
+PARTS = [
+    *("weights", "gradients", "optimizer", "activations"),
+    *("reference", "reward_model", "kv_cache", "other", "allocator"),
+]
 CPU_NOTE = (
     "The total is the highest phase; not everything is needed at once. On a CPU it is above what the "
     "imports take (docs/memory.md)."
@@ -46,29 +48,25 @@ class Memory:
 
     def beside(self, plan: list[dict[str, Any]]) -> list[dict[str, Any]]:
         """The plan's rows for JSON, each with `memory`: an object, or null where nothing trains."""
-        found = {row.stage: row.row() for row in self.rows}
-        return [{**row, "memory": found.get(row["stage"])} for row in plan]
+        memory = {row.stage: row.row() for row in self.rows}
+        return [{**row, "memory": memory.get(row["stage"])} for row in plan]
 
     def print(self) -> None:
         """Print a table on stdout, and below it what the numbers rest on."""
-        from rich.console import Console
-
-        console = Console(highlight=False)
-        if not console.is_terminal:
-            console = Console(highlight=False, width=200)
-        console.print()
-        console.print(self._table())
+        out = console()
+        out.print()
+        out.print(self._table())
         for line, stages in self._notes().items():
-            console.print(f"{', '.join(stages)}: {line}", markup=False)
-        console.print(GPU_NOTE if self.on_gpu else CPU_NOTE)
+            out.print(f"{', '.join(stages)}: {line}")
+        out.print(GPU_NOTE if self.on_gpu else CPU_NOTE)
 
     def _notes(self) -> dict[str, list[str]]:
         """What is said of stages -> those stages."""
-        found: dict[str, list[str]] = {}
+        stages: dict[str, list[str]] = {}
         for row in self.rows:
             for line in dict.fromkeys([*([row.problem] if row.problem else []), *row.notes]):
-                found.setdefault(line, []).append(row.stage)
-        return found
+                stages.setdefault(line, []).append(row.stage)
+        return stages
 
     def _table(self) -> "Table":
         from rich.table import Table
@@ -85,23 +83,15 @@ class Memory:
 
 
 def _cells(row: MemoryRow, shown: list[str]) -> Iterator[str]:
-    found = row.estimate
-    if found is None:
+    if row.estimate is None:
         yield from ["?"] * (len(shown) + 2)
         yield "cannot be estimated"
         return
-    yield f"{found.parameters / 1e6:,.1f} M"
+    yield f"{row.estimate.parameters / 1e6:,.1f} M"
     for name in (*shown, "total"):
-        value = getattr(found, name)
-        yield size(value) if value else ""
-    yield found.peak
-
-
-def size(value: float) -> str:
-    """Bytes in words: 340 MB, 12.3 GB."""
-    return f"{value / 1e9:,.1f} GB" if value >= 1e9 else f"{value / 1e6:,.0f} MB" if value >= 1e7 else (
-        f"{value / 1e6:,.1f} MB"
-    )  # fmt: skip
+        value = getattr(row.estimate, name)
+        yield size(value, least="MB") if value else ""
+    yield row.estimate.peak
 
 
 def _on_gpu(device: str) -> bool:

@@ -3,14 +3,14 @@
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from flows.cli.output import console
 from flows.plan import PlanRow
 
 _STYLES = {"cached": "blue", "run": "bold green", "resume": "bold magenta", "skipped": "dim"}
 
 
 def print_plan(rows: Iterable[PlanRow]) -> None:
-    """Print the plan on stdout; as wide as the terminal, or unbounded into a pipe."""
-    from rich.console import Console
+    """Print the plan on stdout."""
     from rich.table import Table
     from rich.text import Text
 
@@ -26,11 +26,9 @@ def print_plan(rows: Iterable[PlanRow]) -> None:
             reasons.append(f"goes on from {row.resume_from}")
         action = Text(row.action, style=_STYLES.get(row.action, ""))
         table.add_row(Text(row.stage), action, Text("\n".join(reasons)))
-    console = Console(highlight=False)
-    if not console.is_terminal:
-        console = Console(highlight=False, width=200)
-    console.print(table)
-    console.print(", ".join(f"{number} {action}" for action, number in counts.items()) or "nothing to do")
+    out = console()
+    out.print(table)
+    out.print(", ".join(f"{number} {action}" for action, number in counts.items()) or "nothing to do")
 
 
 def in_words(whys: Iterable[Mapping[str, Any]]) -> list[str]:

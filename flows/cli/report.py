@@ -7,12 +7,15 @@ whose report failed can still be read.
 import argparse
 import math
 from collections.abc import Iterable
+from itertools import islice
 from typing import Any
 
+from flows.cli.output import console, print_json
 from tempering.artifacts.kinds import EvaluationArtifact, ReportArtifact
 from tempering.artifacts.runs import RunRecord
 from tempering.artifacts.store import Store
 from tempering.errors import ArtifactError
+from tempering.printable import number
 
 _COLUMNS = ("model", "metric", "value", "low", "high", "n")
 
@@ -32,7 +35,6 @@ def add_parser(commands: Any) -> None:
 
 def report(args: argparse.Namespace) -> int:
     """The command."""
-    from flows.cli.main import print_json
     from flows.cli.store_option import store_root
 
     store = Store(store_root(args), writable=False)
@@ -63,17 +65,17 @@ def find_run(store: Store, run: str | None) -> RunRecord:
     if run is not None:
         record = store.runs.get(run)
         if record is None:
-            known = [record.id for _, record in zip(range(3), store.runs.newest(), strict=False)]
+            newest = [record.id for record in islice(store.runs.newest(), 3)]
             raise ArtifactError(
                 f"there is no run {run!r} in {store.root}",
-                expected=f"a run's id; the newest are: {', '.join(known) or 'none'}",
+                expected=f"a run's id; the newest are: {', '.join(newest) or 'none'}",
             )
         return record
-    newest = store.runs.last_run()
-    if newest is None:
+    last = store.runs.last_run()
+    if last is None:
         raise ArtifactError(f"there is no run in {store.root}", fix="start one with `temper run`")
-    shown = (record for record in store.runs.newest(newest.pipeline) if _tells(record))
-    return next(shown, newest)
+    telling = (record for record in store.runs.newest(last.pipeline) if _tells(record))
+    return next(telling, last)
 
 
 def metric_rows(store: Store, record: RunRecord) -> list[dict[str, Any]]:
@@ -89,8 +91,8 @@ def metric_rows(store: Store, record: RunRecord) -> list[dict[str, Any]]:
 
 
 def _tells(record: RunRecord) -> bool:
-    made = [name for name, entry in record.stages.items() if entry.artifact]
-    return any(name.startswith(("evaluate", "report")) for name in made)
+    done = [name for name, entry in record.stages.items() if entry.artifact]
+    return any(name.startswith(("evaluate", "report")) for name in done)
 
 
 def _artifacts(store: Store, record: RunRecord) -> Iterable[Any]:
@@ -104,7 +106,6 @@ def _plain(value: Any) -> Any:
 
 
 def _print_table(rows: list[dict[str, Any]]) -> None:
-    from rich.console import Console
     from rich.table import Table
 
     table = Table(box=None, padding=(0, 1), header_style="dim", pad_edge=False)
@@ -114,12 +115,9 @@ def _print_table(rows: list[dict[str, Any]]) -> None:
         table.add_column(name, justify="right", no_wrap=True)
     last = None
     for row in rows:
-        shown = "" if row["model"] == last else str(row["model"])
+        model = "" if row["model"] == last else str(row["model"])
         last = row["model"]
-        interval = "" if row["low"] is None else f"{_number(row['low'])} – {_number(row['high'])}"
-        table.add_row(shown, str(row["metric"]), _number(row["value"]), interval, str(row["n"] or ""))
-    Console(highlight=False).print(table)
-
-
-def _number(value: Any) -> str:
-    return f"{value:.3f}" if isinstance(value, float) else str("" if value is None else value)
+        value, low, high = (number(row[name], ".3f") for name in ("value", "low", "high"))
+        interval = f"{low} – {high}" if low else ""
+        table.add_row(model, str(row["metric"]), value, interval, str(row["n"] or ""))
+    console().print(table)

@@ -74,7 +74,7 @@ def chat(args: argparse.Namespace) -> int:
 
 def generate(args: argparse.Namespace) -> int:
     """Complete every prompt, to the terminal or a file."""
-    from flows.cli.main import print_json, stdout_to_stderr
+    from flows.cli.output import print_json, stdout_to_stderr
 
     with stdout_to_stderr(args.json):
         found = _completed(args)

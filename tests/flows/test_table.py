@@ -4,8 +4,10 @@ import io
 import re
 import time
 
+import pytest
 from rich.console import Console
 
+from flows.cli.output import console
 from flows.display import Display, LiveDisplay, make_display
 from tempering.printable import clock, count, number, size
 
@@ -87,3 +89,9 @@ def test_numbers_in_few_characters() -> None:
     ]
     assert [size(n, least="MB") for n in (100, 4_100_000)] == ["0.0 MB", "4.1 MB"]
     assert [size(n, rough=True) for n in (1_400_000, 1.4e9)] == ["1 MB", "1.4 GB"]
+
+
+def test_a_pipe_gets_whole_lines_and_no_markup(capsys: pytest.CaptureFixture[str]) -> None:
+    line = "[bold]a name[/bold] :smile: " + "word " * 40
+    console().print(line)
+    assert capsys.readouterr().out == line + "\n"

@@ -14,7 +14,7 @@ import yaml
 
 from flows.build import build_graph
 from flows.cli.memory_inputs import longest_row
-from flows.cli.memory_view import Memory, size
+from flows.cli.memory_view import Memory
 from flows.config import PipelineConfig
 from flows.graph import Node
 from flows.plan import plan
@@ -327,12 +327,6 @@ class TestSources:
         state = {"lstm": 2 * 2 * 144, "kgram": 23 * 48}[architecture.kind]  # h and c of each layer; tokens
         assert found.kv_cache == 8 * state * 4
         assert found.activations > found.kv_cache
-
-    @pytest.mark.parametrize(
-        ("value", "text"), [(4_100_000, "4.1 MB"), (340e6, "340 MB"), (12.34e9, "12.3 GB")]
-    )
-    def test_sizes_in_words(self, value: float, text: str) -> None:
-        assert size(value) == text
 
 
 @pytest.fixture(scope="module")
