@@ -7,10 +7,10 @@ whether the template is marked with `{% generation %}` or not; a template that w
 an answer follows (DeepSeek R1 drops thoughts) is refused. Answers before the last are found the same way.
 """
 
-from collections.abc import Generator
+from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import pairwise
-from typing import TYPE_CHECKING, Literal, TypeVar
+from itertools import chain, islice, pairwise
+from typing import TYPE_CHECKING, Literal
 
 from tempering.data.rows import Message
 from tempering.data.tokenizers import chat_template
@@ -29,33 +29,28 @@ class Unfit(Exception):
     """A row that cannot be encoded; the message is the reason it is counted under."""
 
 
-@dataclass(frozen=True)
-class Text:
-    """Text to be tokenised. `literal`: special tokens written out in it stay text."""
-
-    text: str
-    literal: bool = False
-
-
 Ids = list[int]
-Found = TypeVar("Found")
-Tokenising = Generator[list[Text], list[Ids], Found]
-"""Work that asks for texts to be tokenised and is sent their ids: so that many rows go in one batch."""
 
 
 @dataclass(frozen=True)
-class Segments:
-    """A rendered conversation: `text[: cuts[0]]` is prompt, then answers and prompts take turns."""
+class Rendered:
+    """Text to be tokenised, and where the answers in it are.
+
+    Args:
+        cuts: `text[: cuts[0]]` is prompt, then answers and prompts take turns; none: the text is one part.
+        literal: special tokens written out in it stay text.
+        unlearnt: answers that are part of a prompt, since the template writes them otherwise when more
+            follows.
+    """
 
     text: str
-    cuts: tuple[int, ...]
+    cuts: tuple[int, ...] = ()
     literal: bool = False
     unlearnt: int = 0
-    """Answers that are part of a prompt, since the template writes them otherwise when more follows."""
 
     def parts(self) -> list[str]:
         """The text between the cuts: prompt, answer, prompt, answer, ..."""
-        return [self.text[start:end] for start, end in zip((0, *self.cuts), (*self.cuts, None), strict=True)]
+        return [self.text[start:end] for start, end in pairwise((0, *self.cuts, len(self.text)))]
 
 
 def render_prompt(
@@ -76,7 +71,7 @@ def render_answers(
     messages: list[Message],
     prompt_format: PromptFormat,
     start: int | None = None,
-) -> Segments:
+) -> Rendered:
     """A conversation that ends with an answer, and where its answers are.
 
     Args:
@@ -91,7 +86,7 @@ def render_answers(
         whole = render_conversation(tokenizer, messages, prompt_format)
         if not whole.startswith(before):
             raise _crooked(before, whole)
-        return Segments(whole, (len(before),), prompt_format == "plain")
+        return Rendered(whole, (len(before),), prompt_format == "plain")
     whole = render_conversation(tokenizer, messages, prompt_format)
     *inner, last = _answer_starts(messages)
     cuts: list[int] = []
@@ -103,7 +98,7 @@ def render_answers(
     before = _prompt_text(tokenizer, messages[:last], prompt_format)
     if not whole.startswith(before):
         raise _crooked(before, whole)
-    return Segments(whole, (*cuts, len(before)), prompt_format == "plain", unlearnt)
+    return Rendered(whole, (*cuts, len(before)), prompt_format == "plain", unlearnt)
 
 
 def _prompt_text(
@@ -141,32 +136,12 @@ def _inner_answer(
     return None if found is None else (len(before), rest + len(found))
 
 
-def tokenise_answers(
-    tokenizer: "PreTrainedTokenizerBase", segments: Segments, leading: Ids
-) -> Tokenising[list[Ids]]:
-    """The ids of prompt, answer, prompt, answer, ...; the last one ends with EOS, what follows it is cut.
-
-    The ids are those of the whole text where its parts can be found in them; else (a token reaches over
-    a border) the parts are tokenised apart, as generation would.
-    """
-    parts = segments.parts()
-    whole, *apart = yield [Text(text, segments.literal) for text in (segments.text, *parts)]
-    if [token for part in apart for token in part] != whole:
-        upto = yield [Text(segments.text[:cut], segments.literal) for cut in segments.cuts]
-        if _puts_space(tokenizer) or all(whole[: len(ids)] == ids for ids in upto):
-            # A tokenizer that begins every text with a space would put one at each border.
-            cuts = [0, *(_shared(whole, ids) for ids in upto), len(whole)]
-            apart = [whole[start:end] for start, end in pairwise(cuts)]
-    apart[0] = [*leading, *apart[0]]
-    return [*apart[:-1], ended(apart[-1], tokenizer.eos_token_id)]
-
-
 def format_prompt(
     tokenizer: "PreTrainedTokenizerBase", messages: list[Message], prompt_format: PromptFormat
 ) -> Ids:
     """Token ids of a prompt, ready to be continued by an answer."""
-    text = render_prompt(tokenizer, messages, prompt_format)
-    (ids,) = tokenise(tokenizer, [Text(text, prompt_format == "plain")])
+    prompt = Rendered(render_prompt(tokenizer, messages, prompt_format), literal=prompt_format == "plain")
+    ((ids,),) = tokenise(tokenizer, [prompt])
     return [*leading_for(tokenizer, prompt_format), *ids]
 
 
@@ -182,34 +157,54 @@ def split_completion(
         Unfit: when the template refuses the conversation, or the completion is empty.
         DataError: when the rendered prompt is not the beginning of the rendered conversation.
     """
-    segments = render_answers(tokenizer, [*prompt, *completion], prompt_format, len(prompt))
-    leading = leading_for(tokenizer, prompt_format)
-    before, answer = finish(tokenizer, tokenise_answers(tokenizer, segments, leading))
+    rendered = render_answers(tokenizer, [*prompt, *completion], prompt_format, len(prompt))
+    ((before, answer),) = tokenise(tokenizer, [rendered])
+    answer = ended(answer, tokenizer.eos_token_id)
     if answer == [tokenizer.eos_token_id]:
         raise Unfit("no completion token is left")
-    return before, answer
+    return [*leading_for(tokenizer, prompt_format), *before], answer
 
 
-def finish(tokenizer: "PreTrainedTokenizerBase", work: Tokenising[Found]) -> Found:
-    """Do one piece of work by itself."""
-    try:
-        texts = next(work)
-        while True:
-            texts = work.send(tokenise(tokenizer, texts))
-    except StopIteration as end:
-        found: Found = end.value
-        return found
+def tokenise(tokenizer: "PreTrainedTokenizerBase", rendered: Sequence[Rendered]) -> list[list[Ids]]:
+    """The ids of each part of each text, without special tokens added; all texts in one batch.
+
+    The ids are those of the whole text where its parts can be found in them; else (a token reaches over
+    a border) the parts are tokenised apart, as generation would.
+    """
+    # Each text, and its parts where it has more than one.
+    texts = [[item.text, *item.parts()] if item.cuts else [item.text] for item in rendered]
+    tokens = _encode_lists(tokenizer, rendered, texts)
+    parts = [ids[1:] or ids for ids in tokens]
+    crossed = [at for at, (whole, *apart) in enumerate(tokens) if apart and list(chain(*apart)) != whole]
+    if not crossed:
+        return parts
+    # Where parts make other tokens than the whole: how long the text up to each cut is in tokens.
+    bordering = [rendered[at] for at in crossed]
+    upto = _encode_lists(
+        tokenizer, bordering, [[item.text[:cut] for cut in item.cuts[1:]] for item in bordering]
+    )
+    # A tokenizer that begins every text with a space would put one at each border.
+    puts_space = _puts_space(tokenizer)
+    for at, later in zip(crossed, upto, strict=True):
+        whole, first, *_ = tokens[at]
+        beginnings = [first, *later]
+        if puts_space or all(whole[: len(ids)] == ids for ids in beginnings):
+            cuts = [0, *(_shared(whole, ids) for ids in beginnings), len(whole)]
+            parts[at] = [whole[start:end] for start, end in pairwise(cuts)]
+    return parts
 
 
-def tokenise(tokenizer: "PreTrainedTokenizerBase", texts: list[Text]) -> list[Ids]:
-    """Ids of each text, without special tokens added; all texts in one batch of each kind."""
-    ids: list[Ids] = [[] for _ in texts]
+def _encode_lists(
+    tokenizer: "PreTrainedTokenizerBase", rendered: Sequence[Rendered], texts: list[list[str]]
+) -> list[list[Ids]]:
+    """Ids of the texts that belong to each of `rendered`; one batch for literal texts, one for the others."""
+    tokens: list[list[Ids]] = [[] for _ in texts]
     for literal in (False, True):
-        chosen = [index for index, one in enumerate(texts) if one.literal is literal]
-        found = encode_texts(tokenizer, [texts[index].text for index in chosen], literal=literal)
-        for index, tokens in zip(chosen, found, strict=True):
-            ids[index] = tokens
-    return ids
+        places = [at for at, item in enumerate(rendered) if item.literal is literal]
+        ids = iter(encode_texts(tokenizer, [text for at in places for text in texts[at]], literal=literal))
+        for at in places:
+            tokens[at] = list(islice(ids, len(texts[at])))
+    return tokens
 
 
 def encode_texts(tokenizer: "PreTrainedTokenizerBase", texts: list[str], *, literal: bool) -> list[Ids]:
@@ -217,14 +212,14 @@ def encode_texts(tokenizer: "PreTrainedTokenizerBase", texts: list[str], *, lite
     if not texts:
         return []
     backend = tokenizer.backend_tokenizer
-    kept = backend.encode_special_tokens
+    setting = backend.encode_special_tokens
     backend.no_truncation()
     backend.no_padding()
     backend.encode_special_tokens = literal
     try:
-        return [found.ids for found in backend.encode_batch_fast(texts, add_special_tokens=False)]
+        return [encoding.ids for encoding in backend.encode_batch_fast(texts, add_special_tokens=False)]
     finally:
-        backend.encode_special_tokens = kept
+        backend.encode_special_tokens = setting
 
 
 def leading_ids(tokenizer: "PreTrainedTokenizerBase") -> Ids:

@@ -1,23 +1,23 @@
 """From text rows to token rows, many at a time.
 
 A prompt that is too long loses its beginning; a completion is never cut, since a cut answer would
-teach not to stop: such a row is refused and counted. Documents are cut into pieces. Each kind of row
-is written as a generator that asks for texts to be tokenised; `encode_batch` runs many of them side
-by side, so that the tokenizer always gets a whole batch and can use all cores.
+teach not to stop: such a row is refused and counted. Documents are cut into pieces. There are three
+passes: each row is rendered, all texts are tokenised in one batch (so that the tokenizer can use all
+cores), and each row is assembled from its ids.
 """
 
 import hashlib
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from itertools import chain
+from typing import TYPE_CHECKING, Any, TypeVar, TypeVarTuple
 
 from tempering.data.prompt_format import (
     Ids,
     PromptFormat,
-    Text,
-    Tokenising,
+    Rendered,
     Unfit,
     ended,
     leading_for,
@@ -26,7 +26,6 @@ from tempering.data.prompt_format import (
     render_conversation,
     render_prompt,
     tokenise,
-    tokenise_answers,
 )
 from tempering.data.rows import EMPTY_ANSWER, Message, RowType, Values
 
@@ -34,6 +33,9 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 
+Given = TypeVarTuple("Given")
+Work = TypeVar("Work")
+_ANSWERS = {RowType.PROMPT_COMPLETION: ("completion",), RowType.PREFERENCE: ("chosen", "rejected")}
 _ROLE_MARKER = re.compile(r"(?m)^(User|Assistant|System):")
 
 
@@ -44,7 +46,7 @@ class Encoded:
     values: Values
     truncated: bool = False
     unlearnt: int = 0
-    """Answers inside of a conversation that the mask leaves out (see `formats.Segments`)."""
+    """Answers inside of a conversation that the mask leaves out (see `prompt_format.Rendered`)."""
 
     @property
     def num_tokens(self) -> int:
@@ -57,7 +59,7 @@ class Encoder:
     """Encodes rows for one use.
 
     Args:
-        row_type: what the rows become, one of `uses.TOKEN_TYPES`.
+        row_type: what the rows become, one of `row_conversion.TOKEN_TYPES`.
         query_lengths: least and most tokens of a prompt; a document gives one prompt, of a length
             drawn between them; null: no bounds.
         seed: decides the drawn lengths.
@@ -78,92 +80,109 @@ class Encoder:
             Unfit: when the completion does not fit, or the text holds a special token.
             DataError: when the chat template makes it impossible to tell prompt from completion.
         """
-        (found,) = self.encode_batch([values])
-        if isinstance(found, Unfit):
-            raise found
-        yield from found
+        (encoded,) = self.encode_batch([values])
+        if isinstance(encoded, Unfit):
+            raise encoded
+        yield from encoded
 
     def encode_batch(self, rows: Sequence[Mapping[str, Any]]) -> list[list[Encoded] | Unfit]:
         """For each row its token rows, or why it cannot be encoded."""
-        found: list[list[Encoded] | Unfit] = [[] for _ in rows]
-        waiting: dict[int, tuple[Tokenising[list[Encoded]], list[Text]]] = {}
+        # Render: the texts of each row.
+        rendered = [_or_unfit(self._render, values) for values in rows]
+        # Tokenise: all texts of all rows together.
+        texts = [text for item in rendered if not isinstance(item, Unfit) for text in item]
+        tokens = iter(tokenise(self.tokenizer, texts))
+        # Assemble: token rows from the ids of these texts.
+        encoded: list[list[Encoded] | Unfit] = []
+        for values, item in zip(rows, rendered, strict=True):
+            if isinstance(item, Unfit):
+                encoded.append(item)
+            else:
+                encoded.append(_or_unfit(self._assemble, values, item, [next(tokens) for _ in item]))
+        return encoded
 
-        def step(index: int, work: Tokenising[list[Encoded]], ids: list[Ids] | None) -> None:
-            try:
-                waiting[index] = (work, work.send(ids) if ids is not None else next(work))
-            except StopIteration as end:
-                found[index] = end.value
-            except Unfit as error:
-                found[index] = error
-
-        for index, values in enumerate(rows):
-            step(index, self._row(values), None)
-        while waiting:
-            asked, waiting = waiting, {}
-            ids = iter(tokenise(self.tokenizer, [text for _, texts in asked.values() for text in texts]))
-            for index, (work, texts) in asked.items():
-                step(index, work, [next(ids) for _ in texts])
-        return found
-
-    def _row(self, values: Mapping[str, Any]) -> Tokenising[list[Encoded]]:
-        if self.row_type is RowType.TEXT:
-            return self._document(values)
-        if self.row_type is RowType.PROMPT:
-            return self._text_prompt(values) if "text" in values else self._prompt(values)
-        if self.row_type is RowType.PROMPT_COMPLETION:
-            return self._conversation(values) if "messages" in values else self._prompt_completion(values)
-        assert self.row_type is RowType.PREFERENCE, f"rows of type {self.row_type} are not tokenised"
-        return self._preference(values)
-
-    def _document(self, values: Mapping[str, Any]) -> Tokenising[list[Encoded]]:
-        eos = self._eos
-        if "messages" in values:
+    def _render(self, values: Mapping[str, Any]) -> list[Rendered]:
+        """The texts of a row: two for a pair, else one."""
+        tokenizer, prompt_format = self.tokenizer, self.prompt_format
+        if self.row_type is RowType.TEXT and "messages" in values:
             self._refuse_special(values["messages"])
-            text = render_conversation(self.tokenizer, values["messages"], self.prompt_format)
-            (ids,) = yield [Text(text)]
-            ids = [*leading_for(self.tokenizer, self.prompt_format), *ids]
-            ids = ended(ids, eos)
+            return [Rendered(render_conversation(tokenizer, values["messages"], prompt_format))]
+        if self.row_type is RowType.TEXT or (self.row_type is RowType.PROMPT and "text" in values):
+            return [Rendered(values["text"], literal=True)]
+        if self.row_type is RowType.PROMPT:
+            self._refuse_special(values["prompt"])
+            text = render_prompt(tokenizer, values["prompt"], prompt_format)
+            return [Rendered(text, literal=prompt_format == "plain")]
+        if self.row_type is RowType.PROMPT_COMPLETION and "messages" in values:
+            messages = _upto_last_answer(values["messages"])
+            self._refuse_special(messages)
+            return [render_answers(tokenizer, messages, prompt_format)]
+        # What is left has a prompt, and one answer or two.
+        prompt, answers = values["prompt"], [values[name] for name in _ANSWERS[self.row_type]]
+        self._refuse_special([*prompt, *chain(*answers)])
+        return [
+            render_answers(tokenizer, [*prompt, *answer], prompt_format, len(prompt)) for answer in answers
+        ]
+
+    def _assemble(
+        self, values: Mapping[str, Any], rendered: list[Rendered], tokens: list[list[Ids]]
+    ) -> list[Encoded]:
+        """The token rows of a row; `tokens` are the ids of each part of each text."""
+        if self.row_type is RowType.TEXT:
+            return self._document(values, *tokens[0])
+        if self.row_type is RowType.PROMPT:
+            if "text" in values:
+                return [self._text_prompt(values, *tokens[0])]
+            return [self._prompt(values, rendered[0].text, *tokens[0])]
+        sides = [self._with_ends(parts) for parts in tokens]
+        if self.row_type is RowType.PREFERENCE:
+            return [self._preference(values, *sides)]
+        if "messages" in values:
+            return [self._conversation(sides[0], rendered[0].unlearnt)]
+        return [self._prompt_completion(*sides[0])]
+
+    def _with_ends(self, parts: list[Ids]) -> list[Ids]:
+        """The parts of a conversation, with what stands before it and with EOS at its end."""
+        return [[*self._prompt_leading, *parts[0]], *parts[1:-1], ended(parts[-1], self._eos)]
+
+    def _document(self, values: Mapping[str, Any], ids: Ids) -> list[Encoded]:
+        if "messages" in values:
+            ids = ended([*self._prompt_leading, *ids], self._eos)
         else:
-            (ids,) = yield [Text(values["text"], literal=True)]
-            ids = [*self._leading, *ids, eos]
+            ids = [*self._leading, *ids, self._eos]
         pieces = [ids[start : start + self.max_length] for start in range(0, len(ids), self.max_length)]
         return [Encoded({"input_ids": piece, "num_tokens": len(piece)}) for piece in pieces]
 
-    def _text_prompt(self, values: Mapping[str, Any]) -> Tokenising[list[Encoded]]:
+    def _text_prompt(self, values: Mapping[str, Any], ids: Ids) -> Encoded:
         """The beginning of a document as a prompt, of a length drawn between the query lengths."""
         assert self.query_lengths is not None, "documents as prompts without query lengths"
-        (ids,) = yield [Text(values["text"], literal=True)]
         ids = [*self._leading, *ids]
         least, most = self.query_lengths
         if len(ids) < least:
             raise Unfit("the text is shorter than query_min_length")
         most = min(most, len(ids))
-        drawn, query = self._whole_characters(
-            ids, least + _draw(self.seed, values["text"]) % (most - least + 1), least, most
-        )
+        length = least + _draw(self.seed, values["text"]) % (most - least + 1)
+        length, query = self._whole_characters(ids, length, least, most)
         prompt: list[Message] = [{"role": "user", "content": query}]
-        return [self._query(values, ids[:drawn], query, prompt, truncated=False)]  # cut on purpose
+        return self._query(values, ids[:length], query, prompt, truncated=False)  # cut on purpose
 
     def _whole_characters(self, ids: Ids, drawn: int, least: int, most: int) -> tuple[int, str]:
         """The drawn length, or one near it at which the text does not end inside of a character."""
         lengths = [drawn + step for step in (0, -1, -2, -3, 1, 2, 3) if least <= drawn + step <= most]
         texts = {length: self.tokenizer.decode(ids[len(self._leading) : length]) for length in lengths}
-        found = next((length for length in lengths if not texts[length].endswith("\ufffd")), drawn)
-        return found, texts[found]
+        whole = next((length for length in lengths if not texts[length].endswith("�")), drawn)
+        return whole, texts[whole]
 
-    def _prompt(self, values: Mapping[str, Any]) -> Tokenising[list[Encoded]]:
-        self._refuse_special(values["prompt"])
-        text = render_prompt(self.tokenizer, values["prompt"], self.prompt_format)
-        (ids,) = yield [Text(text, literal=self.prompt_format == "plain")]
+    def _prompt(self, values: Mapping[str, Any], text: str, ids: Ids) -> Encoded:
         whole = [*self._prompt_leading, *ids]
-        kept = self._fit_prompt(whole, 0)
-        least, most = self.query_lengths or (0, len(kept))
-        if len(kept) < least:
+        prompt = self._fit_prompt(whole, 0)
+        least, most = self.query_lengths or (0, len(prompt))
+        if len(prompt) < least:
             raise Unfit("the prompt is shorter than query_min_length")
-        kept = kept[-most:]
-        truncated = len(kept) < len(whole)
-        query = self.tokenizer.decode(kept) if truncated else text
-        return [self._query(values, kept, query, values["prompt"], truncated=truncated)]
+        prompt = prompt[-most:]
+        truncated = len(prompt) < len(whole)
+        query = self.tokenizer.decode(prompt) if truncated else text
+        return self._query(values, prompt, query, values["prompt"], truncated=truncated)
 
     def _query(
         self, values: Mapping[str, Any], ids: Ids, query: str, prompt: list[Message], *, truncated: bool
@@ -172,53 +191,39 @@ class Encoder:
         fixed = {"input_ids": ids, "query": query, "prompt": prompt, "num_tokens": len(ids)}
         return Encoded({**further, **fixed}, truncated)
 
-    def _prompt_completion(self, values: Mapping[str, Any]) -> Tokenising[list[Encoded]]:
-        prompt, completion = values["prompt"], values["completion"]
-        self._refuse_special([*prompt, *completion])
-        segments = render_answers(self.tokenizer, [*prompt, *completion], self.prompt_format, len(prompt))
-        whole, answer = yield from tokenise_answers(self.tokenizer, segments, self._prompt_leading)
+    def _prompt_completion(self, whole: Ids, answer: Ids) -> Encoded:
         self._need_answer(answer)
-        kept = self._fit_prompt(whole, len(answer))
-        mask = [False] * len(kept) + [True] * len(answer)
-        row = {"input_ids": [*kept, *answer], "completion_mask": mask, "num_tokens": len(mask)}
-        return [Encoded(row, len(kept) < len(whole))]
+        prompt = self._fit_prompt(whole, len(answer))
+        mask = [False] * len(prompt) + [True] * len(answer)
+        row = {"input_ids": [*prompt, *answer], "completion_mask": mask, "num_tokens": len(mask)}
+        return Encoded(row, len(prompt) < len(whole))
 
-    def _conversation(self, values: Mapping[str, Any]) -> Tokenising[list[Encoded]]:
+    def _conversation(self, parts: list[Ids], unlearnt: int) -> Encoded:
         """All turns of the assistant are trained on; an answer whose beginning is cut off is not."""
-        messages = _upto_last_answer(values["messages"])
-        self._refuse_special(messages)
-        segments = render_answers(self.tokenizer, messages, self.prompt_format)
-        parts = yield from tokenise_answers(self.tokenizer, segments, self._prompt_leading)
         self._need_answer(parts[-1])
         self._fit_prompt([], len(parts[-1]))
         cut = max(0, sum(map(len, parts)) - self.max_length)
         ids: Ids = []
         mask: list[bool] = []
         for at, part in enumerate(parts):
-            whole = at % 2 == 1 and len(ids) >= cut
-            mask += self._answer_mask(part) if whole else [False] * len(part)
+            learnt = at % 2 == 1 and len(ids) >= cut
+            mask += self._answer_mask(part) if learnt else [False] * len(part)
             ids += part
         row = {"input_ids": ids[cut:], "completion_mask": mask[cut:], "num_tokens": len(ids) - cut}
-        return [Encoded(row, cut > 0, segments.unlearnt)]
+        return Encoded(row, cut > 0, unlearnt)
 
-    def _preference(self, values: Mapping[str, Any]) -> Tokenising[list[Encoded]]:
-        prompt, sides = values["prompt"], (values["chosen"], values["rejected"])
-        self._refuse_special([*prompt, *sides[0], *sides[1]])
-        tokens: list[list[Ids]] = []
-        for side in sides:
-            segments = render_answers(self.tokenizer, [*prompt, *side], self.prompt_format, len(prompt))
-            tokens.append((yield from tokenise_answers(self.tokenizer, segments, self._prompt_leading)))
-        (whole, good), (other, bad) = tokens
+    def _preference(self, values: Mapping[str, Any], chosen: list[Ids], rejected: list[Ids]) -> Encoded:
+        (whole, good), (other, bad) = chosen, rejected
         assert whole == other, "the same prompt was encoded in two ways"
         if good == bad:
             raise Unfit("chosen and rejected are the same tokens")
         self._need_answer(good)
         if values["rejected"] != EMPTY_ANSWER:
             self._need_answer(bad)
-        kept = self._fit_prompt(whole, max(len(good), len(bad)))
-        count = 2 * len(kept) + len(good) + len(bad)
-        row = {"prompt_ids": kept, "chosen_ids": good, "rejected_ids": bad, "num_tokens": count}
-        return [Encoded(row, len(kept) < len(whole))]
+        prompt = self._fit_prompt(whole, max(len(good), len(bad)))
+        count = 2 * len(prompt) + len(good) + len(bad)
+        row = {"prompt_ids": prompt, "chosen_ids": good, "rejected_ids": bad, "num_tokens": count}
+        return Encoded(row, len(prompt) < len(whole))
 
     def _need_answer(self, ids: Ids) -> None:
         if ids == [self._eos]:
@@ -241,9 +246,9 @@ class Encoder:
         for message in messages:
             if self.prompt_format == "role_markers" and _ROLE_MARKER.search(message["content"]):
                 raise Unfit("the text holds a role marker at the beginning of a line")
-            found = next((token for token in self._special if token in message["content"]), None)
-            if found:
-                raise Unfit(f"the text holds the special token {found}")
+            special = next((token for token in self._special if token in message["content"]), None)
+            if special:
+                raise Unfit(f"the text holds the special token {special}")
 
     @cached_property
     def _special(self) -> tuple[str, ...]:
@@ -261,6 +266,14 @@ class Encoder:
     @cached_property
     def _prompt_leading(self) -> Ids:
         return leading_for(self.tokenizer, self.prompt_format)
+
+
+def _or_unfit(work: Callable[[*Given], Work], *given: *Given) -> Work | Unfit:
+    """What `work` makes of its arguments, or why it cannot."""
+    try:
+        return work(*given)
+    except Unfit as reason:
+        return reason
 
 
 def _upto_last_answer(messages: list[Message]) -> list[Message]:
