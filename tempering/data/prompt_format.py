@@ -7,9 +7,8 @@ whether the template is marked with `{% generation %}` or not; a template that w
 an answer follows (DeepSeek R1 drops thoughts) is refused. Answers before the last are found the same way.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import chain, islice, pairwise
+from itertools import pairwise
 from typing import TYPE_CHECKING, Literal
 
 from tempering.data.rows import Message
@@ -27,9 +26,6 @@ role_markers: `User: ...` and `Assistant: ...` as text; turn_markers: EOS after 
 
 class Unfit(Exception):
     """A row that cannot be encoded; the message is the reason it is counted under."""
-
-
-Ids = list[int]
 
 
 @dataclass(frozen=True)
@@ -136,103 +132,6 @@ def _inner_answer(
     return None if found is None else (len(before), rest + len(found))
 
 
-def format_prompt(
-    tokenizer: "PreTrainedTokenizerBase", messages: list[Message], prompt_format: PromptFormat
-) -> Ids:
-    """Token ids of a prompt, ready to be continued by an answer."""
-    prompt = Rendered(render_prompt(tokenizer, messages, prompt_format), literal=prompt_format == "plain")
-    ((ids,),) = tokenise(tokenizer, [prompt])
-    return [*leading_for(tokenizer, prompt_format), *ids]
-
-
-def split_completion(
-    tokenizer: "PreTrainedTokenizerBase",
-    prompt: list[Message],
-    completion: list[Message],
-    prompt_format: PromptFormat,
-) -> tuple[Ids, Ids]:
-    """`(prompt ids, completion ids with EOS as the last)`; the prompt ids are those of `format_prompt`.
-
-    Raises:
-        Unfit: when the template refuses the conversation, or the completion is empty.
-        DataError: when the rendered prompt is not the beginning of the rendered conversation.
-    """
-    rendered = render_answers(tokenizer, [*prompt, *completion], prompt_format, len(prompt))
-    ((before, answer),) = tokenise(tokenizer, [rendered])
-    answer = ended(answer, tokenizer.eos_token_id)
-    if answer == [tokenizer.eos_token_id]:
-        raise Unfit("no completion token is left")
-    return [*leading_for(tokenizer, prompt_format), *before], answer
-
-
-def tokenise(tokenizer: "PreTrainedTokenizerBase", rendered: Sequence[Rendered]) -> list[list[Ids]]:
-    """The ids of each part of each text, without special tokens added; all texts in one batch.
-
-    The ids are those of the whole text where its parts can be found in them; else (a token reaches over
-    a border) the parts are tokenised apart, as generation would.
-    """
-    # Each text, and its parts where it has more than one.
-    texts = [[item.text, *item.parts()] if item.cuts else [item.text] for item in rendered]
-    tokens = _encode_lists(tokenizer, rendered, texts)
-    parts = [ids[1:] or ids for ids in tokens]
-    crossed = [at for at, (whole, *apart) in enumerate(tokens) if apart and list(chain(*apart)) != whole]
-    if not crossed:
-        return parts
-    # Where parts make other tokens than the whole: how long the text up to each cut is in tokens.
-    bordering = [rendered[at] for at in crossed]
-    upto = _encode_lists(
-        tokenizer, bordering, [[item.text[:cut] for cut in item.cuts[1:]] for item in bordering]
-    )
-    # A tokenizer that begins every text with a space would put one at each border.
-    puts_space = _puts_space(tokenizer)
-    for at, later in zip(crossed, upto, strict=True):
-        whole, first, *_ = tokens[at]
-        beginnings = [first, *later]
-        if puts_space or all(whole[: len(ids)] == ids for ids in beginnings):
-            cuts = [0, *(_shared(whole, ids) for ids in beginnings), len(whole)]
-            parts[at] = [whole[start:end] for start, end in pairwise(cuts)]
-    return parts
-
-
-def _encode_lists(
-    tokenizer: "PreTrainedTokenizerBase", rendered: Sequence[Rendered], texts: list[list[str]]
-) -> list[list[Ids]]:
-    """Ids of the texts that belong to each of `rendered`; one batch for literal texts, one for the others."""
-    tokens: list[list[Ids]] = [[] for _ in texts]
-    for literal in (False, True):
-        places = [at for at, item in enumerate(rendered) if item.literal is literal]
-        ids = iter(encode_texts(tokenizer, [text for at in places for text in texts[at]], literal=literal))
-        for at in places:
-            tokens[at] = list(islice(ids, len(texts[at])))
-    return tokens
-
-
-def encode_texts(tokenizer: "PreTrainedTokenizerBase", texts: list[str], *, literal: bool) -> list[Ids]:
-    """Ids of `texts` by the tokenizer's own batch call, on all cores where the environment allows it."""
-    if not texts:
-        return []
-    backend = tokenizer.backend_tokenizer
-    setting = backend.encode_special_tokens
-    backend.no_truncation()
-    backend.no_padding()
-    backend.encode_special_tokens = literal
-    try:
-        return [encoding.ids for encoding in backend.encode_batch_fast(texts, add_special_tokens=False)]
-    finally:
-        backend.encode_special_tokens = setting
-
-
-def leading_ids(tokenizer: "PreTrainedTokenizerBase") -> Ids:
-    """The BOS token, where the tokenizer puts one before every text; else nothing."""
-    bos = tokenizer.bos_token_id
-    return [bos] if bos is not None and tokenizer("a", verbose=False)["input_ids"][:1] == [bos] else []
-
-
-def leading_for(tokenizer: "PreTrainedTokenizerBase", prompt_format: PromptFormat) -> Ids:
-    """What stands before every prompt of a format; a chat template writes BOS itself."""
-    return [] if prompt_format == "chat" else leading_ids(tokenizer)
-
-
 def _answer_starts(messages: list[Message]) -> list[int]:
     roles = [message["role"] for message in messages]
     return [at for at in range(1, len(roles)) if roles[at] == "assistant" != roles[at - 1]]
@@ -242,27 +141,6 @@ def _turn_end(messages: list[Message], start: int) -> int:
     return next(
         (at for at in range(start, len(messages)) if messages[at]["role"] != "assistant"), len(messages)
     )
-
-
-def _shared(one: Ids, other: Ids) -> int:
-    """Length of the common beginning."""
-    return next(
-        (at for at, (mine, yours) in enumerate(zip(one, other, strict=False)) if mine != yours),
-        min(len(one), len(other)),
-    )
-
-
-def _puts_space(tokenizer: "PreTrainedTokenizerBase") -> bool:
-    """Whether a text that is tokenised by itself gets a space before it (SentencePiece and its like)."""
-    first = encode_texts(tokenizer, ["a"], literal=True)[0][:1]
-    return bool(first) and str(tokenizer.convert_ids_to_tokens(first[0])).startswith("\u2581")
-
-
-def ended(ids: Ids, eos: int) -> Ids:
-    """`ids` up to and with EOS, which is added where there is none."""
-    if eos in ids:  # templates may write a newline after it
-        return ids[: len(ids) - ids[::-1].index(eos)]
-    return [*ids, eos]
 
 
 def render_conversation(

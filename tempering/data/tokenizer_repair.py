@@ -8,7 +8,7 @@ so that the stage can say so and the model's embeddings can be grown.
 import re
 from typing import TYPE_CHECKING
 
-from tempering.data.prompt_format import leading_ids
+from tempering.data.prompt_tokens import leading_ids
 from tempering.data.tokenizers import PAD, chat_template
 from tempering.errors import DataError
 

@@ -12,7 +12,8 @@ from typing import Any
 import torch
 
 from tempering.artifacts.kinds import ModelArtifact
-from tempering.data.prompt_format import PromptFormat, Unfit, format_prompt, split_completion
+from tempering.data.prompt_format import PromptFormat, Unfit
+from tempering.data.prompt_tokens import format_prompt, split_completion
 from tempering.data.tokenizers import load_tokenizer
 from tempering.models.loading import load_scorer
 

@@ -4,7 +4,8 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from tempering.data.prompt_format import Unfit, format_prompt, leading_ids, render_prompt, split_completion
+from tempering.data.prompt_format import Unfit, render_prompt
+from tempering.data.prompt_tokens import format_prompt, leading_ids, split_completion
 from tempering.data.row_conversion import convert
 from tempering.data.rows import EMPTY_ANSWER, RowType, to_messages
 from tempering.data.sample.encode import Encoder

@@ -7,27 +7,15 @@ cores), and each row is assembled from its ids.
 """
 
 import hashlib
-import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import chain
 from typing import TYPE_CHECKING, Any, TypeVar, TypeVarTuple
 
-from tempering.data.prompt_format import (
-    Ids,
-    PromptFormat,
-    Rendered,
-    Unfit,
-    ended,
-    leading_for,
-    leading_ids,
-    render_answers,
-    render_conversation,
-    render_prompt,
-    tokenise,
-)
+from tempering.data.prompt_format import PromptFormat, Rendered, Unfit
+from tempering.data.prompt_tokens import Ids, ended, leading_for, leading_ids, tokenise
 from tempering.data.rows import EMPTY_ANSWER, Message, RowType, Values
+from tempering.data.sample.render import Renderer
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -35,8 +23,6 @@ if TYPE_CHECKING:
 
 Given = TypeVarTuple("Given")
 Work = TypeVar("Work")
-_ANSWERS = {RowType.PROMPT_COMPLETION: ("completion",), RowType.PREFERENCE: ("chosen", "rejected")}
-_ROLE_MARKER = re.compile(r"(?m)^(User|Assistant|System):")
 
 
 @dataclass(frozen=True)
@@ -88,7 +74,7 @@ class Encoder:
     def encode_batch(self, rows: Sequence[Mapping[str, Any]]) -> list[list[Encoded] | Unfit]:
         """For each row its token rows, or why it cannot be encoded."""
         # Render: the texts of each row.
-        rendered = [_or_unfit(self._render, values) for values in rows]
+        rendered = [_or_unfit(self._renderer.render, values) for values in rows]
         # Tokenise: all texts of all rows together.
         texts = [text for item in rendered if not isinstance(item, Unfit) for text in item]
         tokens = iter(tokenise(self.tokenizer, texts))
@@ -100,29 +86,6 @@ class Encoder:
             else:
                 encoded.append(_or_unfit(self._assemble, values, item, [next(tokens) for _ in item]))
         return encoded
-
-    def _render(self, values: Mapping[str, Any]) -> list[Rendered]:
-        """The texts of a row: two for a pair, else one."""
-        tokenizer, prompt_format = self.tokenizer, self.prompt_format
-        if self.row_type is RowType.TEXT and "messages" in values:
-            self._refuse_special(values["messages"])
-            return [Rendered(render_conversation(tokenizer, values["messages"], prompt_format))]
-        if self.row_type is RowType.TEXT or (self.row_type is RowType.PROMPT and "text" in values):
-            return [Rendered(values["text"], literal=True)]
-        if self.row_type is RowType.PROMPT:
-            self._refuse_special(values["prompt"])
-            text = render_prompt(tokenizer, values["prompt"], prompt_format)
-            return [Rendered(text, literal=prompt_format == "plain")]
-        if self.row_type is RowType.PROMPT_COMPLETION and "messages" in values:
-            messages = _upto_last_answer(values["messages"])
-            self._refuse_special(messages)
-            return [render_answers(tokenizer, messages, prompt_format)]
-        # What is left has a prompt, and one answer or two.
-        prompt, answers = values["prompt"], [values[name] for name in _ANSWERS[self.row_type]]
-        self._refuse_special([*prompt, *chain(*answers)])
-        return [
-            render_answers(tokenizer, [*prompt, *answer], prompt_format, len(prompt)) for answer in answers
-        ]
 
     def _assemble(
         self, values: Mapping[str, Any], rendered: list[Rendered], tokens: list[list[Ids]]
@@ -241,19 +204,9 @@ class Encoder:
         end = len(ids) - ids[::-1].index(eos) if eos in ids else len(ids)
         return [True] * end + [False] * (len(ids) - end)
 
-    def _refuse_special(self, messages: list[Message]) -> None:
-        # In a rendered conversation such text would become a control token: a forged turn or end.
-        for message in messages:
-            if self.prompt_format == "role_markers" and _ROLE_MARKER.search(message["content"]):
-                raise Unfit("the text holds a role marker at the beginning of a line")
-            special = next((token for token in self._special if token in message["content"]), None)
-            if special:
-                raise Unfit(f"the text holds the special token {special}")
-
     @cached_property
-    def _special(self) -> tuple[str, ...]:
-        added = self.tokenizer.added_tokens_decoder.values()
-        return tuple(token.content for token in added if token.special)
+    def _renderer(self) -> Renderer:
+        return Renderer(self.tokenizer, self.row_type, self.prompt_format)
 
     @cached_property
     def _eos(self) -> int:
@@ -274,15 +227,6 @@ def _or_unfit(work: Callable[[*Given], Work], *given: *Given) -> Work | Unfit:
         return work(*given)
     except Unfit as reason:
         return reason
-
-
-def _upto_last_answer(messages: list[Message]) -> list[Message]:
-    end = len(messages)
-    while end and messages[end - 1]["role"] != "assistant":
-        end -= 1
-    if not any(message["role"] == "user" for message in messages[:end]):
-        raise Unfit("the conversation has no answer")
-    return messages[:end]
 
 
 def _draw(seed: int, text: str) -> int:
