@@ -26,6 +26,7 @@ _COMMANDS = (
     "flows.cli.report",
     "flows.cli.talk",
     "flows.cli.export",
+    "flows.cli.config",
 )
 _EXAMPLES = """\
 examples:
