@@ -30,7 +30,7 @@ _SEEDED_EACH = ("datasets", "samples")
 
 
 class PipelineConfig(Config):
-    """Everything a run needs. What is no field is a stage (`stages`)."""
+    """Everything a run needs; what is not a field is a stage."""
 
     model_config = ConfigDict(extra="allow")
     __pydantic_extra__: dict[str, Annotated[SerializeAsAny[StageConfig], WrapValidator(stage_config)]]
@@ -55,6 +55,11 @@ class PipelineConfig(Config):
     )
     evaluate: EvaluateConfig | None = Field(None, description="benchmarks; null: off")
     report: ReportConfig | None = Field(None, description="the page at the end; null: off")
+
+    @classmethod
+    def stage_classes(cls) -> Mapping[str, type[Config]]:
+        """Kind -> the config class of its sections."""
+        return {name: kind.config_class for name, kind in section_kinds().items()}
 
     @property
     def stages(self) -> Mapping[str, StageConfig]:

@@ -16,6 +16,7 @@ from flows.cli.config_sections import (
     either,
     sections_of,
     settings_of,
+    stage_classes,
     summary,
     type_and_bound,
 )
@@ -117,7 +118,7 @@ def _bases(cls: type[BaseModel]) -> list[type[BaseModel]]:
 
 def _own(cls: type[BaseModel]) -> list[Setting]:
     """The settings that the class itself declares."""
-    names = vars(cls).get("__annotations__", {})
+    names = {*vars(cls).get("__annotations__", {}), *stage_classes(cls)}
     return [setting for setting in settings_of(cls) if setting.name in names]
 
 

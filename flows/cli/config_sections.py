@@ -78,7 +78,19 @@ def settings_of(cls: type[BaseModel]) -> list[Setting]:
     """The settings of one class, its own before inherited ones; `kind` is how a union is told apart."""
     own = [name for name in cls.model_fields if name in vars(cls).get("__annotations__", {})]
     names = [*own, *(name for name in cls.model_fields if name not in own)]
-    return [setting_of(name, cls.model_fields[name]) for name in names if name != "kind"]
+    settings = [setting_of(name, cls.model_fields[name]) for name in names if name != "kind"]
+    return settings + [_stage(name, config) for name, config in stage_classes(cls).items()]
+
+
+def stage_classes(cls: type[BaseModel]) -> Mapping[str, type[BaseModel]]:
+    """The sections of a pipeline that are no fields: the kinds of stages."""
+    classes: Mapping[str, type[BaseModel]] = getattr(cls, "stage_classes", dict)()
+    return classes
+
+
+def _stage(name: str, config: type[BaseModel]) -> Setting:
+    meaning = f"a stage; under another name it says `kind: {name}`; null: off"
+    return Setting(name, "mapping or null", "", "null", meaning, False, False, (config,))
 
 
 def setting_of(name: str, field: FieldInfo) -> Setting:

@@ -9,6 +9,7 @@ know of a kind stands in its entry here, and nowhere else.
 import difflib
 import importlib
 import inspect
+import math
 import types
 import typing
 from collections.abc import Callable, Mapping
@@ -196,12 +197,13 @@ def stages() -> Mapping[str, Stage]:
 
 
 def section_kinds() -> Mapping[str, Stage]:
-    """The kinds that are sections of a pipeline: those that train, with a `StageConfig`."""
-    return {
-        name: entry
-        for name, entry in _REGISTRY.items()
-        if entry.trains and issubclass(entry.config_class, StageConfig)
-    }
+    """The kinds that are sections of a pipeline: those that train, with a `StageConfig`; those with a colour
+    come first, in the order of the palette."""
+    kinds = [
+        entry for entry in _REGISTRY.values() if entry.trains and issubclass(entry.config_class, StageConfig)
+    ]
+    kinds.sort(key=lambda kind: math.inf if kind.color is None else kind.color)
+    return {kind.name: kind for kind in kinds}
 
 
 def _load_stage(module: str, name: str) -> Stage:
