@@ -41,7 +41,7 @@ def add_parser(commands: Any) -> None:
 
 def config(args: argparse.Namespace) -> int:
     """The command."""
-    from flows.cli.main import print_json
+    from flows.cli.output import print_json
     from flows.config import PipelineConfig
 
     if args.markdown:

@@ -105,7 +105,7 @@ def test_what_extends_a_pipeline_can_add_change_and_drop_stages(tmp_path: Path) 
     )
     config = load_pipeline(over)
     grpo: Any = config.stages["grpo"]
-    assert (grpo.estimator, grpo.learning_rate) == ("grpo", 2e-5)
+    assert (grpo.estimator.kind, grpo.learning_rate) == ("grpo", 2e-5)
     rloo: Any = config.stages["rloo"]
     assert (rloo.max_steps, rloo.learning_rate) == (3, load_pipeline(QUICK).stages["rloo"].learning_rate)  # type: ignore[attr-defined]
     assert "dpo" not in config.stages
