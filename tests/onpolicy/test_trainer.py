@@ -1,13 +1,15 @@
 """The on-policy trainer: what it learns from, what it leaves out, what it counts and logs."""
 
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 import torch
 
+from tempering.config import identity
 from tempering.errors import StageFailed
+from tempering.onpolicy.advantages import whiten
 from tempering.onpolicy.config import GuardConfig, OnPolicyConfig, PPOConfig, RLOOConfig
-from tempering.onpolicy.estimators import Outcome
+from tempering.onpolicy.estimators import ClippedRatio, Outcome
 from tempering.onpolicy.experience import Compared, joined
 from tempering.onpolicy.guards import CollapseGuard
 from tempering.onpolicy.prompts import Prompts
@@ -332,6 +334,27 @@ def test_every_way_of_learning_learns(tmp_path: Any, way: str) -> None:
         (a - b).abs().max() for a, b in zip(policy.parameters(), small.policy().parameters(), strict=True)
     ]
     assert max(moved) > 1e-4
+
+
+class BatchBaseline(ClippedRatio):
+    """A new estimator as somebody would write it: the baseline is the mean of the whole rollout."""
+
+    kind: Literal["batch"] = "batch"
+
+    def advantages(self, outcome: Outcome) -> tuple[torch.Tensor, torch.Tensor]:
+        whitened = whiten(outcome.shaped.nan_to_num(0.0), outcome.scored)
+        return whitened[:, None] * outcome.mask, torch.zeros(outcome.mask.shape)
+
+
+def test_a_new_estimator_is_one_class(tmp_path: Any) -> None:
+    config = RLOOConfig(**SIZES, max_new_tokens=4, max_steps=2, learning_rate=1e-3)
+    config = config.model_copy(update={"estimator": BatchBaseline(clip_range=0.1)})
+    assert identity(config)["estimator"] == "batch"
+    assert identity(config)["clip_range"] == 0.1
+    trainer = small.trainer(tmp_path, config)
+    trainer.train_or_resume()
+    before, after = small.policy().lm_head.weight, trainer.actor_critic.policy.lm_head.weight
+    assert (after - before).abs().max() > 1e-4
 
 
 def test_one_update_a_rollout_needs_no_second_look_at_the_old_policy(tmp_path: Any) -> None:
