@@ -87,11 +87,9 @@ def setting_row(setting: Setting) -> dict[str, Any]:
 
 def _print_section(section: Section) -> None:
     """The sections or kinds inside it, then its settings."""
-    from rich.console import Console
+    from flows.cli.output import console as make_console
 
-    console = Console(highlight=False, markup=False)
-    if not console.is_terminal:
-        console = Console(highlight=False, markup=False, width=160)
+    console = make_console(pipe_width=160)
     console.print(": ".join(filter(None, [section.path, section.description])), soft_wrap=True)
     if section.members:
         console.print(f"\nkinds (temper config {section.path}.KIND lists the settings of one):")
