@@ -9,6 +9,7 @@ import shlex
 import sys
 from typing import Any
 
+from flows.cli.command import open_store
 from tempering.model_config import AdoptConfig
 
 
@@ -37,15 +38,13 @@ def add_adopt(parser: Any) -> None:
 def adopt_command(args: argparse.Namespace) -> int:
     """Adopt the model and print the artifact's id; one that is there already is named again."""
     from flows.cli.output import print_json, stdout_to_stderr
-    from flows.cli.store_option import store_root
     from flows.process.workers import prepare_environment
-    from tempering.artifacts.store import Store
 
     config = AdoptConfig(
         name_or_path=args.source, revision=args.revision, prompt_format=args.prompt_format,
         trust_remote_code=args.trust_remote_code,
     )  # fmt: skip
-    store = Store(store_root(args))
+    store = open_store(args, writable=True)
     with stdout_to_stderr(args.json):
         prepare_environment()
         artifact = _adopt(store, config, args.stage)

@@ -4,63 +4,45 @@ With `--json` stdout is exactly one JSON document. rich is imported only where a
 """
 
 import argparse
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from flows.cli.command import add_command, open_store
 from flows.cli.output import console, print_json
 from tempering.printable import headline, size
 
 if TYPE_CHECKING:
     from tempering.artifacts.kinds import Artifact
     from tempering.artifacts.lineage import Branch
-    from tempering.artifacts.store import Store
 
 
 def add_parser(subparsers: Any) -> None:
-    """Add `artifacts` and its subcommands; each sets `func` (and `command`) to func(args) -> exit code."""
+    """Add `artifacts` and its subcommands; each sets `command` (see `add_command`)."""
     from flows.cli.adopt import add_adopt, adopt_command
     from flows.cli.export_csv import add_export_csv, export_csv_command
 
     text = "list, show, trace, verify, export and adopt artifacts"
     parser = subparsers.add_parser("artifacts", help=text, description=text)
     commands = parser.add_subparsers(metavar="COMMAND", required=True, title="commands")
-    _add(commands, "list", list_command, "all artifacts, newest first").add_argument(
-        "stage", nargs="?", help="only of this stage or kind"
-    )
-    _add(commands, "show", show_command, "an artifact's manifest").add_argument(
-        "ref", help="id, fingerprint prefix, STAGE@latest or folder"
-    )
-    _add(commands, "lineage", lineage_command, "what an artifact was made from").add_argument("ref")
-    _add(commands, "verify", verify_command, "hash every file; exit code 1 if one is damaged").add_argument(
-        "ref", nargs="?", help="one artifact (default: all)"
-    )
+    add = partial(add_command, commands)
+    listing = add("list", list_command, "all artifacts, newest first")
+    listing.add_argument("stage", nargs="?", help="only of this stage or kind")
+    show = add("show", show_command, "an artifact's manifest")
+    show.add_argument("ref", help="id, fingerprint prefix, STAGE@latest or folder")
+    add("lineage", lineage_command, "what an artifact was made from").add_argument("ref")
+    verify = add("verify", verify_command, "hash every file; exit code 1 if one is damaged")
+    verify.add_argument("ref", nargs="?", help="one artifact (default: all)")
     text = "completions and training statistics as CSV files, of a stage that still runs too"
-    add_export_csv(_add(commands, "export-csv", export_csv_command, text))
-    add_adopt(_add(commands, "adopt", adopt_command, "bring a model from elsewhere into the store"))
-
-
-def _add(commands: Any, name: str, func: Callable[[argparse.Namespace], int], text: str) -> Any:
-    from flows.cli.store_option import add_store
-
-    parser = commands.add_parser(name, help=text, description=text, allow_abbrev=False)
-    add_store(parser)
-    parser.add_argument("--json", action="store_true", help="one JSON document on stdout")
-    parser.set_defaults(func=func, command=func)
-    return parser
-
-
-def _store(args: argparse.Namespace) -> "Store":
-    from flows.cli.store_option import store_root
-    from tempering.artifacts.store import Store
-
-    return Store(store_root(args), writable=False)
+    add_export_csv(add("export-csv", export_csv_command, text))
+    add_adopt(add("adopt", adopt_command, "bring a model from elsewhere into the store"))
 
 
 def list_command(args: argparse.Namespace) -> int:
     """Print a table of artifacts: id, kind, tokens, size, age, headline."""
-    store, stage = _store(args), args.stage
+    store, stage = open_store(args), args.stage
     artifacts = [artifact for artifact in store.list() if stage is None or stage in _labels(artifact)]
     if args.json:
         print_json([_manifest(artifact) for artifact in artifacts])
@@ -73,7 +55,7 @@ def list_command(args: argparse.Namespace) -> int:
 
 def show_command(args: argparse.Namespace) -> int:
     """Print one manifest."""
-    artifact = _store(args).get(args.ref, check=False)
+    artifact = open_store(args).get(args.ref, check=False)
     if args.json:
         print_json(_manifest(artifact))
         return 0
@@ -95,7 +77,7 @@ def lineage_command(args: argparse.Namespace) -> int:
     """Print the tree of inputs, down to the data sets."""
     from tempering.artifacts.lineage import lineage
 
-    store = _store(args)
+    store = open_store(args)
     branch = lineage(store, store.get(args.ref, check=False))
     if args.json:
         print_json(branch.to_json())
@@ -114,7 +96,7 @@ def lineage_command(args: argparse.Namespace) -> int:
 
 def verify_command(args: argparse.Namespace) -> int:
     """Hash everything; exit code 1 where something is damaged."""
-    store = _store(args)
+    store = open_store(args)
     verified = store.verify(args.ref)
     damaged = {name: damages for name, damages in verified.items() if damages}
     if args.json:

@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from flows.cli.command import add_command
 from tempering.errors import UserError
 
 if TYPE_CHECKING:
@@ -22,18 +23,15 @@ _MAX_LENGTH = 1024
 
 
 def add_parser(subparsers: Any) -> None:
-    """Add `data` and its subcommand; it sets `command` to func(args) -> exit code."""
+    """Add `data` and its subcommand; it sets `command` (see `add_command`)."""
     from flows.cli.main import DEFAULT_CONFIG
-    from flows.cli.store_option import add_store
 
     text = "look at data before anything is trained on it"
     commands = subparsers.add_parser("data", help=text, description=text).add_subparsers(
         metavar="COMMAND", required=True, title="commands"
     )
-    parser = commands.add_parser(
-        "doctor", help="examine data sets and samples", description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False,
-    )  # fmt: skip
+    text = "examine data sets and samples"
+    parser = add_command(commands, "doctor", doctor, text, description=__doc__)
     parser.add_argument(
         "words", nargs="*", metavar="CONFIG|PATH key=value",
         help=f"a pipeline (default: {DEFAULT_CONFIG}) and overrides; or a file or folder of data and "
@@ -51,9 +49,6 @@ def add_parser(subparsers: Any) -> None:
            help="PATH: what the builder calls NAME is PLACE in the file (may be repeated)")  # fmt: skip
     option("--max-length", type=_length, metavar="N",
            help=f"PATH: longest row in tokens (default {_MAX_LENGTH:,})")  # fmt: skip
-    add_store(parser)
-    parser.add_argument("--json", action="store_true", help="one JSON document on stdout")
-    parser.set_defaults(func=doctor, command=doctor)
 
 
 def doctor(args: argparse.Namespace) -> int:

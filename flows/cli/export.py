@@ -5,12 +5,13 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from flows.cli.talk import add_command
+from flows.cli.command import add_command, open_store
 
 
 def add_parser(subparsers: Any) -> None:
-    """Add both commands; each sets `command` to func(args) -> exit code."""
-    out = add_command(subparsers, "export", export, "write a model as a plain Hugging Face folder")
+    """Add both commands; each sets `command` (see `add_command`)."""
+    text = "write a model as a plain Hugging Face folder"
+    out = add_command(subparsers, "export", export, text, json=False)
     out.add_argument("ref", metavar="ID", help="artifact id, STAGE@latest, .../checkpoint_100K_tokens")
     out.add_argument("folder", metavar="DIR", type=Path, help="a folder that does not exist yet, or is empty")
     out.add_argument("--dtype", choices=("fp32", "bf16", "fp16"), help="convert the weights (default: as is)")
@@ -18,9 +19,8 @@ def add_parser(subparsers: Any) -> None:
     out.add_argument("--push", metavar="OWNER/NAME", help="upload it to the Hub, with the token in HF_TOKEN")
     out.add_argument("--public", action="store_true", help="with --push: a new repository is open to all")
     _add_force(out)
-    turn = add_command(
-        subparsers, "convert", convert, "turn a pickled PyTorch state into safetensors, safely"
-    )
+    text = "turn a pickled PyTorch state into safetensors, safely"
+    turn = add_command(subparsers, "convert", convert, text, json=False)
     turn.add_argument("source", metavar="SOURCE", type=Path,
                       help="a .pt, .pth or .bin file, or a folder with pytorch_model.bin")  # fmt: skip
     turn.add_argument(
@@ -39,19 +39,17 @@ def _add_force(parser: argparse.ArgumentParser) -> None:
 
 def export(args: argparse.Namespace) -> int:
     """Write the folder, all of it or nothing; then push it."""
-    from flows.cli.store_option import store_root
     from flows.process.workers import prepare_environment
 
     prepare_environment()
     from tempering.artifacts.kinds import ModelArtifact
-    from tempering.artifacts.store import Store
     from tempering.errors import ArtifactError, UserError
     from tempering.exchange.export import export_model
     from tempering.exchange.push import check_push, push_folder
 
     if args.public and not args.push:
         raise UserError("--public says how to push", fix="name the repository with --push OWNER/NAME")
-    found = Store(store_root(args), writable=False).get(args.ref)
+    found = open_store(args).get(args.ref)
     if not isinstance(found, ModelArtifact):
         raise ArtifactError(f"{found.id} is a {found.kind}", expected="a model artifact",
                             fix="`temper artifacts list model` shows them")  # fmt: skip

@@ -13,6 +13,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
+from flows.cli.command import open_store
 from tempering.artifacts.atomic import whole_file
 from tempering.errors import ArtifactError, UserError
 
@@ -36,10 +37,8 @@ def add_export_csv(parser: argparse.ArgumentParser) -> None:
 def export_csv_command(args: argparse.Namespace) -> int:
     """Write the files and print where they are."""
     from flows.cli.output import print_json
-    from flows.cli.store_option import store_root
-    from tempering.artifacts.store import Store
 
-    store = Store(store_root(args), writable=False)
+    store = open_store(args)
     folder = find_folder(store, args.ref)
     tables = chosen_tables(folder, args.ref, every=args.all)
     written = write_tables(folder, tables, args.out, force=args.force, raw=args.raw)

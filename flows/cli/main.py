@@ -10,11 +10,11 @@ import importlib
 import os
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
+from flows.cli.command import Command, add_command
 from flows.cli.output import print_json, stdout_to_stderr
-from flows.cli.store_option import add_store
 from tempering import __version__
 from tempering.errors import StageFailed, UserError
 from tempering.printable import visible
@@ -107,8 +107,8 @@ def _split_words(args: argparse.Namespace, words: list[str]) -> None:
     args.overrides = [*overrides, *(word for word in words if "=" in word)]
 
 
-def _add_pipeline(commands: Any, name: str, command: Callable[[argparse.Namespace], int], text: str) -> None:
-    parser = commands.add_parser(name, help=text, description=text, allow_abbrev=False)
+def _add_pipeline(commands: Any, name: str, command: Command, text: str) -> None:
+    parser = add_command(commands, name, command, text)
     parser.add_argument(
         "words",
         nargs="*",
@@ -118,7 +118,6 @@ def _add_pipeline(commands: Any, name: str, command: Callable[[argparse.Namespac
     parser.add_argument("--from", dest="start", metavar="STAGE", help="run STAGE and all after it again")
     parser.add_argument("--only", metavar="STAGE", help="run nothing but STAGE, from what is in the store")
     parser.add_argument("--force", metavar="STAGE", action="append", default=[], help="run STAGE again")
-    add_store(parser)
     precisions = parser.add_mutually_exclusive_group()
     for precision in ("bf16", "fp16"):
         precisions.add_argument(
@@ -128,13 +127,11 @@ def _add_pipeline(commands: Any, name: str, command: Callable[[argparse.Namespac
             const=precision,
             help=f"precision={precision}: autocast in every training section that does not say its own",
         )
-    parser.add_argument("--json", action="store_true", help="one JSON document on stdout")
     parser.add_argument("-v", "--verbose", action="store_true", help="show what the stages print")
     parser.add_argument("--port", type=int, metavar="N", help="serve Prefect and its web pages on this port")
     parser.add_argument("--strict-code", action="store_true", help="a change of a stage's code makes it run")
     if name == "plan":
         parser.add_argument("--memory", action="store_true", help="estimate each training stage's memory")
-    parser.set_defaults(command=command)
 
 
 def _add_from(module: str, commands: Any) -> None:

@@ -10,6 +10,7 @@ from collections.abc import Iterable
 from itertools import islice
 from typing import Any
 
+from flows.cli.command import add_command, open_store
 from flows.cli.output import console, print_json
 from tempering.artifacts.kinds import EvaluationArtifact, ReportArtifact
 from tempering.artifacts.runs import RunRecord
@@ -22,22 +23,14 @@ _COLUMNS = ("model", "metric", "value", "low", "high", "n")
 
 def add_parser(commands: Any) -> None:
     """Add the subcommand."""
-    from flows.cli.store_option import add_store
-
-    text = "print where a run's report is, and its metrics"
-    parser = commands.add_parser("report", help=text, description=text, allow_abbrev=False)
+    parser = add_command(commands, "report", report, "print where a run's report is, and its metrics")
     parser.add_argument("run", nargs="?", metavar="RUN", help="a run's id (default: the newest run)")
-    add_store(parser)
-    parser.add_argument("--json", action="store_true", help="the metrics as one JSON document on stdout")
     parser.add_argument("--open", action="store_true", help="open the report in a browser")
-    parser.set_defaults(command=report)
 
 
 def report(args: argparse.Namespace) -> int:
     """The command."""
-    from flows.cli.store_option import store_root
-
-    store = Store(store_root(args), writable=False)
+    store = open_store(args)
     record = find_run(store, args.run)
     rows = metric_rows(store, record)
     pages = [artifact.html for artifact in _artifacts(store, record) if isinstance(artifact, ReportArtifact)]

@@ -11,6 +11,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from flows.cli.command import add_command, open_store
 from tempering.errors import UserError
 
 if TYPE_CHECKING:
@@ -21,8 +22,8 @@ REF = "artifact id, STAGE@latest, fingerprint, .../checkpoint_100K_tokens, or a 
 
 
 def add_parser(subparsers: Any) -> None:
-    """Add both commands; each sets `command` to func(args) -> exit code."""
-    talk = add_command(subparsers, "chat", chat, "talk to a model")
+    """Add both commands; each sets `command` (see `add_command`)."""
+    talk = add_command(subparsers, "chat", chat, "talk to a model", json=False)
     talk.add_argument("ref", metavar="ID|PATH", help=REF)
     talk.add_argument("--system", metavar="TEXT", help="a system turn before the conversation")
     _add_sampling(talk)
@@ -43,22 +44,7 @@ def add_parser(subparsers: Any) -> None:
                       help="completions of each prompt (default 1)")  # fmt: skip
     many.add_argument("--batch-size", metavar="N", type=positive, default=32,
                       help="sequences at once; decides the samples that are drawn (default 32)")  # fmt: skip
-    many.add_argument("--json", action="store_true", help="one JSON document on stdout")
     _add_sampling(many)
-
-
-def add_command(
-    subparsers: Any, name: str, command: Callable[[argparse.Namespace], int], text: str
-) -> argparse.ArgumentParser:
-    """A subcommand with `--store`."""
-    from flows.cli.store_option import add_store
-
-    parser: argparse.ArgumentParser = subparsers.add_parser(
-        name, help=text, description=text, allow_abbrev=False
-    )
-    add_store(parser)
-    parser.set_defaults(command=command)
-    return parser
 
 
 def chat(args: argparse.Namespace) -> int:
@@ -222,11 +208,9 @@ def between(low: float, high: float, *, above: bool = False) -> Callable[[str], 
 
 
 def _speaker(args: argparse.Namespace, **more: Any) -> "Speaker":
-    from flows.cli.store_option import store_root
     from flows.process.workers import prepare_environment
 
     prepare_environment()
-    from tempering.artifacts.store import Store
     from tempering.generation.sampling import Sampling
     from tempering.models.find import find_model
     from tempering.talk.chat_model import Speaker
@@ -241,5 +225,5 @@ def _speaker(args: argparse.Namespace, **more: Any) -> "Speaker":
         min_p=args.min_p,
         repetition_penalty=args.repetition_penalty,
     )
-    source = find_model(args.ref, Store(store_root(args), writable=False))
+    source = find_model(args.ref, open_store(args))
     return Speaker(source, sampling, args.seed, stop=args.stop, prompt_format=args.format, **more)

@@ -49,7 +49,7 @@ def temper(store: Store, *words: str) -> int:
     parser = argparse.ArgumentParser()
     add_parser(parser.add_subparsers())
     args = parser.parse_args(["artifacts", *words, "--store", str(store.root)])
-    code: int = args.func(args)
+    code: int = args.command(args)
     return code
 
 

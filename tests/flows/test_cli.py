@@ -1,5 +1,6 @@
 """The command line: bad input is one clear message and exit code 2, with nothing left behind."""
 
+import argparse
 import json
 import socket
 import subprocess
@@ -9,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from flows.cli.main import build_parser
 from tests.flows.conftest import ROOT, Answer
 
 Temper = Callable[..., Answer]
@@ -74,6 +76,18 @@ def test_version_and_help() -> None:
     assert temper("--version").startswith("temper 0.")
     assert "examples:" in temper("--help")
     assert "--from" in temper("run", "--help")
+
+
+def leaves(parser: argparse.ArgumentParser) -> list[argparse.ArgumentParser]:
+    below = [action.choices for action in parser._actions if isinstance(action, argparse._SubParsersAction)]
+    return [leaf for choices in below for child in choices.values() for leaf in leaves(child)] or [parser]
+
+
+def test_every_command_that_uses_a_store_lets_one_choose_it() -> None:
+    for parser in leaves(build_parser()):
+        assert callable(parser.get_default("command")), parser.prog
+        assert not parser.allow_abbrev, parser.prog
+        assert ("--store" in parser.format_help()) == (parser.prog != "temper config"), parser.prog
 
 
 def test_a_closed_pipe_is_no_error() -> None:
