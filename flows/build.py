@@ -17,7 +17,7 @@ from tempering.artifacts.kinds import DatasetArtifact, ModelArtifact, SampleArti
 from tempering.artifacts.stage import Role, get_stage, section_kinds
 from tempering.config import StageConfig
 from tempering.errors import ConfigError
-from tempering.evaluation.config import CompletionsBenchmark, EvaluateConfig, PreferencesBenchmark
+from tempering.evaluation.config import EvaluateConfig
 from tempering.model_config import AdoptConfig
 from tempering.rewards.config import MixtureReward, RewardConfig, reward_inputs
 
@@ -193,13 +193,9 @@ class Graph(DataGraph):
         whole = self.config.evaluate
         assert whole is not None
         scorer = self._scores(name) or name == whole.reward_model
-        benchmarks = {
-            key: one
-            for key, one in whole.benchmarks.items()
-            if isinstance(one, PreferencesBenchmark) == scorer
-        }
-        completes = any(isinstance(one, CompletionsBenchmark) for one in benchmarks.values())
-        judge = whole.reward_model if completes and self._there(whole.reward_model) else None
+        benchmarks = whole.measuring("scorer" if scorer else "policy")
+        judged = any(benchmark.judged for benchmark in benchmarks.values())
+        judge = whole.reward_model if judged and self._there(whole.reward_model) else None
         baseline = (
             whole.baseline if judge and self._there(whole.baseline) and whole.baseline != name else None
         )

@@ -1,65 +1,10 @@
 """What is measured, on which data sets. A benchmark is an evaluation set with its metric."""
 
-from typing import Annotated, Literal
-
 from pydantic import Field
 
 from tempering.config import Config
-
-
-class Benchmark(Config):
-    """Common settings."""
-
-    dataset: str = Field(description="data set (its eval part where it has one)")
-    max_rows: int | None = Field(None, ge=1, description="use the first rows only")
-
-
-class CompletionsBenchmark(Benchmark):
-    """Complete prompts; measure gold score (embedded world), reward, win rate, EOS share."""
-
-    kind: Literal["completions"]
-    gold: bool = Field(False, description="the prompts are the embedded world's: score them exactly")
-    max_new_tokens: int = Field(48, ge=1, description="longest completion, in tokens")
-    temperature: float = Field(1.0, ge=0, description="sampling temperature; 0: greedy")
-
-
-class PerplexityBenchmark(Benchmark):
-    """Mean negative log-likelihood a token (nats) of texts, or of completions given their prompts."""
-
-    kind: Literal["perplexity"]
-    max_length: int = Field(512, ge=8, description="texts are cut to this many tokens")
-
-
-class QuestionsBenchmark(Benchmark):
-    """Greedy answers to questions on a context; exact match and F1 after SQuAD normalisation."""
-
-    kind: Literal["questions"]
-    max_new_tokens: int = Field(12, ge=1, description="longest answer, in tokens")
-    max_length: int = Field(
-        384, ge=8, description="longest prompt, in tokens; the context is cut on the left"
-    )
-
-
-class MinimalPairsBenchmark(Benchmark):
-    """Share of pairs whose good sentence is likelier; EOS first, ties count half, scored in fp32."""
-
-    kind: Literal["minimal_pairs"]
-
-
-class PreferencesBenchmark(Benchmark):
-    """Share of pairs that a reward model orders as labelled."""
-
-    kind: Literal["preferences"]
-
-
-AnyBenchmark = Annotated[
-    CompletionsBenchmark
-    | PerplexityBenchmark
-    | QuestionsBenchmark
-    | MinimalPairsBenchmark
-    | PreferencesBenchmark,
-    Field(discriminator="kind"),
-]
+from tempering.evaluation.benchmarks import AnyBenchmark
+from tempering.evaluation.benchmarks.base import Measured
 
 
 class EvaluateConfig(Config):
@@ -76,3 +21,7 @@ class EvaluateConfig(Config):
     batch_size: int = Field(
         128, ge=1, description="sequences a forward pass; decides the samples that are drawn"
     )
+
+    def measuring(self, measured: Measured) -> dict[str, AnyBenchmark]:
+        """The benchmarks that apply to that sort of model."""
+        return {name: item for name, item in self.benchmarks.items() if item.measures == measured}

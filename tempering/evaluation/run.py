@@ -1,6 +1,7 @@
 """Evaluating one model: run its benchmarks and write the tables."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from itertools import islice
 from typing import Any
 
@@ -9,8 +10,10 @@ from tempering.artifacts.kinds import DatasetArtifact, EvaluationArtifact, Model
 from tempering.artifacts.tables import read_rows
 from tempering.data.shards import count_rows, iter_rows
 from tempering.errors import DataError
-from tempering.evaluation.benchmarks import Findings, Tools, run_benchmark
-from tempering.evaluation.config import Benchmark, EvaluateConfig
+from tempering.evaluation.benchmarks.base import Benchmark, Row, Tools
+from tempering.evaluation.config import EvaluateConfig
+from tempering.evaluation.findings import run_benchmark, tables_of
+from tempering.evaluation.metrics import Metric
 from tempering.generation.language_model import LanguageModel
 from tempering.models.device import prepare_device
 from tempering.models.loading import load_causal_lm
@@ -25,9 +28,12 @@ def evaluate_model(
     reward_model: ModelArtifact | None,
     baseline: EvaluationArtifact | None,
 ) -> dict[str, float | int | str]:
-    """Run every benchmark that applies; the first metrics are the headline."""
+    """Run every benchmark that applies to the model; the first metrics are the headline."""
+    # Refuse wrong rows before any model is loaded.
     for name, benchmark in config.benchmarks.items():
-        check_rows(name, benchmark.kind, datasets[benchmark.dataset])
+        check_rows(name, benchmark, datasets[benchmark.dataset])
+
+    # Load the model: as a policy with its judge, or as a scorer.
     device = prepare_device(out)
     is_scorer = model.details.get("head") == "score"
     scorer = model if is_scorer else reward_model
@@ -36,25 +42,29 @@ def evaluate_model(
         policy=None if is_scorer else language_model(model, prompt_format, device, config.batch_size),
         scorer=LearnedReward.of(scorer, device) if scorer else None,
         seed=out.seed,
-        baseline=baseline_rewards(baseline),
-        evaluates_scorer=is_scorer,
     )
-    found = Findings()
-    for number, (name, benchmark) in enumerate(config.benchmarks.items()):
-        run_benchmark(
-            name, benchmark, benchmark_rows(datasets[benchmark.dataset], benchmark, out), tools, found
-        )
-        out.progress(number + 1, len(config.benchmarks), unit="benchmarks")
+
+    # Run the benchmarks.
+    rewards = baseline_rewards(baseline)
+    benchmarks = config.measuring("scorer" if is_scorer else "policy")
+    findings = []
+    for name, benchmark in benchmarks.items():
+        rows = benchmark_rows(datasets[benchmark.dataset], benchmark, out)
+        own = replace(tools, baseline=rewards.get(name, {}))
+        findings.append(run_benchmark(name, benchmark, rows, own))
+        out.progress(len(findings), len(benchmarks), unit="benchmarks")
     if tools.policy is not None and tools.policy.cut:
         out.warn(
             f"{tools.policy.cut} prompts lost their beginning: the model has {tools.policy.room} positions"
         )
+
+    # Write the tables.
     assert config.models, "the graph names the one model of this evaluation"
-    label = config.models[0]
-    out.write_table("metrics", [metric.row(label) for metric in found.metrics])
-    out.write_table("completions", found.completions)
-    out.write_table("scores", found.scores)
-    return headline(found)
+    metrics = [metric for found in findings for metric in found.metrics]
+    out.write_table("metrics", [metric.row(config.models[0]) for metric in metrics])
+    for table, rows in tables_of(findings).items():
+        out.write_table(table, rows)
+    return headline(metrics)
 
 
 def language_model(model: ModelArtifact, prompt_format: Any, device: Any, batch_size: int) -> LanguageModel:
@@ -63,27 +73,18 @@ def language_model(model: ModelArtifact, prompt_format: Any, device: Any, batch_
     return LanguageModel(model.model_dir, prompt_format, device, batch_size, model=loaded)
 
 
-ROW_TYPES: dict[str, tuple[str, ...]] = {
-    "completions": ("prompt", "prompt_completion"),
-    "perplexity": ("text", "prompt_completion", "preference"),
-    "questions": ("question",),
-    "minimal_pairs": ("minimal_pair",),
-    "preferences": ("preference",),
-}
-"""Benchmark -> the rows it can be run on."""
-
-
-def check_rows(name: str, kind: str, dataset: DatasetArtifact) -> None:
-    """Refuse a data set of another row type before any model is loaded."""
-    if dataset.row_type not in ROW_TYPES[kind]:
+def check_rows(name: str, benchmark: Benchmark, dataset: DatasetArtifact) -> None:
+    """Refuse a data set of another row type."""
+    if dataset.row_type not in benchmark.row_types:
         raise DataError(
-            f"benchmark {name} ({kind}) names {dataset.id}, which holds {dataset.row_type} rows",
-            expected=" or ".join(ROW_TYPES[kind]) + " rows",
+            f"benchmark {name} ({benchmark.kind_name()}) names {dataset.id}, "
+            f"which holds {dataset.row_type} rows",
+            expected=" or ".join(benchmark.row_types) + " rows",
             fix="name another data set in evaluate.benchmarks",
         )
 
 
-def benchmark_rows(dataset: DatasetArtifact, benchmark: Benchmark, out: Draft) -> list[dict[str, Any]]:
+def benchmark_rows(dataset: DatasetArtifact, benchmark: Benchmark, out: Draft) -> list[Row]:
     """The eval part of a data set; with a warning the train part where nothing is held out."""
     part = "eval"
     if not count_rows(dataset.rows_path(part)):
@@ -92,18 +93,24 @@ def benchmark_rows(dataset: DatasetArtifact, benchmark: Benchmark, out: Draft) -
     return list(islice(iter_rows(dataset.rows_path(part)), benchmark.max_rows))
 
 
-def baseline_rewards(baseline: EvaluationArtifact | None) -> dict[tuple[str, int], float]:
-    """(benchmark, row) -> reward of the baseline model's completion."""
+def baseline_rewards(baseline: EvaluationArtifact | None) -> dict[str, dict[int, float]]:
+    """Benchmark -> row -> reward of the baseline model's completion."""
     if baseline is None:
         return {}
-    rows = read_rows(baseline.path / "metadata" / "completions.parquet")
-    return {(row["benchmark"], row["row"]): row["reward"] for row in rows if row.get("reward") is not None}
+    rewards: dict[str, dict[int, float]] = {}
+    for row in read_rows(baseline.path / "metadata" / "completions.parquet"):
+        if row.get("reward") is not None:
+            rewards.setdefault(row["benchmark"], {})[row["row"]] = row["reward"]
+    return rewards
 
 
-def headline(found: Findings) -> dict[str, float | int | str]:
+def headline(metrics: Sequence[Metric]) -> dict[str, float | int | str]:
     """The first metrics; a metric that several benchmarks have carries the benchmark's name."""
-    names = [metric.metric for metric in found.metrics]
+    names = [metric.metric for metric in metrics]
+    shared = {name for name in names if names.count(name) > 1}
     return {
-        one.metric if names.count(one.metric) == 1 else f"{one.benchmark} {one.metric}": round(one.value, 4)
-        for one in found.metrics[:6]
+        f"{metric.benchmark} {metric.metric}" if metric.metric in shared else metric.metric: round(
+            metric.value, 4
+        )
+        for metric in metrics[:6]
     }

@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
-from tempering.evaluation.benchmarks import Findings, Tools, run_benchmark
-from tempering.evaluation.config import PerplexityBenchmark
+from tempering.evaluation.benchmarks import PerplexityBenchmark, Tools
+from tempering.evaluation.findings import run_benchmark
 from tempering.generation.language_model import LanguageModel
 from tempering.generation.sampling import Sampling
 from tests.models.outside import bare_tokenizer, outside
@@ -33,7 +33,6 @@ def test_a_long_prompt_loses_its_beginning_and_is_counted(model: LanguageModel) 
      "completion": [{"role": "assistant", "content": "c d " * 15}]},
 ])  # fmt: skip
 def test_perplexity_of_rows_longer_than_the_positions(model: LanguageModel, row: dict[str, Any]) -> None:
-    found = Findings()
-    config = PerplexityBenchmark(kind="perplexity", dataset="x", max_length=512)
-    run_benchmark("long", config, [row], Tools(policy=model, scorer=None, seed=0, baseline={}), found)
-    assert found.metrics[0].value > 0
+    benchmark = PerplexityBenchmark(kind="perplexity", dataset="x", max_length=512)
+    findings = run_benchmark("long", benchmark, [row], Tools(policy=model))
+    assert findings.metrics[0].value > 0

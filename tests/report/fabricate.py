@@ -15,13 +15,17 @@ from tempering.artifacts.kinds import (
     SampleArtifact,
 )
 from tempering.artifacts.manifest import CodeState, InputRef, Manifest
-from tempering.evaluation.benchmarks import Findings
+from tempering.evaluation.benchmarks import BENCHMARKS
+from tempering.evaluation.findings import Findings, tables_of
 from tempering.report.page import Contents
 
 Row = dict[str, Any]
 ROWS = 200
 GOLD = {"pretrain": 0.42, "sft": 0.71, "dpo": 0.74, "ppo": 0.86, "rloo": 0.90}
 PARENTS = {"sft": "pretrain", "reward_model": "sft", "dpo": "sft", "ppo": "sft", "rloo": "sft"}
+KINDS = {"stories": "completions", "text": "perplexity", "grammar": "minimal_pairs", "pairs": "preferences"}
+EVALUATED = {"benchmarks": {name: {"kind": kind} for name, kind in KINDS.items()}}
+"""The config of every evaluation here, as far as a report reads it."""
 VERSIONS = {"tempering": "0.1.0", "torch": "2.13.0", "transformers": "5.23.0"}
 
 
@@ -70,25 +74,23 @@ def stats(stage: str, steps: int = 240) -> list[Row]:
 
 def evaluation_tables(stage: str, prompts: int = ROWS) -> dict[str, list[Row]]:
     """What `evaluate` writes, with the gold mean of `GOLD`."""
-    found = Findings()
+    found = {name: Findings(name, BENCHMARKS[kind]) for name, kind in KINDS.items()}
     rng = random.Random(stage)
     if stage == "reward_model":
-        found.add("accuracy", [float(rng.random() < 0.87) for _ in range(prompts)], "pairs", baseline=0.5)
+        found["pairs"].add("accuracy", [float(rng.random() < 0.87) for _ in range(prompts)])
     else:
         level = GOLD.get(stage, 0.5)
         gold = [min(1.0, max(0.0, level + random.Random(row).gauss(0, 0.1))) for row in range(prompts)]
         gold = [min(1.0, max(0.0, value + rng.gauss(0, 0.05))) for value in gold]
-        found.add("gold_score", gold, "stories", baseline=0.5)
-        found.add("reward", [4 * value - 2 for value in gold], "stories")
-        found.add("ended_share", [float(rng.random() < 0.6 + level / 3) for _ in gold], "stories")
-        found.add("loss", [2.2 - level + rng.gauss(0, 0.2) for _ in gold], "text", better="lower")
-        found.add("minimal_pairs", [float(rng.random() < 0.9) for _ in gold], "grammar", baseline=0.5)
-        found.completions = [_completion(row, level, value) for row, value in enumerate(gold)]
-    return {
-        "metrics": [metric.row(stage) for metric in found.metrics],
-        "scores": found.scores,
-        "completions": found.completions,
-    }
+        found["stories"].add("gold_score", gold, baseline=0.5)
+        found["stories"].add("reward", [4 * value - 2 for value in gold])
+        found["stories"].add("ended_share", [float(rng.random() < 0.6 + level / 3) for _ in gold])
+        found["text"].add("loss", [2.2 - level + rng.gauss(0, 0.2) for _ in gold])
+        found["grammar"].add("minimal_pairs", [float(rng.random() < 0.9) for _ in gold])
+        completions = [_completion(row, level, value) for row, value in enumerate(gold)]
+        found["stories"].keep("completions", completions)
+    metrics = [metric.row(stage) for findings in found.values() for metric in findings.metrics]
+    return {"metrics": metrics, **tables_of(found.values())}
 
 
 def _completion(row: int, level: float, gold: float) -> Row:
@@ -100,7 +102,7 @@ def _completion(row: int, level: float, gold: float) -> Row:
     flaws = draw_flaws(rng, {1: 1, 2: 2, 3: 2}) if rng.random() > level else Flaws()
     prompt, text = instruction(combo), tell(rng, combo, flaws)
     return {
-        "benchmark": "stories", "prompt": prompt, "completion": text, "ended": gold > 0.4,
+        "prompt": prompt, "completion": text, "ended": gold > 0.4,
         "gold": gold, "perfect": gold > 0.97, "reward": 4 * gold - 2,
     }  # fmt: skip
 
@@ -118,7 +120,12 @@ def contents(folder: Path, *, stages: tuple[str, ...] = (), **more: Any) -> Cont
         )  # fmt: skip
     evaluations = {
         stage: artifact(
-            EvaluationArtifact, folder, f"evaluate[{stage}]", evaluation_tables(stage), seconds=9.0
+            EvaluationArtifact,
+            folder,
+            f"evaluate[{stage}]",
+            evaluation_tables(stage),
+            seconds=9.0,
+            config=EVALUATED,
         )
         for stage in stages
     }

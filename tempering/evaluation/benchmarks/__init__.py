@@ -1,0 +1,43 @@
+"""Benchmarks: each is one class that describes itself and runs.
+
+To add one, write one file with a class (see `base`) and put it into the `AnyBenchmark` union.
+"""
+
+from collections.abc import Mapping
+from typing import Annotated, get_args
+
+from pydantic import Field
+
+from tempering.evaluation.benchmarks.base import Benchmark, Measure, Tools
+from tempering.evaluation.benchmarks.completions import CompletionsBenchmark
+from tempering.evaluation.benchmarks.minimal_pairs import MinimalPairsBenchmark
+from tempering.evaluation.benchmarks.perplexity import PerplexityBenchmark
+from tempering.evaluation.benchmarks.preferences import PreferencesBenchmark
+from tempering.evaluation.benchmarks.questions import QuestionsBenchmark
+
+__all__ = [
+    "BENCHMARKS",
+    "AnyBenchmark",
+    "Benchmark",
+    "CompletionsBenchmark",
+    "Measure",
+    "MinimalPairsBenchmark",
+    "PerplexityBenchmark",
+    "PreferencesBenchmark",
+    "QuestionsBenchmark",
+    "Tools",
+]
+
+AnyBenchmark = Annotated[
+    CompletionsBenchmark
+    | PerplexityBenchmark
+    | QuestionsBenchmark
+    | MinimalPairsBenchmark
+    | PreferencesBenchmark,
+    Field(discriminator="kind"),
+]
+
+BENCHMARKS: Mapping[str, type[Benchmark]] = {
+    benchmark.kind_name(): benchmark for benchmark in get_args(get_args(AnyBenchmark)[0])
+}
+"""Every benchmark of the union by its `kind`."""

@@ -1,0 +1,92 @@
+"""What all benchmarks share: a class that says what it measures, on which rows, and that runs.
+
+A benchmark is a config class. Its fields are settings and are hashed; its class variables describe it and
+are not. The flow reads `measures` and `judged`, the stage `row_types`, the report `metrics`, the
+documentation all of them: none of these keeps a list of its own. Planning reads these classes, so whatever
+is heavy is imported inside `run`.
+"""
+
+from abc import abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, get_args
+
+from pydantic import Field
+
+from tempering.config import Config
+from tempering.data.rows import RowType
+
+if TYPE_CHECKING:
+    from tempering.evaluation.findings import Findings
+    from tempering.generation.language_model import LanguageModel
+    from tempering.rewards.learned import LearnedReward
+
+Row = dict[str, Any]
+Measured = Literal["policy", "scorer"]
+"""A model that writes, or one that scores what was written (a reward model)."""
+
+
+@dataclass(frozen=True)
+class Measure:
+    """One metric of a benchmark, as it is described.
+
+    Args:
+        name: in the tables.
+        label: for readers.
+        unit: of its values.
+        better: which direction is the good one.
+        baseline: what guessing gives; in words where each run computes it from its rows; None: no such thing.
+        rank: a report is about the metric with the lowest rank that was measured.
+        caveat: what a reader must know where a report is about this metric.
+    """
+
+    name: str
+    label: str
+    unit: str
+    better: Literal["higher", "lower"] = "higher"
+    baseline: float | str | None = None
+    rank: int = 9
+    caveat: str = ""
+
+
+@dataclass(frozen=True)
+class Tools:
+    """What a benchmark may use: the evaluated model, and beside a policy the judge of its completions."""
+
+    policy: "LanguageModel | None" = None
+    scorer: "LearnedReward | None" = None
+    seed: int = 0
+    baseline: Mapping[int, float] = field(default_factory=dict)
+    """Row of this benchmark -> reward of the completion of the model that win rates are against."""
+
+
+class Benchmark(Config):
+    """Settings that all benchmarks have. To add one: a class like those beside this file, in the union."""
+
+    dataset: str = Field(description="data set (its eval part where it has one)")
+    max_rows: int | None = Field(None, ge=1, description="use the first rows only")
+
+    row_types: ClassVar[tuple[RowType, ...]]
+    """The rows it can be run on."""
+    measures: ClassVar[Measured] = "policy"
+    """The models that it is run for."""
+    judged: ClassVar[bool] = False
+    """Whether a reward model, if there is one, scores completions and compares them with the baseline's."""
+    metrics: ClassVar[tuple[Measure, ...]]
+    """What it measures; `run` may leave out a metric that does not apply."""
+    convention: ClassVar[str]
+    """How it scores, as far as another way would give another number."""
+
+    @abstractmethod
+    def run(self, rows: list[Row], tools: Tools, findings: "Findings") -> None:
+        """Measure the model on `rows` and add what was found to `findings`."""
+
+    @classmethod
+    def kind_name(cls) -> str:
+        """Its `kind` in a config."""
+        return str(get_args(cls.model_fields["kind"].annotation)[0])
+
+    @classmethod
+    def measure(cls, metric: str) -> Measure | None:
+        """How it describes a metric; None where it has no such metric."""
+        return next((measure for measure in cls.metrics if measure.name == metric), None)

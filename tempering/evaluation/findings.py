@@ -1,0 +1,49 @@
+"""What a benchmark found: metrics, and the rows behind them for the tables of the artifact."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+
+from tempering.evaluation.benchmarks.base import Benchmark, Row, Tools
+from tempering.evaluation.metrics import Metric, mean_metric
+
+
+@dataclass
+class Findings:
+    """What one benchmark found for one model. `tables` are rows of `metadata/<table>.parquet`."""
+
+    name: str
+    benchmark: type[Benchmark]
+    metrics: list[Metric] = field(default_factory=list)
+    tables: dict[str, list[Row]] = field(default_factory=dict)
+
+    def add(self, metric: str, values: Sequence[float | None], baseline: float | None = None) -> None:
+        """One metric from its per-row values, which are kept too (for paired comparisons).
+
+        `baseline` is what guessing gives on these rows, where the benchmark does not state a number.
+        """
+        measure = self.benchmark.measure(metric)
+        assert measure is not None, f"{self.benchmark.__name__} does not declare the metric {metric!r}"
+        if isinstance(measure.baseline, float):
+            baseline = measure.baseline
+        self.metrics.append(mean_metric(metric, values, self.name, better=measure.better, baseline=baseline))
+        self.keep("scores", ({"metric": metric, "row": row, "value": v} for row, v in enumerate(values)))
+
+    def keep(self, table: str, rows: Iterable[Row]) -> None:
+        """Rows for a table, under the benchmark's name."""
+        self.tables.setdefault(table, []).extend({"benchmark": self.name, **row} for row in rows)
+
+
+def run_benchmark(name: str, benchmark: Benchmark, rows: list[Row], tools: Tools) -> Findings:
+    """Run one benchmark under the name it has in the config."""
+    findings = Findings(name, type(benchmark))
+    benchmark.run(rows, tools, findings)
+    return findings
+
+
+def tables_of(findings: Iterable[Findings]) -> dict[str, list[Row]]:
+    """The rows of all benchmarks by table; completions and scores are there also without any."""
+    tables: dict[str, list[Row]] = {"completions": [], "scores": []}
+    for found in findings:
+        for table, rows in found.tables.items():
+            tables.setdefault(table, []).extend(rows)
+    return tables
