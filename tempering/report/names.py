@@ -14,13 +14,6 @@ from tempering.artifacts.stage import Stage, section_kinds, stages
 _COLORS = 13
 """Classes m-0 to m-12 of the style sheet; the registry gives the first ones to kinds of stages."""
 
-METRICS = {
-    "gold_score": "Gold score", "perfect_share": "Perfect stories", "reward": "Reward",
-    "win_rate": "Win rate", "ended_share": "Ended by itself", "loss": "Loss",
-    "exact_match": "Exact match", "f1": "F1",
-    "minimal_pairs": "Minimal pairs", "accuracy": "Pairs ordered right",
-}  # fmt: skip
-
 
 @dataclass(frozen=True)
 class Model:
@@ -49,11 +42,6 @@ def label_of(name: str) -> str:
     """A stage's name for readers."""
     kind = section_kinds().get(name)
     return kind.label if kind else name.replace("_", " ")
-
-
-def metric_label(metric: str) -> str:
-    """A metric's name for readers."""
-    return METRICS.get(metric, metric.replace("_", " ").capitalize())
 
 
 def cast(

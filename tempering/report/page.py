@@ -27,7 +27,7 @@ from tempering.report.names import Model, cast
 from tempering.report.numbers import count, duration, visible
 from tempering.report.pairing import differences, parents_of
 from tempering.report.scoreboard import headline_chart, score_tables
-from tempering.report.table import Figure, Line, families, figures, headline, lines
+from tempering.report.table import Figure, Line, described, families, figures, headline, lines
 from tempering.report.verdict import Verdict, judge
 
 
@@ -66,9 +66,8 @@ def make_report(contents: Contents, config: ReportConfig) -> Report:
     evaluations = {key: contents.evaluations[key] for key in models if key in contents.evaluations}
     contents = replace(contents, evaluations=evaluations)
     found = figures(contents.evaluations)
-    every = lines(found)
-    policies = [key for key, model in models.items() if not model.scores]
-    line = headline(every, policies)
+    every = lines(found, described(contents.evaluations))
+    line = headline(every)
     deltas = {}
     if line is not None:
         deltas = differences(contents.evaluations, parents, line.benchmark, line.metric, line.better)

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from markupsafe import Markup
 
-from tempering.report.names import Model, metric_label
+from tempering.report.names import Model
 from tempering.report.numbers import decimals, guess, interval, number
 from tempering.report.pairing import Difference, Effect
 from tempering.report.strips import axis, strip
@@ -88,7 +88,7 @@ def headline_chart(line: Line, cast: Mapping[str, Model], deltas: Mapping[str, D
     bars = [
         _bar(item, cast, scale, places, item is best, deltas.get(key), spread) for key, item in shown.items()
     ]
-    title = metric_label(line.metric)
+    title = line.measure.label
     rows = max((item.n for item in shown.values()), default=0)
     base = guess(line.baseline)
     below = axis(scale, baseline=line.baseline, title=f"Axis: {title}")
@@ -137,7 +137,7 @@ def _row(line: Line, models: Sequence[Model]) -> TableRow:
     counts = sorted({item.n for item in line.figures.values()})
     rows = f"{counts[0]:,}" if len(counts) == 1 else f"{counts[0]:,} to {counts[-1]:,}"
     cells = [_cell(line.figures.get(model.key), model, scale, places, best) for model in models]
-    return TableRow(metric_label(line.metric), line.metric, line.benchmark, line.better, base, rows, cells)
+    return TableRow(line.measure.label, line.metric, line.benchmark, line.better, base, rows, cells)
 
 
 def _cell(item: Figure | None, model: Model, scale: Scale, places: int, best: Figure | None) -> Cell:

@@ -1,10 +1,15 @@
-"""The numbers of the report as rows: the same for the page, the Parquet file and `--json`."""
+"""The numbers of the report as rows: the same for the page, the Parquet file and `--json`.
+
+What a metric is called, and which one a page is about, the benchmark's class says (see
+`tempering.evaluation.benchmarks`); an evaluation's config says which class that is.
+"""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 from tempering.artifacts.kinds import EvaluationArtifact
+from tempering.evaluation.benchmarks import BENCHMARKS, Benchmark, Measure
 from tempering.report.numbers import finite
 from tempering.report.reading import rows_of
 
@@ -38,11 +43,18 @@ class Figure:
 
 @dataclass(frozen=True)
 class Line:
-    """One metric on one benchmark: its figures by model."""
+    """One metric on one benchmark: its figures by model, and the benchmark's class where it is known."""
 
     benchmark: str
     metric: str
     figures: Mapping[str, Figure]
+    described: type[Benchmark] | None = None
+
+    @property
+    def measure(self) -> Measure:
+        """How the benchmark describes the metric; a label made of its name where it does not."""
+        measure = self.described.measure(self.metric) if self.described else None
+        return measure or Measure(self.metric, self.metric.replace("_", " ").capitalize(), unit="")
 
     @property
     def better(self) -> str:
@@ -57,8 +69,8 @@ class Line:
     def best(self, among: Iterable[str] | None = None) -> Figure | None:
         """The figure with the best value; the first in order where several are equal."""
         keys = self.figures if among is None else [key for key in among if key in self.figures]
-        found = [self.figures[key] for key in keys if self.figures[key].value is not None]
-        return max(found, key=lambda item: item.gain, default=None)
+        measured = [self.figures[key] for key in keys if self.figures[key].value is not None]
+        return max(measured, key=lambda item: item.gain, default=None)
 
 
 def metric_rows(evaluations: Mapping[str, EvaluationArtifact]) -> list[dict[str, Any]]:
@@ -84,20 +96,30 @@ def figures(evaluations: Mapping[str, EvaluationArtifact]) -> list[Figure]:
     ]
 
 
-def lines(found: Iterable[Figure]) -> list[Line]:
+def described(evaluations: Mapping[str, EvaluationArtifact]) -> dict[str, type[Benchmark]]:
+    """Name of a benchmark -> its class, where an evaluation's config names a kind that there is."""
+    settings = [
+        item
+        for artifact in evaluations.values()
+        for item in artifact.manifest.config.get("benchmarks", {}).items()
+    ]
+    return {name: BENCHMARKS[item["kind"]] for name, item in settings if item.get("kind") in BENCHMARKS}
+
+
+def lines(numbers: Iterable[Figure], classes: Mapping[str, type[Benchmark]]) -> list[Line]:
     """The figures grouped by benchmark and metric, in the order of their first appearance."""
     groups: dict[tuple[str, str], dict[str, Figure]] = {}
-    for item in found:
+    for item in numbers:
         groups.setdefault((item.benchmark, item.metric), {}).setdefault(item.model, item)
     order = {name: rank for rank, name in reversed(list(enumerate(key[0] for key in groups)))}
     keys = sorted(groups, key=lambda key: order[key[0]])
-    return [Line(*key, groups[key]) for key in keys]
+    return [Line(*key, groups[key], classes.get(key[0])) for key in keys]
 
 
-def families(found: Iterable[Line]) -> list[list[Line]]:
+def families(every: Iterable[Line]) -> list[list[Line]]:
     """Lines in groups whose models can be compared: a reward model shares no metric with a policy."""
     groups: list[tuple[set[str], list[Line]]] = []
-    for line in found:
+    for line in every:
         keys = set(line.figures)
         touching = [group for group in groups if group[0] & keys]
         merged = [other for group in touching for other in group[1]] + [line]
@@ -107,16 +129,15 @@ def families(found: Iterable[Line]) -> list[list[Line]]:
     return [group[1] for group in groups]
 
 
-def headline(found: Iterable[Line], among: Iterable[str]) -> Line | None:
-    """The line that the report is about: gold score, else reward, else loss, else any, of most models."""
-    wanted = set(among)
+def headline(every: Iterable[Line]) -> Line | None:
+    """The line that the report is about: of policies, with the metric of the lowest rank, of most models."""
     usable = [
         line
-        for line in found
-        if any(item.value is not None for key, item in line.figures.items() if key in wanted)
+        for line in every
+        if (line.described is None or line.described.measures == "policy")
+        and any(item.value is not None for item in line.figures.values())
     ]
-    rank = {"gold_score": 0, "reward": 1, "loss": 2}
-    return min(usable, key=lambda line: (rank.get(line.metric, 3), -len(line.figures)), default=None)
+    return min(usable, key=lambda line: (line.measure.rank, -len(line.figures)), default=None)
 
 
 def _figure(model: str, row: Mapping[str, Any]) -> Figure:

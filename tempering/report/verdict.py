@@ -7,15 +7,12 @@ can be paired, the paired interval decides whether a stage helped.
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from tempering.report.names import Model, metric_label
+from tempering.report.names import Model
 from tempering.report.numbers import decimals, guess, interval, number
 from tempering.report.pairing import Difference
 from tempering.report.table import Figure, Line
 
 _NOTHING = "Nothing was measured: this page shows how the models were made, not how good they are."
-_LEARNED = (
-    "Reward is what the aligned stages were trained on: it says that they learned, not that they are good."
-)
 
 
 @dataclass(frozen=True)
@@ -35,7 +32,7 @@ def judge(line: Line | None, cast: Mapping[str, Model], deltas: Mapping[str, Dif
     aligned = [key for key in policies if cast[key].aligned]
     best = line.best(aligned) or line.best(policies)
     if best is None:
-        return Verdict(f"{metric_label(line.metric)} could not be measured for any model.")
+        return Verdict(f"{line.measure.label} could not be measured for any model.")
     base = _start(best.model, [key for key in policies if key not in aligned], cast)
     sentence = _sentence(line, best, len(aligned), line.figures[base] if base else None, cast, deltas)
     return Verdict(sentence, _notes(line, cast, deltas, best), best)
@@ -58,7 +55,7 @@ def _sentence(
     deltas: Mapping[str, Difference],
 ) -> str:
     places = decimals([value for item in line.figures.values() for value in item.numbers])
-    name, metric, said = cast[best.model].label, _metric_name(line.metric), _said(best, places)
+    name, metric, said = cast[best.model].label, _in_a_sentence(line.measure.label), _said(best, places)
     if not cast[best.model].aligned:
         others = sum(item.value is not None for item in line.figures.values())
         if others < 2:
@@ -123,13 +120,12 @@ def _notes(
         )
         if separated(best, guessing) <= 0:
             notes.append(f"No model is clearly better than guessing ({guess(best.baseline)}).")
-    if line.metric == "reward":
-        notes.append(_LEARNED)
+    if line.measure.caveat:
+        notes.append(line.measure.caveat)
     return notes
 
 
-def _metric_name(metric: str) -> str:
-    label = metric_label(metric)
+def _in_a_sentence(label: str) -> str:
     return label if label.isupper() or label[1:2].isdigit() else label[0].lower() + label[1:]
 
 

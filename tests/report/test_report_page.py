@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
-from fabricate import artifact, contents, evaluation_tables, stats
+from fabricate import EVALUATED, artifact, contents, evaluation_tables, stats
 
 from tasks.report import report
 from tempering.artifacts.draft import Draft
@@ -169,12 +169,15 @@ def test_without_gold_nothing_is_marked_and_reward_is_the_headline(tmp_path: Pat
             tables[name] = [row for row in tables[name] if row["metric"] != "gold_score"]
         for row in tables["completions"]:
             del row["gold"]
-        evaluations[stage] = artifact(EvaluationArtifact, tmp_path, f"evaluate[{stage}]", tables)
+        evaluations[stage] = artifact(
+            EvaluationArtifact, tmp_path, f"evaluate[{stage}]", tables, config=EVALUATED
+        )
     made = make_report(Contents(evaluations), ReportConfig())
     assert made.line is not None
     assert made.line.metric == "reward"
     assert "<mark>" not in made.html
     assert "PPO reaches a reward of" in made.verdict.sentence
+    assert any("that they learned, not that they are good" in note for note in made.verdict.notes)
 
 
 def test_nothing_but_one_model(tmp_path: Path) -> None:

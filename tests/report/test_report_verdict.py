@@ -8,7 +8,7 @@ from fabricate import artifact, contents
 from tempering.artifacts.kinds import EvaluationArtifact, ModelArtifact
 from tempering.report.names import cast
 from tempering.report.pairing import Difference, differences, parents_of
-from tempering.report.table import Figure, Line, families, figures, headline, lines, metric_rows
+from tempering.report.table import Figure, Line, described, families, figures, headline, lines, metric_rows
 from tempering.report.verdict import judge, separated
 
 
@@ -132,12 +132,12 @@ def test_a_second_round_is_compared_with_what_alignment_began_with() -> None:
 
 def test_families_and_headline(tmp_path: Path) -> None:
     run = contents(tmp_path, stages=("sft", "reward_model", "ppo"))
-    found = lines(figures(run.evaluations))
+    found = lines(figures(run.evaluations), described(run.evaluations))
     assert [[line.metric for line in group] for group in families(found)][1:] == [["accuracy"]]
-    top = headline(found, ["sft", "ppo"])
+    top = headline(found)
     assert top is not None
     assert top.metric == "gold_score"
-    assert headline(found, ["other"]) is None
+    assert headline([line for line in found if "reward_model" in line.figures]) is None
     rows = metric_rows(run.evaluations)
     assert list(rows[0])[:6] == ["model", "metric", "value", "low", "high", "n"]
     assert [row["model"] for row in rows] == ["sft"] * 5 + ["reward_model"] + ["ppo"] * 5
