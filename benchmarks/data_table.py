@@ -1,4 +1,4 @@
-"""The table of docs/data.md: every file of a folder of samples, its builder, rows, tokens and rejections.
+"""The table of docs/measured/data.md: every file of a folder of samples, its builder, rows, rejections.
 
     PYTHONPATH=. python benchmarks/data_table.py FOLDER > table.md
 

@@ -2,7 +2,7 @@
 
 `python -m benchmarks.recipes RECIPE --samples DIR --store DIR [key=value ...]`. The samples are small files
 in the forms of the recipes' data sets; `SAMPLES` says which. Recipes that start from a model get a tiny one
-(`benchmarks.tiny_models`) beside the store. What docs/recipes.md records was made with this.
+(`benchmarks.tiny_models`) beside the store. What docs/measured/recipes.md records was made with this.
 """
 
 import argparse

@@ -173,7 +173,7 @@ class LoraConfig(Config):
 
 
 MERGE_TOLERANCE = {"fp32": 1e-3, "fp16": 0.1, "bf16": 0.5}
-"""Largest allowed difference of logits by the dtype of the merged weights (measured: docs/adapters.md)."""
+"""Largest allowed difference of logits by the dtype of the merged weights (docs/measured/merging.md)."""
 
 
 class MergeConfig(Config):

@@ -1,7 +1,7 @@
 """The parts of a memory estimate, and how they add up to a total.
 
 What a phase needs is what rests in all of them (weights, moments, models beside, what the allocator
-keeps) and what it adds; the constants for a CPU were measured, see docs/memory.md.
+keeps) and what it adds; the constants for a CPU were measured, see docs/measured/memory.md.
 """
 
 from collections.abc import Callable, Mapping
