@@ -66,3 +66,13 @@ def test_every_page_is_linked() -> None:
         if link.partition("#")[0]
     }
     assert [page for page in (ROOT / "docs").rglob("*.md") if page.resolve() not in linked] == []
+
+
+def test_the_life_of_an_artifact_names_what_exists() -> None:
+    """Each step names a file and what in it does the step."""
+    steps = re.findall(
+        r"`((?:tempering|flows)/[\w/]+\.py)` `(\w+)`", (ROOT / "docs/artifact-life.md").read_text()
+    )
+    assert len(steps) == 12
+    for file, name in steps:
+        assert re.search(rf"^(?:def|class) {name}\b", (ROOT / file).read_text(), re.MULTILINE), (file, name)
