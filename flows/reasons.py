@@ -27,7 +27,7 @@ class Why(TypedDict):
 def reasons(
     node: str,
     key: Fingerprint,
-    found: Artifact | Miss,
+    entry: Artifact | Miss,
     inputs: Mapping[str, str | None],
     previous: tuple[str, Manifest | None] | None,
     forced: str | None,
@@ -40,15 +40,15 @@ def reasons(
         previous: the artifact it had, with its manifest unless that is gone.
     """
     why = [Why(kind="forced", field=forced, old=None, new=None)] if forced else []
-    if isinstance(found, Artifact):
+    if isinstance(entry, Artifact):
         return why
-    if found.kind == "damaged":
-        return why + [Why(kind="damaged", field=f, old=found.artifact, new=b) for f, _, b in found.changes]
-    if found.kind == "code":
-        return why + [Why(kind="code", field=f, old=a, new=b) for f, a, b in found.changes]
-    if found.kind == "inputs":
-        made_from = manifest_of(found.artifact or "")
-        return why + [_input(role, made_from, inputs) for role, _, _ in found.changes]
+    if entry.kind == "damaged":
+        return why + [Why(kind="damaged", field=f, old=entry.artifact, new=b) for f, _, b in entry.changes]
+    if entry.kind == "code":
+        return why + [Why(kind="code", field=f, old=a, new=b) for f, a, b in entry.changes]
+    if entry.kind == "inputs":
+        made_from = manifest_of(entry.artifact or "")
+        return why + [_input(role, made_from, inputs) for role, _, _ in entry.changes]
     return why + _differences(node, key, inputs, previous)
 
 
@@ -79,8 +79,8 @@ def differences(old: Any, new: Any, at: str = "") -> Iterator[tuple[str, Any, An
         for key in dict.fromkeys([*old, *new]):
             yield from differences(old.get(key), new.get(key), f"{at}.{key}" if at else key)
     elif isinstance(old, list) and isinstance(new, list) and len(old) == len(new):
-        for index, (one, other) in enumerate(zip(old, new, strict=True)):
-            yield from differences(one, other, f"{at}.{index}")
+        for index, (before, after) in enumerate(zip(old, new, strict=True)):
+            yield from differences(before, after, f"{at}.{index}")
     elif old != new or type(old) is not type(new):
         yield at, old, new
 

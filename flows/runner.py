@@ -59,13 +59,13 @@ class Outcome:
 
     def facts(self) -> dict[str, Any]:
         """The row's numbers: what `run --json` adds to a plan's row, and what a run record holds."""
-        made = self.artifact.manifest if self.artifact else None
-        worked = made is not None and self.action != "cached"
+        manifest = self.artifact.manifest if self.artifact else None
+        worked = manifest is not None and self.action != "cached"
         return {
             "seconds": round(self.seconds, 3),
-            "tokens": made.tokens if made else 0,
-            "resumed_from_tokens": made.resumed_from_tokens if made and worked else None,
-            "metrics": dict(made.metrics) if made else {},
+            "tokens": manifest.tokens if manifest else 0,
+            "resumed_from_tokens": manifest.resumed_from_tokens if manifest and worked else None,
+            "metrics": dict(manifest.metrics) if manifest else {},
         }
 
 
@@ -115,12 +115,12 @@ class Runner:
     def _inputs(self, node: Node) -> dict[str, Any]:
         """Role -> artifact or mapping of artifacts; parents that failed are left out."""
         inputs: dict[str, Any] = {}
-        for role, given in node.inputs.items():
-            if isinstance(given, Mapping):
-                found = {key: self._artifact(source) for key, source in given.items()}
-                inputs[role] = {key: artifact for key, artifact in found.items() if artifact is not None}
+        for role, source in node.inputs.items():
+            if isinstance(source, Mapping):
+                artifacts = {key: self._artifact(parent) for key, parent in source.items()}
+                inputs[role] = {key: artifact for key, artifact in artifacts.items() if artifact is not None}
             else:
-                inputs[role] = self._artifact(given)
+                inputs[role] = self._artifact(source)
         return inputs
 
     def _artifact(self, source: Source) -> Artifact | None:
@@ -171,6 +171,7 @@ class Runner:
     ) -> Outcome:
         if self.workers.cancel.is_set():
             raise Cancelled("cancelled")
+        # A folder to write in, under the names that people know.
         started = time.monotonic()
         draft = self.store.draft(node.name, resolution, lease, runtime=self.runtime)
         if issubclass(node.stage.makes, ModelArtifact | EvaluationArtifact | ReportArtifact):
@@ -178,6 +179,7 @@ class Runner:
         with draft:
             if failures:
                 draft.details["failures"] = dict(failures)
+            # The stage works in a process of its own, and sends back small facts.
             listener = _Listener(node.name, self.display, log)
             try:
                 arguments = (node.stage.module, node.stage.name, draft, node.config, inputs)
@@ -188,6 +190,7 @@ class Runner:
                 if not checkpoints_in(draft.path):  # nothing half-written stays behind a mistake
                     shutil.rmtree(draft.path, ignore_errors=True)
                 raise
+            # Only this process, which holds the lease, makes an artifact of it.
             draft.adopt(outcome)
             seconds = time.monotonic() - started
             artifact = self.store.commit(draft, summary, seconds=seconds)
@@ -195,25 +198,27 @@ class Runner:
 
     def _waiting(self, node: Node) -> Waiting:
         """Say once for whom `node` waits, and give up when the run has been cancelled."""
-        told = {""}  # a holder that is not known is not named
+        named = {""}  # a holder that is not known is not named
 
         def waiting(holder: str) -> None:
             if self.workers.cancel.is_set():
                 raise Cancelled("cancelled")
-            if holder not in told:
-                told.add(holder)
+            if holder not in named:
+                named.add(holder)
                 self.display.note(f"{node.name}: waiting for {holder}")
 
         return waiting
 
     def _show(self, outcome: Outcome) -> None:
-        made = outcome.artifact
-        if made is not None:
+        artifact = outcome.artifact
+        if artifact is not None:
             state = "Cached" if outcome.action == "cached" else "done"
             self.display.end(
-                outcome.node, state, seconds=None if state == "Cached" else outcome.seconds,
-                shown=headline(made.manifest.metrics),
-            )  # fmt: skip
+                outcome.node,
+                state,
+                seconds=None if state == "Cached" else outcome.seconds,
+                shown=headline(artifact.manifest.metrics),
+            )
         elif isinstance(outcome.error, Cancelled):
             self.display.end(outcome.node, "cancelled")
         else:

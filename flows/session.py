@@ -74,6 +74,7 @@ class Session:
         """Start the servers, then run the flow."""
         from flows.process.prefect_server import client_environment, start_server
 
+        # The servers start in the background while Prefect is imported.
         root = self.planned.store.root
         prepare_environment()
         server = start_server(root, self.port)
@@ -89,6 +90,7 @@ class Session:
                     self.display.note(f"Prefect's pages: {server.url.removesuffix('/api')}")
                 if server.process is not None:
                     close_dead_runs()
+                # The flow calls `_execute` for each node, in threads.
                 with self._signals():
                     run_flow(self.planned.config.name, self.run.id, self.planned.nodes, self._execute)
         finally:
@@ -107,8 +109,8 @@ class Session:
         whole = len(outcomes) == len(self.planned.rows) and not failed
         self.run.finish("completed" if whole else "failed")
         rows = [self._row(row, outcomes.get(row.stage)) for row in self.planned.rows]
-        made = [outcome.artifact for outcome in outcomes.values()]
-        pages = tuple(artifact.html for artifact in made if isinstance(artifact, ReportArtifact))
+        artifacts = [outcome.artifact for outcome in outcomes.values()]
+        pages = tuple(artifact.html for artifact in artifacts if isinstance(artifact, ReportArtifact))
         return Ended(rows, self._code(whole, real), self.run.id, pages)
 
     def _code(self, whole: bool, failed: Sequence[Outcome]) -> int:
@@ -131,18 +133,22 @@ class Session:
 
     def _record(self, outcome: Outcome) -> None:
         self.runner.outcomes[outcome.node] = outcome
-        made = outcome.artifact
+        artifact = outcome.artifact
         why = next(row.why for row in self.planned.rows if row.stage == outcome.node)
         self.run.stage(
-            outcome.node, outcome.action, artifact=made.id if made else None,
-            fingerprint=made.manifest.fingerprint if made else "", why=why,
-            error=None if outcome.error is None else explain(outcome.error), **outcome.facts(),
-        )  # fmt: skip
+            outcome.node,
+            outcome.action,
+            artifact=artifact.id if artifact else None,
+            fingerprint=artifact.manifest.fingerprint if artifact else "",
+            why=why,
+            error=None if outcome.error is None else explain(outcome.error),
+            **outcome.facts(),
+        )
 
     def _row(self, planned: PlanRow, outcome: Outcome | None) -> dict[str, Any]:
         outcome = outcome or Outcome(planned.stage, "skipped", root=planned.stage)
-        made = outcome.artifact.id if outcome.artifact else None
-        row = {**plan_row(planned), "action": outcome.action, "artifact": made, **outcome.facts()}
+        artifact = outcome.artifact.id if outcome.artifact else None
+        row = {**plan_row(planned), "action": outcome.action, "artifact": artifact, **outcome.facts()}
         return row if outcome.ok else {**row, "error": outcome.reason}
 
     @contextlib.contextmanager

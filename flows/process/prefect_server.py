@@ -56,8 +56,8 @@ class Server:
             if self.process.poll() is not None:
                 break
             time.sleep(0.05)
-        shown = self.log.read_text(errors="replace")[-2000:] if self.log else ""
-        raise TemperingError(f"the embedded Prefect server did not start; {self.log} ends with:\n{shown}")
+        tail = self.log.read_text(errors="replace")[-2000:] if self.log else ""
+        raise TemperingError(f"the embedded Prefect server did not start; {self.log} ends with:\n{tail}")
 
     def stop(self) -> None:
         """End our server, giving it a moment to write what it still holds."""
@@ -88,14 +88,15 @@ def start_server(store: Path, port: int | None = None) -> Server:
         UserError: the port is in use.
         StoreError: the store cannot be written.
     """
-    known = os.environ.get("PREFECT_API_URL")
-    if known:
+    url = os.environ.get("PREFECT_API_URL")
+    if url:
         if port is not None:
             raise UserError(
-                f"--port {port} and PREFECT_API_URL={known} are both given",
+                f"--port {port} and PREFECT_API_URL={url} are both given",
                 fix="leave out --port, or unset PREFECT_API_URL to have a server started",
             )
-        return Server(known)
+        return Server(url)
+    # The socket is bound here, so that nobody can take the port before the server listens.
     listener = _listen(port)
     with listener:
         home = _make_home(store)

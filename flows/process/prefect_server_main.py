@@ -23,36 +23,36 @@ from tempering.artifacts.atomic import whole_file
 
 def serve(descriptor: int) -> None:
     """Serve on an inherited socket until stdin closes. Runs in the server's own process."""
-    made: list[Any] = []  # the uvicorn server, once there is one
+    servers: list[Any] = []  # the uvicorn server, once there is one
     # Before the imports, which take four seconds: the parent may die meanwhile.
-    threading.Thread(target=_end_with_parent, args=(made,), daemon=True).start()
+    threading.Thread(target=_end_with_parent, args=(servers,), daemon=True).start()
     import uvicorn
     from prefect.server.api.server import create_app
 
     app = create_app(final=True, ephemeral=bool(os.environ.get("PREFECT__SERVER_EPHEMERAL")))
     config = uvicorn.Config(app, log_level="error", lifespan="on", timeout_graceful_shutdown=1)
-    made.append(uvicorn.Server(config))
+    servers.append(uvicorn.Server(config))
     with socket.socket(fileno=descriptor) as listener:
-        made[0].run(sockets=[listener])
+        servers[0].run(sockets=[listener])
 
 
-def _end_with_parent(made: list[Any]) -> None:
+def _end_with_parent(servers: list[Any]) -> None:
     # `stop` writes a byte to ask for an end in order; a closed pipe means that the parent has died.
-    asked = os.read(0, 1)
-    if asked and made and made[0].started:
-        made[0].should_exit = True
+    request = os.read(0, 1)
+    if request and servers and servers[0].started:
+        servers[0].should_exit = True
         time.sleep(STOP_LIMIT)
     os._exit(0)
 
 
 def prepare() -> None:
     """Migrate an empty database once for this installation (10 s), so that no run has to."""
-    kept = template()
-    if kept.exists():
+    path = template()
+    if path.exists():
         return
-    kept.parent.mkdir(parents=True, exist_ok=True)
-    with whole_file(kept) as scratch:
-        os.environ.update(environment(kept.parent, scratch, "", web=False))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with whole_file(path) as scratch:
+        os.environ.update(environment(path.parent, scratch, "", web=False))
         from prefect.server.database import provide_database_interface
 
         async def migrate() -> None:

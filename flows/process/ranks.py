@@ -25,28 +25,31 @@ def beside(count: int, work: Callable[[], Any]) -> Iterator[None]:
     if count == 1:
         yield
         return
+    # Where the processes meet.
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         address = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free.getsockname()[1])}
     address |= {"WORLD_SIZE": str(count), "LOCAL_WORLD_SIZE": str(count)}
+    # The others begin; this one is rank 0, and ends when one of them fails.
     context = get_context("fork")
     others = [
         context.Process(target=_other, args=(work, rank, address), daemon=True) for rank in range(1, count)
     ]
-    for one in others:
-        one.start()
+    for process in others:
+        process.start()
     _take_rank(0, address)
     done = threading.Event()
     threading.Thread(target=_watch, args=(others, done), daemon=True).start()
+    # Nobody outlives the body.
     try:
         yield
         done.set()
-        for one in others:
-            one.join()
+        for process in others:
+            process.join()
     finally:
         done.set()
-        for one in others:
-            one.kill()
+        for process in others:
+            process.kill()
 
 
 def _take_rank(rank: int, address: dict[str, str]) -> None:
@@ -74,12 +77,13 @@ def _other(work: Callable[[], Any], rank: int, address: dict[str, str]) -> None:
 
 def _watch(others: list[Any], done: threading.Event) -> None:
     """End this process when another one fails while the work is going on."""
-    waiting = {one.sentinel: one for one in others}
+    waiting = {process.sentinel: process for process in others}
     while waiting:
         for sentinel in connection.wait(list(waiting)):
-            one = waiting.pop(sentinel)
-            one.join()
-            if one.exitcode and not done.wait(5.0):  # a failure of all of them is told by this one
-                print(f"process {one.name} of the stage has ended with {one.exitcode}", file=sys.stderr)
+            process = waiting.pop(sentinel)
+            process.join()
+            if process.exitcode and not done.wait(5.0):  # a failure of all of them is told by this one
+                ending = f"process {process.name} of the stage has ended with {process.exitcode}"
+                print(ending, file=sys.stderr)
                 sys.stderr.flush()
                 os._exit(1)

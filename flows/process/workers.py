@@ -146,6 +146,7 @@ class Workers:
         while True:
             sources = [process.sentinel, *([pipe] if open_pipe else [])]
             ready = connection.wait(sources, timeout=_POLL)
+            # What it said, with the answer as the last message.
             while open_pipe and pipe.poll():
                 try:
                     message = pipe.recv()
@@ -156,8 +157,10 @@ class Workers:
                     answer, deadline = message, time.monotonic() + _GRACE
                 else:
                     listener.message(message)
+            # What it printed.
             for line in tail.new_lines():
                 listener.line(line)
+            # Whether it has ended, or must.
             if process.sentinel in ready:
                 process.join()
                 _kill(process.pid, group_only=True)  # whatever the stage left running

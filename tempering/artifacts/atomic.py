@@ -58,10 +58,12 @@ def publish_folder(temporary: Path, folder: Path, *, durable: bool = False) -> N
     Args:
         durable: all of it is on the disk, and its new name too, when this returns.
     """
+    # All of it is readable, and on the disk, before it has its name.
     for path in (temporary, *temporary.rglob("*")):
         path.chmod(0o755 if path.is_dir() else 0o644)
         if durable:
             sync(path)
+    # An older one stands aside, whole, until the new one has its place.
     old = folder.with_name(f".tmp-{folder.name}-old-{os.getpid()}")
     shutil.rmtree(old, ignore_errors=True)
     if folder.exists():

@@ -29,19 +29,19 @@ _PLUMBING = (
 
 def code_files(module: str) -> dict[str, str]:
     """Module -> digest (16 digits) for `module` and all project modules it imports, directly or not."""
-    found: dict[str, str] = {}
-    open_ = [module]
-    while open_:
-        name = open_.pop()
-        if name in found or _is_plumbing(name):
+    digests: dict[str, str] = {}
+    queue = [module]
+    while queue:
+        name = queue.pop()
+        if name in digests or _is_plumbing(name):
             continue
         path = _file(name)
         if path is None:
             continue
         digest, imports = _scan(path, path.stat().st_mtime_ns)
-        found[name] = digest
-        open_ += imports
-    return dict(sorted(found.items()))
+        digests[name] = digest
+        queue += imports
+    return dict(sorted(digests.items()))
 
 
 def code_changes(old: dict[str, str], new: dict[str, str]) -> list[tuple[str, str | None, str | None]]:

@@ -35,11 +35,13 @@ def commit(root: Path, draft: Draft, summary: Mapping[str, Any], seconds: float 
     assert ticket is not None, "this draft was not opened by a store"
     assert draft.lease is not None, "only the process that opened a draft can commit it, and once"
     draft.lease.check()
+    # The folder as it will stay, hashed and on the disk.
     _tidy(draft.path)
     config = yaml.safe_dump(plain(ticket.config), sort_keys=False, allow_unicode=True)
     (draft.path / "config.yaml").write_text(config, encoding="utf-8")
     files = _seal_files(draft.path)
     manifest = _manifest(draft, ticket, files, summary, seconds)
+    # The manifest last, then the name; another run may take that name first.
     folder = root / stage_folder(ticket.node)
     folder.mkdir(exist_ok=True)
     while True:

@@ -35,9 +35,9 @@ class DigestCache:
         """The digest of `path`, from the cache where size and time have not changed."""
         path = path.absolute()
         stat = path.stat()
-        known = self._load().get(str(path))
-        if known is not None and known[:2] == [stat.st_size, stat.st_mtime_ns]:
-            return str(known[2])
+        entry = self._load().get(str(path))
+        if entry is not None and entry[:2] == [stat.st_size, stat.st_mtime_ns]:
+            return str(entry[2])
         digest = sha256_file(path)
         after = path.stat()
         unchanged = (after.st_size, after.st_mtime_ns) == (stat.st_size, stat.st_mtime_ns)
@@ -78,17 +78,17 @@ def external_digests(files: Iterable[tuple[str, Path]], cache: DigestCache) -> l
     Raises:
         ConfigError: naming a file that is missing or cannot be read.
     """
-    found: list[tuple[str, str]] = []
+    digests: list[tuple[str, str]] = []
     for name, path in files:
         try:
             if path.is_dir():
                 inside = sorted(file for file in path.rglob("*") if file.is_file())
                 names = (f"{name}/{file.relative_to(path).as_posix()}" for file in inside)
-                found += zip(names, map(cache.sha256, inside), strict=True)
+                digests += zip(names, map(cache.sha256, inside), strict=True)
             elif path.exists() and not path.is_file():  # a pipe would be waited for without end
                 raise ConfigError(f"{path} is no regular file", expected="a file or a folder")
             else:
-                found.append((name, cache.sha256(path)))
+                digests.append((name, cache.sha256(path)))
         except OSError as error:
             raise ConfigError(
                 f"cannot read {path}: {error.strerror}",
@@ -96,4 +96,4 @@ def external_digests(files: Iterable[tuple[str, Path]], cache: DigestCache) -> l
                 fix="put the file there, or correct its path in the configuration",
             ) from None
     cache.save()
-    return found
+    return digests

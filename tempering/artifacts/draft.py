@@ -168,7 +168,7 @@ class Draft:
 def checkpoints_in(folder: Path) -> list[Path]:
     """The complete checkpoints under `folder`/checkpoints, by tokens; `.tmp-*` does not count."""
     try:
-        found = [(checkpoint_tokens(path.name), path) for path in (folder / "checkpoints").iterdir()]
+        folders = [(checkpoint_tokens(path.name), path) for path in (folder / "checkpoints").iterdir()]
     except (FileNotFoundError, NotADirectoryError):
         return []
-    return [path for tokens, path in sorted((t, p) for t, p in found if t is not None)]
+    return [path for tokens, path in sorted((t, p) for t, p in folders if t is not None)]

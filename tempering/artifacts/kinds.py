@@ -184,10 +184,15 @@ class PublicationArtifact(Artifact):
 KINDS: dict[str, type[Artifact]] = {
     cls.kind: cls
     for cls in (
-        DatasetArtifact, TokenizerArtifact, SampleArtifact, ModelArtifact, EvaluationArtifact, ReportArtifact,
+        DatasetArtifact,
+        TokenizerArtifact,
+        SampleArtifact,
+        ModelArtifact,
+        EvaluationArtifact,
+        ReportArtifact,
         PublicationArtifact,
     )
-}  # fmt: skip
+}
 
 
 def artifact_from(path: Path, manifest: Manifest, checkpoint: str | None = None) -> Artifact:

@@ -27,16 +27,16 @@ def resume_point(
         inputs: role -> payload digest; None matches any.
         code: module -> digest; where given, a partial made by other code does not count.
     """
-    left = _left(partial)
-    if left is None or (code is not None and left["code"] != dict(code)):
+    origin = _left(partial)
+    if origin is None or (code is not None and origin["code"] != dict(code)):
         return None
-    made_from = left["inputs"]
+    made_from = origin["inputs"]
     if made_from.keys() != inputs.keys():
         return None
     if any(digest is not None and digest != made_from[role] for role, digest in inputs.items()):
         return None
-    found = checkpoints_in(partial)
-    return found[-1].name if found else None
+    checkpoints = checkpoints_in(partial)
+    return checkpoints[-1].name if checkpoints else None
 
 
 def open_partial(
@@ -63,8 +63,8 @@ def remove(path: Path) -> None:
 
 def _left(partial: Path) -> dict[str, dict[str, str]] | None:
     try:
-        left = json.loads((partial / INPUTS_FILE).read_bytes())
-        return {"inputs": dict(left["inputs"]), "code": dict(left["code"])}
+        tree = json.loads((partial / INPUTS_FILE).read_bytes())
+        return {"inputs": dict(tree["inputs"]), "code": dict(tree["code"])}
     except (OSError, ValueError, KeyError, TypeError):
         return None
 

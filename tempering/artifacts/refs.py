@@ -48,10 +48,10 @@ def latest(store: "Store", node: str) -> Path | None:
                 folder = store.root / entry.artifact
                 if (folder / FILE_NAME).is_file():
                     return folder
-    made = [
+    artifacts = [
         artifact for artifact in store.list() if node in (artifact.manifest.stage, artifact.path.parent.name)
     ]
-    return made[0].path if made else None
+    return artifacts[0].path if artifacts else None
 
 
 def _by_stage(store: "Store", body: str) -> Path | None:
@@ -78,7 +78,7 @@ def _by_name(store: "Store", body: str) -> Path | None:
 
 def _by_fingerprint(folders: list[Path], prefix: str) -> Path | None:
     """Several artifacts of one fingerprint (forced rebuilds) are no ambiguity: the newest is meant."""
-    found = []
+    matches = []
     for folder in folders:
         if (fingerprint8(folder.name) or "").startswith(prefix[:8]):
             try:
@@ -86,10 +86,10 @@ def _by_fingerprint(folders: list[Path], prefix: str) -> Path | None:
             except ArtifactError:
                 continue
             if manifest.fingerprint.startswith(prefix):
-                found.append((manifest.created, folder, manifest.fingerprint))
-    if len({fingerprint for _, _, fingerprint in found}) > 1:
-        return _only([folder for _, folder, _ in found], prefix)
-    return max(found)[1] if found else None
+                matches.append((manifest.created, folder, manifest.fingerprint))
+    if len({fingerprint for _, _, fingerprint in matches}) > 1:
+        return _only([folder for _, folder, _ in matches], prefix)
+    return max(matches)[1] if matches else None
 
 
 def _only(folders: list[Path], text: str) -> Path:

@@ -111,9 +111,14 @@ class Runs:
                 except FileExistsError:
                     continue
         record = RunRecord(
-            id=name, pipeline=pipeline, command=command, config=plain(config or {}), started=now.isoformat(),
-            pid=os.getpid(), host=socket.gethostname(),
-        )  # fmt: skip
+            id=name,
+            pipeline=pipeline,
+            command=command,
+            config=plain(config or {}),
+            started=now.isoformat(),
+            pid=os.getpid(),
+            host=socket.gethostname(),
+        )
         run = Run(self.folder / f"{name}.json", record)
         run._write()
         return run

@@ -111,16 +111,16 @@ class Store:
         return min(misses, key=lambda miss: rank.get(miss.kind, 3), default=Miss("absent"))
 
     def _with_fingerprint(self, fingerprint: str) -> list[tuple[Path, Manifest | None]]:
-        found: list[tuple[Path, Manifest | None]] = []
+        entries: list[tuple[Path, Manifest | None]] = []
         for folder in self.folders():
             if fingerprint8(folder.name) == fingerprint[:8]:
                 try:
                     manifest = read_manifest(folder)
                 except ArtifactError:
-                    found.append((folder, None))
+                    entries.append((folder, None))
                 else:
-                    found += [(folder, manifest)] if manifest.fingerprint == fingerprint else []
-        return sorted(found, key=lambda pair: pair[1].created if pair[1] else "", reverse=True)
+                    entries += [(folder, manifest)] if manifest.fingerprint == fingerprint else []
+        return sorted(entries, key=lambda pair: pair[1].created if pair[1] else "", reverse=True)
 
     def _why_not(
         self,
@@ -174,13 +174,13 @@ class Store:
 
     def list(self) -> list[Artifact]:
         """All artifacts with a readable manifest, newest first."""
-        found: list[Artifact] = []
+        artifacts: list[Artifact] = []
         for folder in self.folders():
             try:
-                found.append(artifact_from(folder, read_manifest(folder, sealed=False)))
+                artifacts.append(artifact_from(folder, read_manifest(folder, sealed=False)))
             except ArtifactError:
                 continue
-        return sorted(found, key=lambda artifact: artifact.manifest.created, reverse=True)
+        return sorted(artifacts, key=lambda artifact: artifact.manifest.created, reverse=True)
 
     # -- making ----------------------------------------------------------------------------------
 
@@ -203,10 +203,12 @@ class Store:
         It keeps the checkpoints of a killed run made from the same inputs, unless it must be fresh.
         """
         stage, config, key = resolution.stage, resolution.config, resolution.fingerprint
+        # The folder: what a killed run left there, or an empty one.
         with store_errors(f"cannot write to the artifact store {self.root}"):
             digests = {role: ref.payload_digest for role, ref in resolution.inputs.items()}
             path = self._partial(stage.name, key.hex)
             partial.open_partial(path, digests, resolution.code, stage.makes.payload, fresh=resolution.fresh)
+        # What the manifest will say of it.
         ticket = Ticket(
             node=node,
             makes=stage.makes,

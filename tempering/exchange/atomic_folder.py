@@ -21,9 +21,9 @@ def is_model_folder(folder: Path) -> bool:
         return False
     inside = list(folder.iterdir())
     names = {path.name for path in inside}
-    known = all(path.is_file() and path.name.endswith(_OURS) for path in inside)
+    ours = all(path.is_file() and path.name.endswith(_OURS) for path in inside)
     weights = any(name.endswith(".safetensors") for name in names)
-    return known and weights and bool(names & set(_MODEL))
+    return ours and weights and bool(names & set(_MODEL))
 
 
 def check_free(folder: Path, force: bool) -> None:
