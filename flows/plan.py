@@ -16,8 +16,9 @@ from tempering.artifacts.code import code_changes, code_files
 from tempering.artifacts.fingerprint import Fingerprint
 from tempering.artifacts.kinds import Artifact
 from tempering.artifacts.manifest import Manifest, read_manifest
+from tempering.artifacts.resolution import Miss
 from tempering.artifacts.resolve import stage_fingerprint
-from tempering.artifacts.store import Miss, Store
+from tempering.artifacts.store import Store
 from tempering.errors import ArtifactError, ConfigError, UserError
 
 Names = str | Iterable[str] | None

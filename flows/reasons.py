@@ -10,7 +10,7 @@ from typing import Any, Literal, TypedDict
 from tempering.artifacts.fingerprint import Fingerprint
 from tempering.artifacts.kinds import Artifact
 from tempering.artifacts.manifest import Manifest
-from tempering.artifacts.store import Miss
+from tempering.artifacts.resolution import Miss
 
 WILL_RUN = "will run"
 

@@ -23,7 +23,8 @@ from tempering.artifacts.draft import LOG_FILE, checkpoints_in
 from tempering.artifacts.fingerprint import Fingerprint
 from tempering.artifacts.kinds import Artifact, EvaluationArtifact, ModelArtifact, ReportArtifact
 from tempering.artifacts.lease import Lease, Waiting
-from tempering.artifacts.resolve import Resolution, claim, resolve
+from tempering.artifacts.resolution import Resolution
+from tempering.artifacts.resolve import claim, resolve
 from tempering.artifacts.store import Store
 from tempering.errors import UserError
 from tempering.printable import headline

@@ -6,7 +6,7 @@ process: what a test or a script uses, and in short what the flow's runner does.
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 from tempering.artifacts.code import code_files
@@ -16,32 +16,11 @@ from tempering.artifacts.fingerprint import Fingerprint, fingerprint
 from tempering.artifacts.kinds import Artifact
 from tempering.artifacts.lease import Lease, Waiting
 from tempering.artifacts.manifest import InputRef
+from tempering.artifacts.resolution import Resolution
 from tempering.artifacts.stage import Stage
-from tempering.artifacts.store import Miss, Store
+from tempering.artifacts.store import Store
 from tempering.config import Config, external_revisions, named_files
 from tempering.runtime import RuntimeConfig
-
-
-@dataclass(frozen=True)
-class Resolution:
-    """An artifact that is asked for, and what the store has of it: `cached`, or what a draft needs.
-
-    `resume_from` is the checkpoint that a draft would go on from.
-    """
-
-    stage: Stage
-    config: Config
-    inputs: Mapping[str, InputRef]
-    fingerprint: Fingerprint
-    code: Mapping[str, str]
-    """Module -> digest, when the stage's turn had come."""
-    force: bool = False
-    strict_code: bool = False
-    cached: Artifact | None = None
-    miss: Miss | None = None
-    resume_from: str | None = None
-    fresh: bool = False
-    """Leftovers of an earlier attempt must not be used (forced, or made by other code)."""
 
 
 def stage_fingerprint(

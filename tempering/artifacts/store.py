@@ -10,10 +10,9 @@ object store can come behind the same class.
 
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any
 
 from tempering.artifacts import partial, refs
 from tempering.artifacts.atomic import store_errors
@@ -26,33 +25,10 @@ from tempering.artifacts.kinds import Artifact, artifact_from
 from tempering.artifacts.lease import Lease, Waiting, acquire
 from tempering.artifacts.manifest import FILE_NAME, InputRef, Manifest, read_manifest
 from tempering.artifacts.names import fingerprint8, slug
+from tempering.artifacts.resolution import Miss, Resolution
 from tempering.artifacts.runs import Runs
 from tempering.errors import ArtifactError, StoreError
 from tempering.runtime import RuntimeConfig
-
-if TYPE_CHECKING:
-    from tempering.artifacts.resolve import Resolution
-
-Change = tuple[str, str | None, str | None]
-"""field, old, new"""
-
-
-@dataclass(frozen=True)
-class Miss:
-    """Why no artifact can be used: `changes` names the roles, the damaged file or the modules."""
-
-    kind: Literal["absent", "inputs", "damaged", "code"]
-    artifact: str | None = None
-    changes: tuple[Change, ...] = ()
-
-    def __str__(self) -> str:
-        fields = ", ".join(field for field, _, _ in self.changes)
-        return {
-            "absent": "there is no such artifact",
-            "inputs": f"{self.artifact} was made from other inputs: {fields}",
-            "damaged": f"{self.artifact} is damaged: {fields}",
-            "code": f"{self.artifact} was made by other code: {fields}",
-        }[self.kind]
 
 
 class Store:
@@ -193,7 +169,7 @@ class Store:
     def draft(
         self,
         node: str,
-        resolution: "Resolution",
+        resolution: Resolution,
         lease: Lease,
         *,
         runtime: RuntimeConfig | None = None,

@@ -15,8 +15,9 @@ from toys import FitConfig, RowsConfig, fit, rows
 from tempering.artifacts.draft import Draft, checkpoints_in
 from tempering.artifacts.kinds import DatasetArtifact, ModelArtifact
 from tempering.artifacts.manifest import read_manifest
+from tempering.artifacts.resolution import Miss
 from tempering.artifacts.resolve import build, resolve
-from tempering.artifacts.store import Miss, Store
+from tempering.artifacts.store import Store
 from tempering.errors import ArtifactError, ConfigError, StoreError
 from tempering.runtime import RuntimeConfig
 
