@@ -15,7 +15,7 @@ from torch import Tensor
 
 from tempering.generation.cache import new_cache
 from tempering.generation.logprobs import position_ids
-from tempering.generation.rollout import Rollout, pad_left
+from tempering.generation.rollout import Rollout, length_batches, pad_left
 from tempering.generation.sampling import Sampling, met_tokens, sample_token
 from tempering.models.compiling import uncompiled
 
@@ -82,17 +82,17 @@ class Decoder:
             yield int(token)
 
     def _in_batches(self, prompts: list[list[int]], sampling: Sampling, uniform: Tensor | None) -> Rollout:
-        order = sorted(range(len(prompts)), key=lambda row: len(prompts[row]))
-        size = self.decode_batch_size or len(prompts)
+        # What is filled in as rows are decoded.
         ids, mask = pad_left(prompts, self.pad_id, self.model.device)
         width = sampling.max_new_tokens
         tokens = ids.new_full((len(ids), width), self.pad_id)
         logprobs = torch.zeros(len(ids), width, device=ids.device)
         counts = torch.zeros(len(ids), width, dtype=torch.bool, device=ids.device)
         ended = torch.zeros(len(ids), dtype=torch.bool, device=ids.device)
-        for start in range(0, len(order), size):
-            rows = torch.tensor(order[start : start + size], device=ids.device)
-            batch = _Batch(self, [prompts[row] for row in order[start : start + size]], sampling)
+        # Batch by batch, token by token; `rows` are the rows of the rollout that are still in the batch.
+        for places in length_batches([*map(len, prompts)], self.decode_batch_size or len(prompts)):
+            rows = torch.tensor(places, device=ids.device)
+            batch = _Batch(self, [prompts[place] for place in places], sampling)
             for step in range(width):
                 numbers = None if uniform is None else uniform[rows.to(uniform.device), step]
                 token, logprob = batch.advance(step, numbers)
@@ -132,10 +132,15 @@ class _Batch:
         """The next token (B,) of every row and its log-probability (B,)."""
         model = self.decoder.step if step else self.decoder.model  # the prompts have another shape
         with uncompiled(model) if step == 0 else nullcontext():
-            logits = model(
-                input_ids=self.ids, attention_mask=self._mask(), position_ids=self.positions,
-                past_key_values=self.cache, use_cache=True, logits_to_keep=1,
-            ).logits[:, -1].float()  # fmt: skip
+            output = model(
+                input_ids=self.ids,
+                attention_mask=self._mask(),
+                position_ids=self.positions,
+                past_key_values=self.cache,
+                use_cache=True,
+                logits_to_keep=1,
+            )
+        logits = output.logits[:, -1].float()
         if step == 0 and len(self.source) > len(logits):
             logits = logits[self.source]
             self._take(self.source)
@@ -162,10 +167,10 @@ class _Batch:
             return places[:0]
         if self.decoder.static or living > SHRINK * len(places):
             return places
-        kept = places[self.alive]
-        self.alive, self.ids = self.alive[kept], self.ids[kept]
-        self._take(kept)
-        return kept
+        left = places[self.alive]
+        self.alive, self.ids = self.alive[left], self.ids[left]
+        self._take(left)
+        return left
 
     def _take(self, rows: Tensor) -> None:
         """Let row i go on from where row `rows[i]` was."""

@@ -1,6 +1,6 @@
 """What every benchmark asks of a causal LM: completions, and log-probabilities of given text."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import torch
@@ -11,6 +11,7 @@ from tempering.data.tokenizers import load_tokenizer
 from tempering.errors import DataError
 from tempering.generation.decoder import Decoder
 from tempering.generation.logprobs import completion_logprobs
+from tempering.generation.rollout import Rollout, length_batches
 from tempering.generation.sampling import Sampling
 from tempering.models.find import Source
 from tempering.models.loading import load_causal_lm, stop_ids
@@ -67,9 +68,9 @@ class LanguageModel:
 
     def fitting(self, prompt: list[int], following: int) -> list[int]:
         """The end of a prompt that leaves room for `following` tokens."""
-        kept = prompt[-max(1, self.room - following) :]
-        self.cut += len(kept) < len(prompt)
-        return kept
+        end = prompt[-max(1, self.room - following) :]
+        self.cut += len(end) < len(prompt)
+        return end
 
     def _start(self) -> list[int]:
         # In packed pretraining a document follows the EOS of the one before it.
@@ -82,28 +83,33 @@ class LanguageModel:
 
     def complete(self, prompts: list[list[int]], sampling: Sampling, seed: int) -> list[tuple[str, bool]]:
         """Completion text and whether it ended with EOS, for each prompt, in order."""
-        decoder = self.decoder()
         prompts = [self.fitting(prompt, sampling.max_new_tokens) for prompt in prompts]
-        order = sorted(range(len(prompts)), key=lambda index: len(prompts[index]))
-        found: dict[int, tuple[str, bool]] = {}
-        for start in range(0, len(order), self.batch_size):
-            batch = order[start : start + self.batch_size]
-            uniform = sampling.numbers(len(batch), torch.Generator().manual_seed(seed + start))
-            rollout = decoder.generate([prompts[index] for index in batch], sampling, uniform)
-            texts = rollout.texts(self.tokenizer)
-            found.update(zip(batch, zip(texts, rollout.ended.tolist(), strict=True), strict=True))
-        return [found[index] for index in range(len(prompts))]
+        answers: dict[int, tuple[str, bool]] = {}
+        for places, rollout in self.rollouts(prompts, sampling, seed):
+            texts, ended = rollout.texts(self.tokenizer), rollout.ended.tolist()
+            answers.update(zip(places, zip(texts, ended, strict=True), strict=True))
+        return [answers[place] for place in range(len(prompts))]
+
+    def rollouts(
+        self, prompts: list[list[int]], sampling: Sampling, seed: int
+    ) -> Iterator[tuple[list[int], Rollout]]:
+        """Completions of prompts of like length, batch by batch, with their places in `prompts`.
+
+        The numbers of a batch come from `seed` + the rows before it.
+        """
+        decoder, before = self.decoder(), 0
+        for places in length_batches([*map(len, prompts)], self.batch_size):
+            uniform = sampling.numbers(len(places), torch.Generator().manual_seed(seed + before))
+            yield places, decoder.generate([prompts[place] for place in places], sampling, uniform)
+            before += len(places)
 
     @torch.no_grad()
     def logprobs(self, rows: Sequence[tuple[list[int], list[int]]]) -> list[list[float]]:
         """Log-probability of each completion token, for (prompt ids, completion ids) rows; fp32."""
-        order = sorted(range(len(rows)), key=lambda index: sum(map(len, rows[index])))
-        found: dict[int, list[float]] = {}
-        for start in range(0, len(order), self.batch_size):
-            batch = order[start : start + self.batch_size]
-            for index, values in zip(batch, self._logprobs([rows[index] for index in batch]), strict=True):
-                found[index] = values
-        return [found[index] for index in range(len(rows))]
+        values: dict[int, list[float]] = {}
+        for places in length_batches([len(prompt) + len(answer) for prompt, answer in rows], self.batch_size):
+            values.update(zip(places, self._logprobs([rows[place] for place in places]), strict=True))
+        return [values[place] for place in range(len(rows))]
 
     def _logprobs(self, rows: list[tuple[list[int], list[int]]]) -> list[list[float]]:
         left = max(len(prompt) for prompt, _ in rows)
@@ -124,7 +130,7 @@ class LanguageModel:
 
 
 def completed(tokenizer: Any, source: Source) -> Any:
-    """A tokenizer that can pad: models from elsewhere often name no pad token.
+    """A tokenizer that can pad: external models often name no pad token.
 
     Raises:
         DataError: it has no EOS, so that no answer would end.

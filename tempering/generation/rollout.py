@@ -4,6 +4,7 @@ Log-probabilities are those of the temperature-scaled full distribution, before 
 repetition penalty and minimum length, whatever those then leave to sample from.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -68,6 +69,12 @@ class RolloutEngine(Protocol):
 
     def update(self, model: Any) -> None:
         """Take over the newest weights; nothing to do where the engine samples from the live model."""
+
+
+def length_batches(lengths: Sequence[int], size: int) -> list[list[int]]:
+    """Numbers of the rows in batches of `size`, the shortest first, so that little of a batch is padding."""
+    order = sorted(range(len(lengths)), key=lengths.__getitem__)
+    return [order[start : start + size] for start in range(0, len(order), size)]
 
 
 def pad_left(prompts: list[list[int]], pad_id: int, device: Any = "cpu") -> tuple[Tensor, Tensor]:

@@ -64,8 +64,8 @@ class Speaker:
         device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         model = open_language_model(source)
         tokenizer = completed(load_tokenizer(source.folder), source)
-        wanted = prompt_format or source.prompt_format(tokenizer)
-        self.model = LanguageModel(source.folder, wanted, device, batch_size, model, tokenizer)
+        prompt_format = prompt_format or source.prompt_format(tokenizer)
+        self.model = LanguageModel(source.folder, prompt_format, device, batch_size, model, tokenizer)
         self.stop, self.seed = tuple(stop), seed
         self.room = self.model.room
         self.sampling = self._fitting(sampling)
@@ -115,10 +115,10 @@ class Speaker:
         """The answer, piece by piece."""
         generator = torch.Generator().manual_seed(seed)
         text, shown = "", 0
-        made: list[int] = []
+        tokens: list[int] = []
         for token in self.model.decoder().stream(prepared.ids, self.sampling, generator):
-            made.append(token)
-            text, stopped = self._cut(self._decoded(made))
+            tokens.append(token)
+            text, stopped = self._cut(self._decoded(tokens))
             end = len(text) if stopped else _certain(text, self.stop)
             if end > shown:
                 yield text[shown:end]
@@ -136,20 +136,12 @@ class Speaker:
     ) -> list[Answer]:
         """The answer to each conversation; `progress` hears how many a batch brought."""
         prompts = [self.prepare(conversation).ids for conversation in conversations]
-        order = sorted(range(len(prompts)), key=lambda index: len(prompts[index]))
-        found: dict[int, Answer] = {}
-        size = self.model.batch_size
-        for start in range(0, len(order), size):
-            batch = order[start : start + size]
-            uniform = self.sampling.numbers(len(batch), torch.Generator().manual_seed(seed + start))
-            rollout = self.model.decoder().generate(
-                [prompts[index] for index in batch], self.sampling, uniform
-            )
-            rows = zip(rollout.completion_ids, rollout.completion_mask, rollout.ended.tolist(), strict=True)
-            for index, (ids, mask, ended) in zip(batch, rows, strict=True):
-                found[index] = self._answer(ids[mask].tolist(), ended)
-            progress(len(batch))
-        return [found[index] for index in range(len(prompts))]
+        answers: dict[int, Answer] = {}
+        for places, rollout in self.model.rollouts(prompts, self.sampling, seed):
+            rows = zip(places, rollout.tokens(), rollout.ended.tolist(), strict=True)
+            answers |= {place: self._answer(ids, ended) for place, ids, ended in rows}
+            progress(len(places))
+        return [answers[place] for place in range(len(prompts))]
 
     def _answer(self, ids: list[int], ended: bool) -> Answer:
         text, stopped = self._cut(self._decoded(ids))
@@ -164,14 +156,12 @@ class Speaker:
 
     def _cut(self, text: str) -> tuple[str, bool]:
         """The text before the first stop text, and whether there was one."""
-        found = [at for word in self.stop if (at := text.find(word)) >= 0]
-        return (text[: min(found)], True) if found else (text, False)
+        places = [at for word in self.stop if (at := text.find(word)) >= 0]
+        return (text[: min(places)], True) if places else (text, False)
 
 
 def _certain(text: str, stop: Sequence[str]) -> int:
     """How much of an unfinished text may be shown: not half a character, nor what may become a stop text."""
     end = len(text.rstrip("\ufffd"))
-    begun = [
-        length for word in stop for length in range(1, len(word)) if text.endswith(word[:length])
-    ]  # fmt: skip
+    begun = [length for word in stop for length in range(1, len(word)) if text.endswith(word[:length])]
     return min(end, len(text) - max(begun, default=0))
