@@ -20,6 +20,7 @@ from transformers import Trainer, TrainingArguments
 from trl.trainer.utils import disable_dropout_in_model
 
 from tempering.artifacts.draft import Draft
+from tempering.artifacts.row_log import RowLog
 from tempering.errors import StageFailed
 from tempering.models.compiling import compile_layers
 from tempering.models.loading import load_weights
@@ -32,7 +33,6 @@ from tempering.onpolicy.guards import CollapseGuard, refuse_nan
 from tempering.onpolicy.optimizer import adamw
 from tempering.onpolicy.summary import summarise
 from tempering.onpolicy.value import ValueHead, ValueModel
-from tempering.training.row_log import RowLog
 from tempering.training.trainer import TokenTrainer, training_arguments
 
 _SHARDED = (DistributedType.FSDP, DistributedType.DEEPSPEED)

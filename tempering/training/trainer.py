@@ -17,11 +17,11 @@ from transformers.trainer_callback import TrainerState
 from tempering.artifacts.draft import Draft
 from tempering.artifacts.kinds import SampleArtifact
 from tempering.artifacts.names import checkpoint_name
+from tempering.artifacts.row_log import RowLog
 from tempering.errors import ConfigError
 from tempering.models.compiling import check_compiler, compile_layers
 from tempering.training.checkpoints import publish, resumable, sweep, tokens_of
 from tempering.training.config import TrainingConfig
-from tempering.training.row_log import RowLog
 from tempering.training.schedule import learning_rate_factor
 from tempering.training.token_callback import TokenCallback
 from tempering.training.tracking import trackers

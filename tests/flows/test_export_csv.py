@@ -12,10 +12,10 @@ from flows.cli.main import main
 from tempering.artifacts.draft import Draft
 from tempering.artifacts.kinds import Artifact, ModelArtifact
 from tempering.artifacts.resolve import build
+from tempering.artifacts.row_log import RowLog
 from tempering.artifacts.stage import Summary, stage
 from tempering.artifacts.store import Store
 from tempering.config import Config
-from tempering.training.row_log import RowLog
 
 OUTPUTS = [
     {"step": 1, "prompt": "Sum?", "completion": "=1+1", "score": -0.25, "reward": None, "ended": True},

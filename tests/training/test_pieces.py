@@ -1,4 +1,4 @@
-"""Schedules, row logs, checkpoints, packing and what TRL is given."""
+"""Schedules, checkpoints, packing and what TRL is given."""
 
 from pathlib import Path
 from typing import Any
@@ -7,7 +7,6 @@ import pytest
 
 from tempering.training.checkpoints import KEEP_RESUMABLE, prune, publish, resumable, sweep
 from tempering.training.config import SFTConfig
-from tempering.training.row_log import RowLog
 from tempering.training.schedule import learning_rate_factor
 
 
@@ -20,27 +19,6 @@ from tempering.training.schedule import learning_rate_factor
 def test_schedules(schedule: Any, progress: float, factor: float) -> None:
     config = SFTConfig(lr_schedule=schedule, warmup_fraction=0.1)
     assert learning_rate_factor(config, progress) == pytest.approx(factor, abs=1e-4)
-
-
-def test_row_log_survives_a_torn_line_and_is_cut(tmp_path: Path) -> None:
-    log = RowLog(tmp_path / "stats.jsonl")
-    log.append({"step": step, "loss": 0.5} for step in range(5))
-    with log.path.open("a") as file:
-        file.write('{"step": 5, "lo')
-    assert [row["step"] for row in log.rows()] == [0, 1, 2, 3, 4]
-    log.cut(2)
-    log.append([{"step": 3, "loss": None}])
-    assert [row["step"] for row in log.rows()] == [0, 1, 2, 3]
-
-
-def test_row_log_comes_back_from_parquet(tmp_path: Path) -> None:
-    log = RowLog(tmp_path / "stats.jsonl")
-    rows = [{"step": 1, "a": 1.5}, {"step": 2, "b": "x"}]
-    log.append(rows)
-    log.to_parquet()
-    assert not log.path.exists()
-    log.restore()
-    assert log.rows() == rows
 
 
 def checkpoint(folder: Path, tokens: int) -> Path:

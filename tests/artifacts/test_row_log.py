@@ -1,0 +1,26 @@
+"""Rows that survive a kill and a resume."""
+
+from pathlib import Path
+
+from tempering.artifacts.row_log import RowLog
+
+
+def test_row_log_survives_a_torn_line_and_is_cut(tmp_path: Path) -> None:
+    log = RowLog(tmp_path / "stats.jsonl")
+    log.append({"step": step, "loss": 0.5} for step in range(5))
+    with log.path.open("a") as file:
+        file.write('{"step": 5, "lo')
+    assert [row["step"] for row in log.rows()] == [0, 1, 2, 3, 4]
+    log.cut(2)
+    log.append([{"step": 3, "loss": None}])
+    assert [row["step"] for row in log.rows()] == [0, 1, 2, 3]
+
+
+def test_row_log_comes_back_from_parquet(tmp_path: Path) -> None:
+    log = RowLog(tmp_path / "stats.jsonl")
+    rows = [{"step": 1, "a": 1.5}, {"step": 2, "b": "x"}]
+    log.append(rows)
+    log.to_parquet()
+    assert not log.path.exists()
+    log.restore()
+    assert log.rows() == rows
