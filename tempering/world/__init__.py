@@ -1,8 +1,8 @@
 """The embedded default data: a small synthetic story world with exact answers.
 
-Tiny stories about a child, an object, an animal and a place, made to any size from a
-seed, whose quality an exact gold score knows. They let the whole pipeline run offline
-and let a test ask whether alignment did align. Standard library only.
+Tiny stories about a child, an object, an animal and a place: any number of them from a
+seed, each with an exact gold score for its quality. The pipeline runs on them offline,
+and a test can check that alignment aligned. Standard library only.
 """
 
 from tempering.world.flaws import Flaws, draw_flaws

@@ -1,7 +1,7 @@
 """What can be wrong with a story, stated before it is told.
 
-Each flaw lowers a known part of the gold score, so that data of any quality can be
-ordered exactly. Flaws of the ending exclude one another; the others combine freely.
+Each flaw lowers one known part of the gold score, so stories of any quality have an exact
+order. Flaws of the ending exclude one another; the others combine freely.
 """
 
 import random
@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from typing import Final, Literal, TypeVar
 
 Group = Literal["wrong", "missing", "extra", "unhappy", "ending"]
-Drawn = TypeVar("Drawn")
+Choice = TypeVar("Choice")
 
-# How often each group of flaws is drawn, against the others.
+# How often each group of flaws is drawn, relative to the others.
 GROUP_WEIGHTS: Final[Mapping[Group, float]] = {
     "wrong": 3.0,
     "missing": 2.0,
@@ -35,11 +35,11 @@ class Flaws:
     Args:
         wrong_things: how many of the four things are replaced by another of their kind.
         missing_things: how many are left out ("something").
-        extra_things: how many things that nobody asked for appear beside the others.
+        extra_things: how many things appear that the instruction does not name.
         unhappy_ending: the closing sentence is a sad one.
-        no_ending: the closing sentence is there, "The end." is not.
+        no_ending: the closing sentence is there, but "The end." is missing.
         cut_short: the story breaks off before its closing sentence.
-        runs_on: the text goes on after "The end.".
+        runs_on: the text continues after "The end.".
 
     Raises ValueError when the flaws contradict each other.
     """
@@ -68,12 +68,12 @@ class Flaws:
 def draw_flaws(rng: random.Random, how_many: Mapping[int, float]) -> Flaws:
     """Random flaws of as many groups as `how_many` (number -> weight) says."""
     groups = _draw_groups(rng, _weighted(rng, how_many))
-    wrong = _weighted(rng, WRONG_WEIGHTS) if "wrong" in groups else 0
-    missing = rng.choice((1, 1, 2)) if "missing" in groups else 0
+    wrong_things = _weighted(rng, WRONG_WEIGHTS) if "wrong" in groups else 0
+    missing_things = rng.choice((1, 1, 2)) if "missing" in groups else 0
     ending = _draw_ending(rng, "unhappy" in groups) if "ending" in groups else ""
     return Flaws(
-        wrong_things=wrong,
-        missing_things=min(missing, 4 - wrong),
+        wrong_things=wrong_things,
+        missing_things=min(missing_things, 4 - wrong_things),
         extra_things=int("extra" in groups),  # more would make the story too long
         unhappy_ending="unhappy" in groups,
         no_ending=ending == "no_ending",
@@ -83,13 +83,13 @@ def draw_flaws(rng: random.Random, how_many: Mapping[int, float]) -> Flaws:
 
 
 def _draw_groups(rng: random.Random, count: int) -> set[Group]:
-    left = dict(GROUP_WEIGHTS)
-    drawn: set[Group] = set()
+    weights = dict(GROUP_WEIGHTS)
+    groups: set[Group] = set()
     for _ in range(count):
-        group = _weighted(rng, left)
-        del left[group]
-        drawn.add(group)
-    return drawn
+        group = _weighted(rng, weights)
+        del weights[group]
+        groups.add(group)
+    return groups
 
 
 def _draw_ending(rng: random.Random, unhappy: bool) -> str:
@@ -99,5 +99,5 @@ def _draw_ending(rng: random.Random, unhappy: bool) -> str:
     return _weighted(rng, weights)
 
 
-def _weighted(rng: random.Random, weights: Mapping[Drawn, float]) -> Drawn:
+def _weighted(rng: random.Random, weights: Mapping[Choice, float]) -> Choice:
     return rng.choices(list(weights), list(weights.values()))[0]

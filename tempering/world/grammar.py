@@ -1,9 +1,9 @@
 """Grammatical minimal pairs in the words of the story world.
 
-Good sentences come from the stories' own templates, so that a model trained on the
-corpus can have learnt them; the bad one differs by one edit that no template makes.
-Both sides have the same number of words, so that neither a coin nor a model that only
-knows that longer is less likely is right more than half of the time.
+Good sentences come from the stories' own templates, so a model trained on the corpus can
+have learnt them; the bad one differs by one edit that no template makes. Both sides have
+the same number of words: a model that merely finds longer text less likely is right half
+of the time, like a coin.
 """
 
 import random
@@ -49,7 +49,7 @@ def _pronoun_agreement(rng: random.Random, combo: Combo) -> Pair:
     first, second = rng.choice(((FULL_OPENINGS, POSSESSIONS), (SHORT_OPENINGS, GOINGS)))
     opening = sentence(rng, first, slots)
     pronoun, *rest = sentence(rng, _pronoun_first(second), slots).split(" ")
-    # A possessive follows the wrong pronoun, so that one mistake is made, not two.
+    # A possessive follows the wrong pronoun: one mistake, not two.
     wrong_rest = [_OTHER_POSSESSIVE.get(word, word) for word in rest]
     good = " ".join([opening, pronoun, *rest])
     return good, " ".join([opening, _OTHER_PRONOUN[pronoun], *wrong_rest])

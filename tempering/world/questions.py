@@ -1,8 +1,8 @@
 """Questions about a story, with one-word answers and the score of a guess.
 
-A story that names one animal answers "which animal?" by itself, so most contexts tell
-of a second character, of the other gender so that pronouns stay clear, who owns, meets
-or visits something too. Half of those questions are about the second character.
+A story that names one animal answers "which animal?" by itself. So most contexts have a
+second character (of the other gender, to keep pronouns clear) who owns, meets or visits
+something too, and half of those questions are about the second character.
 """
 
 import random
@@ -32,10 +32,9 @@ def question_prompt(context: str, question: str) -> str:
 def questions(n: int, seed: int, split: Split = "train") -> Iterator[dict[str, Any]]:
     """`n` rows `question, context, answers, baseline`.
 
-    `baseline` is the chance that a guesser is right who answers, uniformly, with any
-    of the context's different words of the right kind (names for who, objects for
-    what, animals for which animal, places for where): 1/2 with a second character,
-    1 without.
+    `baseline` is the score of a uniform guess among the context's different words of
+    the right kind (names for who, objects for what, animals for which animal, places
+    for where): 1/2 with a second character, 1 without.
     """
     for index in range(n):
         yield draw_question(rng_for(seed, f"questions/{split}", index), split)
@@ -45,29 +44,29 @@ def draw_question(rng: random.Random, split: Split) -> dict[str, Any]:
     """One row of `questions`, drawn from `rng`."""
     combo = sample_combo(rng, split)
     kind = rng.choice(KINDS)
-    asked = combo
+    subject = combo
     asides: tuple[str, ...] = ()
     if rng.random() < SECOND_CHARACTER_SHARE:
         second = _second_character(rng, combo)
         asides = (_aside(kind, second),)
-        asked = rng.choice((combo, second))
+        subject = rng.choice((combo, second))
     context = tell(rng, combo, asides=asides)
     return {
-        "question": QUESTIONS[kind].format(name=asked.name, object=asked.object),
+        "question": QUESTIONS[kind].format(name=subject.name, object=subject.object),
         "context": context,
-        "answers": [asked.words()[KINDS.index(kind)]],
+        "answers": [subject.words()[KINDS.index(kind)]],
         "baseline": _guess(kind, context),
     }
 
 
 def _second_character(rng: random.Random, combo: Combo) -> Combo:
-    others = {k: [w for w in THINGS[k] if w not in combo.words()] for k in KINDS}
-    second = Combo(*(rng.choice(others[kind]) for kind in KINDS))
+    choices = {kind: [word for word in THINGS[kind] if word not in combo.words()] for kind in KINDS}
+    second = Combo(*(rng.choice(choices[kind]) for kind in KINDS))
     return replace(second, name=rng.choice(BOYS if combo.name in GIRLS else GIRLS))
 
 
 def _aside(kind: Kind, second: Combo) -> str:
-    """What is told of the second character, so that the question is open."""
+    """A sentence about the second character that leaves the question open."""
     if kind == "place":
         return f"{second.name} went to the {second.place}."
     if kind == "animal":

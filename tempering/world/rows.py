@@ -2,9 +2,9 @@
 
 Rows are plain dicts in TRL's standard columns. Row i depends on the seed, the kind of
 row, the split and i alone, so a data set is a prefix of every larger one. Completions
-start with the space that parts them from their prompt: prompt + completion is, letter
-for letter, a document of the corpus. Quality rises from corpus to demonstrations and
-preferences say which way is up, so every stage after pretraining has something to win.
+start with the space that separates them from their prompt: prompt + completion is, letter
+for letter, a document of the corpus. Demonstrations are better than the corpus, and
+preferences say which way is up, so every stage after pretraining has something to gain.
 """
 
 import random
@@ -36,9 +36,9 @@ GUESS: Final[Mapping[str, float]] = {
     # Share right for a coin; the ceiling is 1 - noise where labels are flipped.
     "preferences": 0.5,
     "minimal_pairs": 0.5,
-    # Mean of the rows' own `baseline`: 0.9 of them at 1/2, the others at 1.
+    # Mean of the rows' own `baseline`: 1/2 for 0.9 of them, 1 for the others.
     "questions": 0.55,
-    # A clean story of four things drawn blindly, without reading the instruction.
+    # A clean story about four random things, without reading the instruction.
     "gold": 0.535,
 }
 
@@ -68,6 +68,7 @@ def corpus(
     _check_share("header_share + question_share", header_share + question_share)
     for index in range(n):
         rng = rng_for(seed, f"corpus/{split}", index)
+        # One draw decides the document's form: a question, a headed story or a bare one.
         form = rng.random()
         if form < question_share:
             yield {"text": _question_document(rng, split)}
@@ -95,13 +96,14 @@ def preferences(n: int, seed: int, split: Split = "train", noise: float = 0.1) -
 
     Chosen has the higher gold score, except in the share `noise` of rows, marked
     `flipped`, where the two are swapped. The better story is the longer one in about
-    half of the rows, so that length says nothing.
+    half of the rows, so length gives nothing away.
     """
     _check_share("noise", noise)
     for index in range(n):
         rng = rng_for(seed, f"preferences/{split}", index)
         combo = sample_combo(rng, split)
         chosen, rejected = _ordered_pair(rng, combo)
+        # Label noise: some rows prefer the worse story.
         flipped = rng.random() < noise
         if flipped:
             chosen, rejected = rejected, chosen
@@ -114,14 +116,14 @@ def preferences(n: int, seed: int, split: Split = "train", noise: float = 0.1) -
 
 
 def prompts(n: int, seed: int, split: Split = "train") -> Iterator[Row]:
-    """`n` rows `prompt`; none comes twice before all combinations of the split did."""
+    """`n` rows `prompt`; none repeats before every combination of the split has come up."""
     combos = list(all_combos(split))
     for index in range(n):
-        place = index % len(combos)
-        if place == 0:
+        position = index % len(combos)
+        if position == 0:
             lap = stable_hash(f"{seed}:prompts/{split}:{index // len(combos)}")
             random.Random(lap).shuffle(combos)
-        yield {"prompt": instruction(combos[place])}
+        yield {"prompt": instruction(combos[position])}
 
 
 def _question_document(rng: random.Random, split: Split) -> str:
@@ -135,7 +137,7 @@ def _mixed(rng: random.Random, combo: Combo, flawed_share: float, how_many: Mapp
 
 
 def _ordered_pair(rng: random.Random, combo: Combo) -> tuple[str, str]:
-    """A better and a worse story; a coin says which of them is to be the longer."""
+    """A better and a worse story; a coin decides which is the longer one."""
     better_is_longer = rng.random() < 0.5
     better, worse = _unequal_pair(rng, combo)
     for _ in range(_PAIR_ATTEMPTS):
@@ -149,12 +151,12 @@ def _ordered_pair(rng: random.Random, combo: Combo) -> tuple[str, str]:
 def _unequal_pair(rng: random.Random, combo: Combo) -> tuple[str, str]:
     prompt = instruction(combo)
     while True:
-        one, other = (tell(rng, combo, draw_flaws(rng, PREFERENCE_FLAWS)) for _ in range(2))
-        lead = gold_score(prompt, one).total - gold_score(prompt, other).total
+        first, second = (tell(rng, combo, draw_flaws(rng, PREFERENCE_FLAWS)) for _ in range(2))
+        lead = gold_score(prompt, first).total - gold_score(prompt, second).total
         if lead:
-            return (one, other) if lead > 0 else (other, one)
+            return (first, second) if lead > 0 else (second, first)
 
 
-def _check_share(what: str, share: float) -> None:
+def _check_share(name: str, share: float) -> None:
     if not 0 <= share <= 1 + 1e-9:
-        raise ValueError(f"{what} is {share}: expected a share between 0 and 1")
+        raise ValueError(f"{name} is {share}: expected a share between 0 and 1")

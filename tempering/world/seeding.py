@@ -1,7 +1,7 @@
-"""One random generator per row, so that a data set of any size is a prefix of a larger.
+"""One random generator per row: a data set of any size is a prefix of every larger one.
 
-Every row draws from its own generator, seeded from the run's seed, the kind of row and
-the row's index by SHA-256. Python's own `hash` is salted per process and would not do.
+Each generator is seeded with the SHA-256 of the run's seed, the kind of row and the row's
+index. Python's own `hash` is salted per process, so it would not do.
 """
 
 import hashlib

@@ -1,10 +1,9 @@
 """Telling one story: the four things, a small problem, a helping animal, an end.
 
-A story is told with stated flaws, so that its quality is known before it is scored.
-Every flaw but `cut_short` keeps the story whole, and a cut falls after all four things
-were named, so that each flaw lowers its own part of the gold score and no other.
-Stories are told again until they fit `MAX_TOKENS`, so that 48 generated tokens hold any
-story and its EOS.
+The flaws are stated, so a story's quality is known before it is scored. Every flaw but
+`cut_short` keeps the story complete, and a cut comes after all four things are named: each
+flaw lowers its own part of the gold score and no other. Stories are told again until they
+fit `MAX_TOKENS`, so 48 generated tokens hold any story and its EOS.
 """
 
 import random
@@ -53,7 +52,7 @@ def tell(
 ) -> str:
     """A story of `combo` with exactly the stated flaws.
 
-    `asides` are whole sentences put in before the problem. The story has at most
+    `asides` are complete sentences inserted before the problem. The story has at most
     `MAX_TOKENS` tokens wherever its flaws and asides leave room for that.
     """
     shortest = ""
@@ -67,7 +66,7 @@ def tell(
 
 @dataclass(frozen=True, slots=True)
 class _Cast:
-    """What a story names in fact, once its flaws are dealt out."""
+    """What a story really names, once its flaws are dealt out."""
 
     combo: Combo
     missing: frozenset[Kind]
@@ -103,11 +102,10 @@ def _deal(rng: random.Random, combo: Combo, flaws: Flaws) -> _Cast:
     kinds = rng.sample(KINDS, k=len(KINDS))
     wrong = kinds[: flaws.wrong_things]
     missing = kinds[flaws.wrong_things :][: flaws.missing_things]
-    told = _replace_things(rng, combo, wrong)
-    extras = tuple(
-        _extra(rng, kind, {*combo.words(), *told.words()}) for kind in rng.sample(KINDS, k=flaws.extra_things)
-    )
-    return _Cast(told, frozenset(missing), extras)
+    variant = _replace_things(rng, combo, wrong)
+    avoid = {*combo.words(), *variant.words()}
+    extras = tuple(_extra(rng, kind, avoid) for kind in rng.sample(KINDS, k=flaws.extra_things))
+    return _Cast(variant, frozenset(missing), extras)
 
 
 def _replace_things(rng: random.Random, combo: Combo, kinds: list[Kind]) -> Combo:

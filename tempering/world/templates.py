@@ -1,10 +1,10 @@
 """The sentences stories are made of, and the phrases that fill them.
 
 A handful of sentences per part keeps the corpus from being trivial and still lets a
-two-layer model learn it in a minute. The problem is always that the object goes astray
-and the animal always helps, so that questions about any story have one answer. A thing
-that is left out becomes "something", "someone" or "some place" in the same sentences,
-so that leaving out is a flaw of content and not of grammar.
+two-layer model learn it in a minute. The object always goes astray and the animal always
+helps, so questions about any story have one answer. A thing that is left out becomes
+"something", "someone" or "some place" in the same sentences: a flaw of content, not of
+grammar.
 """
 
 import random
@@ -92,14 +92,14 @@ def phrases(rng: random.Random, combo: Combo, missing: Collection[Kind] = ()) ->
     """What fills the templates' slots for a story of `combo` without `missing`."""
     girl = combo.name in GIRLS
     person = "girl" if girl else "boy"
-    named = "name" not in missing
+    has_name = "name" not in missing
     return {
         "girl": person,
         "she": "she" if girl else "he",
         "her_him": "her" if girl else "him",
-        "named": f" named {combo.name}" if named else "",
-        "first_name": combo.name if named else f"a {person}",
-        "name": combo.name if named else f"the {person}",
+        "named": f" named {combo.name}" if has_name else "",
+        "first_name": combo.name if has_name else f"a {person}",
+        "name": combo.name if has_name else f"the {person}",
         "good": rng.choice(GOOD),
         "tree": rng.choice(TREES),
         "mud": rng.choice(MUD),
@@ -132,9 +132,9 @@ def _noun_phrases(
         "the_animal": f"the {combo.animal}",
         "the_place": f"the {combo.place}",
     }
-    left_out = {"object": "something", "animal": "someone", "place": "some place"}
+    stand_ins = {"object": "something", "animal": "someone", "place": "some place"}
     for slot in slots:
         kind = slot.rsplit("_", 1)[1]
         if kind in missing:
-            slots[slot] = left_out[kind]
+            slots[slot] = stand_ins[kind]
     return slots

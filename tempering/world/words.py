@@ -1,9 +1,9 @@
 """The things a story can be told about, and the instruction that names four of them.
 
-Every thing is one plain word, so that a small BPE vocabulary gives it one token, and no
-thing is a substring of another, so that "is it named?" has an exact answer. A fixed
-tenth of all combinations is held out: train rows never use them, test rows use nothing
-else, so that a score on test rows measures composing, not recall.
+Every thing is one plain word, so a small BPE vocabulary gives it one token, and no thing
+is a substring of another, so "is it named?" has an exact answer. A fixed tenth of all
+combinations is held out: train rows never use them, test rows use nothing else, so a
+score on test rows measures composing, not recall.
 """
 
 import random
@@ -65,7 +65,7 @@ def is_held_out(combo: Combo) -> bool:
 
 
 def sample_combo(rng: random.Random, split: Split = "train") -> Combo:
-    """A random combination of the split; ValueError when there is no such split."""
+    """A random combination of the split; ValueError for an unknown split."""
     held_out = _wants_held_out(split)
     while True:
         combo = Combo(*(rng.choice(THINGS[kind]) for kind in KINDS))
@@ -89,20 +89,20 @@ def instruction(combo: Combo) -> str:
 def parse_instruction(text: str) -> Combo:
     """The things that the last instruction in `text` names.
 
-    Anything may stand around the instruction, a chat template's marks for example.
-    Raises ValueError when there is no instruction or it names an unknown thing.
+    Other text may surround it, such as a chat template's marks.
+    Raises ValueError when `text` has no instruction or it names an unknown thing.
     """
-    found = _INSTRUCTION.findall(text)
-    if not found:
+    matches = _INSTRUCTION.findall(text)
+    if not matches:
         raise ValueError(
             f"no instruction in {text[:80]!r}: expected 'Tell a story. NAME, OBJECT, "
             "ANIMAL, PLACE:', as tempering.world.instruction writes it"
         )
-    combo = Combo(*found[-1])
+    combo = Combo(*matches[-1])
     for kind, word in zip(KINDS, combo.words(), strict=True):
         if word not in THINGS[kind]:
             raise ValueError(
-                f"{word!r} is no {kind} of the story world: expected one of {', '.join(THINGS[kind])}"
+                f"unknown {kind} {word!r} in the story world: expected one of {', '.join(THINGS[kind])}"
             )
     return combo
 

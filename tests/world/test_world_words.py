@@ -78,8 +78,8 @@ def test_instruction_and_its_parsing_are_inverse() -> None:
         ("Once upon a time", "no instruction"),
         ("Tell a story. Lily, ball, dog:", "no instruction"),
         ("Tell a story. Lily, ball, dog, park", "no instruction"),
-        ("Tell a story. Lily, dog, ball, park:", "'dog' is no object of the story world"),
-        ("Tell a story. Zed, ball, dog, park:", "'Zed' is no name"),
+        ("Tell a story. Lily, dog, ball, park:", "unknown object 'dog' in the story world"),
+        ("Tell a story. Zed, ball, dog, park:", "unknown name 'Zed'"),
     ],
 )
 def test_what_is_no_instruction_is_refused(text: str, message: str) -> None:
