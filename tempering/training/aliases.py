@@ -1,7 +1,7 @@
 """Names that older recipes and other libraries use for our settings: one table, read before validation.
 
-Only names of the same meaning are here; one whose meaning differs is refused with what to write instead.
-Setting a thing under two names is an error, even where both agree: the next person changes one of them.
+Only names with the same meaning are here; a name with another meaning is refused, with what to write instead.
+Setting one thing under two names is an error, even where both agree: the next person changes one of them.
 """
 
 import difflib
@@ -40,93 +40,104 @@ ALIASES = {
     "vf_coef": "value_coef",
     "lam": "gae_lambda",
 }
-"""other name -> ours, in every section that has ours and has no setting of that very name (`dpo.beta`)"""
+"""Other name -> ours, in every section that has ours and no setting of that very name (as `dpo.beta`)."""
 SWITCHES: dict[str, tuple[str, str | None, str | None]] = {
     "bf16": ("precision", "bf16", None),  # bf16: false says nothing about fp16
     "fp16": ("precision", "fp16", None),
     "adap_kl_ctrl": ("kl_control", "adaptive", "fixed"),
 }
-"""A switch of a recipe -> our setting, and what true and false ask for; None: nothing."""
+"""A recipe's switch -> our setting, and its values for true and false; None: sets nothing."""
 RUN_WIDE = {"save_base_dir": "store", "log_with": "log_with"}
-"""What old recipes say beside the training settings -> the setting of `runtime`; see flows/old_names.py."""
+"""Settings of old recipes' training sections -> of `runtime`; see flows/old_names.py."""
 OF_PROMPTS = ("data_path", "query_min_length", "query_max_length")
-"""What old on-policy recipes say about their prompts; they make a sample, see flows/old_names.py."""
+"""Settings that describe the prompts of old on-policy recipes: they make a sample, see flows/old_names.py."""
 GENERATION = (
-    "temperature", "top_k", "top_p", "min_p", "repetition_penalty", "max_new_tokens", "min_new_tokens",
-)  # fmt: skip
-"""What `generation_kwargs` may hold, by the names of transformers, which are ours."""
+    "temperature",
+    "top_k",
+    "top_p",
+    "min_p",
+    "repetition_penalty",
+    "max_new_tokens",
+    "min_new_tokens",
+)
+"""What `generation_kwargs` may hold: transformers and we use the same names."""
 
 _SCHEDULES = {"constant_with_warmup": "constant"}  # ours warms up where warmup_fraction says so
 _OFF: dict[str, tuple[float, ...]] = {"top_k": (0, -1), "top_p": (1,), "min_p": (0,)}
 _TELLTALE = "rollout_batch_size"  # only sections that sample have it
 _REFUSED = {
     "mini_batch_size": "TRL before 0.12 calls the rollout batch_size, and mini_batch_size x "
-    "gradient_accumulation_steps an optimizer step; write rollout_batch_size and batch_size",
+    "gradient_accumulation_steps is one optimizer step; write rollout_batch_size and batch_size",
     "num_mini_batches": "set batch_size to rollout_batch_size / num_mini_batches",
     "whiten_rewards": "rewards are not whitened here; whiten_advantages is about the advantages, "
     "score_normalization about the scores",
     "early_stopping": "set stop_kl to the KL that ends a rollout's updates; target_kl steers the adaptive "
     "coefficient",
-    "kl_penalty": "set kl_estimator: k1 is TRL's `kl`; `abs`, `mse` and `full` are not there",
+    "kl_penalty": "set kl_estimator: k1 is TRL's `kl`; `abs`, `mse` and `full` do not exist here",
 }
-"""Names of on-policy recipes that have no equal here -> what to write."""
+"""Names in on-policy recipes without an equivalent here -> what to write."""
 _NOT_GENERATION = {
     "max_length": "it counts the prompt too; set max_new_tokens",
     "min_length": "it counts the prompt too; set min_new_tokens",
-    "pad_token_id": "padding is masked, whatever token it is; take it out",
-    "eos_token_id": "the model's own end tokens are used; take it out",
+    "pad_token_id": "padding is masked, whatever token it is; remove it",
+    "eos_token_id": "the model's own end tokens are used; remove it",
 }
 
 
 def has_precision(section: Any) -> bool:
-    """Whether a training section says how it computes, under any name."""
+    """Whether a training section sets its precision, under any name."""
     return isinstance(section, dict) and bool({"precision", "bf16", "fp16"} & section.keys())
 
 
-def translated(given: Any, fields: Container[str]) -> Any:
+def translated(section: Any, fields: Container[str]) -> Any:
     """A training section with our names only.
 
     Args:
         fields: the settings of its class.
 
     Raises:
-        ValueError: a setting is named twice, names contradict each other, or a value is none of a switch.
+        ValueError: a setting has two names, names contradict each other, or a switch is not true or false.
     """
-    if not isinstance(given, dict):
-        return given
-    made: dict[Any, Any] = {}
-    said: dict[Any, str] = {}
-    for name, ours, value in _meanings(given, fields):
-        if ours in said:
-            raise ValueError(f"{said[ours]} and {name} are two names for {ours}: set one")
-        said[ours] = name
-        made[ours] = value
-    if made.get("lr_schedule") in _SCHEDULES:
-        made["lr_schedule"] = _SCHEDULES[made["lr_schedule"]]
-    for name, values in _OFF.items():
-        if name in fields and name in made and not isinstance(made[name], bool) and made[name] in values:
-            made[name] = None
-    return with_global_batch(made, _TELLTALE in fields) if {PER_DEVICE, STEPS} & made.keys() else made
+    if not isinstance(section, dict):
+        return section
+    # Every setting under our name, and the name that the section used for it.
+    settings: dict[Any, Any] = {}
+    origins: dict[Any, str] = {}
+    for name, our_name, value in _meanings(section, fields):
+        if our_name in origins:
+            raise ValueError(f"{origins[our_name]} and {name} are two names for {our_name}: set one")
+        origins[our_name] = name
+        settings[our_name] = value
+    # Values that other libraries write differently.
+    if settings.get("lr_schedule") in _SCHEDULES:
+        settings["lr_schedule"] = _SCHEDULES[settings["lr_schedule"]]
+    for name, off_values in _OFF.items():
+        value = settings.get(name)
+        if name in fields and not isinstance(value, bool) and value in off_values:
+            settings[name] = None
+    # Per-device batch sizes become global ones.
+    has_device_names = bool({PER_DEVICE, STEPS} & settings.keys())
+    return with_global_batch(settings, _TELLTALE in fields) if has_device_names else settings
 
 
-def _meanings(given: dict[Any, Any], fields: Container[str]) -> Iterator[tuple[str, Any, Any]]:
-    """`(name as given, our name, value)` of every setting; an unknown name stays as it is, for pydantic."""
-    for name, value in given.items():
-        ours = ALIASES.get(name, name)
-        if value is None and ours != name and ours in fields and name not in fields:
+def _meanings(section: dict[Any, Any], fields: Container[str]) -> Iterator[tuple[str, Any, Any]]:
+    """`(name in the section, our name, value)` of every setting; pydantic refuses unknown names."""
+    for name, value in section.items():
+        our_name = ALIASES.get(name, name)
+        if value is None and our_name != name and our_name in fields and name not in fields:
             continue  # a base file's other name, switched off
         if name in fields:
             yield name, name, value
         elif name in SWITCHES and SWITCHES[name][0] in fields:
-            setting, meant = _switched(name, value)
-            if meant is not None:
-                yield name, setting, meant
+            setting, choice = _switched(name, value)
+            if choice is not None:
+                yield name, setting, choice
         elif _TELLTALE in fields and name == "generation_kwargs":
             yield from _generation(value)
         elif _TELLTALE in fields and name in _REFUSED:
             raise ValueError(f"{name}: {_REFUSED[name]}")
         else:
-            yield str(name), ours if ours in fields else name, value
+            yield str(name), our_name if our_name in fields else name, value
 
 
 def _switched(name: str, value: Any) -> tuple[str, str | None]:
@@ -136,16 +147,16 @@ def _switched(name: str, value: Any) -> tuple[str, str | None]:
     return setting, on if value else off
 
 
-def _generation(given: Any) -> Iterator[tuple[str, str, Any]]:
+def _generation(kwargs: Any) -> Iterator[tuple[str, str, Any]]:
     """The settings inside `generation_kwargs`, which are settings of the section itself."""
-    if given is not None and not isinstance(given, dict):
-        raise ValueError(f"generation_kwargs is {given!r}; expected a mapping such as {{temperature: 0.7}}")
-    for name, value in (given or {}).items():
+    if kwargs is not None and not isinstance(kwargs, dict):
+        raise ValueError(f"generation_kwargs is {kwargs!r}; expected a mapping such as {{temperature: 0.7}}")
+    for name, value in (kwargs or {}).items():
         if name == "do_sample":
             if value is not True:
                 raise ValueError(
                     f"generation_kwargs.do_sample is {value!r}: on-policy training learns from samples; "
-                    "the likeliest answer alone has no alternatives to learn from"
+                    "greedy decoding has no alternatives to learn from"
                 )
         elif name in GENERATION:
             yield f"generation_kwargs.{name}", name, value

@@ -24,7 +24,7 @@ def read_part(sample: SampleArtifact, part: str, columns: list[str]) -> datasets
 
 
 def need_rows(rows: datasets.Dataset | None, what: str) -> datasets.Dataset:
-    """`rows`, or a clear refusal where there is nothing to train on."""
+    """`rows`; DataError where there is nothing to train on."""
     if rows is None:
         raise DataError(
             f"{what} has no training rows",
@@ -35,7 +35,7 @@ def need_rows(rows: datasets.Dataset | None, what: str) -> datasets.Dataset:
 
 
 def pack(documents: datasets.Dataset, block_size: int) -> datasets.Dataset:
-    """Join documents (each ends with EOS) and cut them into blocks of `block_size` tokens.
+    """Join documents (each ends with EOS) and cut them into (N, block_size) tokens.
 
     The last, shorter block is dropped, so every position of a block counts in the loss.
     """
@@ -70,7 +70,7 @@ class SFTStageTrainer(TokenTrainer, SFTTrainer):
 def pretrain_trainer(
     model: Any, tokenizer: Any, sample: SampleArtifact, config: PretrainConfig, out: Draft
 ) -> PretrainTrainer:
-    """Trainer over the packed blocks of a sample; held-out blocks where the sample has some."""
+    """Trainer over the packed blocks of a sample; held-out blocks where it has enough for one."""
     train = pack(need_rows(read_part(sample, "train", ["input_ids"]), sample.id), config.block_size)
     held_out = read_part(sample, "eval", ["input_ids"])
     fits = held_out is not None and sum(map(len, held_out["input_ids"])) >= config.block_size
@@ -94,6 +94,7 @@ def sft_trainer(
     """TRL trainer over tokenised prompt-completion rows; the loss covers the completion only."""
     columns = ["input_ids", "completion_mask"]
     train = need_rows(read_part(sample, "train", columns), sample.id)
+    # An empty loss mask looks like healthy training and learns nothing.
     empty = _without_completion(train)
     if empty:
         raise DataError(
@@ -101,6 +102,7 @@ def sft_trainer(
             expected="a loss mask that covers the completion",
             fix="raise the sample's max_length",
         )
+    # Rows are tokenised and cut already: TRL must not truncate them.
     return SFTStageTrainer(
         model=model,
         config=config,
@@ -121,7 +123,7 @@ def sft_trainer(
 
 
 def _without_completion(rows: datasets.Dataset) -> int:
-    """Rows whose mask is false all through, counted without leaving Arrow."""
+    """The number of rows whose mask is all false, counted without leaving Arrow."""
     empty = 0
     for chunk in rows.data.column("completion_mask").chunks:
         covered = pc.list_parent_indices(chunk).filter(chunk.flatten())

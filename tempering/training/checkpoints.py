@@ -1,8 +1,8 @@
-"""Checkpoint folders: written beside, synced, renamed; only whole ones can be resumed from.
+"""Checkpoint folders: written beside, synced, renamed; only complete ones can be resumed from.
 
 A checkpoint is named by the token threshold it crossed (`checkpoint_100K_tokens`); the exact
-count is in its trainer state. The two newest keep optimizer and random state, older ones keep
-their weights only. transformers writes straight into the final folder and resumes from the
+count is in its trainer state. The two newest keep optimizer and random state, older ones only
+their weights. transformers writes straight into the final folder and resumes from the
 highest number even when half written, so the folder and its rotation are ours.
 """
 
@@ -18,7 +18,7 @@ KEEP_RESUMABLE = 2
 
 def publish(temporary: Path, final: Path) -> None:
     """Make the checkpoint in `temporary` visible as `final`, all of it or nothing."""
-    # A resumed run crosses a threshold again: then one of that name is there already, with the same content.
+    # A resumed run crosses a threshold again: then `final` exists already, with the same content.
     publish_folder(temporary, final, durable=True)
     prune(final.parent)
 
@@ -30,19 +30,19 @@ def tokens_of(checkpoint: Path) -> int:
 
 
 def resumable(folder: Path) -> list[Path]:
-    """Whole checkpoints with training state, oldest first; never a half-written one."""
-    found = [path for path in folder.glob("checkpoint_*_tokens") if (path / "optimizer.pt").exists()]
-    return sorted(found, key=lambda path: (tokens_of(path), path.stat().st_mtime_ns))
+    """Complete checkpoints with training state, oldest first."""
+    checkpoints = [path for path in folder.glob("checkpoint_*_tokens") if (path / "optimizer.pt").exists()]
+    return sorted(checkpoints, key=lambda path: (tokens_of(path), path.stat().st_mtime_ns))
 
 
 def sweep(folder: Path) -> None:
-    """Remove what a kill left half written."""
+    """Remove half-written checkpoints that a kill left behind."""
     for leftover in folder.glob(".tmp-*"):
         shutil.rmtree(leftover)
 
 
 def prune(folder: Path) -> None:
-    """Leave training state in the newest `KEEP_RESUMABLE` checkpoints only."""
+    """Keep training state in the newest `KEEP_RESUMABLE` checkpoints only."""
     for checkpoint in resumable(folder)[:-KEEP_RESUMABLE]:
         for pattern in RESUME_FILES:
             for path in checkpoint.glob(pattern):

@@ -1,7 +1,7 @@
 """Settings of every stage that trains.
 
-Batch sizes are global (sequences an optimizer step over all processes): part of the identity.
-`micro_batch_size` only says how they are cut up to fit into memory: runtime.
+Batch sizes are global (sequences per optimizer step, over all processes): part of the identity.
+`micro_batch_size` only divides them to fit into memory: runtime.
 """
 
 from typing import Any, Literal
@@ -39,14 +39,14 @@ class TrainingConfig(StageConfig):
         0.0,
         ge=0,
         lt=1,
-        description="cosine_with_min_lr, polynomial, warmup_stable_decay: where it ends, share of the peak",
+        description="cosine_with_min_lr, polynomial, warmup_stable_decay: final rate, as a share of the peak",
     )
     decay_fraction: float = Field(
-        0.1, gt=0, le=1, description="warmup_stable_decay: share of the run after warm-up that it falls in"
+        0.1, gt=0, le=1, description="warmup_stable_decay: share of the run after warm-up in which it falls"
     )
     warmup_fraction: float = Field(0.05, ge=0, lt=1, description="share of the run with rising learning rate")
     batch_size: int = Field(
-        32, ge=1, description="sequences (or pairs) an optimizer step, over all processes"
+        32, ge=1, description="sequences (or pairs) per optimizer step, over all processes"
     )
     num_epochs: float = Field(1.0, gt=0, description="passes over the sample")
     max_steps: int | None = Field(None, ge=1, description="optimizer steps")
@@ -64,25 +64,23 @@ class TrainingConfig(StageConfig):
         "gradient scaling, for GPUs",
     )
     adapter: LoraConfig | None = Field(None, description="train a LoRA adapter instead of all weights")
-    seed: int = Field(
-        0, ge=0, description="of initialisation, order and sampling; the pipeline's unless given"
-    )
+    seed: int = Field(0, ge=0, description="of initialisation, order and sampling; by default the pipeline's")
     micro_batch_size: int | None = runtime_field(
-        None, ge=1, description="sequences a forward pass; null: batch_size"
+        None, ge=1, description="sequences per forward pass; null: batch_size"
     )
     gradient_checkpointing: bool = runtime_field(False, description="recompute activations to save memory")
     compile: bool = runtime_field(
-        False, description="compile the model's layers: half a minute at the start, faster steps after it"
+        False, description="compile the model's layers: half a minute at the start, then faster steps"
     )
     hub_repo: str | None = runtime_field(
-        None, description="OWNER/NAME on the Hub that the finished model is pushed to; null: nowhere"
+        None, description="OWNER/NAME on the Hub to push the finished model to; null: nowhere"
     )
-    hub_private: bool = runtime_field(True, description="whether a repository made for it is private")
+    hub_private: bool = runtime_field(True, description="whether a repository created for it is private")
 
     @model_validator(mode="before")
     @classmethod
-    def _other_names(cls, given: Any) -> Any:
-        return translated(given, cls.setting_names())
+    def _other_names(cls, section: Any) -> Any:
+        return translated(section, cls.setting_names())
 
     @model_validator(mode="after")
     def _micro_divides(self) -> "TrainingConfig":
@@ -98,7 +96,7 @@ class TrainingConfig(StageConfig):
             changed = getattr(self, name) != type(self).model_fields[name].default
             if changed and self.lr_schedule not in schedules:
                 raise ValueError(
-                    f"{name} is set, and lr_schedule {self.lr_schedule} has none: it is for "
+                    f"{name} is set, but lr_schedule {self.lr_schedule} does not use it: it is for "
                     + " and ".join(schedules)
                 )
         return self
@@ -119,13 +117,13 @@ class PretrainConfig(TrainingConfig):
     )
     model: str | None = runtime_field(None, description="continue this stage or artifact instead")
     sample: str = Field("pretrain", description="the sample to train on")
-    block_size: int = Field(128, ge=8, description="tokens a packed block")
-    batch_size: int = Field(32, ge=1, description="blocks an optimizer step")
+    block_size: int = Field(128, ge=8, description="tokens per packed block")
+    batch_size: int = Field(32, ge=1, description="blocks per optimizer step")
 
     @field_validator("architecture", mode="before")
     @classmethod
-    def _transformer_unless_said(cls, given: Any) -> Any:
-        return {"kind": "transformer", **given} if isinstance(given, dict) else given
+    def _transformer_by_default(cls, section: Any) -> Any:
+        return {"kind": "transformer", **section} if isinstance(section, dict) else section
 
     @model_validator(mode="after")
     def _no_adapter(self) -> "PretrainConfig":

@@ -27,19 +27,20 @@ class DPOStageTrainer(TokenTrainer, DPOTrainer):
         return dataset
 
 
-def _whole(row: dict[str, list[int]]) -> dict[str, list[int]]:
+def _sides(row: dict[str, list[int]]) -> dict[str, list[int]]:
     return {side: row["prompt_ids"] + row[side] for side in ("chosen_ids", "rejected_ids")}
 
 
 def _joined(rows: datasets.Dataset | None) -> datasets.Dataset | None:
     """The reward model reads prompt and completion as one sequence."""
-    return rows and rows.map(_whole, remove_columns=["prompt_ids"], keep_in_memory=True)
+    return rows and rows.map(_sides, remove_columns=["prompt_ids"], keep_in_memory=True)
 
 
 def reward_trainer(
     model: Any, tokenizer: Any, sample: SampleArtifact, config: RewardModelConfig, out: Draft
 ) -> RewardStageTrainer:
     """Bradley-Terry loss on the score at the last token of each side."""
+    # Rows are tokenised and cut already: TRL must not truncate them.
     return RewardStageTrainer(
         model=model,
         config=config,
@@ -63,6 +64,7 @@ def dpo_trainer(
     model: Any, tokenizer: Any, sample: SampleArtifact, config: DPOConfig, out: Draft, reference: Any = None
 ) -> DPOStageTrainer:
     """DPO against `reference`, by default the starting model; its log-probabilities are computed once."""
+    # Rows are cut already (no max_length); the reference's log-probabilities are computed before training.
     arguments = training_arguments(
         config,
         out,

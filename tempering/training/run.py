@@ -1,4 +1,4 @@
-"""The common course of a training stage: checks before, training, then what the artifact holds."""
+"""What all training stages do: check their inputs, train, and fill the artifact."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -16,7 +16,7 @@ def check_inputs(model: ModelArtifact, sample: SampleArtifact, row_type: str) ->
     """Refuse nonsense before anything is computed.
 
     Raises:
-        DataError: the sample's rows are of another type.
+        DataError: the sample holds rows of another type.
         ArtifactError: model and sample have different tokenizers, or the model is a bare adapter
             or a reward model.
     """
@@ -35,51 +35,53 @@ def check_block(model: Any, config: PretrainConfig) -> None:
     room = getattr(model.config.get_text_config(), "max_position_embeddings", None)
     if room and config.block_size > room:
         raise ConfigError(
-            f"pretrain.block_size is {config.block_size}, and the model has {room} positions",
+            f"pretrain.block_size is {config.block_size}, but the model has {room} positions",
             expected=f"at most {room}",
             fix="lower block_size, or raise architecture.max_position_embeddings",
         )
 
 
 def token_budget(config: TrainingConfig, sample: SampleArtifact) -> int | None:
-    """The token limit of a stage, else of its sample: what the artifact is called by."""
+    """The token limit of a stage, else of its sample: part of the artifact's name."""
     limit: int | None = config.token_limit or sample.manifest.config.get("token_limit")
     return limit
 
 
 def inherited(sample: SampleArtifact, model: ModelArtifact) -> dict[str, Any]:
-    """What a model takes over from the sample it was trained on, and from the model it started as."""
-    taken = {"tokenizer": sample.details["tokenizer"], "prompt_format": sample.details["prompt_format"]}
-    return taken | remote_code(model)
+    """Details that a model inherits from the sample it was trained on and from the model it started as."""
+    details = {"tokenizer": sample.details["tokenizer"], "prompt_format": sample.details["prompt_format"]}
+    return details | remote_code(model)
 
 
 def remote_code(model: ModelArtifact | None) -> dict[str, Any]:
-    """The mark of a model that brings its own code, handed on to what is made from it."""
+    """The mark of a model that brings its own code, for the models made from it."""
     return {"trust_remote_code": True} if model is not None and model.trusts_remote_code else {}
 
 
 def train(
     trainer: Any, tokenizer: Any, out: Draft, details: Mapping[str, Any]
 ) -> dict[str, float | int | str]:
-    """Train (or go on), measure on the held-out rows, and fill `model/` and `metadata/`.
+    """Train (or resume), measure on the held-out rows, and fill `model/` and `metadata/`.
 
     Args:
-        details: facts for later stages, beside those noted here.
+        details: facts for later stages, in addition to those noted here.
 
     Returns:
         headline metrics: held-out ones where the sample has an eval part.
     """
     trainer.train_or_resume()
-    found: dict[str, float] = {}
+    # Held-out metrics, all of them, where there are rows to measure on.
+    metrics: dict[str, float] = {}
     if trainer.eval_dataset is not None:
-        found = trainer.evaluate()
+        metrics = trainer.evaluate()
         out.write_table(
-            "held_out", [{"metric": name, "value": float(value)} for name, value in found.items()]
+            "held_out", [{"metric": name, "value": float(value)} for name, value in metrics.items()]
         )
     save_trained(trainer.model, tokenizer, out, details)
+    # The headline: held-out metrics first, then the last losses.
     steps: int = trainer.state.global_step
     summary: dict[str, float | int | str] = {
-        shown: round(found[name], 4) for name, shown in _HELD_OUT.items() if name in found
+        label: round(metrics[name], 4) for name, label in _HELD_OUT.items() if name in metrics
     }
     return summary | last_rows(out.metadata_dir / "training_stats.parquet", ("loss",)) | {"steps": steps}
 
@@ -92,15 +94,15 @@ _HELD_OUT = {
 
 
 def last_rows(stats: Path, names: Sequence[str]) -> dict[str, float]:
-    """Means of the columns `names` over the last tenth of the logged steps; what is in none is left out."""
+    """Means of the columns `names` over the last tenth of the logged steps; without those that no row has."""
     rows = read_rows(stats)
     last = rows[-max(1, len(rows) // 10) :]
-    found = {name: [row[name] for row in last if row.get(name) is not None] for name in names}
-    return {name: round(sum(values) / len(values), 4) for name, values in found.items() if values}
+    columns = {name: [row[name] for row in last if row.get(name) is not None] for name in names}
+    return {name: round(sum(values) / len(values), 4) for name, values in columns.items() if values}
 
 
 def save_trained(model: Any, tokenizer: Any, out: Draft, details: Mapping[str, Any]) -> None:
-    """Write `model/` and note what later stages must know of it."""
+    """Write `model/` and note in the details what later stages must know about it."""
     from tempering.models.loading import parameter_count, save_model
 
     save_model(model, tokenizer, out.model_dir)

@@ -1,8 +1,8 @@
-"""Learning-rate schedules as functions of the share of the run that is done.
+"""Learning-rate schedules as functions of the finished share of the run.
 
-Where a run ends at a token limit its number of steps is unknown, so progress is the largest of steps /
-step limit and tokens / token limit; both are 0 at the start and 1 at the end. The shapes are those of
-transformers, laid over a million virtual steps.
+A run that ends at a token limit has an unknown number of steps, so progress is the larger of steps / step
+limit and tokens / token limit, from 0 to 1. The shapes are transformers', stretched over a million virtual
+steps.
 """
 
 from collections.abc import Callable
@@ -23,7 +23,7 @@ def learning_rate_factor(config: TrainingConfig, progress: float) -> float:
 
 
 def _settings(config: TrainingConfig, warmup: int) -> dict[str, Any]:
-    """What the schedule takes beside warm-up and length, by transformers' names."""
+    """The schedule's settings besides warm-up and length, by transformers' names."""
     match config.lr_schedule:
         case "cosine_with_restarts":
             return {"num_cycles": config.cosine_cycles}
@@ -37,7 +37,7 @@ def _settings(config: TrainingConfig, warmup: int) -> dict[str, Any]:
     return {}
 
 
-_PEAK = 1.0  # of the optimizer that the shapes are made with; factors do not depend on it
+_PEAK = 1.0  # learning rate of the stand-in optimizer; factors do not depend on it
 
 
 @lru_cache(maxsize=32)

@@ -1,4 +1,4 @@
-"""After each step of any training: checkpoints at token thresholds, the end, log rows, progress."""
+"""After each training step: checkpoints at token thresholds, the end of the run, log rows, progress."""
 
 import time
 from typing import Any
@@ -69,7 +69,8 @@ class TokenCallback(TrainerCallback):
     ) -> None:
         if not logs or "loss" not in logs or not state.is_world_process_zero:
             return
-        self._refuse_nothing(logs, state.global_step)
+        self._refuse_no_gradient(logs, state.global_step)
+        # One row per step, with every number that the trainer logged.
         tokens, seconds = int(state.num_input_tokens_seen), time.monotonic() - self._started
         row = {
             key: value
@@ -88,16 +89,17 @@ class TokenCallback(TrainerCallback):
                 }
             ]
         )
-        done = self.trainer.progress(state.global_step)
-        total = int(tokens / done) if done > 0 else None
+        # The total is an estimate where steps or epochs end the run.
+        progress = self.trainer.progress(state.global_step)
+        total = int(tokens / progress) if progress > 0 else None
         self.trainer.out.progress(tokens, total, loss=float(logs["loss"]))
 
-    def _refuse_nothing(self, logs: dict[str, Any], step: int) -> None:
-        """A first step without any gradient looks healthy and learns nothing, for as long as one lets it."""
+    def _refuse_no_gradient(self, logs: dict[str, Any], step: int) -> None:
+        """Stop at a first step without any gradient: such a run looks healthy and never learns."""
         if step == 1 and self.trainer.must_learn_at_once and logs.get("grad_norm") == 0:
             raise DataError(
-                f"the first step has no gradient at all (loss {logs['loss']:.4g}): nothing would be learnt",
-                expected="a loss that depends on the weights that are trained",
+                f"the first step has no gradient at all (loss {logs['loss']:.4g}): the model learns nothing",
+                expected="a loss that depends on the trained weights",
                 fix="check the sample's completion masks, and the adapter's target_modules",
             )
 

@@ -1,7 +1,7 @@
-"""Sending log rows to TensorBoard or Weights & Biases too, by the callbacks of transformers.
+"""Sends log rows to TensorBoard or Weights & Biases too, by transformers' callbacks.
 
-Their files lie in the stage's `tracking/` folder: kept with the artifact, no part of its payload. What a
-resume computes again takes the place of what was logged after the checkpoint.
+Their files are in the stage's `tracking/` folder: kept with the artifact, but not part of its payload. After
+a resume, repeated steps replace what was logged after the checkpoint.
 """
 
 import os
@@ -21,17 +21,17 @@ def trackers(out: Draft) -> list[TrainerCallback]:
     Raises:
         ConfigError: its package is not installed.
     """
-    wanted = out.runtime.log_with
-    require_tracker(wanted)
-    if wanted is None:
+    tracker = out.runtime.log_with
+    require_tracker(tracker)
+    if tracker is None:
         return []
     folder = out.path / "tracking"
     folder.mkdir(exist_ok=True)
-    return [_TensorBoard(str(folder)) if wanted == "tensorboard" else _Wandb(str(folder))]
+    return [_TensorBoard(str(folder)) if tracker == "tensorboard" else _Wandb(str(folder))]
 
 
 class _TensorBoard(TensorBoardCallback):
-    """Without the arguments as a text, which name folders of this machine."""
+    """Does not log the arguments as text: they name folders of this machine."""
 
     def __init__(self, folder: str) -> None:
         super().__init__()
@@ -41,8 +41,8 @@ class _TensorBoard(TensorBoardCallback):
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
     ) -> None:
         if state.is_world_process_zero:
-            again = state.global_step + 1 if state.global_step else None
-            self.tb_writer = self._SummaryWriter(log_dir=self.logging_dir, purge_step=again)
+            next_step = state.global_step + 1 if state.global_step else None
+            self.tb_writer = self._SummaryWriter(log_dir=self.logging_dir, purge_step=next_step)
 
 
 class _Wandb(WandbCallback):
@@ -56,8 +56,8 @@ class _Wandb(WandbCallback):
         super().__init__()
 
     def on_train_end(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **more: Any
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
-        super().on_train_end(args, state, control, **more)
+        super().on_train_end(args, state, control, **kwargs)
         if self._initialized and self._wandb.run is not None:
             self._wandb.finish()  # a stage's process ends without exit handlers

@@ -1,8 +1,8 @@
 """What every trainer here adds to `transformers.Trainer`, as a mixin.
 
-Tokens are the unit of account: counted in the trainer state (so a resume goes on counting),
-they trigger checkpoints, end the run at `token_limit` and drive the learning rate. Log rows
-are ours, one a step. The mixin sits left of Trainer or a TRL trainer in the class list.
+Tokens are the unit of account: counted in the trainer state, so a resume continues the count,
+they trigger checkpoints, end the run at `token_limit` and drive the learning rate. Log rows are
+ours, one per step. The mixin comes before Trainer or a TRL trainer in the list of bases.
 """
 
 import math
@@ -35,7 +35,12 @@ def row_order(sample: SampleArtifact) -> str:
 
 
 def training_arguments(config: TrainingConfig, out: Draft, **more: Any) -> dict[str, Any]:
-    """Arguments that hold for every trainer; `more` are those of the trainer at hand."""
+    """Arguments that all trainers share; `more` are those of one trainer.
+
+    Raises:
+        ConfigError: batch_size cannot be shared by the processes, or the device cannot do what is set.
+    """
+    # How the global batch is divided over processes and accumulation steps.
     processes = int(os.environ.get("WORLD_SIZE", "1"))  # as torch and accelerate set it
     micro = config.micro_batch_size or max(1, config.batch_size // processes)
     if config.batch_size % (micro * processes):
@@ -44,11 +49,13 @@ def training_arguments(config: TrainingConfig, out: Draft, **more: Any) -> dict[
             expected=f"a multiple of {processes} x micro_batch_size",
             fix="change batch_size or micro_batch_size",
         )
+    # What the device cannot do is refused before anything is computed.
     device = out.runtime.device
     cpu = device == "cpu" or (device == "auto" and not torch.cuda.is_available())
     check_precision(config, "cpu" if cpu else device)
     if config.compile:
         check_compiler("cpu" if cpu else device)
+    # Checkpoints, logs and trackers are ours, so Trainer's own are off.
     return {
         "output_dir": str(out.checkpoints_dir),
         "per_device_train_batch_size": micro,
@@ -79,10 +86,10 @@ def training_arguments(config: TrainingConfig, out: Draft, **more: Any) -> dict[
 
 
 def check_precision(config: TrainingConfig, device: str) -> None:
-    """Refuse fp16 on a CPU: accelerate would train in fp32 without a word.
+    """Refuse fp16 on a CPU, where accelerate would silently train in fp32.
 
     Raises:
-        ConfigError: with what works there.
+        ConfigError: precision is fp16 and the device a CPU.
     """
     if config.precision == "fp16" and device == "cpu":
         raise ConfigError(
@@ -93,9 +100,9 @@ def check_precision(config: TrainingConfig, device: str) -> None:
 
 
 class TokenTrainer:
-    """Mixin: token-named atomic checkpoints, resume from the newest whole one, token schedule.
+    """Mixin: token-named atomic checkpoints, resume from the newest complete one, token schedule.
 
-    Keyword arguments beside Trainer's own:
+    Keyword arguments besides Trainer's own:
         config: the stage's training config.
         out: the draft that holds `checkpoints/`, the logs and the progress callback.
     """
@@ -117,7 +124,7 @@ class TokenTrainer:
             self.add_callback(tracker)  # type: ignore[attr-defined]
 
     def _first_limit(self) -> None:
-        """Trainer lets `max_steps` win over the epochs; here the first of them ends the run."""
+        """In Trainer `max_steps` overrides the epochs; here the first of them ends the run."""
         arguments, rows = self.args, getattr(self, "train_dataset", None)  # type: ignore[attr-defined]
         if self.config.max_steps and rows is not None:
             by_epochs = math.ceil(self.config.num_epochs * math.ceil(len(rows) / self.config.batch_size))
@@ -126,30 +133,33 @@ class TokenTrainer:
     # -- resume ------------------------------------------------------------------------------
 
     def train_or_resume(self) -> None:
-        """Train to the end, from the newest whole checkpoint of the draft if there is one."""
+        """Train to the end, from the draft's newest complete checkpoint if it has one."""
+        # What a kill left half written is never resumed from; the process that writes removes it.
         if self.writes:
             sweep(self.out.checkpoints_dir)
-        found = resumable(self.out.checkpoints_dir)
-        if found:
+        checkpoint = next(reversed(resumable(self.out.checkpoints_dir)), None)
+        # Log rows continue after the checkpoint's, or start anew.
+        if checkpoint is not None:
             for log in self.row_logs():
                 log.restore()
-            self.out.resumed_from_tokens = tokens_of(found[-1])
-            self.out.log(f"resuming from {found[-1].name}")
+            self.out.resumed_from_tokens = tokens_of(checkpoint)
+            self.out.log(f"resuming from {checkpoint.name}")
         else:
             for log in self.row_logs():
                 log.path.unlink(missing_ok=True)
         self.wait()
-        if found and (found[-1] / FINISHED).exists():
-            self._take_finished(found[-1])
+        # A checkpoint at the end of a run leaves nothing to train.
+        if checkpoint is not None and (checkpoint / FINISHED).exists():
+            self._take_finished(checkpoint)
         else:
-            self.train(resume_from_checkpoint=str(found[-1]) if found else None)  # type: ignore[attr-defined]
+            self.train(resume_from_checkpoint=checkpoint and str(checkpoint))  # type: ignore[attr-defined]
         self.out.tokens = self.tokens
         self.wait()
         for log in self.row_logs():
             log.to_parquet()
 
     def _take_finished(self, checkpoint: Path) -> None:
-        """The stage was killed after its last checkpoint: there is nothing left to train."""
+        """Load the last checkpoint of a stage that was killed after finishing its training."""
         self._load_from_checkpoint(str(checkpoint))  # type: ignore[attr-defined]
         state = TrainerState.load_from_json(str(checkpoint / "trainer_state.json"))
         self.state = state
@@ -157,16 +167,16 @@ class TokenTrainer:
             log.cut(state.global_step)
 
     def row_logs(self) -> list[RowLog]:
-        """The logs that are cut on resume and become Parquet at the end, where this process writes them."""
+        """The logs to cut on resume and turn into Parquet at the end; none unless this process writes."""
         return [self.stats] if self.writes else []
 
     @property
     def writes(self) -> bool:
-        """Whether this process is the one, of several, that writes into the draft."""
+        """Whether this is the one process that writes into the draft."""
         return bool(self.args.process_index == 0)  # type: ignore[attr-defined]
 
     def wait(self) -> None:
-        """Until the other processes are here too."""
+        """Block until the other processes get here too."""
         self.accelerator.wait_for_everyone()  # type: ignore[attr-defined]
 
     @property
@@ -177,11 +187,11 @@ class TokenTrainer:
     # -- learning rate -----------------------------------------------------------------------
 
     def schedule_progress(self, steps: int) -> float:
-        """Where on the schedule the step after `steps` steps lies."""
+        """The position on the schedule of the step after `steps` steps."""
         return self.progress(steps)
 
     def progress(self, steps: float) -> float:
-        """Share of the run that is done, by steps or tokens, whichever is further."""
+        """The finished share of the run, by steps or tokens, whichever is further."""
         by_steps: float = steps / max(1, self.state.max_steps)
         limit = self.config.token_limit
         return max(by_steps, self.tokens / limit) if limit else by_steps
@@ -212,23 +222,23 @@ class TokenTrainer:
         self._writing = self.out.checkpoints_dir / f".tmp-{name}"
         try:
             super()._save_checkpoint(model, trial)  # type: ignore[misc]
-            written = self._writing / f"checkpoint-{self.state.global_step}"
-            self.wait()  # every process has a random state in it
+            folder = self._writing / f"checkpoint-{self.state.global_step}"
+            self.wait()  # every process writes its random state there
             if self.writes:
-                self.save_extra_state(written)
+                self.save_extra_state(folder)
                 if self._ledger.finished:
-                    (written / FINISHED).touch()
-                publish(written, self.out.checkpoints_dir / name)
+                    (folder / FINISHED).touch()
+                publish(folder, self.out.checkpoints_dir / name)
                 self._writing.rmdir()
             self.wait()
         finally:
             self._writing = None
 
     def end_step(self) -> None:
-        """An optimizer step has been made; nothing has been decided on it yet."""
+        """Called after an optimizer step, before anything depends on it."""
 
     def save_extra_state(self, folder: Path) -> None:
-        """More state for a checkpoint, for trainers that have some."""
+        """Add a trainer's own state to a checkpoint."""
 
     def create_model_card(self, *args: Any, **kwargs: Any) -> None:
-        """No card in checkpoints; the export writes one that knows the lineage."""
+        """Write no card: the export writes one that knows the lineage."""
