@@ -1,8 +1,7 @@
-"""What the Hub and its library answer when something is wrong, in our words.
+"""Errors of the Hub and its library, in our words.
 
-Which exceptions come through depends on the library's version and on the network below it, so all of
-them end here: as a `DataError` where asking again would not help, else as `Unreachable`, after which
-the cache is looked at.
+Which exceptions come through depends on the library's version and on the network, so all of them end here:
+as a `DataError` where a retry would not help, else as `Unreachable`, after which the cache is tried.
 """
 
 import difflib
@@ -23,8 +22,8 @@ class Repo:
     word: str
     type: str  # the Hub's `repo_type`
     setting: str  # what names it in a config
-    local: str  # what to do without the Hub
-    path: str = ""  # before its name in addresses of the Hub
+    local: str  # what to use instead of the Hub
+    path: str = ""  # before its name in the Hub's URLs
 
 
 DATASET = Repo("data set", "dataset", "hub", "name local files by `path`", "datasets/")
@@ -32,21 +31,22 @@ MODEL = Repo("model", "model", "name_or_path", "name a folder on this machine")
 
 
 class Unreachable(Exception):
-    """The Hub cannot be asked; the message says why."""
+    """The Hub does not answer; the message says why."""
 
 
 @contextmanager
 def asking(name: str, revision: str, file: str = "", repo: Repo = DATASET) -> Iterator[None]:
-    """Around each question to the Hub about a data set or model.
+    """Context of each request to the Hub about a data set or model.
 
     Raises:
-        DataError: when the repository, revision or file is not there, or not open to you.
-        Unreachable: when the Hub does not answer, or not now.
+        DataError: the repository, revision or file does not exist, or is not open to you.
+        Unreachable: the Hub does not answer, or not now.
     """
     from huggingface_hub import errors
 
     try:
         yield
+    # What the user can fix: access, the name, the revision.
     except errors.GatedRepoError:
         raise _closed(repo, name, "is gated") from None
     except errors.RepositoryNotFoundError:
@@ -64,29 +64,30 @@ def asking(name: str, revision: str, file: str = "", repo: Repo = DATASET) -> It
         if status in (401, 403):
             raise _closed(repo, name, f"is not open to you (the Hub answered {status})") from None
         raise Unreachable(f"the Hub answered {status}{f' for {file}' if file else ''}") from error
+    # Anything else is the network's, unless the disk cannot store the file.
     except Exception as error:
         if isinstance(error, OSError) and error.errno in _CANNOT_STORE:
             raise DataError(
                 f"{name} cannot be stored in the cache: {error}",
-                expected="room and the right to write",
-                fix="set HF_HOME to a folder with room, or make room",
+                expected="disk space and permission to write",
+                fix="set HF_HOME to a writable folder with enough space, or free some",
             ) from None
-        raise Unreachable(_said(error, file)) from error
+        raise Unreachable(_reason(error, file)) from error
 
 
-def _said(error: Exception, file: str) -> str:
+def _reason(error: Exception, file: str) -> str:
     from huggingface_hub import constants
 
     if constants.HF_HUB_OFFLINE:
-        return f"HF_HUB_OFFLINE is set, and the cache does not hold {file or 'it'}"
+        return f"HF_HUB_OFFLINE is set, and the cache does not have {file or 'it'}"
     cause = error.__cause__ or error
     return f"the Hub cannot be reached ({type(cause).__name__}: {str(cause).strip()[:200]})"
 
 
-def _closed(repo: Repo, name: str, what: str) -> DataError:
+def _closed(repo: Repo, name: str, reason: str) -> DataError:
     return DataError(
-        f"the {repo.word} {name} {what}",
-        expected="a token of somebody who may read it",
+        f"the {repo.word} {name} {reason}",
+        expected="the token of an account that may read it",
         fix=f"ask for access at https://huggingface.co/{repo.path}{name}, then set HF_TOKEN",
     )
 
@@ -96,7 +97,7 @@ def _unknown(repo: Repo, name: str) -> DataError:
 
     def names() -> list[str]:
         search = HfApi().list_datasets if repo is DATASET else HfApi().list_models
-        return [one.id for one in search(search=name.split("/")[-1], limit=99)]
+        return [match.id for match in search(search=name.split("/")[-1], limit=99)]
 
     near = _near(name, names)
     hint = f"did you mean {near}?" if near else f"correct `{repo.setting}`"
@@ -110,25 +111,25 @@ def _unknown(repo: Repo, name: str) -> DataError:
 def _no_revision(repo: Repo, name: str, revision: str) -> DataError:
     from huggingface_hub import HfApi
 
-    found = list[str]()
+    revisions = list[str]()
 
     def names() -> list[str]:
         refs = HfApi().list_repo_refs(name, repo_type=repo.type)
-        found.extend(one.name for one in [*refs.branches, *refs.tags])
-        return found
+        revisions.extend(ref.name for ref in [*refs.branches, *refs.tags])
+        return revisions
 
     near = _near(revision, names)
-    there = f": there is {', '.join(found)}" if found else ""
+    choices = f", only {', '.join(revisions)}" if revisions else ""
     return DataError(
-        f"the {repo.word} {name} has no revision {revision!r}{there}",
-        expected="a branch, a tag or a whole commit",
+        f"the {repo.word} {name} has no revision {revision!r}{choices}",
+        expected="a branch, a tag or a full commit hash",
         fix=f"set `revision: {near or 'main'}`",
     )
 
 
-def _near(name: str, known: Callable[[], list[str]]) -> str:
-    """The nearest of the names that exist; "" when even this cannot be found out."""
+def _near(name: str, names: Callable[[], list[str]]) -> str:
+    """The nearest of the existing names; "" when they cannot be listed."""
     try:
-        return next(iter(difflib.get_close_matches(name, known(), n=1)), "")
-    except Exception:  # a hint is not worth another fault
+        return next(iter(difflib.get_close_matches(name, names(), n=1)), "")
+    except Exception:  # a hint is not worth another error
         return ""

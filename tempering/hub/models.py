@@ -1,7 +1,7 @@
 """Models on the Hugging Face Hub: the commit of a revision, and its files, pinned to that commit.
 
-Planning asks for commits, so this module is light; the files are fetched into the cache that all Hugging
-Face libraries share, and read from there without a network. Pickled weights are never fetched.
+Planning asks for commits, so this module is light. Files are fetched into the cache that all Hugging Face
+libraries share, and read from there without a network. Pickled weights are never fetched.
 """
 
 from pathlib import Path
@@ -17,17 +17,17 @@ def model_commit(name: str, revision: str) -> str:
     """The commit that a branch or tag of a model stands for.
 
     Raises:
-        DataError: when there is no such model or revision, it is not open to you, or the Hub cannot be
-            reached and the cache does not know it.
+        DataError: the model or revision does not exist or is not open to you, or the Hub cannot be
+            reached and the cache does not have it.
     """
     return hub_commit(name, revision, MODEL)
 
 
 def model_files(name: str, revision: str, *, code: bool = False) -> Path:
-    """The folder that holds the files of a model at a revision; `code` fetches its Python files too.
+    """The folder with the files of a model at a revision; `code` fetches its Python files too.
 
     Raises:
-        DataError: as `model_commit`, or when the cache holds only a part of it.
+        DataError: as `model_commit`, or the cache has only a part of it.
     """
     from huggingface_hub import snapshot_download
 

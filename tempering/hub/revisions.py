@@ -1,7 +1,7 @@
 """The commit that a branch or tag on the Hugging Face Hub stands for, and where the cache keeps it.
 
-A plan asks for commits on every run, so the libraries are imported only when the Hub is really asked.
-Without a network the same answer is given from the cache that all Hugging Face libraries share.
+Every plan asks for commits, so the libraries are imported only when the Hub is really asked. Without a
+network the answer comes from the cache that all Hugging Face libraries share.
 """
 
 import logging
@@ -19,13 +19,13 @@ _TIMEOUT = 10.0
 
 @cache
 def hub_commit(name: str, revision: str, repo: Repo = DATASET) -> str:
-    """The commit that a branch or tag of a data set (or model) stands for; asked once a process.
+    """The commit that a branch or tag of a data set (or model) stands for; asked once per process.
 
-    Without a network, the commit that the cache knows for it.
+    Without a network, the commit that the cache has for it.
 
     Raises:
-        DataError: when there is no such repository or revision, it is not open to you, or the Hub cannot
-            be reached and the cache does not know it.
+        DataError: the repository or revision does not exist or is not open to you, or the Hub cannot be
+            reached and the cache does not have it.
     """
     if _COMMIT.fullmatch(revision):
         return revision
@@ -35,7 +35,7 @@ def hub_commit(name: str, revision: str, repo: Repo = DATASET) -> str:
         reference = cache_folder(name, repo) / "refs" / revision
         if not reference.is_file():
             raise not_cached(name, revision, reason, repo) from None
-        _log.warning("%s: taking %s@%s as the cache knows it", reason, name, revision)
+        _log.warning("%s: using %s@%s from the cache", reason, name, revision)
         return reference.read_text("utf-8").strip()
 
 
@@ -54,17 +54,17 @@ def _commit_online(name: str, revision: str, repo: Repo) -> str:
 
 
 def cache_folder(name: str, repo: Repo = DATASET) -> Path:
-    """Where all Hugging Face libraries keep a repository."""
+    """The folder in which all Hugging Face libraries cache a repository."""
     from huggingface_hub import constants
 
     return Path(constants.HF_HUB_CACHE) / f"{repo.type}s--{name.replace('/', '--')}"
 
 
 def not_cached(name: str, revision: str, reason: Unreachable, repo: Repo = DATASET) -> DataError:
-    """Neither the Hub nor the cache can give it."""
-    looked = f"looked in the cache {cache_folder(name, repo)}"
+    """The error for a repository that neither the Hub nor the cache provides."""
     return DataError(
-        f"the {repo.word} {name}@{revision} cannot be read: {reason}; {looked}",
-        expected=f"a network, or a cache that holds the {repo.word}",
+        f"the {repo.word} {name}@{revision} cannot be read: {reason}; "
+        f"it is not in the cache {cache_folder(name, repo)}",
+        expected=f"a network, or a cache with the {repo.word}",
         fix=f"run once with a network (and without HF_HUB_OFFLINE), or {repo.local}",
     )

@@ -155,7 +155,7 @@ def test_a_data_set_on_the_hub_is_fetched_once_and_then_found_without_it(ask):
     ]
     assert split == fetched  # the only one of its kind
     assert revision == [
-        f"the data set {name} has no revision 'mian': there is main, v1.0",
+        f"the data set {name} has no revision 'mian', only main, v1.0",
         "set `revision: main`",
     ]
     assert unknown[1].startswith("did you mean owner/prefs?")
