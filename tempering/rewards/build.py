@@ -30,11 +30,11 @@ def build_rewards(
 
     Args:
         models: component -> the model that it names.
-        out: the draft that keeps a teacher's answers.
+        out: the draft that stores a teacher's answers.
     """
     parts = {
-        name: build_reward(one, models.get(name), device, out, name)
-        for name, one in components(config).items()
+        name: build_reward(component, models.get(name), device, out, name)
+        for name, component in components(config).items()
     }
     if isinstance(config, MixtureReward):
         return Rewards(parts, config.weights, config.when_missing)
@@ -44,15 +44,21 @@ def build_rewards(
 def build_reward(
     config: OneReward, model: ModelArtifact | None, device: Any, out: Draft, name: str
 ) -> RewardFunction:
-    """One reward function; `model` where it names one."""
+    """The reward function of one component.
+
+    Args:
+        model: the model that it names, if it names one.
+
+    Raises:
+        ConfigError: a model reward without its model.
+    """
+    # Each reward is imported where it is used: most need torch, or code of the user.
     match config:
         case ModelReward():
             from tempering.rewards.learned import LearnedReward
 
             if model is None:
-                raise ConfigError(
-                    f"the reward {name} names a model, but none was given", fix="set its `model`"
-                )
+                raise ConfigError(f"the reward {name} needs a model", fix="set its `model`")
             return LearnedReward.of(model, device)
         case TeacherReward():
             from tempering.rewards.teacher import build_teacher
@@ -75,13 +81,13 @@ def gold_reward(prompts: list[Messages], completions: list[str], ended: list[boo
     from tempering.world import gold_score
 
     return [
-        gold_score(prompt[-1]["content"], text, done).total
-        for prompt, text, done in zip(prompts, completions, ended, strict=True)
+        gold_score(prompt[-1]["content"], text, has_ended).total
+        for prompt, text, has_ended in zip(prompts, completions, ended, strict=True)
     ]
 
 
 class RandomScores:
-    """Noise that depends on the text and the seed only, so that a resumed run repeats it."""
+    """Noise that depends on the text and the seed alone, so a resumed run repeats it."""
 
     def __init__(self, seed: int) -> None:
         self.seed = seed

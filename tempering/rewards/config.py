@@ -14,7 +14,7 @@ BUILT_IN_TEMPLATE = Path(__file__).parent / "templates" / "rating.jinja"
 
 
 class ModelReward(Config):
-    """The score of a reward model artifact; it is given text and uses its own tokenizer."""
+    """The score of a reward model artifact, which reads text with its own tokenizer."""
 
     kind: Literal["model"] = "model"
     model: str = runtime_field("reward_model", description="stage or artifact of the reward model")
@@ -26,7 +26,7 @@ class FunctionReward(Config):
     kind: Literal["function"]
     function: str = Field(description="module:function")
     form: Literal["text", "messages"] = Field(
-        "text", description="what it is given: prompts and completions as strings, or as lists of messages"
+        "text", description="prompts and completions as strings, or as lists of messages"
     )
 
     @field_validator("function")
@@ -51,62 +51,63 @@ class FunctionReward(Config):
 
 
 class GoldReward(Config):
-    """The embedded world's exact score: for tests of the algorithms, never of the pipeline."""
+    """The story world's exact score: for tests of the algorithms, never of the pipeline."""
 
     kind: Literal["gold"]
 
 
 class RandomReward(Config):
-    """Uniform noise in [0, 1): the baseline that no training should beat itself against."""
+    """Uniform noise in [0, 1): a baseline that no training can improve on."""
 
     kind: Literal["random"]
     seed: int = Field(0, ge=0, description="seed of the noise")
 
 
 class RuleReward(Config):
-    """A rule that needs no model; every one gives a score in [0, 1]. See docs/rewards.md."""
+    """A score in [0, 1] by a rule, without a model. See docs/rewards.md."""
 
     kind: Literal["rule"]
     rule: Literal["length", "regex", "keywords", "distinct", "ended", "exact_match", "json"] = Field(
-        description="what is looked at"
+        description="what to score"
     )
-    target: int | None = Field(None, ge=1, description="length: what scores 1, in `unit`; or set a range")
-    least: int | None = Field(None, ge=1, description="length: shortest that scores 1, in `unit`")
-    most: int | None = Field(None, ge=1, description="length: longest that scores 1, in `unit`")
+    target: int | None = Field(
+        None, ge=1, description="length: the length that scores 1, in `unit`; or set a range"
+    )
+    least: int | None = Field(None, ge=1, description="length: the shortest that scores 1, in `unit`")
+    most: int | None = Field(None, ge=1, description="length: the longest that scores 1, in `unit`")
     unit: Literal["words", "tokens"] = Field(
-        "words", description="length: of what; tokens are the policy's, EOS included"
+        "words", description="length: what to count; tokens are the policy's, EOS included"
     )
     pattern: str | None = Field(None, description="regex: Python's re.search")
     forbid: bool = Field(False, description="regex: a match scores 0 instead of 1")
     column: str | None = Field(
-        None, description="keywords, exact_match: column of the prompts with the words or answers"
+        None, description="keywords, exact_match: the prompts' column with the words or answers"
     )
-    ngram: int = Field(3, ge=1, description="distinct: words of the n-grams that should not come again")
+    ngram: int = Field(3, ge=1, description="distinct: words per n-gram; repeated n-grams lower the score")
 
     @model_validator(mode="after")
     def _has_what_it_needs(self) -> "RuleReward":
         import re
 
-        needed = {"regex": "pattern", "keywords": "column", "exact_match": "column"}
-        name = needed.get(self.rule)
-        if name is not None and getattr(self, name) is None:
-            raise ValueError(f"rule {self.rule} needs `{name}`")
+        required = {"regex": "pattern", "keywords": "column", "exact_match": "column"}.get(self.rule)
+        if required is not None and getattr(self, required) is None:
+            raise ValueError(f"rule {self.rule} needs `{required}`")
         sizes = ("target", "least", "most") if self.rule == "length" else ()
-        for other in ("target", "least", "most", "pattern", "column"):
-            if other not in (name, *sizes) and getattr(self, other) is not None:
-                raise ValueError(f"rule {self.rule} has no `{other}`")
+        for name in ("target", "least", "most", "pattern", "column"):
+            if name not in (required, *sizes) and getattr(self, name) is not None:
+                raise ValueError(f"rule {self.rule} has no `{name}`")
         if self.rule == "length":
             self._is_a_range()
         try:
             re.compile(self.pattern or "")
         except re.error as error:
-            raise ValueError(f"pattern {self.pattern!r} is no regular expression: {error}") from None
+            raise ValueError(f"pattern {self.pattern!r} is not a regular expression: {error}") from None
         return self
 
     def _is_a_range(self) -> None:
         bounds = self.least is not None or self.most is not None
         if (self.target is not None) == bounds:
-            raise ValueError("rule length needs `target`, or `least` and `most` (one of them or both)")
+            raise ValueError("rule length needs `target`, or `least`, `most` or both")
         if self.least is not None and self.most is not None and self.least > self.most:
             raise ValueError(f"least {self.least} is more than most {self.most}")
 
@@ -119,14 +120,14 @@ class EndpointConfig(Config):
     )
     model: str = Field(description="the server's name of the model")
     api_key_env: str | None = runtime_field(
-        None, description="environment variable that holds the key; the key itself stands nowhere"
+        None, description="environment variable with the key; the key itself is stored nowhere"
     )
     temperature: float = Field(0.0, ge=0, description="sampling temperature of the teacher")
     timeout: float = runtime_field(60.0, gt=0, description="seconds to wait for an answer")
     retries: int = runtime_field(4, ge=0, description="further attempts after 429, 5xx and lost connections")
-    max_concurrency: int = runtime_field(8, ge=1, description="questions asked at the same time")
+    max_concurrency: int = runtime_field(8, ge=1, description="questions in flight at the same time")
 
-    @model_validator(mode="after")  # of the whole: an error of the field would print what it holds
+    @model_validator(mode="after")  # not a field validator: its error would print the address, key and all
     def _is_http(self) -> "EndpointConfig":
         from urllib.parse import urlsplit
 
@@ -138,21 +139,21 @@ class EndpointConfig(Config):
         if not good:
             raise ValueError("base_url: expected http://HOST[:PORT]/v1 or https://...")
         if "@" in parts.netloc or parts.query or parts.fragment:
-            raise ValueError("base_url: a key does not belong into it; name its variable in api_key_env")
+            raise ValueError("base_url must not contain a key; fix: name its variable in api_key_env")
         return self
 
 
 class TeacherReward(Config):
-    """A language model that rates each completion by a prompt; what cannot be read as a score is none."""
+    """A language model that rates each completion; an answer that is not a score leaves it unscored."""
 
     kind: Literal["teacher"]
     endpoint: EndpointConfig | None = Field(None, description="a server; or set model")
     model: str | None = runtime_field(
         None, description="stage, artifact, folder or Hub name; or set endpoint"
     )
-    # Not hashed by name: what counts are its bytes.
+    # Hashed by its bytes, not by its name.
     template: str | None = runtime_field(
-        None, description="Jinja file of the rating prompt; null: the one that comes with this project"
+        None, description="Jinja file of the rating prompt; null: the built-in one"
     )
     min_score: float = Field(0.0, description="lowest score that counts")
     max_score: float = Field(10.0, description="highest score that counts")
@@ -175,21 +176,19 @@ class TeacherReward(Config):
         """The rating prompt: changing it changes the result."""
         if not self.template_file.is_file():
             raise ConfigError(
-                f"the teacher's template {self.template} is not there",
+                f"the teacher's template {self.template} does not exist",
                 expected="a Jinja file that asks for a rating",
-                fix="correct `template`, or leave it out for the built-in one",
+                fix="correct `template`, or remove it to use the built-in one",
             )
         return (self.template_file,)
 
     def named_files(self) -> tuple[tuple[str, Path], ...]:
-        """By a fixed name: where the file lies changes nothing."""
+        """The template under a fixed name: its path changes nothing."""
         return tuple(("template", file) for file in self.external_files())
 
 
-OneReward = Annotated[
-    ModelReward | FunctionReward | GoldReward | RandomReward | RuleReward | TeacherReward,
-    Field(discriminator="kind"),
-]
+_Single = ModelReward | FunctionReward | GoldReward | RandomReward | RuleReward | TeacherReward
+OneReward = Annotated[_Single, Field(discriminator="kind")]
 
 
 class MixtureReward(Config):
@@ -197,13 +196,11 @@ class MixtureReward(Config):
 
     kind: Literal["mixture"]
     components: dict[str, OneReward] = Field(min_length=1, description="rewards by a name of your choice")
-    weights: dict[str, float] = Field(
-        default_factory=dict, description="weight by name; 1 where none is given"
-    )
+    weights: dict[str, float] = Field(default_factory=dict, description="weight by name; 1 by default")
     when_missing: Literal["unscored", "skip"] = Field(
         "unscored",
-        description="a completion that one component cannot score: unscored as a whole, or (skip, as in TRL) "
-        "the sum of the others",
+        description="a completion that one component cannot score: unscored, or (skip, as in TRL) the sum of "
+        "the other components",
     )
 
     @model_validator(mode="after")
@@ -211,7 +208,7 @@ class MixtureReward(Config):
         unknown = sorted(set(self.weights) - set(self.components))
         if unknown:
             raise ValueError(
-                f"weights.{unknown[0]} weighs no component; there are {', '.join(self.components)}"
+                f"weights.{unknown[0]} has no component; expected one of: {', '.join(self.components)}"
             )
         for name in self.components:
             if not name.isidentifier():
@@ -221,26 +218,23 @@ class MixtureReward(Config):
         return self
 
 
-RewardConfig = Annotated[
-    ModelReward | FunctionReward | GoldReward | RandomReward | RuleReward | TeacherReward | MixtureReward,
-    Field(discriminator="kind"),
-]
+RewardConfig = Annotated[_Single | MixtureReward, Field(discriminator="kind")]
 
 
 def components(config: RewardConfig) -> Mapping[str, OneReward]:
-    """Every reward by its name: those of a mixture, or the only one under its kind."""
+    """Every reward by its name: a mixture's components, or a single reward under its kind."""
     return config.components if isinstance(config, MixtureReward) else {config.kind: config}
 
 
 def reward_inputs(config: RewardConfig) -> dict[str, str]:
     """Component -> the model that it names, for learned rewards and local teachers."""
     return {
-        name: one.model
-        for name, one in components(config).items()
-        if isinstance(one, ModelReward | TeacherReward) and one.model is not None
+        name: component.model
+        for name, component in components(config).items()
+        if isinstance(component, ModelReward | TeacherReward) and component.model is not None
     }
 
 
 def learned(config: RewardConfig) -> list[str]:
     """The components that are learned reward models."""
-    return [name for name, one in components(config).items() if isinstance(one, ModelReward)]
+    return [name for name, component in components(config).items() if isinstance(component, ModelReward)]

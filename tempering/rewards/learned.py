@@ -1,8 +1,8 @@
 """The learned reward: a Bradley-Terry model's score of prompt and completion.
 
-It is given text and tokenises with its own tokenizer and chat template, so it may come from
-another family than the policy. EOS is shown exactly as in its training: the template writes it
-after a whole answer, and it is taken off an answer that was cut short.
+It gets text and uses its own tokenizer and chat template, so it may come from another family
+than the policy. EOS is there exactly as in its training: the template writes it after a complete
+answer, and it is removed from an answer that was cut short.
 """
 
 from collections.abc import Iterator
@@ -17,7 +17,7 @@ from tempering.data.prompt_tokens import format_prompt, split_completion
 from tempering.data.tokenizers import load_tokenizer
 from tempering.models.loading import load_scorer
 
-TOGETHER = 8192  # tokens, padding included, of one forward pass
+TOGETHER = 8192  # tokens per forward pass, padding included
 
 
 class LearnedReward:
@@ -27,6 +27,7 @@ class LearnedReward:
         folder: a reward model folder (score head and tokenizer).
         device: where to run it.
         prompt_format: how its training data was rendered.
+        trust_remote_code: the model brings its own code.
     """
 
     def __init__(
@@ -52,8 +53,8 @@ class LearnedReward:
     def __call__(
         self, prompts: list[Any], completions: list[str], ended: list[bool] | None = None, **_: Any
     ) -> list[float]:
-        done = ended or [True] * len(completions)
-        rows = [self.encode(*item) for item in zip(prompts, completions, done, strict=True)]
+        endings = ended or [True] * len(completions)
+        rows = [self.encode(*item) for item in zip(prompts, completions, endings, strict=True)]
         scores = [0.0] * len(rows)
         for batch in by_tokens([len(row) for row in rows]):
             for index, score in zip(batch, self._score([rows[index] for index in batch]), strict=True):
@@ -61,11 +62,11 @@ class LearnedReward:
         return scores
 
     def encode(self, prompt: list[dict[str, str]], completion: str, ended: bool) -> list[int]:
-        """Token ids as in the reward model's training; a prompt that is too long loses its beginning."""
+        """Token ids as in the reward model's training; a prompt that is too long loses its start."""
         answer = [{"role": "assistant", "content": completion}]
         try:
             prompt_ids, ids = split_completion(self.tokenizer, prompt, answer, self.prompt_format)
-        except Unfit:  # nothing was said: EOS, or not even that
+        except Unfit:  # an empty answer: EOS, or not even that
             prompt_ids = format_prompt(self.tokenizer, prompt, self.prompt_format)
             ids = [self.tokenizer.eos_token_id]
         ids = ids if ended else ids[:-1]
@@ -85,12 +86,12 @@ class LearnedReward:
 
 
 def by_tokens(lengths: list[int]) -> Iterator[list[int]]:
-    """Places of rows in batches of like length, each of at most `TOGETHER` tokens with its padding."""
+    """Indices of rows in batches of similar length, of at most `TOGETHER` tokens each, padding included."""
     batch: list[int] = []
-    for place in sorted(range(len(lengths)), key=lengths.__getitem__):
-        if batch and (len(batch) + 1) * lengths[place] > TOGETHER:
+    for index in sorted(range(len(lengths)), key=lengths.__getitem__):
+        if batch and (len(batch) + 1) * lengths[index] > TOGETHER:
             yield batch
             batch = []
-        batch.append(place)
+        batch.append(index)
     if batch:
         yield batch

@@ -1,4 +1,4 @@
-"""Rules: scores in [0, 1] that need no model. Words are what stands between spaces, without punctuation."""
+"""Rules: scores in [0, 1] without a model. Words are lower case and without punctuation."""
 
 import json
 import re
@@ -42,15 +42,15 @@ def words(text: str) -> list[str]:
     return re.findall(r"[^\W_]+(?:'[^\W_]+)?", text.lower())
 
 
-def _several(value: Any) -> list[str]:
+def _texts_of(cell: Any) -> list[str]:
     """The texts of a cell: one, a list of them, a number, or nothing."""
-    if value is None:
+    if cell is None:
         return []
-    return [str(one) for one in value] if isinstance(value, list | tuple) else [str(value)]
+    return [str(text) for text in cell] if isinstance(cell, list | tuple) else [str(cell)]
 
 
 def _length(config: RuleReward, text: str, ended: bool, ids: Any) -> float:
-    """1 inside of the range; outside the distance to it counts as a share of its nearer end."""
+    """1 inside the range; outside, less by the distance as a share of the nearer end."""
     length = len(words(text)) if config.unit == "words" else len(ids)
     low, high = config.target or config.least or 0, config.target or config.most or length
     if length < low:
@@ -64,14 +64,15 @@ def _regex(config: RuleReward, text: str, ended: bool, value: Any) -> float:
 
 
 def _keywords(config: RuleReward, text: str, ended: bool, value: Any) -> float | None:
-    wanted = set(words(" ".join(_several(value))))
-    return len(wanted & set(words(text))) / len(wanted) if wanted else None
+    keywords = set(words(" ".join(_texts_of(value))))
+    return len(keywords & set(words(text))) / len(keywords) if keywords else None
 
 
 def _distinct(config: RuleReward, text: str, ended: bool, value: Any) -> float:
-    said = words(text)
-    grams = [tuple(said[at : at + config.ngram]) for at in range(len(said) - config.ngram + 1)]
-    return len(set(grams)) / len(grams) if grams else 1.0
+    text_words = words(text)
+    starts = range(len(text_words) - config.ngram + 1)
+    ngrams = [tuple(text_words[start : start + config.ngram]) for start in starts]
+    return len(set(ngrams)) / len(ngrams) if ngrams else 1.0
 
 
 def _ended(config: RuleReward, text: str, ended: bool, value: Any) -> float:
@@ -79,7 +80,7 @@ def _ended(config: RuleReward, text: str, ended: bool, value: Any) -> float:
 
 
 def _exact_match(config: RuleReward, text: str, ended: bool, value: Any) -> float | None:
-    answers = _several(value)
+    answers = _texts_of(value)
     return exact_match(text, answers) if answers else None
 
 

@@ -1,7 +1,7 @@
-"""Scores made fit to learn from: normalised by running statistics, scaled, cut.
+"""Scores prepared for learning: normalised by running statistics, scaled, clipped.
 
-The statistics are those of all scores of the run so far, put together rollout by rollout (Chan,
-Golub and LeVeque 1979) in double precision; they are part of a checkpoint.
+The statistics cover all scores of the run so far, merged rollout by rollout (Chan, Golub and
+LeVeque 1979) in double precision; they are part of a checkpoint.
 """
 
 from typing import Literal
@@ -11,12 +11,12 @@ from torch import Tensor
 
 
 class ScoreShaping:
-    """Callable: scores (B,) of a whole rollout -> shaped scores (B,); NaN stays NaN and counts nowhere.
+    """Callable: scores (B,) of a complete rollout -> shaped scores (B,); NaN stays NaN and does not count.
 
     Args:
-        normalization: none; scale: by the running standard deviation; whiten: less the running mean first.
+        normalization: scale divides by the running standard deviation; whiten subtracts the mean first.
         scale: factor after that.
-        clip: largest size after that; None: any.
+        clip: largest absolute value after that; None: any.
     """
 
     def __init__(
@@ -49,15 +49,15 @@ class ScoreShaping:
             return
         mean = float(scores.mean())
         squares = float(torch.sum((scores - mean) ** 2))
-        distance, whole = mean - self.mean, self.count + count
-        self.squares += squares + distance**2 * self.count * count / whole
-        self.mean += distance * count / whole
-        self.count = whole
+        distance, total = mean - self.mean, self.count + count
+        self.squares += squares + distance**2 * self.count * count / total
+        self.mean += distance * count / total
+        self.count = total
 
     def state(self) -> dict[str, float]:
-        """For a checkpoint."""
+        """The statistics, for a checkpoint."""
         return {"count": self.count, "mean": self.mean, "squares": self.squares}
 
     def restore(self, state: dict[str, float]) -> None:
-        """Take over what `state` gave."""
+        """Continue from what `state` returned."""
         self.count, self.mean, self.squares = state["count"], state["mean"], state["squares"]

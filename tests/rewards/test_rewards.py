@@ -123,7 +123,7 @@ def test_nothing_but_missing_scores_is_unscored() -> None:
         ({"kind": "rule", "rule": "length", "target": 3, "most": 3}, "needs `target`"),
         ({"kind": "rule", "rule": "length", "least": 4, "most": 3}, "more than most"),
         ({"kind": "rule", "rule": "ended", "pattern": "x"}, "has no `pattern`"),
-        ({"kind": "rule", "rule": "regex", "pattern": "("}, "no regular expression"),
+        ({"kind": "rule", "rule": "regex", "pattern": "("}, "not a regular expression"),
         ({"kind": "teacher"}, "endpoint or a model"),
         ({"kind": "teacher", "model": "sft", "min_score": 5, "max_score": 5}, "not below"),
         ({"kind": "teacher", "endpoint": {"model": "m", "base_url": "ftp://x"}}, "http://"),

@@ -342,7 +342,7 @@ def test_the_templates_bytes_are_the_identity_not_its_place(tmp_path: Path) -> N
     assert (
         [name for name, _ in named_files(first)] == [name for name, _ in named_files(second)] == ["template"]
     )
-    with pytest.raises(ConfigError, match="not there"):
+    with pytest.raises(ConfigError, match="does not exist"):
         TeacherReward(kind="teacher", model="sft", template=str(tmp_path / "c")).external_files()
 
 
