@@ -11,6 +11,7 @@ from pydantic import Field
 from tempering.evaluation.benchmarks.base import Benchmark, Measure, Tools
 from tempering.evaluation.benchmarks.completions import CompletionsBenchmark
 from tempering.evaluation.benchmarks.minimal_pairs import MinimalPairsBenchmark
+from tempering.evaluation.benchmarks.multiple_choice import MultipleChoiceBenchmark
 from tempering.evaluation.benchmarks.perplexity import PerplexityBenchmark
 from tempering.evaluation.benchmarks.preferences import PreferencesBenchmark
 from tempering.evaluation.benchmarks.questions import QuestionsBenchmark
@@ -22,6 +23,7 @@ __all__ = [
     "CompletionsBenchmark",
     "Measure",
     "MinimalPairsBenchmark",
+    "MultipleChoiceBenchmark",
     "PerplexityBenchmark",
     "PreferencesBenchmark",
     "QuestionsBenchmark",
@@ -33,6 +35,7 @@ AnyBenchmark = Annotated[
     | PerplexityBenchmark
     | QuestionsBenchmark
     | MinimalPairsBenchmark
+    | MultipleChoiceBenchmark
     | PreferencesBenchmark,
     Field(discriminator="kind"),
 ]
