@@ -6,6 +6,7 @@ import pytest
 from fabricate import artifact, contents
 
 from tempering.artifacts.kinds import EvaluationArtifact, ModelArtifact
+from tempering.evaluation.metrics import Metric
 from tempering.report.names import cast
 from tempering.report.pairing import Difference, differences, parents_of
 from tempering.report.table import Figure, Line, described, families, figures, headline, lines, metric_rows
@@ -146,3 +147,24 @@ def test_families_and_headline(tmp_path: Path) -> None:
 def test_a_model_from_elsewhere_is_no_aligned_one() -> None:
     models = cast(["base", "sft", "rloo"], {"base": "adopt"})
     assert [key for key, model in models.items() if model.aligned] == ["rloo"]
+
+
+def test_a_metric_is_called_what_its_benchmark_says(tmp_path: Path) -> None:
+    """Three benchmarks with an `accuracy`; the reward model, under whatever name, is not the headline."""
+    kinds = {"pairs": {"kind": "preferences"}, "quiz": {"kind": "multiple_choice"}, "old": {"kind": "gone"}}
+
+    def evaluation(model: str, *benchmarks: str) -> EvaluationArtifact:
+        rows = [Metric("accuracy", 0.5, 0.4, 0.6, 9, name).row(model) for name in benchmarks]
+        made: EvaluationArtifact = artifact(
+            EvaluationArtifact, tmp_path, f"evaluate[{model}]", {"metrics": rows},
+            config={"benchmarks": {name: kinds[name] for name in benchmarks}},
+        )  # fmt: skip
+        return made
+
+    evaluations = {"judge": evaluation("judge", "pairs"), "sft": evaluation("sft", "quiz", "old")}
+    every = lines(figures(evaluations), described(evaluations))
+    labels = {line.benchmark: line.measure.label for line in every}
+    assert labels == {"pairs": "Pairs ordered right", "quiz": "Right choices", "old": "Accuracy"}
+    top = headline(every)
+    assert top is not None
+    assert top.benchmark == "quiz"
