@@ -1,26 +1,42 @@
-"""Settings of the reward functions. A new reward: one class here, one file, one line in `build`."""
+"""Settings of the reward functions. A new reward is a file with its class, and its name in `AnyReward`."""
 
 import importlib.util
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import Field, field_validator, model_validator
 
 from tempering.config import Config, runtime_field
 from tempering.errors import ConfigError
+from tempering.rewards.base import Parts, Reward
+
+if TYPE_CHECKING:
+    from tempering.rewards.scoring import RewardFunction
 
 BUILT_IN_TEMPLATE = Path(__file__).parent / "templates" / "rating.jinja"
 
 
-class ModelReward(Config):
+class ModelReward(Reward):
     """The score of a reward model artifact, which reads text with its own tokenizer."""
 
     kind: Literal["model"] = "model"
     model: str = runtime_field("reward_model", description="stage or artifact of the reward model")
 
+    def build(self, parts: Parts) -> "RewardFunction":
+        """The model's score.
 
-class FunctionReward(Config):
+        Raises:
+            ConfigError: the model is missing.
+        """
+        from tempering.rewards.learned import LearnedReward
+
+        if parts.model is None:
+            raise ConfigError(f"the reward {parts.name} needs a model", fix="set its `model`")
+        return LearnedReward.of(parts.model, parts.device)
+
+
+class FunctionReward(Reward):
     """A user's Python function in TRL's signature, sync or async; its source is part of the fingerprint."""
 
     kind: Literal["function"]
@@ -49,21 +65,39 @@ class FunctionReward(Config):
             ) from None
         return (Path(spec.origin),) if spec and spec.origin else ()
 
+    def build(self, parts: Parts) -> "RewardFunction":
+        """The user's function."""
+        from tempering.rewards.functions import UserFunction
 
-class GoldReward(Config):
+        return UserFunction(self.function, self.form)
+
+
+class GoldReward(Reward):
     """The story world's exact score: for tests of the algorithms, never of the pipeline."""
 
     kind: Literal["gold"]
 
+    def build(self, parts: Parts) -> "RewardFunction":
+        """The world's score of each completion."""
+        from tempering.rewards.rules import gold_scores
 
-class RandomReward(Config):
+        return gold_scores
+
+
+class RandomReward(Reward):
     """Uniform noise in [0, 1): a baseline that no training can improve on."""
 
     kind: Literal["random"]
     seed: int = Field(0, ge=0, description="seed of the noise")
 
+    def build(self, parts: Parts) -> "RewardFunction":
+        """Noise."""
+        from tempering.rewards.rules import RandomScores
 
-class RuleReward(Config):
+        return RandomScores(self.seed)
+
+
+class RuleReward(Reward):
     """A score in [0, 1] by a rule, without a model. See docs/rewards.md."""
 
     kind: Literal["rule"]
@@ -111,6 +145,12 @@ class RuleReward(Config):
         if self.least is not None and self.most is not None and self.least > self.most:
             raise ValueError(f"least {self.least} is more than most {self.most}")
 
+    def build(self, parts: Parts) -> "RewardFunction":
+        """The rule."""
+        from tempering.rewards.rules import RuleScores
+
+        return RuleScores(self)
+
 
 class EndpointConfig(Config):
     """A server that speaks OpenAI's chat completions protocol."""
@@ -143,7 +183,7 @@ class EndpointConfig(Config):
         return self
 
 
-class TeacherReward(Config):
+class TeacherReward(Reward):
     """A language model that rates each completion; an answer that is not a score leaves it unscored."""
 
     kind: Literal["teacher"]
@@ -186,9 +226,15 @@ class TeacherReward(Config):
         """The template under a fixed name: its path changes nothing."""
         return tuple(("template", file) for file in self.external_files())
 
+    def build(self, parts: Parts) -> "RewardFunction":
+        """The teacher, which writes its answers to a table of the draft."""
+        from tempering.rewards.teacher import build_teacher
 
-_Single = ModelReward | FunctionReward | GoldReward | RandomReward | RuleReward | TeacherReward
-OneReward = Annotated[_Single, Field(discriminator="kind")]
+        return build_teacher(self, parts)
+
+
+AnyReward = ModelReward | FunctionReward | GoldReward | RandomReward | RuleReward | TeacherReward
+OneReward = Annotated[AnyReward, Field(discriminator="kind")]
 
 
 class MixtureReward(Config):
@@ -218,7 +264,7 @@ class MixtureReward(Config):
         return self
 
 
-RewardConfig = Annotated[_Single | MixtureReward, Field(discriminator="kind")]
+RewardConfig = Annotated[AnyReward | MixtureReward, Field(discriminator="kind")]
 
 
 def components(config: RewardConfig) -> Mapping[str, OneReward]:
@@ -227,12 +273,9 @@ def components(config: RewardConfig) -> Mapping[str, OneReward]:
 
 
 def reward_inputs(config: RewardConfig) -> dict[str, str]:
-    """Component -> the model that it names, for learned rewards and local teachers."""
-    return {
-        name: component.model
-        for name, component in components(config).items()
-        if isinstance(component, ModelReward | TeacherReward) and component.model is not None
-    }
+    """Component -> the model that its setting `model` names, as learned rewards and local teachers do."""
+    models = {name: getattr(component, "model", None) for name, component in components(config).items()}
+    return {name: model for name, model in models.items() if model is not None}
 
 
 def learned(config: RewardConfig) -> list[str]:

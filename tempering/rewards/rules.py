@@ -1,5 +1,9 @@
-"""Rules: scores in [0, 1] without a model. Words are lower case and without punctuation."""
+"""Scores in [0, 1] without a model: rules, the world's gold score, noise.
 
+Words are lower case and without punctuation.
+"""
+
+import hashlib
 import json
 import re
 from collections.abc import Callable
@@ -8,6 +12,7 @@ from typing import Any
 from tempering.data.answers import exact_match
 from tempering.errors import DataError
 from tempering.rewards.config import RuleReward
+from tempering.rewards.scoring import Messages
 
 
 class RuleScores:
@@ -101,3 +106,27 @@ _RULES: dict[str, Callable[[RuleReward, str, bool, Any], float | None]] = {
     "exact_match": _exact_match,
     "json": _json,
 }
+
+
+def gold_scores(prompts: list[Messages], completions: list[str], ended: list[bool], **_: Any) -> list[float]:
+    """The world's gold score of each completion."""
+    from tempering.world import gold_score
+
+    return [
+        gold_score(prompt[-1]["content"], text, has_ended).total
+        for prompt, text, has_ended in zip(prompts, completions, ended, strict=True)
+    ]
+
+
+class RandomScores:
+    """Noise that depends on the text and the seed alone, so a resumed run repeats it."""
+
+    def __init__(self, seed: int) -> None:
+        self.seed = seed
+
+    def __call__(self, prompts: list[Messages], completions: list[str], **_: Any) -> list[float]:
+        return [self._score(repr(prompt) + text) for prompt, text in zip(prompts, completions, strict=True)]
+
+    def _score(self, text: str) -> float:
+        digest = hashlib.sha256(f"{self.seed}:{text}".encode("utf-8", "surrogatepass")).digest()
+        return int.from_bytes(digest[:8], "big") / 2**64

@@ -20,10 +20,10 @@ from jinja2 import StrictUndefined, TemplateError
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from tempering.artifacts.atomic import write_atomic
-from tempering.artifacts.draft import Draft
 from tempering.artifacts.kinds import ModelArtifact
 from tempering.artifacts.tables import read_rows, write_parquet
 from tempering.errors import ConfigError, UserError
+from tempering.rewards.base import Parts
 from tempering.rewards.config import TeacherReward
 from tempering.rewards.endpoint import Answer, Endpoint
 from tempering.rewards.scoring import Messages
@@ -198,14 +198,14 @@ class AnswerLog:
         return hashlib.sha256(f"{self.name}\0{question}".encode()).hexdigest()
 
 
-def build_teacher(
-    config: TeacherReward, model: ModelArtifact | None, device: Any, out: Draft, name: str
-) -> Teacher:
-    """The teacher of a config; `model` where it is a local one."""
+def build_teacher(config: TeacherReward, parts: Parts) -> Teacher:
+    """The teacher of a config: behind an endpoint, or the model of `parts`."""
     if config.endpoint is not None:
-        return Teacher(config, Endpoint(config.endpoint, config.max_tokens), out.metadata_dir, name)
-    assert model is not None, "the graph gives it"
-    return Teacher(config, local(config.max_tokens, model, device), out.metadata_dir, name)
+        ask: Ask = Endpoint(config.endpoint, config.max_tokens)
+    else:
+        assert parts.model is not None, "the graph gives it"
+        ask = local(config.max_tokens, parts.model, parts.device)
+    return Teacher(config, ask, parts.out.metadata_dir, parts.name)
 
 
 def local(max_tokens: int, model: ModelArtifact, device: Any) -> Ask:
