@@ -1,39 +1,11 @@
 """The stages: one file each, config and input artifacts in, one output artifact out.
 
-Importing this package registers them all and is cheap: whatever is heavy is imported inside
+Importing this package registers every file in it, and is cheap: whatever is heavy is imported inside
 the stage functions, which run in processes of their own.
 """
 
-from tasks import (
-    adopt,
-    dataset,
-    dpo,
-    evaluate,
-    merge,
-    ppo,
-    pretrain,
-    publish,
-    report,
-    reward_model,
-    rloo,
-    sample,
-    sft,
-    tokenizer,
-)
+import importlib
+import pkgutil
 
-__all__ = [
-    "adopt",
-    "dataset",
-    "dpo",
-    "evaluate",
-    "merge",
-    "ppo",
-    "pretrain",
-    "publish",
-    "report",
-    "reward_model",
-    "rloo",
-    "sample",
-    "sft",
-    "tokenizer",
-]
+for _module in pkgutil.iter_modules(__path__):
+    importlib.import_module(f"{__name__}.{_module.name}")
