@@ -6,7 +6,6 @@ the same question is asked once a run: a resumed run repeats what it did, and pa
 """
 
 import hashlib
-import json
 import math
 import os
 import re
@@ -19,9 +18,8 @@ from typing import Any
 from jinja2 import StrictUndefined, TemplateError
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
-from tempering.artifacts.atomic import write_atomic
 from tempering.artifacts.kinds import ModelArtifact
-from tempering.artifacts.tables import read_rows, write_parquet
+from tempering.artifacts.row_log import RowLog
 from tempering.errors import ConfigError, UserError
 from tempering.rewards.base import Parts
 from tempering.rewards.config import TeacherReward
@@ -146,11 +144,11 @@ class AnswerLog:
     def __init__(self, folder: Path, name: str) -> None:
         self.name = name  # of the component: two teachers of a mixture may be asked the same
         rank = os.environ.get("RANK", "0")  # of several processes each asks for its own rows
-        self.path = folder / ("teacher_answers.jsonl" if rank == "0" else f"teacher_answers_{rank}.jsonl")
-        rows = self._rows()
-        if rows:  # written anew: what comes next must not be glued to a line that a kill tore
-            write_atomic(self.path, "".join(json.dumps(row) + "\n" for row in rows).encode())
-        self._scores = {row["key"]: math.nan if row["score"] is None else row["score"] for row in rows}
+        self._log = RowLog(folder / f"teacher_answers{'' if rank == '0' else f'_{rank}'}.jsonl")
+        self._log.restore()
+        self._log.mend()
+        scores = {row["key"]: row["score"] for row in self._log.rows()}
+        self._scores = {key: math.nan if score is None else score for key, score in scores.items()}
 
     def __contains__(self, question: str) -> bool:
         return self._key(question) in self._scores
@@ -162,37 +160,21 @@ class AnswerLog:
     def add(self, question: str, answer: Answer, score: float, status: str) -> None:
         """Keep an answer; it survives a killed process."""
         self._scores[self._key(question)] = score
-        known = None if math.isnan(score) else score
         row = {
             "component": self.name,
             "key": self._key(question),
             "question": question,
             "answer": answer.text,
-            "score": known,
+            "score": None if math.isnan(score) else score,
             "status": status,
             "time": datetime.now(UTC).isoformat(timespec="milliseconds"),
         }
-        with self.path.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(row) + "\n")
+        self._log.append([row])
 
     def to_parquet(self) -> None:
-        """Write the rows beside as Parquet; the JSON lines go."""
-        rows = self._rows()
-        if rows:
-            write_parquet(self.path.with_suffix(".parquet"), rows)
-        self.path.unlink(missing_ok=True)
-
-    def _rows(self) -> list[dict[str, Any]]:
-        if not self.path.exists():
-            table = self.path.with_suffix(".parquet")  # of a stage that was killed after its end
-            return read_rows(table) if table.exists() else []
-        found = []
-        for line in self.path.read_text(encoding="utf-8").split("\n"):
-            try:
-                found.append(json.loads(line))
-            except json.JSONDecodeError:
-                continue  # the empty end, or a line torn by a kill
-        return found
+        """Write the answers as Parquet; another teacher of the mixture may have done so already."""
+        if self._log.rows():
+            self._log.to_parquet()
 
     def _key(self, question: str) -> str:
         return hashlib.sha256(f"{self.name}\0{question}".encode()).hexdigest()
@@ -220,9 +202,12 @@ def local(max_tokens: int, model: ModelArtifact, device: Any) -> Ask:
     source = Source(model.id, model.model_dir, model)
     tokenizer = completed(load_tokenizer(model.model_dir), source)
     speaker = LanguageModel(
-        model.model_dir, source.prompt_format(tokenizer), device,
-        model=open_language_model(source), tokenizer=tokenizer,
-    )  # fmt: skip
+        model.model_dir,
+        source.prompt_format(tokenizer),
+        device,
+        model=open_language_model(source),
+        tokenizer=tokenizer,
+    )
     sampling = Sampling(max_tokens, temperature=0)
 
     def ask(questions: Sequence[str]) -> Iterable[tuple[int, Answer]]:

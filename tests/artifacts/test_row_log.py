@@ -17,10 +17,25 @@ def test_row_log_survives_a_torn_line_and_is_cut(tmp_path: Path) -> None:
 
 
 def test_row_log_comes_back_from_parquet(tmp_path: Path) -> None:
+    """Mutation: what is null is left out, so that a column that is null throughout is lost by a resume."""
     log = RowLog(tmp_path / "stats.jsonl")
-    rows = [{"step": 1, "a": 1.5}, {"step": 2, "b": "x"}]
-    log.append(rows)
+    log.append([{"step": 1, "a": 1.5, "c": None}, {"step": 2, "b": "x"}])
     log.to_parquet()
     assert not log.path.exists()
+    table = (tmp_path / "stats.parquet").read_bytes()
     log.restore()
-    assert log.rows() == rows
+    assert [row["step"] for row in log.rows()] == [1, 2]
+    log.to_parquet()
+    assert (tmp_path / "stats.parquet").read_bytes() == table
+
+
+def test_a_mended_log_takes_the_next_row(tmp_path: Path) -> None:
+    log = RowLog(tmp_path / "answers.jsonl")
+    log.path.write_text('{"key": "to')
+    log.mend()
+    log.append([{"key": "first"}])
+    with log.path.open("a") as file:
+        file.write('{"key": "to')
+    log.mend()
+    log.append([{"key": "next"}])
+    assert log.rows() == [{"key": "first"}, {"key": "next"}]
