@@ -1,7 +1,6 @@
-"""Our own model families, `lstm` and `kgram`, known to the Auto classes of transformers by `model_type`.
+"""Our own model families, `lstm` and `kgram`, registered with transformers' Auto classes by `model_type`.
 
-Importing this registers them: afterwards `AutoModelForCausalLM.from_pretrained` loads their folders, with
-no remote code.
+Once this is imported, `AutoModelForCausalLM.from_pretrained` loads their folders without remote code.
 """
 
 from transformers import AutoConfig, AutoModel, AutoModelForCausalLM, AutoModelForSequenceClassification

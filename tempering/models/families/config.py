@@ -1,7 +1,7 @@
-"""What is in the config.json of an `lstm` or `kgram` model: the settings of our own families.
+"""The config.json of an `lstm` or `kgram` model: the settings of our own families.
 
-They carry the names that transformers uses (`hidden_size`, `num_hidden_layers`, ...), since trainers and
-adapters look for those.
+They have transformers' names (`hidden_size`, `num_hidden_layers`, ...), since trainers and adapters look for
+those.
 """
 
 from typing import ClassVar
@@ -12,12 +12,12 @@ from transformers import PreTrainedConfig
 class SequenceConfig(PreTrainedConfig):
     """What both families share.
 
-    `max_position_embeddings` is the longest sequence the model is declared for: neither family has
+    `max_position_embeddings` is the longest sequence the model is declared for. Neither family has
     positions, so it limits what our stages feed it, not what it can compute.
     """
 
     keys_to_ignore_at_inference: ClassVar[list[str]] = ["past_key_values"]
-    auto_map: ClassVar[dict[str, str]] = {}  # TRL reads it for every class that transformers does not have
+    auto_map: ClassVar[dict[str, str]] = {}  # TRL reads it for every class that is not transformers' own
 
     vocab_size: int = 32000
     hidden_size: int = 512

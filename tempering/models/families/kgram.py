@@ -2,9 +2,9 @@
 
     y_t = x_t + V [P x_(t-k+1); ...; P x_t]        then residual blocks  y + down(silu(gate(y)) * up(y))
 
-P narrows each token before the window, so that k may be large; V is the first layer of the MLP; the blocks
-(SwiGLU, Shazeer 2020) are the rest of it. Nothing but the window sees more than one position, so the model
-is causal by construction and knows exactly k tokens. Before the start of a sequence there are zeros.
+P narrows each token before the window, which allows a large k; V is the first layer of the MLP; the blocks
+(SwiGLU, Shazeer 2020) are the rest of it. Only the window sees more than one position, so the model is
+causal by construction and depends on exactly k tokens. Before the start of a sequence there are zeros.
 """
 
 import torch
@@ -46,12 +46,12 @@ class WindowLayer(SequenceLayer):
         """The k - 1 entries of each row that end with its last real token."""
         if lengths is None:
             return line[:, line.shape[1] - self.context + 1 :].clone()
-        wanted = lengths[:, None] + torch.arange(self.context - 1, device=line.device)
-        return line.gather(1, wanted[..., None].expand(-1, -1, self.width))
+        positions = lengths[:, None] + torch.arange(self.context - 1, device=line.device)  # (B, k - 1)
+        return line.gather(1, positions[..., None].expand(-1, -1, self.width))
 
 
 class MLPLayer(SequenceLayer):
-    """A block of the MLP, on each position alone: it needs no memory."""
+    """A block of the MLP, at each position alone: it needs no memory."""
 
     def __init__(self, config: KGramModelConfig) -> None:
         super().__init__()
@@ -67,8 +67,8 @@ class MLPLayer(SequenceLayer):
     ) -> tuple[Tensor, Memory | None]:
         """See `SequenceLayer`."""
         inputs = self.norm(hidden)
-        added = self.down(nn.functional.silu(self.gate(inputs)) * self.up(inputs))
-        return hidden + self.dropout(added), None
+        update = self.down(nn.functional.silu(self.gate(inputs)) * self.up(inputs))
+        return hidden + self.dropout(update), None
 
 
 class KGramModel(SequenceModel):

@@ -1,8 +1,8 @@
-"""Taking padding out of a batch, so that it never touches a state.
+"""Takes padding out of a batch, so it never touches a state.
 
-The real tokens of each row are moved to its front, in order; behind them lies what is never looked at
-again, since the models here read from left to right. Afterwards every output goes back to its place. So
-padding may be left, right, or between prompt and completion, and a row gives what it gives alone.
+The real tokens of each row move to its front, in order; what follows them is never used, since the models
+here read from left to right. Afterwards every output moves back to its place. So padding may be left, right,
+or between prompt and completion, and a row's output does not depend on its batch.
 """
 
 from dataclasses import dataclass
@@ -16,8 +16,8 @@ from torch._subclasses.fake_tensor import FakeTensor
 class Alignment:
     """Where the real tokens of each row are."""
 
-    order: Tensor  # (B, T) positions of the row: real ones first
-    lengths: Tensor  # (B,) real tokens
+    order: Tensor  # (B, T) positions of the row, those of real tokens first
+    lengths: Tensor  # (B,) number of real tokens
 
     @classmethod
     def of(cls, mask: Tensor) -> "Alignment":

@@ -1,9 +1,8 @@
 """A language model with a state: the parts that `lstm` and `kgram` share.
 
-Embeddings, residual layers, a final norm. A family says which layers; each takes its own memory and
-returns it, so reading on from a cache, padding, hidden states and checkpointing are written once. The
-classes have the form that transformers and TRL ask for: the backbone sits at `self.model`, the heads are
-called `lm_head` and `score`.
+Embeddings, residual layers, a final norm. A family defines the layers; each takes and returns its own memory,
+so continuing from a cache, padding, hidden states and checkpointing are written once. The classes have the
+form that transformers and TRL expect: the backbone is `self.model`, the heads are `lm_head` and `score`.
 """
 
 from typing import Any, ClassVar
@@ -28,27 +27,27 @@ from tempering.models.pooling import last_real_token
 
 
 class SequenceLayer(GradientCheckpointingLayer):
-    """A layer of a family: adds to (B, T, H) and keeps a memory where it needs one."""
+    """A layer of a family: adds to (B, T, H) and has a memory if it needs one."""
 
     def forward(
         self, hidden: Tensor, memory: Memory | None, lengths: Tensor | None, keep: bool
     ) -> tuple[Tensor, Memory | None]:
-        """One layer.
+        """The new (B, T, H) and the memory.
 
         Args:
-            hidden: (B, T, H) with the real tokens of each row in front.
+            hidden: (B, T, H) with the real tokens of each row first.
             memory: what this layer returned last time; None at the start of a sequence.
-            lengths: (B,) real tokens of each row; None: all are.
+            lengths: (B,) number of real tokens of each row; None: all are real.
             keep: return the memory after each row's last real token (else None).
         """
         raise NotImplementedError
 
     def initialise(self) -> None:
-        """Set the layer's own parameters, beside those of the modules in it."""
+        """Initialise the parameters that are not in a submodule."""
 
 
 class SequencePreTrainedModel(PreTrainedModel):
-    """What every class of both families is to transformers."""
+    """What transformers must know about every class of both families."""
 
     config_class = SequenceConfig
     base_model_prefix = "model"
@@ -59,10 +58,10 @@ class SequencePreTrainedModel(PreTrainedModel):
 
     @classmethod
     def _supports_default_dynamic_cache(cls) -> bool:
-        return False  # keys and values of attention are no state of ours
+        return False  # the default cache holds keys and values, which these models do not have
 
     def new_cache(self) -> State:
-        """An empty cache of this model's own kind; decoders ask for it before they make a KV cache."""
+        """An empty cache of this model's own kind; decoders use it instead of a KV cache."""
         return State()
 
     @torch.no_grad()
@@ -106,31 +105,35 @@ class SequenceModel(SequencePreTrainedModel):
 
         Args:
             attention_mask: 0 at padding, wherever it is; with a cache it may cover the past too.
-            position_ids: accepted and not used; order is all these models know.
-            past_key_values: the state to go on from; it is changed in place.
+            position_ids: accepted but not used; these models only know the order of tokens.
+            past_key_values: the state to continue from; changed in place.
         """
+        # Inputs: embeddings, whether to keep a state, and the state so far.
         if (input_ids is None) == (inputs_embeds is None):
             raise ValueError("give either input_ids or inputs_embeds")
         hidden = self.embed_tokens(input_ids) if inputs_embeds is None else inputs_embeds
         keep = self.config.use_cache and not self.training if use_cache is None else use_cache
         state = past_key_values if past_key_values is not None else State()
+        # Padding moves behind the real tokens of its row, where no layer's state meets it.
         aligned = alignment(attention_mask, hidden.shape[1])
         hidden = self.dropout(aligned.to_front(hidden) if aligned else hidden)
-        seen = [hidden]
+        # Each layer continues from its own memory.
+        layer_outputs = [hidden]
         for index, layer in enumerate(self.layers):
             hidden, memory = layer(hidden, state.get(index), aligned and aligned.lengths, keep)
-            seen.append(hidden)
+            layer_outputs.append(hidden)
             if keep:
                 state.memories[index] = memory
         state.seen += hidden.shape[1] if keep else 0
-        hidden = seen[-1] = self.norm(hidden)
+        hidden = layer_outputs[-1] = self.norm(hidden)
+        # Outputs move back to the places of their tokens.
         if aligned:
             hidden = aligned.back(hidden)
-            seen = [aligned.back(one) for one in seen] if output_hidden_states else []
+            layer_outputs = [aligned.back(output) for output in layer_outputs] if output_hidden_states else []
         return BaseModelOutputWithPast(
             last_hidden_state=hidden,
             past_key_values=state if keep else None,
-            hidden_states=tuple(seen) if output_hidden_states else None,
+            hidden_states=tuple(layer_outputs) if output_hidden_states else None,
         )
 
 
@@ -161,11 +164,16 @@ class SequenceForCausalLM(SequencePreTrainedModel, GenerationMixin):
         **kwargs: Any,
     ) -> Any:
         """Logits (B, T, V), of the last `logits_to_keep` positions where that is not 0."""
-        found = self.model(
-            input_ids=input_ids, attention_mask=attention_mask, past_key_values=past_key_values,
-            inputs_embeds=inputs_embeds, use_cache=use_cache, output_hidden_states=output_hidden_states,
-        )  # fmt: skip
-        logits = self.lm_head(slice_logits_to_keep(found.last_hidden_state, logits_to_keep))
+        outputs = self.model(
+            input_ids=input_ids,
+            attention_mask=attention_mask,
+            past_key_values=past_key_values,
+            inputs_embeds=inputs_embeds,
+            use_cache=use_cache,
+            output_hidden_states=output_hidden_states,
+        )
+        # Logits are the largest tensor: only those that are asked for are computed.
+        logits = self.lm_head(slice_logits_to_keep(outputs.last_hidden_state, logits_to_keep))
         loss = None
         if labels is not None:
             loss = self.loss_function(
@@ -174,15 +182,15 @@ class SequenceForCausalLM(SequencePreTrainedModel, GenerationMixin):
         return CausalLMOutputWithPast(
             loss=loss,
             logits=logits,
-            past_key_values=found.past_key_values,
-            hidden_states=found.hidden_states,
+            past_key_values=outputs.past_key_values,
+            hidden_states=outputs.hidden_states,
         )
 
 
 class SequenceForSequenceClassification(SequencePreTrainedModel):
     """The backbone with a linear head on the state of the last real token: a reward model with one output.
 
-    The attention mask says which token that is, so padding may be on either side and may be the EOS token.
+    The attention mask tells which token that is: padding may be on either side, and may be the EOS token.
     """
 
     backbone_class: ClassVar[type[SequenceModel]]
@@ -208,11 +216,16 @@ class SequenceForSequenceClassification(SequencePreTrainedModel):
         **_: Any,
     ) -> Any:
         """Scores (B, num_labels)."""
-        found = self.model(
-            input_ids=input_ids, attention_mask=attention_mask, past_key_values=past_key_values,
-            inputs_embeds=inputs_embeds, use_cache=use_cache, output_hidden_states=output_hidden_states,
-        )  # fmt: skip
-        hidden = found.last_hidden_state
+        outputs = self.model(
+            input_ids=input_ids,
+            attention_mask=attention_mask,
+            past_key_values=past_key_values,
+            inputs_embeds=inputs_embeds,
+            use_cache=use_cache,
+            output_hidden_states=output_hidden_states,
+        )
+        # The state of each row's last real token.
+        hidden = outputs.last_hidden_state
         last = hidden.shape[1] - 1
         if attention_mask is not None:
             last = last_real_token(attention_mask[:, -hidden.shape[1] :])
@@ -223,6 +236,6 @@ class SequenceForSequenceClassification(SequencePreTrainedModel):
         return SequenceClassifierOutputWithPast(
             loss=loss,
             logits=scores,
-            past_key_values=found.past_key_values,
-            hidden_states=found.hidden_states,
+            past_key_values=outputs.past_key_values,
+            hidden_states=outputs.hidden_states,
         )

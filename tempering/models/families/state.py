@@ -1,8 +1,8 @@
-"""What a model with a state remembers between two calls: its cache for generation.
+"""The cache for generation of a model with a state: what it remembers between two calls.
 
-Per layer a tuple of tensors with the batch in front, of a size that does not grow with the sequence. It
-offers what `generate()` asks of a cache: reordering for beams, repeating, selecting. It cannot forget the
-last tokens again, so decoding that takes proposals back (assisted generation) is refused by transformers.
+Per layer a tuple of tensors, batch first, whose size does not grow with the sequence. It offers what
+`generate()` expects of a cache: reordering for beams, repeating, selecting. It cannot forget the last tokens,
+so transformers refuses decoding that takes proposals back (assisted generation).
 """
 
 from collections.abc import Callable
@@ -22,7 +22,7 @@ class State:
         self.seen = 0
 
     def get(self, layer: int) -> Memory | None:
-        """What a layer remembers; None at the start of a sequence."""
+        """A layer's memory; None at the start of a sequence."""
         return self.memories.get(layer)
 
     def get_seq_length(self, layer_idx: int = 0) -> int:
@@ -30,7 +30,7 @@ class State:
         return self.seen
 
     def reset(self) -> None:
-        """Back to the start of a sequence."""
+        """Return to the start of a sequence."""
         self.memories, self.seen = {}, 0
 
     def reorder_cache(self, beam_idx: Tensor) -> None:
@@ -40,7 +40,7 @@ class State:
     batch_select_indices = reorder_cache
 
     def batch_repeat_interleave(self, repeats: int) -> None:
-        """Every row `repeats` times, copies side by side."""
+        """Repeat every row `repeats` times, its copies side by side."""
         self._change(lambda tensor: tensor.repeat_interleave(repeats, dim=0))
 
     def _change(self, change: Callable[[Tensor], Tensor]) -> None:
