@@ -1,7 +1,7 @@
 """The stages: one file each, config and input artifacts in, one output artifact out.
 
-Importing this package registers every file in it, and is cheap: whatever is heavy is imported inside
-the stage functions, which run in processes of their own.
+Importing this package registers every file in it, and is cheap: heavy libraries are imported inside the
+stage functions, which run in processes of their own.
 """
 
 import importlib

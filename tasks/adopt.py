@@ -1,4 +1,4 @@
-"""adopt[NAME]: bring a model from elsewhere into the store, complete and checked."""
+"""adopt[NAME]: bring an external model into the store, complete and checked."""
 
 from tempering.artifacts.draft import Draft
 from tempering.artifacts.kinds import ModelArtifact
@@ -8,7 +8,7 @@ from tempering.model_config import AdoptConfig
 
 @stage("adopt", version=1, makes=ModelArtifact)
 def adopt(out: Draft, config: AdoptConfig) -> Summary:
-    """A Hugging Face folder or Hub model as an artifact, with where it came from."""
+    """Make a Hugging Face folder or Hub model an artifact that records where it came from."""
     from tempering.exchange.adopt import adopt_model
 
     return adopt_model(out, config)

@@ -1,4 +1,4 @@
-"""dataset[NAME]: foreign files, or the story world, to checked and filtered rows in two parts."""
+"""dataset[NAME]: checked and filtered rows in two parts, from external files or the story world."""
 
 from collections.abc import Iterator, Mapping
 from types import MappingProxyType
@@ -17,10 +17,13 @@ _REASONS = 20  # in the log
 def dataset(
     out: Draft, config: BuilderConfig, *, against: Mapping[str, DatasetArtifact] = MappingProxyType({})
 ) -> Summary:
-    """Normalise, check, filter and split one data set; every row left out is listed with file and line.
+    """Normalise, check, filter and split one data set; every dropped row is listed with file and line.
 
     Args:
         against: evaluation sets whose text must not occur in the train part.
+
+    Raises:
+        DataError: a Hub revision has moved since the run was planned, or too many rows are rejected.
     """
     from tempering.data.prepare import build_parts
 
@@ -33,6 +36,7 @@ def dataset(
         say=out.log,
         progress=lambda rows: out.progress(rows, None, unit="rows"),
     )
+    # What came of the rows: a summary per part, filter statistics, and the commonest reasons in the log.
     out.write_table("summary", totals.summary())
     if totals.quality:
         out.write_table("quality", totals.quality)
@@ -40,21 +44,23 @@ def dataset(
         out.log(f"{count} rows: {reason}")
     if len(totals.reasons) > _REASONS:
         out.log(f"and {len(totals.reasons) - _REASONS} more reasons, in metadata/rejected.parquet")
+    # Samples and benchmarks ask for the row type; the live table shows the first number.
     out.details["row_type"] = str(totals.row_type)
     counts = {"rows": totals.rows["train"], "eval_rows": totals.rows["eval"]}
-    if not counts["rows"]:  # all of it is held out: the first one is what the live table shows
+    if not counts["rows"]:  # everything is held out
         counts = dict(reversed(counts.items()))
     return {**counts, "rejected": totals.dropped.total(), "filtered": totals.filtered.total()}
 
 
 def _check_unmoved(out: Draft, config: BuilderConfig) -> None:
-    """Refuse to file rows of one commit under the fingerprint of another, should a branch have moved."""
-    planned = dict(out.ticket.hashed.get("files", [])) if out.ticket else {}
-    for what, commit in external_revisions(config):
-        if planned.get(what, commit) != commit:
+    """Refuse to store rows under the fingerprint of another commit, after a branch has moved."""
+    planned_commits = dict(out.ticket.hashed.get("files", [])) if out.ticket else {}
+    for source, commit in external_revisions(config):
+        planned_commit = planned_commits.get(source, commit)
+        if planned_commit != commit:
             raise DataError(
-                f"{what} moved to commit {commit[:12]} since this run was planned",
-                expected=f"commit {planned[what][:12]}",
+                f"{source} moved to commit {commit[:12]} since this run was planned",
+                expected=f"commit {planned_commit[:12]}",
                 fix="run again, or set `revision` to a commit",
             )
 
@@ -63,13 +69,13 @@ def _running_text(out: Draft, against: Mapping[str, DatasetArtifact]) -> Iterato
     from tempering.data.rows import RowType, texts
     from tempering.data.shards import count_rows, iter_rows
 
-    for name, one in against.items():
-        rows = {part: count_rows(one.rows_path(part)) for part in ("eval", "train")}
-        part = "eval" if rows["eval"] else "train"
-        compared = f"decontamination: compared with the {rows[part]} rows of the {part} part of {name}"
-        if all(rows.values()):
-            out.warn(f"{compared}; its {rows['train']} train rows are not evaluated on, and not compared")
+    for name, artifact in against.items():
+        counts = {part: count_rows(artifact.rows_path(part)) for part in ("eval", "train")}
+        part = "eval" if counts["eval"] else "train"
+        message = f"decontamination: compared with the {counts[part]} rows of the {part} part of {name}"
+        if all(counts.values()):
+            out.warn(f"{message}, but not with its {counts['train']} train rows, which no benchmark uses")
         else:
-            out.log(compared)
-        for row in iter_rows(one.rows_path(part)):
-            yield from texts(RowType(one.row_type), row)
+            out.log(message)
+        for row in iter_rows(artifact.rows_path(part)):
+            yield from texts(RowType(artifact.row_type), row)

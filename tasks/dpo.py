@@ -14,7 +14,7 @@ from tempering.training.config import DPOConfig
     trains=True,
     color=3,
     aligns=True,
-    loss_unit="nats a pair",
+    loss_unit="nats per pair",
     preload=("trl.trainer.dpo_trainer",),
 )
 def dpo(
@@ -33,10 +33,12 @@ def dpo(
     from tempering.training.preference import dpo_trainer
     from tempering.training.run import check_inputs, inherited, token_budget, train
 
+    # Models that do not fit the sample are refused before anything is loaded.
     prepare_device(out)
     check_inputs(model, sample, "preference")
     if reference is not None:
         check_inputs(reference, sample, "preference")
+    # The policy starts from `model`; another reference stays frozen.
     tokenizer = load_tokenizer(model.model_dir)
     policy = trainable_lm(model, config.adapter, out.seed)
     out.name_tokens = token_budget(config, sample)

@@ -1,4 +1,4 @@
-"""evaluate[MODEL]: every benchmark that applies to a model, with 95% intervals."""
+"""evaluate[MODEL]: the benchmarks that apply to a model, with 95% intervals."""
 
 from collections.abc import Mapping
 
@@ -18,7 +18,7 @@ def evaluate(
     reward_model: ModelArtifact | None = None,
     baseline: EvaluationArtifact | None = None,
 ) -> Summary:
-    """Measure `model`; win rates are against the completions in `baseline`, by the reward model."""
+    """Measure `model`; the reward model judges win rates against the completions in `baseline`."""
     from tempering.evaluation.run import evaluate_model
 
     return evaluate_model(out, config, model, datasets, reward_model, baseline)

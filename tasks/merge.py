@@ -8,14 +8,14 @@ from tempering.artifacts.kinds import ModelArtifact, SampleArtifact
 from tempering.artifacts.stage import Summary, stage
 from tempering.model_config import MergeConfig
 
-_KEPT = ("tokenizer", "prompt_format", "head", "trust_remote_code")
+_INHERITED = ("tokenizer", "prompt_format", "head", "trust_remote_code")
 
 
 @stage("merge", version=2, makes=ModelArtifact, label="Merged")
 def merge(
     out: Draft, config: MergeConfig, *, adapter: ModelArtifact, base: ModelArtifact, sample: SampleArtifact
 ) -> Summary:
-    """The whole model of `base` and `adapter`; fails when its logits on rows of `sample` differ."""
+    """Merge `adapter` into `base`; fails if the logits on rows of `sample` differ from the adapter's."""
     from tempering.data.tokenizers import load_tokenizer
     from tempering.models.device import prepare_device
     from tempering.models.merging import merge_adapter
@@ -23,12 +23,13 @@ def merge(
 
     prepare_device(out)
     tokenizer = load_tokenizer(adapter.model_dir)
-    kept: dict[str, object] = {key: adapter.details[key] for key in _KEPT if key in adapter.details}
+    details: dict[str, object] = {key: adapter.details[key] for key in _INHERITED if key in adapter.details}
 
     def save(merged: Any) -> Path:
-        save_trained(merged, tokenizer, out, kept)
+        save_trained(merged, tokenizer, out, details)
         return out.model_dir
 
+    # The saved model is loaded again and compared with base and adapter, row by row.
     differences = merge_adapter(base, adapter, sample.rows_path("train"), config, save)
     out.write_table("merge", differences)
     out.tokens = adapter.manifest.tokens or 0

@@ -13,7 +13,7 @@ from tempering.training.config import PretrainConfig
     label="Pretrained",
     trains=True,
     color=0,
-    loss_unit="nats a token",
+    loss_unit="nats per token",
     preload=("trl.trainer.sft_trainer",),
 )
 def pretrain(
@@ -24,7 +24,7 @@ def pretrain(
     sample: SampleArtifact,
     model: ModelArtifact | None = None,
 ) -> Summary:
-    """Train on the sample; `model` is continued where one is given, else made from the config."""
+    """Train on the sample: `model` further, or a new model of the config's architecture."""
     from tempering.data.tokenizers import load_tokenizer
     from tempering.models.adapters import trainable_lm
     from tempering.models.device import prepare_device
@@ -33,6 +33,7 @@ def pretrain(
     from tempering.training.run import check_block, check_inputs, remote_code, token_budget, train
 
     prepare_device(out)
+    # Where to start: a new model, or one with this tokenizer.
     loaded = load_tokenizer(tokenizer.tokenizer_dir)
     if model is None:
         start = new_model(config.architecture, loaded, out.seed)
@@ -42,5 +43,6 @@ def pretrain(
     check_block(start, config)
     out.name_tokens = token_budget(config, sample)
     trainer = pretrain_trainer(start, loaded, sample, config, out)
+    # Pretraining teaches no chat template, whatever the model started from.
     details = {"tokenizer": tokenizer.digest, "prompt_format": "plain", "head": "causal_lm"}
     return train(trainer, loaded, out, details | remote_code(model))

@@ -1,6 +1,6 @@
 """publish[STAGE]: export a model and push it to the Hugging Face Hub.
 
-A stage of its own, so that a push that fails loses no training and is tried again alone.
+A stage of its own: a push that fails loses no training and is retried alone.
 """
 
 import shutil
@@ -16,15 +16,15 @@ from tempering.config import Config
 class PublishConfig(Config):
     """Where a model goes."""
 
-    repo: str = Field(description="OWNER/NAME on the Hub; made if it is not there")
-    private: bool = Field(True, description="whether a repository that is made now is private")
+    repo: str = Field(description="OWNER/NAME on the Hub; created if it does not exist")
+    private: bool = Field(True, description="whether a repository that is created now is private")
 
     @field_validator("repo")
     @classmethod
     def _owner_and_name(cls, repo: str) -> str:
         owner, slash, name = repo.partition("/")
         if not (owner and slash and name) or "/" in name or repo.split() != [repo]:
-            raise ValueError("it must be OWNER/NAME")
+            raise ValueError("expected OWNER/NAME")
         return repo
 
 
@@ -36,14 +36,15 @@ def publish(
     model: ModelArtifact,
     evaluation: EvaluationArtifact | None = None,
 ) -> Summary:
-    """Push the exported folder in one commit and keep the receipt.
+    """Push the exported folder in one commit and store the receipt.
 
     Args:
-        evaluation: waited for, so that the card has its numbers; the card finds it in the store.
+        evaluation: must be done first, because the card looks up its numbers in the store.
     """
     from tempering.exchange.export import export_model
     from tempering.exchange.push import check_push, push_folder
 
+    # The export is temporary: the store has the weights already.
     check_push(config.repo)
     folder = out.path / "export"
     shutil.rmtree(folder, ignore_errors=True)
@@ -51,7 +52,8 @@ def publish(
         export_model(model, folder)
         pushed = push_folder(folder, config.repo, private=config.private, message=model.id)
     finally:
-        shutil.rmtree(folder, ignore_errors=True)  # the weights are in the store already
+        shutil.rmtree(folder, ignore_errors=True)
+    # The receipt: which commit of which repository.
     out.write_table(
         "published",
         [{"repo": pushed.repo, "commit": pushed.commit, "url": pushed.url, "files": pushed.files}],

@@ -1,4 +1,4 @@
-"""report: everything that a run made, on one self-contained page."""
+"""report: everything a run made, on one self-contained page."""
 
 from collections.abc import Mapping
 
@@ -24,18 +24,20 @@ def report(
     samples: Mapping[str, SampleArtifact],
     datasets: Mapping[str, DatasetArtifact],
 ) -> Summary:
-    """Render the page from what there is; stages that failed are named in it."""
+    """Render the page from what the run made, naming the stages that failed."""
     from tempering.report.page import Contents, make_report
     from tempering.report.table import metric_rows, schema
 
     failures = getattr(out, "failures", None) or out.details.get("failures", {})
-    made = make_report(Contents(evaluations, models, samples, datasets, failures), config)
-    (out.path / "report.html").write_text(made.html, encoding="utf-8", newline="\n")
+    page = make_report(Contents(evaluations, models, samples, datasets, failures), config)
+    # The page, its numbers as a table, and its verdict for the log.
+    (out.path / "report.html").write_text(page.html, encoding="utf-8", newline="\n")
     out.write_table("report_table", metric_rows(evaluations), schema())
-    out.details["verdict"] = made.verdict.sentence
-    out.log(made.verdict.sentence)
+    out.details["verdict"] = page.verdict.sentence
+    out.log(page.verdict.sentence)
+    # The headline: the best model by the metric that the verdict is about.
     summary: dict[str, float | int | str] = {"models": len({*models, *evaluations})}
-    best = made.verdict.best
+    best = page.verdict.best
     if best is not None and best.value is not None:
         summary |= {"best": best.model, best.metric: best.value}
     return summary | ({"failed": len(failures)} if failures else {})

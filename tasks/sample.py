@@ -21,10 +21,13 @@ def sample(
     datasets: Mapping[str, DatasetArtifact],
     model: ModelArtifact | None = None,
 ) -> Summary:
-    """Tokenise what the limits ask for, of both parts, and say what each source gave and lost.
+    """Tokenise both parts up to their limits, and record what each source contributed and lost.
 
     Args:
-        model: whose loss is the difficulty, for a curriculum by loss.
+        model: for a curriculum by loss: its loss on a row is the row's difficulty.
+
+    Raises:
+        ArtifactError: `model` has another tokenizer, or is not a language model.
     """
     from tempering.data.rows import RowType
     from tempering.data.sample.make import make_sample
@@ -34,7 +37,8 @@ def sample(
     if model is not None:
         check_tokenizer(model, tokenizer.digest, tokenizer.id)
         check_language_model(model)
-    made = make_sample(
+    # The rows go to `rows/`, rejected ones to `metadata/`.
+    sample = make_sample(
         config,
         load_tokenizer(tokenizer.tokenizer_dir),
         {name: RowType(datasets[name].row_type) for name in config.datasets},
@@ -44,14 +48,16 @@ def sample(
         losses=lambda rows: _losses(out, rows, model),
         progress=lambda tokens, limit: out.progress(tokens, limit, unit="tokens"),
     )
-    for warning in made.warnings:
+    # What each source contributed, and what a person should know.
+    for warning in sample.warnings:
         out.warn(warning)
-    out.write_table("sources", made.sources())
-    if made.difficulty is not None:
-        out.write_table("curriculum", {"difficulty": made.difficulty})
-    train, held_out = made.mixes["train"], made.mixes["eval"]
+    out.write_table("sources", sample.sources())
+    if sample.difficulty is not None:
+        out.write_table("curriculum", {"difficulty": sample.difficulty})
+    # What later stages must know: what the rows are for, and how prompts were rendered.
+    train, held_out = sample.mixes["train"], sample.mixes["eval"]
     out.name_tokens, out.tokens = config.token_limit, train.tokens
-    out.details |= {"row_type": str(made.row_type), "tokenizer": tokenizer.digest}
+    out.details |= {"row_type": str(sample.row_type), "tokenizer": tokenizer.digest}
     out.details |= {"prompt_format": config.prompt_format, "ordered": config.curriculum is not None}
     rows = {"rows": train.rows, "eval_rows": held_out.rows}
     return {"tokens": train.tokens, **rows, "eval_tokens": held_out.tokens}

@@ -13,7 +13,7 @@ from tempering.training.config import SFTConfig
     label="SFT",
     trains=True,
     color=1,
-    loss_unit="nats a token",
+    loss_unit="nats per token",
     preload=("trl.trainer.sft_trainer",),
 )
 def sft(out: Draft, config: SFTConfig, *, model: ModelArtifact, sample: SampleArtifact) -> Summary:
