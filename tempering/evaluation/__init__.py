@@ -1,1 +1,1 @@
-"""Measuring models: completions and their scores, perplexity, questions, minimal pairs, preferences."""
+"""Measuring models: completions and their scores, perplexity, questions, choices, pairs, preferences."""

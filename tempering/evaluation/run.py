@@ -10,7 +10,7 @@ from tempering.artifacts.kinds import DatasetArtifact, EvaluationArtifact, Model
 from tempering.artifacts.tables import read_rows
 from tempering.data.shards import count_rows, iter_rows
 from tempering.errors import DataError
-from tempering.evaluation.benchmarks.base import Benchmark, Row, Tools
+from tempering.evaluation.benchmarks.base import Benchmark, Measured, Row, Tools
 from tempering.evaluation.config import EvaluateConfig
 from tempering.evaluation.findings import run_benchmark, tables_of
 from tempering.evaluation.metrics import Metric
@@ -46,7 +46,10 @@ def evaluate_model(
 
     # Run the benchmarks.
     rewards = baseline_rewards(baseline)
-    benchmarks = config.measuring("scorer" if is_scorer else "policy")
+    measured: Measured = "scorer" if is_scorer else "policy"
+    benchmarks = config.measuring(measured)
+    for name in [name for name in config.benchmarks if name not in benchmarks]:
+        out.warn(f"benchmark {name} is left out: it does not measure a {measured}, which {model.id} is")
     findings = []
     for name, benchmark in benchmarks.items():
         rows = benchmark_rows(datasets[benchmark.dataset], benchmark, out)

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from tempering.artifacts.draft import Draft
 from tempering.data.builders import MultipleChoiceConfig, build
 from tempering.data.rows import Row
 from tempering.errors import DataError
@@ -160,3 +161,9 @@ def test_the_stage_keeps_every_question_and_choice(tmp_path: Path) -> None:
     assert made.read("metrics")["metric"].tolist() == ["accuracy", "accuracy_per_byte", "tied_share"]
     assert len(made.read("choices")) == 2 + 2 + 3 + 2 + 2 + 3 - 3  # five good rows
     assert set(made.read("scores")["row"]) == set(range(5))
+
+    # A reward model has no log-probabilities of text: the stage says what it leaves out.
+    warnings: list[str] = []
+    draft = Draft(tmp_path / "scorer", on_log=lambda level, text: warnings.append(text))
+    evaluate(draft, settings, **{**inputs, "model": toys.model("judge", head="score")})
+    assert any("benchmark choices is left out" in text for text in warnings)
