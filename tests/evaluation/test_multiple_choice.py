@@ -108,6 +108,13 @@ def test_both_conventions_by_hand(uniform: LanguageModel) -> None:
     assert values(findings) == {"accuracy": 0.75, "accuracy_per_byte": 0.5, "tied_share": 0.5}
 
 
+def test_bytes_are_counted_not_characters(uniform: LanguageModel) -> None:
+    """With the space before, `é` and `zz` have 3 tokens, and both have 2 bytes: they tie per byte."""
+    assert [len(uniform.tokenizer(" " + choice)["input_ids"]) for choice in ("é", "zz")] == [3, 3]
+    findings = run_benchmark("q", BENCHMARK, [question("Where?", ["é", "zz"])], Tools(policy=uniform))
+    assert values(findings)["accuracy_per_byte"] == 0.5
+
+
 def test_ties_and_what_is_no_number() -> None:
     assert winners([-2.0, -1.0, -1.0]) == [1, 2]
     assert winners([-1.0, math.nan]) == []
@@ -119,6 +126,11 @@ def test_white_space_belongs_to_the_choice_and_is_never_doubled(model: LanguageM
     rows = [question(text, [choice, "so blue"]) for text, choice in forms]
     table = run_benchmark("questions", BENCHMARK, rows, Tools(policy=model)).tables["choices"]
     assert len({round(row["logprob"], 5) for row in table[::2]}) == 1
+    rows = [question("It is\n", ["red", "so blue"])]
+    table = run_benchmark("questions", BENCHMARK, rows, Tools(policy=model)).tables["choices"]
+    before, after = (model.tokenizer(text)["input_ids"] for text in ("It is", "\nred"))
+    (line,) = model.logprobs([([model.tokenizer.eos_token_id, *before], after)])
+    assert table[0]["logprob"] == pytest.approx(sum(line), abs=1e-4)
 
 
 def test_a_long_question_is_cut_alike_for_all_its_choices(tmp_path: Path) -> None:
