@@ -1,8 +1,8 @@
 """The same prompts answered by every model, side by side.
 
-The first prompts of the benchmark are shown, not chosen ones. Completions are hostile input: they
-stay plain strings (the template escapes them), are cut, and show their control characters. In
-the embedded world (rows with `gold`) the words a prompt asks for are marked where they appear.
+The page shows the benchmark's first prompts, not hand-picked ones. Completions are hostile input:
+they stay plain strings (the template escapes them), are cut, and show their control characters. In
+the story world (rows with `gold`) the words that a prompt asks for are marked where they appear.
 """
 
 import re
@@ -18,7 +18,7 @@ from tempering.report.reading import Row, rows_of
 
 _WORD = re.compile(r"\w+")
 Pieces = Sequence[tuple[str, bool]]
-"""Text in parts, and whether to mark each."""
+"""A text in parts, each with whether to mark it."""
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ class Answer:
 
 @dataclass(frozen=True)
 class Question:
-    """One prompt with everybody's answer."""
+    """One prompt with every model's answer."""
 
     prompt: str
     answers: Sequence[Answer]
@@ -54,45 +54,46 @@ class SideBySide:
 def side_by_side(
     evaluations: Mapping[str, EvaluationArtifact], cast: Mapping[str, Model], limit: int
 ) -> SideBySide | None:
-    """The first `limit` prompts of the benchmark that most models answered; gold ones go first."""
+    """The first `limit` prompts of the benchmark that most models answered, preferably one with gold."""
     tables = {key: rows_of(evaluations[key], "completions") for key in cast if key in evaluations}
     benchmark = _pick(tables)
     if benchmark is None or limit == 0:
         return None
-    ours = {key: [row for row in rows if _name(row) == benchmark] for key, rows in tables.items()}
-    prompts = list(dict.fromkeys(str(row.get("prompt")) for rows in ours.values() for row in rows))
-    marked = any(finite(row.get("gold")) is not None for rows in ours.values() for row in rows)
-    everywhere = _template_words(prompts)
-    found = {key: _by_prompt(rows) for key, rows in ours.items()}
-    questions = [
-        Question(visible(prompt), [
-            _answer(cast[key], rows[prompt], _wanted(prompt, everywhere) if marked else [])
-            for key, rows in found.items() if prompt in rows
-        ])
-        for prompt in prompts[:limit]
-    ]  # fmt: skip
+    # The rows of that benchmark, and its prompts in their first order of appearance.
+    tables = {key: [row for row in rows if _name(row) == benchmark] for key, rows in tables.items()}
+    prompts = list(dict.fromkeys(str(row.get("prompt")) for rows in tables.values() for row in rows))
+    # Words are marked where there is a gold score, but not those of the instruction itself.
+    marked = any(finite(row.get("gold")) is not None for rows in tables.values() for row in rows)
+    instruction = _template_words(prompts)
+    by_prompt = {key: _by_prompt(rows) for key, rows in tables.items()}
+    questions = []
+    for prompt in prompts[:limit]:
+        words = _requested_words(prompt, instruction) if marked else []
+        rows_of_prompt = {key: rows[prompt] for key, rows in by_prompt.items() if prompt in rows}
+        answers = [_answer(cast[key], row, words) for key, row in rows_of_prompt.items()]
+        questions.append(Question(visible(prompt), answers))
     return SideBySide(benchmark, len(prompts), marked, questions)
 
 
 def mark(text: str, words: Collection[str]) -> Pieces:
-    """`text` cut at every whole word that is one of `words` (lower case)."""
+    """`text` split at every complete word that is one of `words` (lower case)."""
     pieces: list[tuple[str, bool]] = []
-    at = 0
+    end = 0  # of the last marked word
     for match in _WORD.finditer(text):
         if match.group().lower() in words:
-            pieces += [(text[at : match.start()], False), (match.group(), True)]
-            at = match.end()
-    pieces.append((text[at:], False))
+            pieces += [(text[end : match.start()], False), (match.group(), True)]
+            end = match.end()
+    pieces.append((text[end:], False))
     return [piece for piece in pieces if piece[0]]
 
 
 def _pick(tables: Mapping[str, Sequence[Row]]) -> str | None:
-    spread: Counter[str] = Counter()
+    models: Counter[str] = Counter()  # benchmark -> how many models answered it
     golden = set()
     for rows in tables.values():
-        spread.update({_name(row) for row in rows})
+        models.update({_name(row) for row in rows})
         golden |= {_name(row) for row in rows if finite(row.get("gold")) is not None}
-    return min(spread, key=lambda name: (name not in golden, -spread[name], name), default=None)
+    return min(models, key=lambda name: (name not in golden, -models[name], name), default=None)
 
 
 def _name(row: Row) -> str:
@@ -104,26 +105,27 @@ def _by_prompt(rows: Sequence[Row]) -> dict[str, Row]:
 
 
 def _template_words(prompts: Sequence[str]) -> set[str]:
-    """Words that every prompt has belong to the instruction, not to what is asked for."""
+    """Words that every prompt has: they belong to the instruction, not to what it asks for."""
     sets = [{word.lower() for word in _WORD.findall(prompt)} for prompt in prompts]
     return set.intersection(*sets) if len(sets) > 1 else set()
 
 
-def _wanted(prompt: str, everywhere: Collection[str]) -> list[str]:
-    return [word for word in dict.fromkeys(_WORD.findall(prompt)) if word.lower() not in everywhere]
+def _requested_words(prompt: str, instruction: Collection[str]) -> list[str]:
+    return [word for word in dict.fromkeys(_WORD.findall(prompt)) if word.lower() not in instruction]
 
 
-def _answer(model: Model, row: Row, wanted: Sequence[str]) -> Answer:
+def _answer(model: Model, row: Row, requested: Sequence[str]) -> Answer:
     text = visible(_text(row.get("completion"))).strip()
-    said = {word.lower() for word in _WORD.findall(text)}
+    answer_words = {word.lower() for word in _WORD.findall(text)}
     scores = [
         (label, number(value, 2))
         for column, label in (("gold", "gold"), ("reward", "reward"))
         if (value := finite(row.get(column))) is not None
     ]
-    missing = [visible(word) for word in wanted if word.lower() not in said]
+    missing = [visible(word) for word in requested if word.lower() not in answer_words]
     ended, perfect = row.get("ended") is not False, bool(row.get("perfect"))
-    return Answer(model, mark(text, {word.lower() for word in wanted}), scores, ended, perfect, missing)
+    pieces = mark(text, {word.lower() for word in requested})
+    return Answer(model, pieces, scores, ended, perfect, missing)
 
 
 def _text(value: Any) -> str:

@@ -6,7 +6,7 @@ from tempering.config import Config
 
 
 class ReportConfig(Config):
-    """What the page is called and how much it shows."""
+    """The page's title and how much it shows."""
 
     title: str = Field("From raw text to an aligned model", description="heading of the page")
-    prompts: int = Field(8, ge=0, description="prompts whose answers are shown side by side; 0: none")
+    prompts: int = Field(8, ge=0, description="prompts with all models' answers side by side; 0: none")

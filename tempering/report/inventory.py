@@ -1,4 +1,4 @@
-"""What it took and what went in: time and tokens a stage, rows a data set."""
+"""What a run cost and what went into it: time and tokens per stage, rows per data set."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -12,7 +12,7 @@ from tempering.report.reading import rows_of
 
 @dataclass(frozen=True)
 class Cost:
-    """A row of the table of stages; shares are per cent of the largest, for the bars."""
+    """A row of the table of stages; shares are percentages of the largest, for the bars."""
 
     label: str
     color: str
@@ -24,12 +24,12 @@ class Cost:
 
     @property
     def time(self) -> str:
-        """For reading."""
+        """The time as text."""
         return duration(self.seconds) if self.seconds else MISSING
 
     @property
     def speed(self) -> str:
-        """Tokens a second over the whole stage, loading included."""
+        """Tokens per second over the entire stage, loading included."""
         return f"{count(self.tokens / self.seconds)}/s" if self.tokens and self.seconds else MISSING
 
 
@@ -40,7 +40,7 @@ Groups = Mapping[str, Mapping[str, Artifact]]
 def costs(
     before: Groups, models: Mapping[str, Artifact], after: Groups, cast: Mapping[str, Model]
 ) -> list[Cost]:
-    """One row a model; what comes before and after them in groups, whose times are summed."""
+    """One row per model; the stages before and after them in groups, with summed times."""
     rows = _grouped(before)
     rows += [(cast[key].label, cast[key].color, [models[key]]) for key in cast if key in models]
     rows += _grouped(after)
@@ -49,10 +49,10 @@ def costs(
         sum(artifact.manifest.tokens for artifact in group if artifact.kind == "model")
         for _, _, group in rows
     ]
-    longest, most = max(seconds, default=0) or 1, max(tokens, default=0) or 1
+    max_seconds, max_tokens = max(seconds, default=0) or 1, max(tokens, default=0) or 1
     return [
-        Cost(label, color, time, used, 100 * time / longest, 100 * used / most, _note(group))
-        for (label, color, group), time, used in zip(rows, seconds, tokens, strict=True)
+        Cost(label, color, time, amount, 100 * time / max_seconds, 100 * amount / max_tokens, _note(group))
+        for (label, color, group), time, amount in zip(rows, seconds, tokens, strict=True)
     ]
 
 
@@ -65,9 +65,9 @@ def _grouped(groups: Groups) -> list[tuple[str, str, Sequence[Artifact]]]:
 
 
 def _note(group: Sequence[Artifact]) -> str:
-    points = [artifact.manifest.resumed_from_tokens for artifact in group]
-    resumed = [point for point in points if point is not None]
-    return f"resumed from {count(resumed[0])} tokens" if resumed else ""
+    starts = [artifact.manifest.resumed_from_tokens for artifact in group]
+    resume_points = [start for start in starts if start is not None]
+    return f"resumed from {count(resume_points[0])} tokens" if resume_points else ""
 
 
 @dataclass(frozen=True)
@@ -85,26 +85,32 @@ class DatasetRow:
 
 def dataset_rows(datasets: Mapping[str, DatasetArtifact]) -> list[DatasetRow]:
     """Rows, characters and rejections of each data set, by name."""
-    found = []
+    table = []
     for name in sorted(datasets):
         artifact = datasets[name]
         parts = {str(row.get("part")): row for row in rows_of(artifact, "summary")}
         rows = {part: finite(parts.get(part, {}).get("rows")) for part in ("train", "eval")}
-        characters = [finite(parts.get(part, {}).get("characters")) for part in ("train", "eval")]
-        known = [value for value in characters if value is not None]
+        sizes = [finite(parts.get(part, {}).get("characters")) for part in ("train", "eval")]
+        characters = [size for size in sizes if size is not None]
         rejected = [row for row in rows_of(artifact, "rejected") if not row.get("kept")]
         reasons = Counter(str(row.get("reason")) for row in rejected)
-        listed = ", ".join(f"{times:,} × {reason}" for reason, times in reasons.most_common(3))
-        found.append(DatasetRow(
-            name, artifact.row_type, _rows(rows["train"]), _rows(rows["eval"]),
-            count(sum(known)) if known else MISSING, sum(reasons.values()), listed,
-        ))  # fmt: skip
-    return found
+        table.append(
+            DatasetRow(
+                name,
+                artifact.row_type,
+                train=_rows(rows["train"]),
+                held_out=_rows(rows["eval"]),
+                characters=count(sum(characters)) if characters else MISSING,
+                rejected=sum(reasons.values()),
+                reasons=", ".join(f"{times:,} × {reason}" for reason, times in reasons.most_common(3)),
+            )
+        )
+    return table
 
 
 @dataclass(frozen=True)
 class SampleRow:
-    """What one data set gave to one sample."""
+    """What one data set contributed to one sample."""
 
     sample: str
     source: str
@@ -117,19 +123,24 @@ class SampleRow:
 
 
 def sample_rows(samples: Mapping[str, SampleArtifact]) -> list[SampleRow]:
-    """Rows and tokens that each source gave to each sample; training parts first."""
+    """Rows and tokens that each source contributed to each sample; training parts first."""
     return [
         SampleRow(
-            label_of(name), str(row.get("source", "")), str(row.get("part", "")), _rows(row.get("rows")),
-            count(finite(row.get("tokens"))), _rows(row.get("truncated")), _rows(row.get("rejected")),
-            str(row.get("reasons") or ""),
+            label_of(name),
+            str(row.get("source", "")),
+            str(row.get("part", "")),
+            rows=_rows(row.get("rows")),
+            tokens=count(finite(row.get("tokens"))),
+            truncated=_rows(row.get("truncated")),
+            rejected=_rows(row.get("rejected")),
+            reasons=str(row.get("reasons") or ""),
         )
         for name in sorted(samples)
         for row in rows_of(samples[name], "sources")
         if finite(row.get("rows")) or finite(row.get("rejected"))
-    ]  # fmt: skip
+    ]
 
 
 def _rows(value: object) -> str:
-    known = finite(value)
-    return MISSING if known is None else f"{known:,.0f}"
+    amount = finite(value)
+    return MISSING if amount is None else f"{amount:,.0f}"
