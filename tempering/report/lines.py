@@ -13,10 +13,10 @@ from tempering.report.numbers import count
 from tempering.report.strips import anchor
 from tempering.report.svg import Scale, picture, scale_for, tag, tick_label
 
-_MOST_POINTS = 320  # a line has no more corners than a screen has pixels for
+_MAX_POINTS = 320  # per line: a screen cannot show more corners
 _HEIGHT = 172  # of the plot, px
-_GUTTER = 46  # for the labels of the upright axis, px
-_WINDOW = 1 / 30  # of the run: how far the smoothing reaches
+_GUTTER = 46  # width of the vertical axis's labels, px
+_WINDOW = 1 / 30  # share of the run that the smoothing reaches over
 
 Point = tuple[float, float]
 """tokens, value"""
@@ -33,8 +33,8 @@ class Curve:
 
     @cached_property
     def points(self) -> list[Point]:
-        """Means of neighbours, few enough to draw; a bucket of gaps stays a gap."""
-        size = max(1, -(-len(self.x) // _MOST_POINTS))
+        """Means of neighbours, few enough to draw; a bucket of nothing but gaps stays a gap."""
+        size = max(1, -(-len(self.x) // _MAX_POINTS))
         parts = [slice(start, start + size) for start in range(0, len(self.x), size)]
         return [(float(np.mean(self.x[part])), _mean(self.y[part])) for part in parts]
 
@@ -45,11 +45,11 @@ class Curve:
         sigma = max(0.6, len(values) * _WINDOW)
         reach = max(1, int(3 * sigma))
         kernel = np.exp(-0.5 * (np.arange(-reach, reach + 1) / sigma) ** 2)
-        known = np.isfinite(values)
-        # Divided by the weights that were there: no pull to zero at the ends or at gaps.
-        total = np.convolve(np.where(known, values, 0.0), kernel)[reach : reach + len(values)]
-        weight = np.convolve(known.astype(float), kernel)[reach : reach + len(values)]
-        smoothed = np.divide(total, weight, out=np.full(len(values), np.nan), where=known)
+        valid = np.isfinite(values)
+        # Divided by the weights of valid values only: no pull to zero at the ends or at gaps.
+        total = np.convolve(np.where(valid, values, 0.0), kernel)[reach : reach + len(values)]
+        weight = np.convolve(valid.astype(float), kernel)[reach : reach + len(values)]
+        smoothed = np.divide(total, weight, out=np.full(len(values), np.nan), where=valid)
         return [(x, float(y)) for (x, _), y in zip(self.points, smoothed, strict=True)]
 
     @property
@@ -60,19 +60,26 @@ class Curve:
 
 def line_chart(curves: Sequence[Curve], *, title: str) -> Markup:
     """Curves on one pair of axes; `title` says what they show."""
-    across, up = Scale(0, max((max(curve.x) for curve in curves), default=1) or 1), _upright(curves)
+    across, up = Scale(0, max((max(curve.x) for curve in curves), default=1) or 1), _vertical(curves)
+    # Smooth lines lie over all raw ones.
+    paths = [_path(curve, raw, across, up) for raw in (True, False) for curve in curves]
     plot = tag(
-        "svg", *[_path(curve, raw, across, up) for raw in (True, False) for curve in curves],
-        viewBox="0 0 100 100", preserveAspectRatio="none", width="100%", height=_HEIGHT, overflow="hidden",
-    )  # fmt: skip
+        "svg",
+        *paths,
+        viewBox="0 0 100 100",
+        preserveAspectRatio="none",
+        width="100%",
+        height=_HEIGHT,
+        overflow="hidden",
+    )
     chart = picture(*_axes(across, up), plot, title=title, cls="lines", height=_HEIGHT + 24)
-    # Labels of the upright axis have their own, fixed width; the chart takes the rest.
+    # Labels of the vertical axis have a fixed width; the chart takes the rest.
     labels = tag("svg", *_labels(up), cls="upright", width=_GUTTER, height=_HEIGHT + 24, aria_hidden="true")
     return tag("div", labels, chart, cls="chart")
 
 
-def _upright(curves: Sequence[Curve]) -> Scale:
-    """All of the smoothed lines and nearly all raw values: one spike must not flatten the rest."""
+def _vertical(curves: Sequence[Curve]) -> Scale:
+    """A scale for all smoothed and nearly all raw values: one spike must not flatten the rest."""
     raw = [value for curve in curves for _, value in curve.points if math.isfinite(value)]
     ends = [float(end) for end in np.quantile(raw, [0.005, 0.995])] if raw else []
     return scale_for([*ends, *(y for curve in curves for _, y in curve.smooth)])
@@ -95,24 +102,29 @@ def _axes(across: Scale, up: Scale) -> list[Markup]:
 def _labels(up: Scale) -> list[Markup]:
     ticks = up.ticks(5)
     return [
-        tag("text", tick_label(tick, ticks), x=_GUTTER - 8, y=_HEIGHT * (1 - up.percent(tick) / 100) + 4,
-            cls="tick", text_anchor="end")
+        tag(
+            "text",
+            tick_label(tick, ticks),
+            x=_GUTTER - 8,
+            y=_HEIGHT * (1 - up.percent(tick) / 100) + 4,
+            cls="tick",
+            text_anchor="end",
+        )
         for tick in ticks
-    ]  # fmt: skip
+    ]
 
 
 def _path(curve: Curve, raw: bool, across: Scale, up: Scale) -> Markup:
+    points = curve.points if raw else curve.smooth
     steps = []
-    for known, run in groupby(
-        curve.points if raw else curve.smooth, key=lambda point: math.isfinite(point[1])
-    ):
-        if known:
-            places = [f"{across.percent(x):.2f},{100 - up.percent(y):.2f}" for x, y in run]
-            steps.append("M" + "L".join(places if len(places) > 1 else places * 2))
+    for valid, run in groupby(points, key=lambda point: math.isfinite(point[1])):
+        if valid:
+            corners = [f"{across.percent(x):.2f},{100 - up.percent(y):.2f}" for x, y in run]
+            steps.append("M" + "L".join(corners if len(corners) > 1 else corners * 2))
     shade = "raw" if raw else "smooth"
     return tag("path", d="".join(steps), cls=f"{shade} {curve.color}", vector_effect="non-scaling-stroke")
 
 
 def _mean(values: Sequence[float]) -> float:
-    known = [value for value in values if math.isfinite(value)]
-    return sum(known) / len(known) if known else math.nan
+    valid = [value for value in values if math.isfinite(value)]
+    return sum(valid) / len(valid) if valid else math.nan

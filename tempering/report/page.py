@@ -1,6 +1,6 @@
 """From artifacts to the page: gather, judge, render.
 
-Rendered by Jinja's immutable sandbox with autoescaping and StrictUndefined: all text is data,
+Rendered in Jinja's immutable sandbox with autoescaping and StrictUndefined: all text is data, and
 only `Markup` made by `svg` is not escaped. No clock is read: same artifacts, same bytes.
 """
 
@@ -33,7 +33,7 @@ from tempering.report.verdict import Verdict, judge
 
 @dataclass(frozen=True)
 class Contents:
-    """The artifacts that a report is made of; any may be missing."""
+    """The artifacts that a report is made from; any may be missing."""
 
     evaluations: Mapping[str, EvaluationArtifact] = field(default_factory=dict)
     models: Mapping[str, ModelArtifact] = field(default_factory=dict)
@@ -65,59 +65,70 @@ def make_report(contents: Contents, config: ReportConfig) -> Report:
     models = cast([*contents.models, *contents.evaluations], kinds, parents)
     evaluations = {key: contents.evaluations[key] for key in models if key in contents.evaluations}
     contents = replace(contents, evaluations=evaluations)
-    found = figures(contents.evaluations)
-    every = lines(found, described(contents.evaluations))
-    line = headline(every)
+    # The scores, and the one line that the verdict is about.
+    scores = figures(contents.evaluations)
+    score_lines = lines(scores, described(contents.evaluations))
+    line = headline(score_lines)
     deltas = {}
     if line is not None:
         deltas = differences(contents.evaluations, parents, line.benchmark, line.metric, line.better)
         deltas = {key: deltas[key] for key in models if key in deltas}
     verdict = judge(line, models, deltas)
     html = _render(
-        title=visible(config.title), facts=_facts(contents), verdict=verdict,
+        title=visible(config.title),
+        facts=_facts(contents),
+        verdict=verdict,
         failures=provenance.failures(contents.failures),
         headline=headline_chart(line, models, deltas) if line else None,
-        tables=score_tables(families(every), models),
-        losses=loss_panels(contents.models, models), on_policy=on_policy_panels(contents.models, models),
+        tables=score_tables(families(score_lines), models),
+        losses=loss_panels(contents.models, models),
+        on_policy=on_policy_panels(contents.models, models),
         answers=side_by_side(contents.evaluations, models, config.prompts),
         **_inventory(contents, models),
-    )  # fmt: skip
-    return Report(html, found, line, verdict)
+    )
+    return Report(html, scores, line, verdict)
 
 
 def _facts(contents: Contents) -> list[str]:
-    """What stands under the title."""
+    """The line under the title."""
     artifacts = contents.artifacts
     tokens = sum(artifact.manifest.tokens for artifact in contents.models.values())
     seconds = sum(artifact.manifest.seconds for artifact in artifacts)
     models = len(contents.models)
     facts = [
-        provenance.newest(artifacts), provenance.devices(artifacts),
+        provenance.newest(artifacts),
+        provenance.devices(artifacts),
         f"{models} model{'s' if models != 1 else ''}" if models else "",
         f"{count(tokens)} tokens trained on" if tokens else "",
         f"computed in {duration(seconds)}" if seconds else "",
-    ]  # fmt: skip
+    ]
     return [fact for fact in facts if fact]
 
 
 def _inventory(contents: Contents, models: Mapping[str, Model]) -> dict[str, Any]:
-    before = {"Data sets": contents.datasets, "Samples": contents.samples}
+    data = {"Data sets": contents.datasets, "Samples": contents.samples}
+    sources = {
+        "Data set ": contents.datasets,
+        "Sample for ": contents.samples,
+        "": contents.models,
+        "Evaluation of ": contents.evaluations,
+    }
     return {
-        "costs": inventory.costs(before, contents.models, {"Evaluations": contents.evaluations}, models),
+        "costs": inventory.costs(data, contents.models, {"Evaluations": contents.evaluations}, models),
         "datasets": inventory.dataset_rows(contents.datasets),
         "samples": inventory.sample_rows(contents.samples),
-        "origins": provenance.origins(
-            {"Data set ": contents.datasets, "Sample for ": contents.samples, "": contents.models,
-             "Evaluation of ": contents.evaluations}
-        ),
+        "origins": provenance.origins(sources),
         "versions": provenance.versions(contents.artifacts),
-    }  # fmt: skip
+    }
 
 
 def _render(**values: Any) -> str:
     environment = ImmutableSandboxedEnvironment(
-        loader=FileSystemLoader(Path(__file__).parent), autoescape=True, undefined=StrictUndefined,
-        trim_blocks=True, lstrip_blocks=True,
-    )  # fmt: skip
+        loader=FileSystemLoader(Path(__file__).parent),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
     environment.filters["count"] = count
     return environment.get_template("page.html.jinja").render(**values)

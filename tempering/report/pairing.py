@@ -1,6 +1,6 @@
 """Paired differences between a model and the one it was trained from.
 
-Models answer the same rows, so the difference row by row has a much narrower interval than two
+Both models answer the same rows, so the row-by-row difference has a much narrower interval than two
 separate means. 95% percentile bootstrap over rows (see `tempering.evaluation.metrics`).
 """
 
@@ -19,7 +19,7 @@ Effect = Literal["better", "worse", "unclear"]
 
 @dataclass(frozen=True)
 class Difference:
-    """`model` minus `against`, the mean over `n` rows that both answered."""
+    """`model` minus `against`: the mean over the `n` rows that both answered."""
 
     model: str
     against: str
@@ -31,7 +31,7 @@ class Difference:
 
     @property
     def effect(self) -> Effect:
-        """What the interval says: it lies on the better side of zero, on the worse, or holds zero."""
+        """Which side of zero the interval is on, the better or the worse; unclear where it contains zero."""
         if self.low is None or self.high is None or self.low <= 0 <= self.high:
             return "unclear"
         return "better" if (self.low > 0) == (self.better == "higher") else "worse"
@@ -44,9 +44,9 @@ def differences(
     metric: str,
     better: str,
 ) -> dict[str, Difference]:
-    """Model -> its paired difference to its parent, where both have scores of the same rows."""
+    """Model -> its paired difference to its parent, where both have scores for the same rows."""
     scores = {key: _scores(artifact, benchmark, metric) for key, artifact in evaluations.items()}
-    found = {}
+    by_model = {}
     for key, parent in parents.items():
         if key not in scores or parent not in scores:
             continue
@@ -54,12 +54,12 @@ def differences(
         if shared:
             deltas = [scores[key][row] - scores[parent][row] for row in shared]
             low, high = (finite(bound) for bound in bootstrap(deltas))
-            found[key] = Difference(key, parent, sum(deltas) / len(deltas), low, high, len(deltas), better)
-    return found
+            by_model[key] = Difference(key, parent, sum(deltas) / len(deltas), low, high, len(deltas), better)
+    return by_model
 
 
 def parents_of(models: Mapping[str, ModelArtifact]) -> dict[str, str]:
-    """Model -> the model it was trained from, by lineage; of an adapter's stage that stage, not its merge."""
+    """Model -> the model it was trained from, by lineage; for a merged adapter the adapter's own stage."""
     ids = {artifact.manifest.id: key for key, artifact in models.items()}
     merges = {stage_folder(f"merge[{key}]"): key for key in models}
     parents: dict[str, str] = {}

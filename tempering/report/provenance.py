@@ -1,4 +1,4 @@
-"""Where everything came from: the config, code, versions, inputs and seed of every stage, and failures."""
+"""Where everything came from: config, code, versions, inputs and seed of every stage, and failures."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -41,22 +41,25 @@ def origins(groups: Mapping[str, Mapping[str, Artifact]]) -> list[Origin]:
 def _origin(label: str, manifest: Manifest) -> Origin:
     code = manifest.code.commit or "not in a git repository"
     facts = [
-        ("Artifact", manifest.id), ("Fingerprint", manifest.fingerprint), ("Made", moment(manifest.created)),
+        ("Artifact", manifest.id),
+        ("Fingerprint", manifest.fingerprint),
+        ("Made", moment(manifest.created)),
         ("Code", f"{code}, with uncommitted changes" if manifest.code.dirty else code),
-        ("Device", manifest.device), ("Seed", str(manifest.seed)),
-    ]  # fmt: skip
-    inputs = [(role, given.id) for role, given in sorted(manifest.inputs.items())]
+        ("Device", manifest.device),
+        ("Seed", str(manifest.seed)),
+    ]
+    inputs = [(role, artifact.id) for role, artifact in sorted(manifest.inputs.items())]
     config = yaml.safe_dump(manifest.config, sort_keys=False, allow_unicode=True, width=100)
     return Origin(label, [fact for fact in facts if fact[1]], inputs, visible(config, 20_000))
 
 
 def versions(artifacts: Iterable[Artifact]) -> list[tuple[str, str]]:
     """Library -> version; all of them where stages were made with different ones."""
-    found: dict[str, set[str]] = {}
+    libraries: dict[str, set[str]] = {}
     for artifact in artifacts:
         for name, version in artifact.manifest.versions.items():
-            found.setdefault(name, set()).add(version)
-    return [(name, ", ".join(sorted(found[name]))) for name in sorted(found)]
+            libraries.setdefault(name, set()).add(version)
+    return [(name, ", ".join(sorted(libraries[name]))) for name in sorted(libraries)]
 
 
 def failures(messages: Mapping[str, str]) -> list[Failure]:
@@ -65,7 +68,7 @@ def failures(messages: Mapping[str, str]) -> list[Failure]:
 
 
 def newest(artifacts: Sequence[Artifact]) -> str:
-    """When the newest artifact was made: the date of the report, so that it does not depend on today."""
+    """When the newest artifact was made: the report's date, which does not depend on today."""
     return moment(max((artifact.manifest.created for artifact in artifacts), default=""))
 
 

@@ -1,4 +1,4 @@
-"""Reading artifacts' tables leniently: a report shows what there is and never fails over what is not."""
+"""Lenient reading of artifacts' tables: a report shows what exists and never fails over what does not."""
 
 from collections.abc import Mapping
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Dot-and-whisker strips: one value with its 95% interval on a scale shared by a row or a chart."""
+"""Dot-and-whisker strips: a value with its 95% interval, on a scale that a row or chart shares."""
 
 from markupsafe import Markup
 
@@ -6,14 +6,21 @@ from tempering.report.numbers import guess, interval, number
 from tempering.report.svg import Scale, picture, tag, tick_label
 
 Numbers = tuple[float | None, float | None, float | None]
-"""value, low, high"""
+"""Value, low, high."""
 
 
 def strip(
-    numbers: Numbers, scale: Scale, *, color: str, name: str, baseline: float | None = None,
-    height: int = 16, ticks: bool = False,
-) -> Markup:  # fmt: skip
+    numbers: Numbers,
+    scale: Scale,
+    *,
+    color: str,
+    name: str,
+    baseline: float | None = None,
+    height: int = 16,
+    ticks: bool = False,
+) -> Markup:
     """A dot, its whisker, the guess as a dashed line and, for large charts, the grid."""
+    # The ground: a grid or a track, and the guess.
     value, low, high = numbers
     middle = height / 2
     marks = [_rule(scale.at(tick), height, "grid") for tick in (scale.ticks() if ticks else [])]
@@ -21,6 +28,7 @@ def strip(
         marks.append(tag("line", x1="0%", x2="100%", y1=middle, y2=middle, cls="track"))
     if baseline is not None:
         marks.append(_rule(scale.at(baseline), height, "guess"))
+    # The interval as a whisker with caps, then the value as a dot on top of it.
     if low is not None and high is not None:
         marks.append(tag("line", x1=scale.at(low), x2=scale.at(high), y1=middle, y2=middle, cls="whisker"))
         cap = height * 0.17
@@ -35,6 +43,7 @@ def strip(
 
 def axis(scale: Scale, *, baseline: float | None, title: str) -> Markup:
     """The axis below a chart of strips."""
+    # The line and its ticks.
     ticks = scale.ticks()
     marks = [tag("line", x1="0%", x2="100%", y1=0.5, y2=0.5, cls="axis")]
     marks += [
@@ -48,6 +57,7 @@ def axis(scale: Scale, *, baseline: float | None, title: str) -> Markup:
         )
         for tick in ticks
     ]
+    # The guess has its label on a second line, clear of the ticks.
     if baseline is not None:
         where = anchor(scale, baseline)
         marks.append(
@@ -57,9 +67,9 @@ def axis(scale: Scale, *, baseline: float | None, title: str) -> Markup:
 
 
 def anchor(scale: Scale, value: float) -> str:
-    """Labels near an end are turned inwards."""
-    place = scale.percent(value)
-    return "start" if place < 3.5 else "end" if place > 96.5 else "middle"
+    """The text anchor of a label: near an end it points inwards."""
+    percent = scale.percent(value)
+    return "start" if percent < 3.5 else "end" if percent > 96.5 else "middle"
 
 
 def _rule(at: str, height: float, cls: str) -> Markup:
@@ -67,5 +77,5 @@ def _rule(at: str, height: float, cls: str) -> Markup:
 
 
 def _words(name: str, value: float | None, low: float | None, high: float | None) -> str:
-    around = interval(low, high)
-    return f"{name}: {number(value)}" + (f", 95% interval {around}" if around else "")
+    bounds = interval(low, high)
+    return f"{name}: {number(value)}" + (f", 95% interval {bounds}" if bounds else "")

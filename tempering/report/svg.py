@@ -1,8 +1,8 @@
 """The little of SVG that the report needs.
 
-Charts are fluid: the outer SVG has no viewBox and positions are percentages, so that text keeps
-its size on a phone; curves lie in a nested SVG that is stretched, with strokes that are not.
-Colours come from CSS classes. Everything that is text goes through `escape`.
+Charts are fluid: the outer SVG has no viewBox and positions are percentages, so text keeps its
+size on a phone; curves are in a nested SVG that stretches, with strokes that do not. Colours come
+from CSS classes. All text goes through `escape`.
 """
 
 import math
@@ -25,26 +25,32 @@ def tag(name: str, *children: object, **attributes: object) -> Markup:
 
 
 def picture(*children: object, title: str, cls: str, height: int, width: int | None = None) -> Markup:
-    """An outer SVG that says what it shows."""
+    """An outer SVG with an accessible title."""
     return tag(
-        "svg", tag("title", title), *children, cls=cls, role="img", aria_label=title,
-        width=width or "100%", height=height,
-    )  # fmt: skip
+        "svg",
+        tag("title", title),
+        *children,
+        cls=cls,
+        role="img",
+        aria_label=title,
+        width=width or "100%",
+        height=height,
+    )
 
 
 @dataclass(frozen=True)
 class Scale:
-    """Values from `low` to `high` to 0..100 per cent."""
+    """Maps values from `low` to `high` to 0..100 percent."""
 
     low: float
     high: float
 
     def percent(self, value: float) -> float:
-        """Where `value` lies; outside 0..100 where it is outside the range."""
+        """The position of `value`; outside 0..100 where it is out of range."""
         return 100 * (value - self.low) / (self.high - self.low)
 
     def at(self, value: float) -> str:
-        """`percent` as an attribute, kept on the picture."""
+        """`percent` as an attribute, clamped to the picture."""
         return f"{min(100.0, max(0.0, self.percent(value))):.2f}%"
 
     def ticks(self, most: int = 5) -> list[float]:
@@ -56,9 +62,9 @@ class Scale:
 
 
 def scale_for(values: Iterable[float | None], *, pad: float = 0.06) -> Scale:
-    """A scale that holds all values, with a little room; never so narrow that ticks fall together."""
-    known = [value for value in values if value is not None and math.isfinite(value)]
-    low, high = min(known, default=0.0), max(known, default=1.0)
+    """A scale for all values with a little room, never so narrow that ticks coincide."""
+    valid = [value for value in values if value is not None and math.isfinite(value)]
+    low, high = min(valid, default=0.0), max(valid, default=1.0)
     spread = high - low if high - low > 1e-6 * max(abs(low), abs(high)) else 0.0  # less is rounding
     room = spread * pad or abs(high) * 0.1 or 1.0
     return Scale(low - room, high + room)
