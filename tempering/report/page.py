@@ -43,9 +43,9 @@ class Contents:
 
     @property
     def artifacts(self) -> Sequence[Artifact]:
-        """All of them."""
+        """Each of them once: stages of the same settings share one artifact."""
         groups = (self.datasets, self.samples, self.models, self.evaluations)
-        return [artifact for group in groups for artifact in group.values()]
+        return list({artifact.id: artifact for group in groups for artifact in group.values()}.values())
 
 
 @dataclass(frozen=True)
@@ -92,7 +92,8 @@ def make_report(contents: Contents, config: ReportConfig) -> Report:
 def _facts(contents: Contents) -> list[str]:
     """The line under the title."""
     artifacts = contents.artifacts
-    tokens = sum(artifact.manifest.tokens for artifact in contents.models.values())
+    trained = [artifact for artifact in artifacts if isinstance(artifact, ModelArtifact)]
+    tokens = sum(artifact.manifest.tokens for artifact in trained)
     seconds = sum(artifact.manifest.seconds for artifact in artifacts)
     models = len(contents.models)
     facts = [

@@ -251,3 +251,10 @@ def test_the_style_sheet_has_every_colour(html: str) -> None:
 
 def _inputs(run: Contents) -> dict[str, object]:
     return {name: getattr(run, name) for name in ("evaluations", "models", "samples", "datasets")}
+
+
+def test_stages_that_share_an_artifact_count_once(whole: Contents, html: str) -> None:
+    twins = replace(whole, models={**whole.models, "sft_copy": whole.models["sft"]})
+    cost = re.compile(r"<span>2\.35M tokens trained on</span><span>computed in 21 min 58 s</span>")
+    assert cost.search(html)
+    assert cost.search(make_report(twins, ReportConfig()).html)
