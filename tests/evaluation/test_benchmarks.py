@@ -17,7 +17,7 @@ import tempfile
 from pathlib import Path
 
 from tests.conftest import tiny_nodes
-from tests.models.toy_models import ToyStore
+from tests.exchange.toy_models import ToyStore
 from tasks.evaluate import evaluate
 from tasks.report import report
 from tempering.artifacts.resolve import build

@@ -161,7 +161,7 @@ def test_the_stage_keeps_every_question_and_choice(tmp_path: Path) -> None:
     from tasks.evaluate import evaluate
     from tempering.artifacts.resolve import build as make
     from tempering.evaluation.config import EvaluateConfig
-    from tests.models.toy_models import ToyStore
+    from tests.exchange.toy_models import ToyStore
 
     toys = ToyStore(tmp_path)
     path = Path(__file__).parents[1] / "fixtures" / "multiple_choice.jsonl"

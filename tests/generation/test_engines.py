@@ -21,9 +21,9 @@ from tempering.generation.logprobs import completion_logprobs
 from tempering.generation.rollout import Rollout
 from tempering.generation.sampling import Sampling
 from tempering.onpolicy.actor_critic import ActorCritic
+from tests.generation.vllm_stand_in import StandIn, pretend_vllm, serving
 from tests.models.test_families import language_model
 from tests.onpolicy.small import ENDS, EOS, PAD, VOCABULARY, policy
-from tests.onpolicy.vllm_stand_in import StandIn, pretend_vllm, serving
 
 PROMPTS = [[5, 9, 11, 7], [8, 6], [8, 6], [12, 5, 9], [3], [8, 6], [7, 3, 3, 4, 9, 2]]
 LENGTH = 8

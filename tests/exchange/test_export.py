@@ -16,8 +16,8 @@ import torch
 from tempering.artifacts.resolve import build
 from tempering.errors import ArtifactError, UserError
 from tempering.exchange.export import export_model
-from tests.models.hub_stand_in import COMMIT, HubStandIn
-from tests.models.toy_models import ToyStore
+from tests.exchange.hub_stand_in import COMMIT, HubStandIn
+from tests.exchange.toy_models import ToyStore
 
 IDS = torch.tensor([[5, 6, 7, 8]])
 ROPE = {"rope_type": "llama3", "rope_theta": 50_000.0, "factor": 8.0, "low_freq_factor": 1.0,

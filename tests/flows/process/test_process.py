@@ -130,6 +130,6 @@ def test_importing_the_preload_imports_nothing() -> None:
     assert preload.ERROR is None
     code = "import sys, flows.process.preload; sys.exit('torch' in sys.modules or 'trl' in sys.modules)"
     assert (
-        subprocess.run([sys.executable, "-c", code], cwd=Path(__file__).parents[2], check=False).returncode
+        subprocess.run([sys.executable, "-c", code], cwd=Path(__file__).parents[3], check=False).returncode
         == 0
     )

@@ -12,7 +12,7 @@ import torch
 from tempering.errors import ArtifactError, DataError, UserError
 from tempering.exchange.convert import convert
 from tempering.models.loading import load_causal_lm, load_scorer
-from tests.models.toy_models import ToyStore
+from tests.exchange.toy_models import ToyStore
 
 IDS = torch.tensor([[5, 6, 7, 8]])
 

@@ -18,9 +18,9 @@ from tempering.exchange.export import export_model
 from tempering.generation.sampling import Sampling
 from tempering.models.find import find_model
 from tempering.talk.chat_model import Speaker
+from tests.exchange.hub_stand_in import HubStandIn
+from tests.exchange.toy_models import ToyStore
 from tests.flows.conftest import Answer
-from tests.models.hub_stand_in import HubStandIn
-from tests.models.toy_models import ToyStore
 
 STORY = "Tell a story. Lily, ball, dog, park:"
 

@@ -8,7 +8,7 @@ import torch
 
 from tempering.generation.decoder import Decoder
 from tempering.generation.sampling import Sampling, sample_token
-from tests.onpolicy.test_rollout import EOS, PAD, PROMPTS, model, rollout, uniform
+from tests.generation.test_rollout import EOS, PAD, PROMPTS, model, rollout, uniform
 
 __all__ = ["model"]
 

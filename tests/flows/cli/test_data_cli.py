@@ -16,7 +16,7 @@ from flows.cli.main import main
 from tempering.printable import visible
 from tests.tiny import PIPELINE, run_nodes
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 
 
 class Answer(NamedTuple):
