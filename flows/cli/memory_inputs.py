@@ -124,22 +124,19 @@ class Look:
         if isinstance(node.config, TrainTokenizerConfig):
             row.notes.append(f"a vocabulary of at most {node.config.vocab_size}, until the tokenizer is made")
             return node.config.vocab_size
-        assert isinstance(node.config, ExistingTokenizerConfig), f"no tokenizer of kind {node.config!r}"
-        return self._existing_vocabulary(node, node.config)
+        return self._existing_vocabulary(node)
 
-    def _existing_vocabulary(self, node: Node, config: ExistingTokenizerConfig) -> int:
+    def _existing_vocabulary(self, node: Node) -> int:
+        """Of a tokenizer that is loaded: from an artifact, or by the name in its config or its model's."""
         from tempering.data.tokenizers import load_tokenizer
 
-        place: ExistingTokenizerConfig | AdoptConfig = config
         base = node.sources().get("base")
-        if base is not None:
-            artifact, maker = self._look_up(base)
-            if maker is None:
-                assert artifact is not None, "an artifact of the store is there"
-                return len(load_tokenizer(getattr(artifact, "tokenizer_dir", artifact.path / "model")))
-            assert isinstance(maker.config, AdoptConfig), "another stage makes no tokenizer"
-            place = maker.config
-        return len(load_tokenizer(place.name_or_path, place.revision))
+        artifact, maker = self._look_up(base) if base else (None, node)
+        if artifact is not None and maker is None:
+            return len(load_tokenizer(getattr(artifact, "tokenizer_dir", artifact.path / "model")))
+        config = maker.config if maker else None
+        assert isinstance(config, ExistingTokenizerConfig | AdoptConfig), "nothing else names a tokenizer"
+        return len(load_tokenizer(config.name_or_path, config.revision))
 
     # -- rows --------------------------------------------------------------------------------
 

@@ -65,8 +65,8 @@ def arithmetic(config: Config) -> Callable[[Course], Estimate]:
 
 def _pretrain(course: Course) -> Estimate:
     model = course.ready(models.language_model(course.inputs.model, course.adapter))
-    length, computing = course.inputs.length, course.computing
-    return _trained(course, model, lambda rows: steps.next_token_loss(model, rows, length, computing))
+    length, precision = course.inputs.length, course.config.precision
+    return _trained(course, model, lambda rows: steps.next_token_loss(model, rows, length, precision))
 
 
 def _sft(course: Course) -> Estimate:
@@ -82,10 +82,10 @@ def _fused(course: Course, sides: int, *, reference: bool = False) -> Estimate:
     """Training with TRL's fused head on rows of so many sides."""
     model = course.ready(models.language_model(course.inputs.model, course.adapter))
     steps.add_fused_head(model)
-    length, computing = course.inputs.length, course.computing
+    length, on_gpu = course.inputs.length, course.inputs.on_gpu
 
     def loss(rows: int) -> Any:
-        return steps.fused_loss(model, sides * rows, length, computing)
+        return steps.fused_loss(model, sides * rows, length, on_gpu=on_gpu)
 
     return _trained(course, model, loss, reference=reference)
 
@@ -97,16 +97,16 @@ def _reward_model(course: Course) -> Estimate:
 
 def _trained(course: Course, model: Any, loss: Callable[[int], Any], *, reference: bool = False) -> Estimate:
     """Updates, and forward passes without gradients over held-out rows and for DPO's reference."""
-    peak = course.update([model], lambda: loss(course.micro))
+    update = course.update([model], lambda: loss(course.micro))
     phases: dict[str, int] = {}
     if course.inputs.held_out or reference:
-        measuring = steps.forward([model], lambda: loss(course.many), course.computing)
+        measuring = steps.forward([model], lambda: loss(course.many), course.config.precision)
         if course.inputs.held_out:
             phases["held-out rows"] = measuring
         if reference:  # there is no optimizer yet
             trained = [weight for weight in unique_parameters([model]) if weight.requires_grad]
             phases["reference"] = measuring - 2 * nbytes(trained)
-    return course.summed([model], peak, phases)
+    return course.summed([model], update, phases)
 
 
 # -- on-policy -------------------------------------------------------------------------------
@@ -121,7 +121,7 @@ def _on_policy(course: Course) -> Estimate:
     modules = [policy] if value is None else [policy, value]
 
     # The update comes first: it leaves the models without gradients.
-    peak = course.update(modules, lambda: steps.policy_loss(policy, value, course.micro, lengths, config))
+    update = course.update(modules, lambda: steps.policy_loss(policy, value, course.micro, lengths, config))
     sampling = Sampling(
         config.max_new_tokens, config.min_new_tokens, config.temperature, config.top_k, config.top_p
     )
@@ -136,12 +136,12 @@ def _on_policy(course: Course) -> Estimate:
     phases = {
         # rows that have ended leave: what is left of the cache is copied while the old one is still there
         "rollout": cache + max(decoding, int(SHRINK * cache)),
-        "comparing": steps.forward(modules, compare, course.computing),
+        "comparing": steps.forward(modules, compare, course.config.precision),
         "scoring": scoring,
     }
     return course.summed(
         modules,
-        peak,
+        update,
         phases,
         reference=0 if course.adapter else models.weight_bytes(models.language_model(inputs.model)),
         reward_model=scorers,
@@ -171,12 +171,11 @@ def _scoring(course: Course, config: OnPolicyConfig, lengths: steps.Lengths) -> 
     weights = largest = 0
     rows = min(max(1, SCORED_TOGETHER // lengths.whole), config.rollout_batch_size)
     batch = steps.padded(rows, lengths.whole)
-    fp32 = steps.Computing("fp32", course.inputs.on_gpu)
     for name, source in course.inputs.reward_models.items():
         if name in learned(config.reward):
             scorer = models.scorer(source).eval()
             weights += models.weight_bytes(scorer)
-            largest = max(largest, steps.forward([scorer], partial(scorer, **batch, use_cache=False), fp32))
+            largest = max(largest, steps.forward([scorer], partial(scorer, **batch, use_cache=False), "fp32"))
         else:
             weights += models.weight_bytes(models.language_model(source))
     return weights, largest

@@ -151,16 +151,12 @@ def weight_bytes(module: nn.Module, adapter: LoraConfig | None = None) -> int:
     whole: int = nbytes(unique_parameters([module])) + nbytes(module.buffers())
     if adapter is None or adapter.base_weights != "nf4":
         return whole
-    linear = {id(weight) for weight in _linear_weights(module)}
+    linear = {
+        id(part.weight)
+        for name, part in module.named_modules()
+        if isinstance(part, nn.Linear) and "lora_" not in name and not name.endswith("lm_head")
+    }
     frozen = [weight for weight in unique_parameters([module]) if not weight.requires_grad]
     in_four_bits: int = sum(weight.numel() for weight in frozen if id(weight) in linear)
     others: int = sum(weight.numel() for weight in frozen if id(weight) not in linear)  # PEFT: in fp32
     return whole - int(nbytes(frozen)) + int(in_four_bits * NF4_BYTES) + 4 * others
-
-
-def _linear_weights(module: nn.Module) -> list[nn.Parameter]:
-    return [
-        part.weight
-        for name, part in module.named_modules()
-        if isinstance(part, nn.Linear) and "lora_" not in name and not name.endswith("lm_head")
-    ]

@@ -11,7 +11,7 @@ from typing import Any
 from torch import nn
 
 from tempering.memory import models, steps
-from tempering.memory.trace import nbytes, unique_parameters
+from tempering.memory.trace import Tally, nbytes, unique_parameters
 from tempering.training.config import TrainingConfig
 
 BASE = 30_000_000
@@ -84,7 +84,6 @@ class Course:
         self.micro = config.micro_batch_size or config.batch_size
         self.accumulates = self.micro < config.batch_size
         self.many = max(self.micro, MIN_FORWARD)
-        self.computing = steps.Computing(config.precision, inputs.on_gpu)
 
     def ready(self, model: Any) -> Any:
         """A model in training mode, which recomputes activations where the config asks for it."""
@@ -95,12 +94,12 @@ class Course:
             model.activation_checkpointing_enable()
         return model
 
-    def update(self, modules: list[nn.Module], loss: Callable[[], Any]) -> steps.Peak:
+    def update(self, modules: list[nn.Module], loss: Callable[[], Any]) -> Tally:
         """One optimizer step's forward and backward passes."""
-        return steps.forward_and_backward(modules, loss, self.computing, accumulates=self.accumulates)
+        return steps.forward_and_backward(modules, loss, self.config.precision, accumulates=self.accumulates)
 
     def summed(
-        self, modules: list[nn.Module], peak: steps.Peak, phases: Mapping[str, int], **parts: int
+        self, modules: list[nn.Module], update: Tally, phases: Mapping[str, int], **parts: int
     ) -> Estimate:
         """The estimate. `phases`: bytes above what is there in all of them."""
         # What the modules hold: weights, a gradient and two moments of what is trained.
@@ -112,19 +111,19 @@ class Course:
         # What a CPU needs besides, and what rests in every phase.
         allocator = 0
         if not self.inputs.on_gpu:
-            allocator = int((HOLES_OF_ADAPTERS if self.adapter else HOLES) * peak.small)
+            allocator = int((HOLES_OF_ADAPTERS if self.adapter else HOLES) * update.peak_of_small)
             parts["other"] = parts.get("other", 0) + BASE
         resting = weights + 2 * gradients + allocator + sum(parts.get(name, 0) for name in _ALWAYS)
 
         # AdamW is fused everywhere, and has no temporaries.
-        above = {"update": peak.whole, "optimizer": gradients, **phases}
+        above = {"update": update.peak, "optimizer": gradients, **phases}
         return Estimate(
             parameters=sum(weight.numel() for weight in parameters),
             trainable=sum(weight.numel() for weight in trained),
             weights=weights,
             gradients=gradients,
             optimizer=2 * gradients,
-            activations=peak.activations,
+            activations=update.peak_without_gradients,
             allocator=allocator,
             phases={name: resting + size for name, size in above.items()},
             **parts,

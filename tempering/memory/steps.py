@@ -21,48 +21,32 @@ from tempering.onpolicy.losses import clipped_policy_loss, clipped_value_loss, m
 _FUSED_OUTPUTS = ("log_probs", "entropy", "mean_logits", "is_top1")  # TRL's DPO; SFT lacks one (B, T)
 
 
-@dataclass(frozen=True)
-class Computing:
-    """How a stage computes: autocast's type, and on what."""
-
-    precision: str
-    on_gpu: bool
-
-    def autocast(self) -> Any:
-        """The context of a forward pass."""
-        dtype = {"bf16": torch.bfloat16, "fp16": torch.float16}.get(self.precision)
-        return torch.autocast("cpu", dtype=dtype) if dtype else nullcontext()
-
-
-@dataclass(frozen=True)
-class Peak:
-    """Bytes above what is there before: in all, without the gradients that are kept, and in small blocks."""
-
-    whole: int
-    activations: int
-    small: int
+def autocast(precision: str) -> Any:
+    """The context of a forward pass."""
+    dtype = {"bf16": torch.bfloat16, "fp16": torch.float16}.get(precision)
+    return torch.autocast("cpu", dtype=dtype) if dtype else nullcontext()
 
 
 def forward_and_backward(
-    modules: list[nn.Module], loss: Callable[[], Tensor], computing: Computing, *, accumulates: bool
-) -> Peak:
+    modules: list[nn.Module], loss: Callable[[], Tensor], precision: str, *, accumulates: bool
+) -> Tally:
     """One micro-batch; a second one, on top of the gradients of the first, where they add up."""
     with Tally(*modules) as tally:
         for _ in range(2 if accumulates else 1):
-            with computing.autocast():
+            with autocast(precision):
                 value = loss()
             value.backward()
             del value
     for module in modules:
         module.zero_grad()
-    return Peak(tally.peak, tally.peak_without_gradients, tally.peak_of_small)
+    return tally
 
 
-def forward(modules: list[nn.Module], compute: Callable[[], Any], computing: Computing) -> int:
+def forward(modules: list[nn.Module], compute: Callable[[], Any], precision: str) -> int:
     """The peak of a forward pass without gradients."""
-    with torch.no_grad(), Tally(*modules) as tally, computing.autocast():
+    with torch.no_grad(), Tally(*modules) as tally, autocast(precision):
         compute()
-    return int(tally.peak)
+    return tally.peak
 
 
 # -- losses ----------------------------------------------------------------------------------
@@ -79,19 +63,19 @@ def padded(rows: int, length: int) -> dict[str, Tensor]:
     return {"input_ids": ids, "attention_mask": torch.ones_like(ids)}
 
 
-def next_token_loss(model: Any, rows: int, length: int, computing: Computing) -> Tensor:
+def next_token_loss(model: Any, rows: int, length: int, precision: str) -> Tensor:
     """Pretraining: full logits, in packed blocks without padding."""
     ids = blocks(rows, length)
     output = model(input_ids=ids, labels=ids, use_cache=False)
-    if computing.precision != "fp32":
+    if precision != "fp32":
         output.logits = output.logits.float()  # accelerate gives outputs back in fp32
     return output.loss
 
 
-def fused_loss(model: Any, rows: int, length: int, computing: Computing) -> Tensor:
+def fused_loss(model: Any, rows: int, length: int, *, on_gpu: bool) -> Tensor:
     """SFT and DPO: TRL's LM head goes over the positions in tiles, so full logits never exist."""
     batch = padded(rows, length)
-    with _tile_width(model, computing):
+    with _tile_width(model, on_gpu):
         output = model(**batch, labels=batch["input_ids"], use_cache=False, fused_lm_head=True)
     return output.log_probs.sum()
 
@@ -104,12 +88,12 @@ def add_fused_head(model: Any) -> None:
 
 
 @contextmanager
-def _tile_width(model: Any, computing: Computing) -> Iterator[None]:
+def _tile_width(model: Any, on_gpu: bool) -> Iterator[None]:
     """TRL's buffer is 32768 columns wide whatever the vocabulary; on a CPU what is not used costs nothing."""
     from trl.trainer import utils
 
     width = utils._CHUNKED_LOGPROB_CHUNK_SIZE
-    if not computing.on_gpu:
+    if not on_gpu:
         utils._CHUNKED_LOGPROB_CHUNK_SIZE = min(width, model.config.get_text_config().vocab_size)
     try:
         yield

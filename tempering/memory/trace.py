@@ -9,7 +9,7 @@ know the family. What kernels allocate inside themselves is not seen.
 import weakref
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
@@ -53,6 +53,10 @@ class Tally(TorchDispatchMode):
         for module in modules:
             self._known += [buffer.untyped_storage() for buffer in module.buffers()]
         self._not_counted = {storage._cdata for storage in self._known}
+
+    def __enter__(self) -> Self:
+        super().__enter__()
+        return self
 
     def __exit__(self, *error: Any) -> None:
         super().__exit__(*error)
