@@ -22,7 +22,7 @@ from tempering.errors import ConfigError, UserError
 
 if TYPE_CHECKING:
     from tempering.doctor.dataset import Progress
-    from tempering.doctor.result import Examination
+    from tempering.doctor.examine import Examination
 
 _USES = {
     "sample": "training",
@@ -54,7 +54,7 @@ def examine_path(wish: Wish, progress: "Progress") -> "Examination":
 
     subjects = Subjects(wish.target, {Path(wish.target).name: config}, natural=wish.max_length)
     done = examine(subjects, for_path(wish), most=wish.rows, progress=progress)
-    error = done.datasets[0].found.error
+    error = done.datasets[0].error
     if error is not None:
         raise _with_options(error)
     return done

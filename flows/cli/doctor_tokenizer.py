@@ -116,4 +116,4 @@ def _node(config: PipelineConfig) -> Node:
 def _running_text(datasets: Iterable["Dataset"], parts: tuple[str, ...] = ("train", "eval")) -> Iterator[str]:
     for one in datasets:
         for part in parts:
-            yield from one.running_text(part)
+            yield from one.running_text([part])

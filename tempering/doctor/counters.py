@@ -1,12 +1,13 @@
-"""Counting what every row has, in a few bytes a row: lengths (4) and digests (16).
+"""Counting what every row has, in a few bytes a row: numbers (4 or 8) and digests (16).
 
 Quantiles and repeated rows are exact, since all numbers are kept; a gigabyte of text has some
 millions of rows, whose numbers take less room than one batch of a trainer.
 """
 
 from array import array
-from dataclasses import asdict, dataclass, field
-from typing import TYPE_CHECKING, Any, NamedTuple
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
 
 from tempering.data.holdout import group_of
 from tempering.data.quality.exact import digest
@@ -20,23 +21,11 @@ _BYTES = 8
 """Of a digest: among ten million rows, two different ones agree once in 400,000 times."""
 
 
-@dataclass(frozen=True)
-class Spread:
-    """The numbers of many rows in a few; quantiles are nearest ranks, so always one of the numbers."""
-
-    count: int
-    min: float
-    median: float
-    p95: float
-    max: float
-    total: float
-
-    def to_json(self) -> dict[str, float]:
-        """By name."""
-        return asdict(self)
+Spread = dict[str, float]
+"""Many numbers in a few: count, min, median, p95, max, total. Empty where there are none."""
 
 
-class Lengths:
+class Numbers:
     """A number for each row, such as its tokens."""
 
     def __init__(self, kind: str = "i") -> None:
@@ -49,102 +38,96 @@ class Lengths:
         """Append the number of a row."""
         self._numbers.append(number)
 
-    def spread(self) -> Spread | None:
-        """All of them in a few; None where there are none."""
+    def spread(self) -> Spread:
+        """All of them in a few; quantiles are nearest ranks, so always one of the numbers."""
         import numpy as np
 
         if not self._numbers:
-            return None
-        found = np.sort(np.array(self._numbers))
-        count = len(found)
-        places = [0, (count - 1) // 2, -(-count * 95 // 100) - 1, count - 1]
-        whole = found.sum(dtype=np.float64 if found.dtype.kind == "f" else np.int64).item()
-        least, median, p95, most = (found[place].item() for place in places)
-        return Spread(count, least, median, p95, most, whole)
-
-
-class Repeats(NamedTuple):
-    """Rows that repeat an earlier one, how many different rows there are, and the first pair's places."""
-
-    repeated: int
-    different: int
-    first: tuple[str, str] | None
+            return {}
+        ordered = np.sort(np.array(self._numbers))
+        count = len(ordered)
+        places = {"min": 0, "median": (count - 1) // 2, "p95": -(-count * 95 // 100) - 1, "max": count - 1}
+        quantiles = {name: ordered[place].item() for name, place in places.items()}
+        total = ordered.sum(dtype=np.float64 if ordered.dtype.kind == "f" else np.int64).item()
+        return {"count": count, **quantiles, "total": total}
 
 
 @dataclass
-class Digests:
-    """A 64-bit digest and the place of each row."""
-
-    row_type: RowType
-    digests: "array[int]" = field(default_factory=lambda: array("Q"))
-    _packed: "array[int]" = field(default_factory=lambda: array("Q"))
-    _places: Places = field(default_factory=Places)
-
-    def add(self, row: Row) -> None:
-        """Remember a row by the columns that its type requires."""
-        self.digests.append(digest([row.values[name] for name in COLUMNS[self.row_type]], _BYTES))
-        self._packed.append(self._places.pack(row))
-
-    def repeats(self) -> Repeats:
-        """Rows that stand there more than once."""
-        import numpy as np
-
-        found = np.array(self.digests, dtype=np.uint64)
-        different, first = np.unique(found, return_index=True)
-        repeated = np.ones(len(found), dtype=bool)
-        repeated[first] = False
-        if not repeated.any():
-            return Repeats(0, len(different), None)
-        later = int(np.argmax(repeated))
-        earlier = int(first[np.searchsorted(different, found[later])])
-        pair = (self._places.text(self._packed[earlier]), self._places.text(self._packed[later]))
-        return Repeats(int(repeated.sum()), len(different), pair)
-
-
-@dataclass
-class Openings:
-    """A digest of what a row is held out by (prompt, text, context), to find it in other sets and parts."""
-
-    row_type: RowType
-    digests: "array[int]" = field(default_factory=lambda: array("Q"))
-
-    def add(self, row: Row) -> None:
-        """Remember a row, unless it opens with nothing."""
-        text = _opening(self.row_type, row)
-        if text.strip():
-            self.digests.append(digest(text, _BYTES))
-
-    def among(self, others: "np.ndarray") -> int:
-        """How many of these rows open as one of the others does."""
-        import numpy as np
-
-        return int(np.isin(self.all(), others).sum())
-
-    def all(self) -> "np.ndarray":
-        """All digests."""
-        import numpy as np
-
-        return np.array(self.digests, dtype=np.uint64)
-
-
-def _opening(row_type: RowType, row: Row) -> str:
-    """What the hold-out groups the row by, as text, so that rows of other types can be found by it."""
-    parts = [value if isinstance(value, list) else [value] for value in group_of(row_type, row)]
-    return "\n".join(one if isinstance(one, str) else one["content"] for part in parts for one in part)
-
-
-@dataclass
-class Tokens:
-    """What was counted.
+class Counts:
+    """What was counted in the rows of a data set or a sample.
 
     Args:
-        special: rows in whose text a special token of the tokenizer is written out.
-        longer: pairs whose chosen side has more tokens than the rejected one; `equal`: as many.
+        tokens: of each row.
+        named: how many rows (pairs, answers) have something; the names are those of the checks' numbers.
+        first: the first of what `named` counts: its place, or what it is.
+        values: labels, or places of the right choice.
+        scores: of each row.
     """
 
-    lengths: Lengths = field(default_factory=Lengths)
-    special: int = 0
-    special_token: str = ""
-    pairs: int = 0
-    longer: int = 0
-    equal: int = 0
+    tokens: Numbers = field(default_factory=Numbers)
+    named: Counter[str] = field(default_factory=Counter)
+    first: dict[str, str] = field(default_factory=dict)
+    values: Counter[Any] = field(default_factory=Counter)
+    scores: Numbers = field(default_factory=lambda: Numbers("d"))
+
+    def of(self, *names: str) -> dict[str, int]:
+        """Some of what has a name; 0 for what never came."""
+        return {name: self.named[name] for name in names}
+
+
+class Digests:
+    """A 64-bit digest of something that each row has."""
+
+    def __init__(self) -> None:
+        self.numbers: array[int] = array("Q")
+
+    def add(self, content: Any) -> None:
+        """Remember the content of a row: text, or what JSON can say."""
+        self.numbers.append(digest(content, _BYTES))
+
+    def to_numpy(self) -> "np.ndarray":
+        """All of them (N,)."""
+        import numpy as np
+
+        return np.array(self.numbers, dtype=np.uint64)
+
+    def among(self, others: "Digests") -> int:
+        """How many of these the others have too."""
+        import numpy as np
+
+        return int(np.isin(self.to_numpy(), others.to_numpy()).sum())
+
+
+class RowDigests(Digests):
+    """Of the columns that a row's type requires, with the place of each row."""
+
+    def __init__(self, row_type: RowType) -> None:
+        super().__init__()
+        self._columns = COLUMNS[row_type]
+        self._places, self._packed = Places(), array("Q")
+
+    def add_row(self, row: Row) -> None:
+        """Remember a row and where it stands."""
+        self.add([row.values[name] for name in self._columns])
+        self._packed.append(self._places.pack(row))
+
+    def repeats(self) -> tuple[int, int, tuple[str, str] | None]:
+        """Rows that repeat an earlier one, how many different rows there are, the first pair's places."""
+        import numpy as np
+
+        digests = self.to_numpy()
+        different, first = np.unique(digests, return_index=True)
+        repeated = np.ones(len(digests), dtype=bool)
+        repeated[first] = False
+        if not repeated.any():
+            return 0, len(different), None
+        later = int(np.argmax(repeated))
+        earlier = int(first[np.searchsorted(different, digests[later])])
+        pair = (self._places.text(self._packed[earlier]), self._places.text(self._packed[later]))
+        return int(repeated.sum()), len(different), pair
+
+
+def opening(row_type: RowType, row: Row) -> str:
+    """What the hold-out groups a row by (prompt, text, context), as text alike in all row types."""
+    parts = [value if isinstance(value, list) else [value] for value in group_of(row_type, row)]
+    return "\n".join(text if isinstance(text, str) else text["content"] for part in parts for text in part)

@@ -2,15 +2,14 @@
 
 The rows that are good go to a temporary folder, in the form and the parts that the stage `dataset`
 gives them, so that samples are then made by the very code that makes them in a pipeline, and memory
-does not grow with the data (but for the counters in `tally`).
+does not grow with the data (but for the counters in `counters`).
 """
 
-import heapq
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from tempering.data.builders.auto import AutoConfig
 from tempering.data.builders.base import BuilderConfig, FileBuilderConfig
@@ -20,16 +19,15 @@ from tempering.data.quality.filters import Filters
 from tempering.data.rows import Notice, Rejected, Row, RowType, Values, texts
 from tempering.data.schemas import row_schema
 from tempering.data.shards import ShardWriter, iter_rows, writing
-from tempering.doctor.counters import Digests, Openings
-from tempering.doctor.text_defects import Blemishes
-from tempering.doctor.value_checks import Content, Nothing, content_of
+from tempering.doctor.check import Examined
+from tempering.doctor.counters import Digests, RowDigests, opening
+from tempering.doctor.examples import text_example
+from tempering.doctor.text_defects import count_traces
+from tempering.doctor.value_checks import count_values
 from tempering.errors import DataError, UserError
 
-if TYPE_CHECKING:
-    from tempering.doctor.counters import Tokens
-
 EXAMPLES = 3
-_PROGRESS_ROWS = 1_000
+PROGRESS_ROWS = 1_000
 Progress = Callable[[str, int], None]
 """Called with what is being done and how many rows are done."""
 
@@ -51,33 +49,24 @@ class Schema:
 
 
 @dataclass
-class Dataset:
+class Dataset(Examined):
     """A data set and what was found out about it.
 
     Args:
         uses: what a pipeline uses it for (training, tokenizer, evaluation, decontamination); empty: unknown.
         folder: where its parts lie while it is examined.
-        error: why it could not be read; nothing else is known then.
-        more: whether there are rows that were not looked at.
+        leaks: data set that is trained on -> rows held out here that open as one of its rows does.
     """
 
-    name: str
     config: BuilderConfig
-    uses: frozenset[str]
-    folder: Path
-    error: UserError | None = None
+    uses: frozenset[str] = frozenset()
+    folder: Path = Path()
     schema: Schema | None = None
     totals: Totals = field(default_factory=lambda: Totals(RowType.TEXT))
-    more: bool = False
     notices: list[str] = field(default_factory=list)
-    digests: Digests = field(default_factory=lambda: Digests(RowType.TEXT))
-    openings: dict[str, Openings] = field(default_factory=dict)
-    blemishes: Blemishes = field(default_factory=Blemishes)
-    content: Content = field(default_factory=Nothing)
-    examples: list[Values] = field(default_factory=list)
-    tokens: "Tokens | None" = None
+    digests: RowDigests = field(default_factory=lambda: RowDigests(RowType.TEXT))
+    openings: dict[str, Digests] = field(default_factory=lambda: {part: Digests() for part in PARTS})
     leaks: dict[str, int] = field(default_factory=dict)
-    """Data set that is trained on -> rows held out here that open as one of its rows does."""
 
     @property
     def row_type(self) -> RowType:
@@ -103,38 +92,57 @@ class Dataset:
         """The good rows of a part."""
         return iter_rows(self.folder / part)
 
-    def running_text(self, part: str) -> Iterator[str]:
-        """The texts of a part."""
-        for row in self.rows(part):
-            yield from texts(self.row_type, row)
+    def running_text(self, parts: Iterable[str] = PARTS) -> Iterator[str]:
+        """The texts of some parts."""
+        for part in parts:
+            for row in self.rows(part):
+                yield from texts(self.row_type, row)
+
+    def called(self) -> dict[str, Any]:
+        """Its name and uses."""
+        return {"name": self.name, "used_for": sorted(self.uses)}
+
+    def known(self) -> dict[str, Any]:
+        """Its schema, files, rows and tokens."""
+        schema, totals = self.schema, self.totals
+        assert schema is not None, "a data set that could be read has a schema"
+        return {
+            "kind": schema.kind,
+            "recognised": schema.recognised,
+            "row_type": str(schema.row_type),
+            "columns": list(schema.columns),
+            "files": [{"name": name, "bytes": size} for name, size in schema.files],
+            "notices": self.notices,
+            "rows": {
+                "seen": self.seen,
+                "all_seen": not self.more,
+                **totals.rows,
+                "rejected": totals.dropped.total(),
+                "filtered": totals.filtered.total(),
+                "changes": totals.changed.total(),
+            },
+            "tokens": self.counts.tokens.spread() or None,
+        }
 
 
 def read_dataset(
-    name: str,
-    config: BuilderConfig,
-    folder: Path,
-    *,
-    uses: Iterable[str] = (),
+    dataset: Dataset,
     most: int | None = None,
     against: Sequence[Dataset] = (),
     progress: Progress = lambda what, done: None,
-) -> Dataset:
+) -> None:
     """Read a data set as the stage `dataset` does, but for its refusals.
 
     Args:
-        folder: for the good rows.
         most: rows to look at in each pass over the source; None: all.
         against: what `quality.decontaminate` names.
     """
-    found = Dataset(name, config, frozenset(uses), folder)
+    held_out = (text for other in against for text in other.running_text([other.measured_part]))
     try:
-        found.schema = schema_of(config)
-        _read(
-            found, most, (text for one in against for text in one.running_text(one.measured_part)), progress
-        )
+        dataset.schema = schema_of(dataset.config)
+        _read(dataset, most, held_out, progress)
     except UserError as error:
-        found.error = error
-    return found
+        dataset.error = error
 
 
 def schema_of(config: BuilderConfig) -> Schema:
@@ -147,11 +155,10 @@ def schema_of(config: BuilderConfig) -> Schema:
         return Schema(config.kind, config.row_type)
     paths = dict.fromkeys(path for split, _ in config.passes() for path in config.files(split))
     files = tuple((path.name, require_file(path).stat().st_size) for path in paths)
-    first = next(iter(paths))
     if isinstance(config, AutoConfig):
         form = config.recognised(config.first_file())
         return Schema(form.kind, config.row_type, True, form.columns, files)
-    return Schema(config.kind, config.row_type, False, _columns(config, first), files)
+    return Schema(config.kind, config.row_type, False, _columns(config, next(iter(paths))), files)
 
 
 def _columns(config: FileBuilderConfig, path: Path) -> tuple[str, ...]:
@@ -165,25 +172,24 @@ def _columns(config: FileBuilderConfig, path: Path) -> tuple[str, ...]:
         return ()
 
 
-def _read(found: Dataset, most: int | None, against: Iterable[str], progress: Progress) -> None:
-    config, kind = found.config, found.config.row_type
-    found.totals, found.digests, found.content = Totals(kind), Digests(kind), content_of(kind)
-    found.openings = {part: Openings(kind) for part in PARTS}
-    filters, chosen = Filters(config.quality, kind, against), _Examples()
-    writers = {part: ShardWriter(found.folder / part, row_schema(kind)) for part in PARTS}
+def _read(dataset: Dataset, most: int | None, against: Iterable[str], progress: Progress) -> None:
+    config, kind = dataset.config, dataset.config.row_type
+    dataset.totals, dataset.digests = Totals(kind), RowDigests(kind)
+    filters = Filters(config.quality, kind, against)
+    examples: dict[int, Values] = {}
+    writers = {part: ShardWriter(dataset.folder / part, row_schema(kind)) for part in PARTS}
     with writing(**writers):
         for split, held_out_share in config.passes():
             items = divide(config, filters, split, held_out_share)
-            for part, row in _good(found, items, most, progress):
+            for part, row in _good(dataset, items, most, progress):
                 writers[part].add(row.values)
-                _look(found, part, row)
-                chosen.offer(found.digests.digests[-1], row.values)
-    found.totals.quality = filters.table()
-    found.examples = chosen.rows()
+                _look(dataset, part, row)
+                _offer(examples, dataset.digests.numbers[-1], row.values)
+    dataset.examples = [text_example(kind, values) for _, values in sorted(examples.items())]
 
 
 def _good(
-    found: Dataset,
+    dataset: Dataset,
     items: Iterable[tuple[str, Row] | Rejected | Notice],
     most: int | None,
     progress: Progress,
@@ -192,44 +198,34 @@ def _good(
     seen = 0
     for item in items:
         if isinstance(item, Notice):
-            found.notices.append(item.text)
+            dataset.notices.append(item.text)
             continue
         if not isinstance(item, Rejected) or not item.kept:
             if seen == most:
-                found.more = True
+                dataset.more = True
                 return
             seen += 1
-            if seen % _PROGRESS_ROWS == 0:
-                progress(f"reading {found.name}", seen)
+            if seen % PROGRESS_ROWS == 0:
+                progress(f"reading {dataset.name}", seen)
         if isinstance(item, Rejected):
-            found.totals.count(item)
+            dataset.totals.count(item)
         else:
             yield item
 
 
-def _look(found: Dataset, part: str, row: Row) -> None:
-    found.totals.take(part, row)
-    found.digests.add(row)
-    found.openings[part].add(row)
-    found.blemishes.add(row, texts(found.row_type, row.values))
-    found.content.add(row.values)
+def _look(dataset: Dataset, part: str, row: Row) -> None:
+    """Count what a good row has."""
+    dataset.totals.take(part, row)
+    dataset.digests.add_row(row)
+    opens = opening(dataset.row_type, row)
+    if opens.strip():
+        dataset.openings[part].add(opens)
+    count_traces(dataset.counts, row, texts(dataset.row_type, row.values))
+    count_values(dataset.counts, dataset.row_type, row.values)
 
 
-class _Examples:
-    """A few rows from anywhere in a stream, always the same ones: those with the smallest digests."""
-
-    def __init__(self) -> None:
-        self._held: list[tuple[int, Mapping[str, Any]]] = []
-
-    def offer(self, number: int, values: Values) -> None:
-        """Keep a row if it is among the smallest so far, and not there yet."""
-        if len(self._held) == EXAMPLES and -number <= self._held[0][0]:
-            return
-        if all(held != -number for held, _ in self._held):
-            heapq.heappush(self._held, (-number, values))
-            if len(self._held) > EXAMPLES:
-                heapq.heappop(self._held)
-
-    def rows(self) -> list[Values]:
-        """The rows, smallest digest first."""
-        return [dict(values) for _, values in sorted(self._held, key=lambda one: -one[0])]
+def _offer(examples: dict[int, Values], digest: int, values: Values) -> None:
+    """Keep the rows with the smallest digests: a few from anywhere, always the same ones."""
+    examples.setdefault(digest, values)
+    if len(examples) > EXAMPLES:
+        del examples[max(examples)]

@@ -9,15 +9,24 @@ from collections.abc import Iterator
 
 from tempering.data.prepare import check_totals
 from tempering.data.rows import Rejected, RowType
-from tempering.doctor.check import Check, Level, rows, share
+from tempering.doctor.check import Check, Level, graded, rows, share
 from tempering.doctor.dataset import Dataset
+from tempering.doctor.text_defects import trace_checks
+from tempering.doctor.value_checks import value_checks
 from tempering.errors import DataError
 
-SAME_SIDES = "chosen and rejected are the same"
-SAME_SENTENCES = "both sentences are the same"
-PROMPTS_DIFFER = "the prompts of chosen and rejected differ"
-
-_MANY = 0.05
+_SIDES, _SENTENCES = RowType.PREFERENCE, RowType.MINIMAL_PAIR
+_REFUSED_PAIRS = {
+    "same_sides": (_SIDES, "chosen and rejected are the same", "no pair has two equal sides"),
+    "prompts_differ": (
+        *(_SIDES, "the prompts of chosen and rejected differ"),
+        "the two sides of a pair share a prompt",
+    ),
+    "same_sentences": (_SENTENCES, "both sentences are the same", "no pair has two equal sentences"),
+}
+"""Check -> type of the rows, reason of the builder, and what is said where there are none."""
+_MANY_REPEATS = 0.05
+_MANY_SPECIAL = 0.01
 _LEAKED, _ALL_LEAKED = 0.01, 0.5
 _LONGER, _PAIRS = 0.65, 50
 _SHOWN = 3
@@ -26,29 +35,34 @@ _SHOWN = 3
 def dataset_checks(dataset: Dataset) -> list[Check]:
     """Everything there is to say about a data set that could be read."""
     assert dataset.error is None, "a data set that cannot be read has no checks"
-    found = list(_rejected(dataset))
+    checks = list(_left_out(dataset))
     if dataset.seen:
-        found += [*_refused_pairs(dataset), *_empties(dataset)]
+        checks += [*_refused_pairs(dataset), _empties(dataset)]
     if dataset.kept:
-        found += [*_parts(dataset), *_repeats(dataset), *_leaks(dataset), *_tokens(dataset)]
-        found += [*dataset.content.checks(_constant(dataset)), *dataset.blemishes.checks()]
-    return found
+        checks += [*_parts(dataset), _repeats(dataset), *_leaks(dataset), _special_tokens(dataset)]
+        if dataset.counts.named["pairs"]:
+            checks.append(_length_bias(dataset))
+        checks += value_checks(dataset.counts, dataset.row_type, _constant(dataset))
+        checks += trace_checks(dataset.counts, dataset.kept)
+    return checks
 
 
-def _rejected(dataset: Dataset) -> Iterator[Check]:
-    totals = dataset.totals
-    dropped, seen = totals.dropped.total(), dataset.seen
-    numbers = {"rows": dropped, "reasons": dict(totals.dropped.most_common())}
+def _left_out(dataset: Dataset) -> Iterator[Check]:
+    """Rejected rows, judged by the stage's own rule; then those that were filtered or changed."""
+    totals, seen = dataset.totals, dataset.seen
+    dropped = totals.dropped.total()
+    level, text, fix = Level.OK, "no row rejected", ""
+    if dropped:
+        level = Level.NOTE
+        text = f"{dropped:,} of {rows(seen)} rejected ({share(dropped, seen)}): {_reasons(totals.dropped)}"
     try:
         check_totals(totals, dataset.config)
     except DataError as error:
-        text = f"{_left_out(dropped, seen, totals.dropped)}; {error.expected}" if dropped else error.found
-        yield Check("rejected", Level.FATAL, text, error.fix, {**numbers, "first": _first(totals.first)})
-    else:
-        level, text = Level.OK, "no row rejected"
-        if dropped:
-            level, text = Level.NOTE, _left_out(dropped, seen, totals.dropped)
-        yield Check("rejected", level, text, numbers={**numbers, "first": _first(totals.first)})
+        level, fix = Level.FATAL, error.fix
+        text = f"{text}; {error.expected}" if dropped else error.found
+    numbers = {"rows": dropped, "reasons": dict(totals.dropped.most_common()), "first": _first(totals.first)}
+    yield Check("rejected", level, text, fix, numbers)
+
     for name, counts in (("filtered", totals.filtered), ("changed", totals.changed)):
         if counts:
             numbers = {"rows": counts.total(), "reasons": dict(counts.most_common())}
@@ -57,102 +71,90 @@ def _rejected(dataset: Dataset) -> Iterator[Check]:
 
 def _refused_pairs(dataset: Dataset) -> Iterator[Check]:
     """Said by themselves where there are none; where there are some, their rejections say so."""
-    known = {
-        RowType.PREFERENCE: (("same_sides", SAME_SIDES, "no pair has two equal sides"),
-                             ("prompts_differ", PROMPTS_DIFFER, "the two sides of a pair share a prompt")),
-        RowType.MINIMAL_PAIR: (("same_sentences", SAME_SENTENCES, "no pair has two equal sentences"),),
-    }  # fmt: skip
-    for name, reason, none in known.get(dataset.row_type, ()):
-        count = dataset.totals.dropped[reason]
-        text = none if not count else f"{rows(count, 'pair')} left out: {reason}"
-        yield Check(name, Level.OK, text, numbers={"rows": count}, quiet=count > 0)
+    for name, (row_type, reason, none) in _REFUSED_PAIRS.items():
+        if row_type is dataset.row_type:
+            count = dataset.totals.dropped[reason]
+            text = f"{rows(count, 'pair')} left out: {reason}" if count else none
+            yield Check(name, Level.OK, text, numbers={"rows": count}, quiet=count > 0)
 
 
-def _empties(dataset: Dataset) -> Iterator[Check]:
-    reasons = Counter({
-        reason: count
-        for reason, count in (dataset.totals.dropped + dataset.totals.changed).items()
-        if "empty" in reason
-    })  # fmt: skip
+def _empties(dataset: Dataset) -> Check:
+    reasons = dataset.totals.dropped + dataset.totals.changed
+    reasons = Counter({reason: count for reason, count in reasons.items() if "empty" in reason})
     count = reasons.total()
     text = f"{rows(count)} with something empty: {_reasons(reasons)}" if count else "nothing is empty"
-    yield Check("empties", Level.OK, text, numbers={"rows": count}, quiet=count > 0)
+    return Check("empties", Level.OK, text, numbers={"rows": count}, quiet=count > 0)
 
 
 def _parts(dataset: Dataset) -> Iterator[Check]:
-    train, held_out = (dataset.totals.rows[part] for part in ("train", "eval"))
+    train, held_out = dataset.totals.rows["train"], dataset.totals.rows["eval"]
     if "training" in dataset.uses and not train:
-        yield Check("parts", Level.FATAL, "every row is held out, so there is none to train on",
-                    "lower its `eval_fraction`")  # fmt: skip
+        text = "every row is held out, so there is none to train on"
+        yield Check("parts", Level.FATAL, text, "lower its `eval_fraction`")
     elif dataset.uses == {"evaluation"} and not held_out:
-        yield Check("parts", Level.WARNING, "no row is held out: its train part is measured on",
-                    "set `eval_fraction: 1`")  # fmt: skip
+        text = "no row is held out: its train part is measured on"
+        yield Check("parts", Level.WARNING, text, "set `eval_fraction: 1`")
 
 
-def _repeats(dataset: Dataset) -> Iterator[Check]:
-    found, kept = dataset.digests.repeats(), dataset.kept
-    numbers = {"rows": found.repeated, "first": list(found.first or ())}
-    if not found.repeated:
-        yield Check("duplicates", Level.OK, "no row repeats another", numbers=numbers)
-    elif found.different == 1:
-        yield Check("duplicates", Level.FATAL, f"all {rows(kept)} are the same",
-                    "check which columns are read", numbers)  # fmt: skip
-    else:
-        assert found.first is not None
-        many = found.repeated >= _MANY * kept and dataset.uses != {"evaluation"}  # measured twice: no harm
-        level = Level.WARNING if many else Level.NOTE
-        verb = "repeats" if found.repeated == 1 else "repeat"
-        text = (
-            f"{rows(found.repeated)} ({share(found.repeated, kept)}) {verb} an earlier one, "
-            f"first {found.first[1]} the one in {found.first[0]}"
-        )
-        fix = "set `quality: {duplicates: exact}`" if level is Level.WARNING else ""
-        yield Check("duplicates", level, text, fix, numbers)
+def _repeats(dataset: Dataset) -> Check:
+    kept = dataset.kept
+    count, different, first = dataset.digests.repeats()
+    numbers = {"rows": count, "first": list(first or ())}
+    if first is None:
+        return Check("duplicates", Level.OK, "no row repeats another", numbers=numbers)
+    if different == 1:
+        text = f"all {rows(kept)} are the same"
+        return Check("duplicates", Level.FATAL, text, "check which columns are read", numbers)
+    level = graded(count, kept, _MANY_REPEATS)
+    if dataset.uses == {"evaluation"}:  # measured twice: no harm
+        level = Level.NOTE
+    verb = "repeats" if count == 1 else "repeat"
+    text = (
+        f"{rows(count)} ({share(count, kept)}) {verb} an earlier one, first {first[1]} the one in {first[0]}"
+    )
+    fix = "set `quality: {duplicates: exact}`" if level is Level.WARNING else ""
+    return Check("duplicates", level, text, fix, numbers)
 
 
 def _leaks(dataset: Dataset) -> Iterator[Check]:
     measured = dataset.totals.rows[dataset.measured_part]
     for name, count in dataset.leaks.items():
-        where = "in its train part too" if name == dataset.name else f"in {name}, which is trained on"
-        text = f"{rows(count)} of {measured:,} held out ({share(count, measured)}) open as rows do {where}"
-        level = Level.NOTE
-        if count >= _LEAKED * measured:
-            level = Level.FATAL if count >= _ALL_LEAKED * measured and measured > 1 else Level.WARNING
-        fix = f"set `quality: {{decontaminate: [{dataset.name}]}}` on {name}" if level > Level.NOTE else ""
-        if name == dataset.name:
-            fix = "hold rows out with `eval_fraction`" if level > Level.NOTE else ""
-        yield Check("leak", level, text, fix, {"rows": count, "dataset": name})
-
-
-def _tokens(dataset: Dataset) -> Iterator[Check]:
-    tokens = dataset.tokens
-    if tokens is None:
-        return
-    if tokens.special:
-        level = Level.WARNING if tokens.special >= 0.01 * dataset.kept else Level.NOTE
-        text = (
-            f"{rows(tokens.special)} ({share(tokens.special, dataset.kept)}) with a special token written "
-            f"out, such as {tokens.special_token}: refused in conversations, plain text in documents"
+        level = graded(count, measured, _LEAKED, _ALL_LEAKED if measured > 1 else float("inf"))
+        where, fix = (
+            f"in {name}, which is trained on",
+            f"set `quality: {{decontaminate: [{dataset.name}]}}` on {name}",
         )
-        yield Check("special_tokens", level, text, numbers={"rows": tokens.special})
-    else:
-        yield Check("special_tokens", Level.OK, "no special token in the texts", numbers={"rows": 0})
-    if tokens.pairs:
-        yield _length_bias(tokens.pairs, tokens.longer, tokens.equal)
+        if name == dataset.name:
+            where, fix = "in its train part too", "hold rows out with `eval_fraction`"
+        text = f"{rows(count)} of {measured:,} held out ({share(count, measured)}) open as rows do {where}"
+        yield Check("leak", level, text, fix if level > Level.NOTE else "", {"rows": count, "dataset": name})
 
 
-def _length_bias(pairs: int, longer: int, equal: int) -> Check:
-    numbers = {"pairs": pairs, "chosen_longer": longer, "equal": equal}
+def _special_tokens(dataset: Dataset) -> Check:
+    count = dataset.counts.named["special_tokens"]
+    text = "no special token in the texts"
+    if count:
+        text = (
+            f"{rows(count)} ({share(count, dataset.kept)}) with a special token written out, such as "
+            f"{dataset.counts.first['special_tokens']}: refused in conversations, plain text in documents"
+        )
+    return Check("special_tokens", graded(count, dataset.kept, _MANY_SPECIAL), text, numbers={"rows": count})
+
+
+def _length_bias(dataset: Dataset) -> Check:
+    numbers = dataset.counts.of("pairs", "chosen_longer", "equal")
+    pairs, longer, equal = numbers.values()
     differ = pairs - equal
-    said = f"chosen is the longer side in {share(longer, differ)} of the pairs"
-    said += f" ({equal:,} as long)" if equal else ""
-    if differ >= _PAIRS and not 1 - _LONGER <= longer / differ <= _LONGER:
-        word = "longer" if longer > differ / 2 else "shorter"
-        text = f"{said}: a model may learn to like {word} answers"
-        right = share(max(longer, differ - longer), differ)
-        fix = f"compare the reward model with always taking the {word} side: right in {right}"
-        return Check("length_bias", Level.WARNING, text, fix, numbers)
-    return Check("length_bias", Level.OK, said, numbers=numbers)
+    text = f"chosen is the longer side in {share(longer, differ)} of the pairs"
+    text += f" ({equal:,} as long)" if equal else ""
+    if differ < _PAIRS or 1 - _LONGER <= longer / differ <= _LONGER:
+        return Check("length_bias", Level.OK, text, numbers=numbers)
+    word = "longer" if longer > differ / 2 else "shorter"
+    right = share(max(longer, differ - longer), differ)
+    fix = f"compare the reward model with always taking the {word} side: right in {right}"
+    return Check(
+        "length_bias", Level.WARNING, f"{text}: a model may learn to like {word} answers", fix, numbers
+    )
 
 
 def _constant(dataset: Dataset) -> Level:
@@ -163,26 +165,22 @@ def _constant(dataset: Dataset) -> Level:
     return Level.WARNING if only_text else Level.FATAL
 
 
-def _left_out(count: int, seen: int, reasons: "Counter[str]") -> str:
-    return f"{count:,} of {rows(seen)} rejected ({share(count, seen)}): {_reasons(reasons)}"
-
-
-def _reasons(counts: "Counter[str]", seen: int = 0) -> str:
+def _reasons(counts: Counter[str], seen: int = 0) -> str:
     """The most frequent ones; with the share of the rows `seen`, where that is given."""
-    said = ", ".join(
+    text = ", ".join(
         f"{count:,} × {reason}{f' ({share(count, seen)})' if seen else ''}"
         for reason, count in counts.most_common(_SHOWN)
     )
-    left = len(counts) - _SHOWN
-    return f"{said} and {rows(left, 'more reason')}" if left > 0 else said
+    more = len(counts) - _SHOWN
+    return f"{text} and {rows(more, 'more reason')}" if more > 0 else text
 
 
 def _first(items: list[Rejected]) -> list[dict[str, str]]:
     """The first of each reason among the first that were rejected."""
     by_reason: dict[str, Rejected] = {}
-    for one in items:
-        by_reason.setdefault(one.reason, one)
+    for item in items:
+        by_reason.setdefault(item.reason, item)
     return [
-        {"place": f"{one.file}:{one.line}", "reason": one.reason, "excerpt": one.excerpt}
-        for one in list(by_reason.values())[:_SHOWN]
+        {"place": f"{item.file}:{item.line}", "reason": item.reason, "excerpt": item.excerpt}
+        for item in list(by_reason.values())[:_SHOWN]
     ]

@@ -4,21 +4,21 @@ Nothing is kept: good rows lie in a temporary folder while they are looked at. A
 read does not hide the others; what is made of it is left out, and said.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 from tempering.data.builders.base import BuilderConfig
 from tempering.data.row_conversion import uses_of
 from tempering.data.rows import RowType
 from tempering.data.sample.config import SampleConfig
 from tempering.data.tokenizers import on_all_cores
+from tempering.doctor.check import Level
 from tempering.doctor.dataset import Dataset, Progress, read_dataset
 from tempering.doctor.dataset_checks import dataset_checks
-from tempering.doctor.examples import text_example, token_example
-from tempering.doctor.result import Examination, Examined
-from tempering.doctor.sample import SampleFindings, look_at_sample
+from tempering.doctor.sample import Sample, look_at_sample
 from tempering.doctor.sample_checks import sample_checks
 from tempering.doctor.token_counts import count_tokens
 from tempering.doctor.tokenizer import Chosen, template_checks
@@ -26,6 +26,7 @@ from tempering.errors import DataError
 
 Choose = Callable[[Mapping[str, Dataset]], Chosen]
 """From the data sets that could be read to the tokenizer."""
+_WITH_ANSWERS = (RowType.PROMPT_COMPLETION, RowType.PREFERENCE, RowType.PROMPT)
 
 
 @dataclass(frozen=True)
@@ -47,6 +48,61 @@ class Subjects:
     natural: int | None = None
 
 
+@dataclass
+class Examination:
+    """All that was examined.
+
+    Args:
+        title: the config or the path.
+        most: rows looked at of each data set; None: all.
+        chosen: the tokenizer; None where there was no text to train one on.
+        remarks: what else a person should hear.
+    """
+
+    title: str
+    most: int | None
+    chosen: Chosen | None = None
+    datasets: list[Dataset] = field(default_factory=list)
+    samples: list[Sample] = field(default_factory=list)
+    remarks: list[str] = field(default_factory=list)
+
+    def __iter__(self) -> Iterator[Dataset | Sample]:
+        yield from self.datasets
+        yield from self.samples
+
+    @property
+    def level(self) -> Level:
+        """The worst of all checks."""
+        return max((examined.level for examined in self), default=Level.OK)
+
+    @property
+    def code(self) -> int:
+        """0 fine, 1 training would be meaningless, 2 something could not be read or made."""
+        if any(examined.error is not None for examined in self):
+            return 2
+        return 1 if self.level is Level.FATAL else 0
+
+    @property
+    def verdict(self) -> str:
+        """In words: fine, warnings, meaningless, or unreadable."""
+        if self.code:
+            return "unreadable" if self.code == 2 else "meaningless"
+        return "warnings" if self.level is Level.WARNING else "fine"
+
+    def to_json(self) -> dict[str, Any]:
+        """The whole of it as one document."""
+        return {
+            "examined": self.title,
+            "verdict": self.verdict,
+            "exit_code": self.code,
+            "rows_limit": self.most,
+            "tokenizer": None if self.chosen is None else self.chosen.to_json(),
+            "remarks": self.remarks,
+            "datasets": [dataset.to_json() for dataset in self.datasets],
+            "samples": [sample.to_json() for sample in self.samples],
+        }
+
+
 def examine(
     subjects: Subjects,
     choose: Choose,
@@ -65,93 +121,75 @@ def examine(
     """
     done = Examination(subjects.title, most)
     with TemporaryDirectory(prefix="tempering-doctor-") as folder:
-        read = _read(subjects, Path(folder), most, progress)
-        readable = {name: one for name, one in read.items() if one.error is None}
-        if any(one.kept for one in readable.values()):
+        # The data sets, and what they have in common.
+        datasets = _read(subjects, Path(folder), most, progress)
+        readable = {name: dataset for name, dataset in datasets.items() if dataset.error is None}
+        if any(dataset.kept for dataset in readable.values()):
             done.chosen = choose(readable)
             with on_all_cores():
-                for one in readable.values():
-                    one.tokens = count_tokens(one, done.chosen.tokenizer, progress)
-        _find_leaks(readable.values())
-        natural = _natural(subjects, readable)
-        done.samples = [
-            *_samples(subjects.samples, read, done.chosen, progress),
-            *_samples(natural, read, done.chosen, progress, natural=True),
-        ]
-        samples = [*subjects.samples.values(), *natural.values()]
-        sampled = {name for one in samples for name in one.datasets}
-        shown = [one for name, one in read.items() if name not in subjects.hidden]
-        done.datasets = [_judged(one, one.name in sampled) for one in shown]
+                for dataset in readable.values():
+                    count_tokens(dataset, done.chosen.tokenizer, progress)
+        _find_leaks([dataset for dataset in readable.values() if dataset.kept])
+
+        # The samples; without rows there is no tokenizer, and only what is broken is said.
+        samples = [Sample(name, config) for name, config in subjects.samples.items()]
+        samples += _natural_samples(subjects, readable)
+        for sample in samples:
+            _make(sample, datasets, done.chosen, progress)
+        done.samples = [sample for sample in samples if done.chosen or sample.error]
+
+        # The verdicts. Of rows that are in a sample, its examples say more.
+        sampled = {name for sample in samples for name in sample.config.datasets}
+        done.datasets = [dataset for name, dataset in datasets.items() if name not in subjects.hidden]
+        for dataset in done.datasets:
+            dataset.checks = [] if dataset.error else dataset_checks(dataset)
+            dataset.examples = [] if dataset.name in sampled else dataset.examples
     return done
 
 
 def _read(subjects: Subjects, folder: Path, most: int | None, progress: Progress) -> dict[str, Dataset]:
-    read: dict[str, Dataset] = {}
+    datasets: dict[str, Dataset] = {}
     for number, (name, config) in enumerate(subjects.datasets.items()):
-        against = [read[other] for other in config.quality.decontaminate if other in read]
-        read[name] = read_dataset(
-            name, config, folder / str(number), uses=subjects.uses.get(name, ()), most=most,
-            against=[one for one in against if one.error is None], progress=progress,
-        )  # fmt: skip
-    return read
+        uses = subjects.uses.get(name, frozenset())
+        dataset = Dataset(name, config, uses=uses, folder=folder / str(number))
+        named = [datasets[other] for other in config.quality.decontaminate if other in datasets]
+        read_dataset(dataset, most, [other for other in named if other.error is None], progress)
+        datasets[name] = dataset
+    return datasets
 
 
-def _natural(subjects: Subjects, read: Mapping[str, Dataset]) -> dict[str, SampleConfig]:
+def _natural_samples(subjects: Subjects, datasets: Mapping[str, Dataset]) -> list[Sample]:
     """A sample of each data set that can be trained on, as what its rows naturally are."""
     if subjects.natural is None:
-        return {}
-    return {
-        name: SampleConfig.model_validate(
-            {"datasets": {name: 1}, "max_length": subjects.natural, "row_type": str(uses[0])}
-        )
-        for name, one in read.items()
-        if (uses := uses_of(one.row_type))
-    }
+        return []
+    samples = []
+    for name, dataset in datasets.items():
+        for use in uses_of(dataset.row_type)[:1]:
+            settings = {"datasets": {name: 1}, "max_length": subjects.natural, "row_type": str(use)}
+            samples.append(Sample(name, SampleConfig.model_validate(settings), natural=True))
+    return samples
 
 
-def _samples(
-    samples: Mapping[str, SampleConfig],
-    read: Mapping[str, Dataset],
-    chosen: Chosen | None,
-    progress: Progress,
-    *,
-    natural: bool = False,
-) -> Iterator[Examined]:
-    for name, config in samples.items():
-        broken = [key for key in config.datasets if read[key].error is not None]
-        if broken:
-            error = DataError(f"it is made of {', '.join(broken)}, which cannot be read")
-            yield Examined(SampleFindings(name, config, natural, error=error))
-        elif chosen is not None:
-            found = SampleFindings(name, config, natural)
-            look_at_sample(found, read, chosen.tokenizer, progress)
-            checks = [] if found.error else sample_checks(found)
-            if found.row_type in (RowType.PROMPT_COMPLETION, RowType.PREFERENCE, RowType.PROMPT):
-                checks += template_checks(chosen, config.prompt_format)
-            examples = [token_example(chosen.tokenizer, row) for row in found.examples]
-            yield Examined(found, checks, examples)
+def _make(sample: Sample, datasets: Mapping[str, Dataset], chosen: Chosen | None, progress: Progress) -> None:
+    """Make a sample and judge it."""
+    broken = [name for name in sample.config.datasets if datasets[name].error is not None]
+    if broken:
+        sample.error = DataError(f"it is made of {', '.join(broken)}, which cannot be read")
+    elif chosen is not None:
+        look_at_sample(sample, datasets, chosen.tokenizer, progress)
+        sample.checks = [] if sample.error else sample_checks(sample)
+        if sample.row_type in _WITH_ANSWERS:
+            sample.checks += template_checks(chosen, sample.config.prompt_format)
 
 
-def _judged(dataset: Dataset, sampled: bool) -> Examined:
-    if dataset.error is not None:
-        return Examined(dataset)
-    # What a sample shows of its rows says more.
-    examples = [] if sampled else [text_example(dataset.row_type, row) for row in dataset.examples]
-    return Examined(dataset, dataset_checks(dataset), examples)
-
-
-def _find_leaks(datasets: Iterable[Dataset]) -> None:
+def _find_leaks(datasets: Sequence[Dataset]) -> None:
     """Rows held out that open as rows that are trained on do, within a data set and among several."""
-    known = [one for one in datasets if one.kept]
-    for one in known:
-        measured = one.openings[one.measured_part]
-        if one.totals.rows["eval"] and one.totals.rows["train"]:
-            _note_leak(one, one, measured.among(one.openings["train"].all()))
-        for other in known:
-            if other is not one and "evaluation" in one.uses and "training" in other.uses:
-                _note_leak(one, other, measured.among(other.openings["train"].all()))
-
-
-def _note_leak(held_out: Dataset, trained: Dataset, count: int) -> None:
-    if count:
-        held_out.leaks[trained.name] = count
+    for held_out in datasets:
+        measured = held_out.openings[held_out.measured_part]
+        trained = [held_out] if all(held_out.totals.rows.values()) else []
+        if "evaluation" in held_out.uses:
+            trained += [other for other in datasets if other is not held_out and "training" in other.uses]
+        for other in trained:
+            count = measured.among(other.openings["train"])
+            if count:
+                held_out.leaks[other.name] = count

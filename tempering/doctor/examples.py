@@ -4,8 +4,8 @@ Token rows are decoded, so that what is shown is what a model is given, template
 included. Long pieces lose their middle: how a row begins and how it ends is what tells a fault.
 """
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from itertools import groupby
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -18,6 +18,7 @@ Role = Literal["context", "trained", "rejected"]
 """rejected: the side that is not wanted; in a minimal pair the bad sentence, in a choice a wrong one."""
 _PIECE = 360
 _SEGMENTS = 9
+_ROLES: Mapping[str, Role] = {"completion": "trained", "chosen": "trained", "rejected": "rejected"}
 
 
 @dataclass(frozen=True)
@@ -31,9 +32,7 @@ class Segment:
 
     def to_json(self) -> dict[str, Any]:
         """By name; what is false or 0 is left out."""
-        special = {"special": True} if self.special else {}
-        cut = {"left_out": self.left_out} if self.left_out else {}
-        return {"text": self.text, "role": self.role, **special, **cut}
+        return {name: value for name, value in vars(self).items() if value or name == "text"}
 
 
 @dataclass(frozen=True)
@@ -54,28 +53,29 @@ Example = list[Piece]
 def token_example(tokenizer: "PreTrainedTokenizerBase", values: Values) -> Example:
     """A row of a sample."""
     if "chosen_ids" in values:
-        return [
-            _piece(tokenizer, "prompt", values["prompt_ids"], "context"),
-            _piece(tokenizer, "chosen", values["chosen_ids"], "trained"),
-            _piece(tokenizer, "rejected", values["rejected_ids"], "rejected"),
-        ]
+        sides: Mapping[str, Role] = {"prompt": "context", "chosen": "trained", "rejected": "rejected"}
+        return [_decoded(tokenizer, side, values[f"{side}_ids"], role) for side, role in sides.items()]
     ids = values["input_ids"]
     if "completion_mask" in values:
-        return [Piece("", _decoded(tokenizer, ids, values["completion_mask"]))]
-    return [_piece(tokenizer, "prompt" if "query" in values else "", ids,
-                   "context" if "query" in values else "trained")]  # fmt: skip
+        roles: list[Role] = ["trained" if learnt else "context" for learnt in values["completion_mask"]]
+        return [_decoded(tokenizer, "", ids, roles)]
+    if "query" in values:
+        return [_decoded(tokenizer, "prompt", ids, "context")]
+    return [_decoded(tokenizer, "", ids, "trained")]
 
 
-def text_example(row_type: RowType, values: Mapping[str, Any]) -> Example:
+def text_example(row_type: RowType, values: Values) -> Example:
     """A row of a data set that no sample is made of."""
     if row_type is RowType.MINIMAL_PAIR:
-        return [_plain("good", values["sentence_good"], "trained"),
-                _plain("bad", values["sentence_bad"], "rejected")]  # fmt: skip
+        good, bad = values["sentence_good"], values["sentence_bad"]
+        return [_plain("good", good, "trained"), _plain("bad", bad, "rejected")]
     if row_type is RowType.MULTIPLE_CHOICE:
-        right = values["answer"]
-        choices = [_plain(f"({at})", text, "trained" if at == right else "rejected")
-                   for at, text in enumerate(values["choices"])]  # fmt: skip
-        return [_plain("question", values["question"]), *choices]
+        pieces = [_plain("question", values["question"])]
+        for number, text in enumerate(values["choices"]):
+            pieces.append(
+                _plain(f"({number})", text, "trained" if number == values["answer"] else "rejected")
+            )
+        return pieces
     if row_type is RowType.QUESTION:
         context = [_plain("context", values["context"])] if values["context"].strip() else []
         answers = _plain("answers", " | ".join(values["answers"]), "trained")
@@ -83,15 +83,13 @@ def text_example(row_type: RowType, values: Mapping[str, Any]) -> Example:
     return list(_columns(values))
 
 
-def _columns(values: Mapping[str, Any]) -> Iterator[Piece]:
+def _columns(values: Values) -> Iterator[Piece]:
     """Conversations turn by turn, then what they are judged by."""
-    roles: Mapping[str, Role] = {"completion": "trained", "chosen": "trained", "rejected": "rejected"}
     for name in ("messages", "prompt", "completion", "chosen", "rejected"):
         for message in values.get(name) or []:
             answer = name == "messages" and message["role"] == "assistant"
-            role: Role = "trained" if answer else roles.get(name, "context")
             label = message["role"] if name in ("messages", "prompt") else name
-            yield _plain(label, message["content"], role)
+            yield _plain(label, message["content"], "trained" if answer else _ROLES.get(name, "context"))
     for name in ("text", "text_pair"):
         if values.get(name):
             yield _plain(name, values[name])
@@ -104,41 +102,35 @@ def _plain(label: str, text: str, role: Role = "context") -> Piece:
     return Piece(label, tuple(_shortened([Segment(text, role)])))
 
 
-def _piece(tokenizer: "PreTrainedTokenizerBase", label: str, ids: list[int], role: Role) -> Piece:
-    found = _decoded(tokenizer, ids, [False] * len(ids))
-    return Piece(label, tuple(Segment(one.text, role, one.special, one.left_out) for one in found))
-
-
-def _decoded(tokenizer: "PreTrainedTokenizerBase", ids: list[int], mask: list[bool]) -> tuple[Segment, ...]:
+def _decoded(
+    tokenizer: "PreTrainedTokenizerBase", label: str, ids: list[int], roles: Role | Sequence[Role]
+) -> Piece:
+    """Token ids as a piece; the roles are those of each token, or one for all."""
     special = set(tokenizer.all_special_ids)
-    kinds = [(learnt, token in special) for learnt, token in zip(mask, ids, strict=True)]
+    of_tokens = [roles] * len(ids) if isinstance(roles, str) else roles
+    kinds = [(role, token in special) for role, token in zip(of_tokens, ids, strict=True)]
     segments: list[Segment] = []
-    start, before = 0, ""
-    for (learnt, is_special), run in groupby(kinds):
-        start += len(list(run))
+    end, before = 0, ""
+    for (role, is_special), run in groupby(kinds):
+        end += len(list(run))
         # Up to here each time: some decoders treat the beginning of a text in their own way.
-        upto = tokenizer.decode(ids[:start], skip_special_tokens=False, clean_up_tokenization_spaces=False)
-        segments.append(Segment(upto[len(before) :], "trained" if learnt else "context", is_special))
+        upto = tokenizer.decode(ids[:end], skip_special_tokens=False, clean_up_tokenization_spaces=False)
+        segments.append(Segment(upto[len(before) :], role, is_special))
         before = upto
-    return tuple(_shortened(segments))
+    return Piece(label, tuple(_shortened(segments)))
 
 
-def _shortened(segments: list[Segment]) -> list[Segment]:
+def _shortened(segments: list[Segment]) -> Iterator[Segment]:
     """The first and last segments, and of each its beginning and end."""
     if len(segments) > _SEGMENTS:
         first, last = segments[: _SEGMENTS // 2], segments[-(_SEGMENTS // 2) :]
-        between = segments[len(first) : -len(last)]
-        segments = [*first, Segment("", left_out=sum(len(one.text) for one in between)), *last]
-    return [short for one in segments for short in _cut(one)]
-
-
-def _cut(segment: Segment) -> list[Segment]:
-    over = len(segment.text) - _PIECE
-    if over <= 0:
-        return [segment]
-    half = _PIECE // 2
-    head, tail = segment.text[:half], segment.text[-half:]
-    return [
-        Segment(head, segment.role, segment.special, over),
-        Segment(tail, segment.role, segment.special, segment.left_out),
-    ]
+        left_out = sum(len(segment.text) for segment in segments[len(first) : -len(last)])
+        role = segments[0].role if len({segment.role for segment in segments}) == 1 else "context"
+        segments = [*first, Segment("", role, left_out=left_out), *last]
+    for segment in segments:
+        over = len(segment.text) - _PIECE
+        if over <= 0:
+            yield segment
+        else:
+            yield replace(segment, text=segment.text[: _PIECE // 2], left_out=over)
+            yield replace(segment, text=segment.text[-(_PIECE // 2) :])

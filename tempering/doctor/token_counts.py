@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from tempering.data.prepare import PARTS
 from tempering.data.prompt_tokens import encode_texts
 from tempering.data.rows import RowType, Values, texts
-from tempering.doctor.counters import Tokens
+from tempering.doctor.counters import Counts
 from tempering.doctor.dataset import Dataset, Progress
 
 if TYPE_CHECKING:
@@ -21,32 +21,32 @@ _BATCH_ROWS, _BATCH_CHARACTERS = 512, 1 << 20
 
 def count_tokens(
     dataset: Dataset, tokenizer: "PreTrainedTokenizerBase", progress: Progress = lambda what, done: None
-) -> Tokens:
-    """Tokenise every text of a data set."""
-    found = Tokens()
+) -> None:
+    """Tokenise every text of a data set; rows in which a special token is written out are counted too."""
+    counts = dataset.counts
     special = [token.content for token in tokenizer.added_tokens_decoder.values() if token.special]
     for part in PARTS:
         for batch in _batches(dataset.row_type, dataset.rows(part)):
             flat = [text for row, _ in batch for text in row]
             ids = iter(encode_texts(tokenizer, flat, literal=True))
             for row, values in batch:
-                _count(found, dataset.row_type, values, [len(next(ids)) for _ in row])
-                written = next((token for token in special for text in row if token in text), "")
-                found.special += bool(written)
-                found.special_token = found.special_token or written
-            progress(f"tokenising {dataset.name}", len(found.lengths))
-    return found
+                lengths = [len(next(ids)) for _ in row]
+                counts.tokens.add(sum(lengths))
+                if dataset.row_type is RowType.PREFERENCE:
+                    _compare_sides(counts, values, lengths)
+                token = next((token for token in special for text in row if token in text), None)
+                if token is not None:
+                    counts.named["special_tokens"] += 1
+                    counts.first.setdefault("special_tokens", token)
+            progress(f"tokenising {dataset.name}", len(counts.tokens))
 
 
-def _count(found: Tokens, row_type: RowType, values: Values, counts: list[int]) -> None:
-    found.lengths.add(sum(counts))
-    if row_type is RowType.PREFERENCE:
-        start = len(values["prompt"])
-        middle = start + len(values["chosen"])
-        chosen, rejected = sum(counts[start:middle]), sum(counts[middle:])
-        found.pairs += 1
-        found.longer += chosen > rejected
-        found.equal += chosen == rejected
+def _compare_sides(counts: Counts, values: Values, lengths: list[int]) -> None:
+    """Which side of a pair has more tokens; the lengths are those of all its messages."""
+    start = len(values["prompt"])
+    middle = start + len(values["chosen"])
+    chosen, rejected = sum(lengths[start:middle]), sum(lengths[middle:])
+    counts.named.update(pairs=1, chosen_longer=int(chosen > rejected), equal=int(chosen == rejected))
 
 
 def _batches(row_type: RowType, rows: Iterable[Values]) -> Iterator[list[tuple[list[str], Values]]]:
@@ -54,9 +54,9 @@ def _batches(row_type: RowType, rows: Iterable[Values]) -> Iterator[list[tuple[l
     batch: list[tuple[list[str], Values]] = []
     size = 0
     for values in rows:
-        found = list(texts(row_type, values))
-        batch.append((found, values))
-        size += sum(map(len, found))
+        row = list(texts(row_type, values))
+        batch.append((row, values))
+        size += sum(map(len, row))
         if len(batch) == _BATCH_ROWS or size >= _BATCH_CHARACTERS:
             yield batch
             batch, size = [], 0

@@ -8,7 +8,7 @@ fit) is checked with the same template and the same code.
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from tempering.data.prompt_format import PromptFormat, Unfit, render_conversation
 from tempering.data.tokenizers import TrainTokenizerConfig, on_all_cores, train_tokenizer
@@ -17,15 +17,11 @@ from tempering.doctor.check import Check, Level
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
-SMALL_VOCABULARY = 4096
+_SMALL_VOCABULARY = 4096
 _CHARACTERS = 4_000_000
 _MARK = re.compile(r"\{%-?\s*generation\b")
-_PROBE = [
-    {"role": "user", "content": "one"},
-    {"role": "assistant", "content": "two"},
-    {"role": "user", "content": "three"},
-    {"role": "assistant", "content": "four"},
-]
+_TURNS = (("user", "one"), ("assistant", "two"), ("user", "three"), ("assistant", "four"))
+_PROBE = [{"role": role, "content": content} for role, content in _TURNS]
 
 
 @dataclass(frozen=True)
@@ -42,6 +38,16 @@ class Chosen:
     approximate: bool = False
     added: tuple[str, ...] = ()
 
+    def to_json(self) -> dict[str, Any]:
+        """By name, with its size and EOS token."""
+        return {
+            "origin": self.origin,
+            "approximate": self.approximate,
+            "vocab_size": len(self.tokenizer),
+            "eos_token": self.tokenizer.eos_token,
+            "added": list(self.added),
+        }
+
 
 def complete(tokenizer: "PreTrainedTokenizerBase", origin: str) -> Chosen:
     """A tokenizer that exists, with what it lacks, as the stage `tokenizer` completes it.
@@ -51,8 +57,7 @@ def complete(tokenizer: "PreTrainedTokenizerBase", origin: str) -> Chosen:
     """
     from tempering.data.tokenizer_repair import missing_pieces
 
-    added = tuple(missing_pieces(tokenizer))
-    return Chosen(tokenizer, origin, added=added)
+    return Chosen(tokenizer, origin, added=tuple(missing_pieces(tokenizer)))
 
 
 def train_small(texts: Iterable[str]) -> Chosen:
@@ -61,10 +66,8 @@ def train_small(texts: Iterable[str]) -> Chosen:
     Raises:
         DataError: when there is no text.
     """
-    config = TrainTokenizerConfig(vocab_size=SMALL_VOCABULARY, datasets=("-",))
-    with on_all_cores():
-        made = train_tokenizer(_beginning(texts), config)
-    return Chosen(made, f"trained on these rows, {len(made):,} tokens", approximate=True)
+    config = TrainTokenizerConfig(vocab_size=_SMALL_VOCABULARY, datasets=("-",))
+    return _trained(config, _beginning(texts), "trained on these rows", approximate=True)
 
 
 def train_as(config: TrainTokenizerConfig, texts: Iterable[str], *, whole: bool) -> Chosen:
@@ -76,42 +79,43 @@ def train_as(config: TrainTokenizerConfig, texts: Iterable[str], *, whole: bool)
     Raises:
         DataError: when there is no text.
     """
+    how = "as the config says" if whole else "as the config says, but on the rows seen alone"
+    return _trained(config, texts, f"trained in memory {how}", approximate=not whole)
+
+
+def _trained(config: TrainTokenizerConfig, texts: Iterable[str], how: str, *, approximate: bool) -> Chosen:
     with on_all_cores():
-        made = train_tokenizer(texts, config)
-    what = "as the config says" if whole else "as the config says, but on the rows seen alone"
-    return Chosen(made, f"trained in memory {what}, {len(made):,} tokens", approximate=not whole)
+        tokenizer = train_tokenizer(texts, config)
+    return Chosen(tokenizer, f"{how}, {len(tokenizer):,} tokens", approximate)
 
 
-def template_checks(chosen: Chosen, prompt_format: PromptFormat) -> list[Check]:
+def template_checks(chosen: Chosen, prompt_format: PromptFormat) -> Iterator[Check]:
     """Whether a conversation that is rendered in a format says where its answers end."""
     tokenizer = chosen.tokenizer
     if prompt_format == "plain":
-        return []
+        return
     try:
         text = render_conversation(tokenizer, _PROBE, prompt_format)
     except Unfit as error:
-        return [Check("template", Level.WARNING, f"two turns of each side cannot be rendered: {error}")]
+        text = f"two turns of each side cannot be rendered: {error}"
+        yield Check("template", Level.WARNING, text)
+        return
     numbers = {"eos_in_template": text.count(tokenizer.eos_token or "\0")}
     if not numbers["eos_in_template"]:
-        return [
-            Check(
-                "template", Level.WARNING,
-                f"the chat template never writes the EOS token {tokenizer.eos_token}: it is put after the "
-                "last answer of a row, and the answers before it end without",
-                "give the tokenizer a template with {{ eos_token }} after each answer", numbers,
-            )
-        ]  # fmt: skip
-    checks = [Check("template", Level.OK, "the template writes EOS", numbers=numbers)]
-    marked = _MARK.search(str(tokenizer.chat_template or ""))
-    if prompt_format == "chat" and not marked:
-        checks.append(
-            Check(
-                "generation_marks", Level.NOTE,
-                "the chat template has no {% generation %} marks; the mask is made without them here, "
-                "elsewhere it would cover nothing",
-            )
-        )  # fmt: skip
-    return checks
+        text = (
+            f"the chat template never writes the EOS token {tokenizer.eos_token}: it is put after the "
+            "last answer of a row, and the answers before it end without"
+        )
+        fix = "give the tokenizer a template with {{ eos_token }} after each answer"
+        yield Check("template", Level.WARNING, text, fix, numbers)
+        return
+    yield Check("template", Level.OK, "the template writes EOS", numbers=numbers)
+    if prompt_format == "chat" and not _MARK.search(str(tokenizer.chat_template or "")):
+        text = (
+            "the chat template has no {% generation %} marks; the mask is made without them here, "
+            "elsewhere it would cover nothing"
+        )
+        yield Check("generation_marks", Level.NOTE, text)
 
 
 def _beginning(texts: Iterable[str]) -> Iterator[str]:

@@ -5,152 +5,100 @@ was seen it may be sorted, so that a constant is then a warning, not a verdict.
 """
 
 from collections import Counter
-from collections.abc import Mapping
-from typing import Any, Protocol
+from collections.abc import Iterator
+from typing import Any
 
-from tempering.data.rows import RowType
+from tempering.data.rows import RowType, Values
 from tempering.doctor.check import Check, Level, rows, share
-from tempering.doctor.counters import Lengths
+from tempering.doctor.counters import Counts, Spread
 
+_COUNTED = {
+    RowType.CLASSIFICATION: "label",
+    RowType.UNPAIRED_PREFERENCE: "label",
+    RowType.MULTIPLE_CHOICE: "answer",
+}
 _FEW = 10
 _ONE_SIDED = 0.9
+_SHOWN = 6
 
 
-class Content(Protocol):
-    """Looks at every row of one type."""
-
-    def add(self, values: Mapping[str, Any]) -> None:
-        """Look at one row."""
-
-    def checks(self, constant: Level) -> list[Check]:
-        """What was found; `constant` is how bad one and the same value in every row is."""
-
-
-def content_of(row_type: RowType) -> Content:
-    """What looks at the rows of `row_type`."""
-    kinds: dict[RowType, type[Content]] = {
-        RowType.CLASSIFICATION: Labels,
-        RowType.UNPAIRED_PREFERENCE: Labels,
-        RowType.SCORED_CONVERSATION: Scores,
-        RowType.MULTIPLE_CHOICE: Choices,
-        RowType.QUESTION: Questions,
-    }
-    return kinds.get(row_type, Nothing)()
+def count_values(counts: Counts, row_type: RowType, values: Values) -> None:
+    """Count what tells rows of this type apart."""
+    if row_type in _COUNTED:
+        counts.values[values[_COUNTED[row_type]]] += 1
+    elif row_type is RowType.SCORED_CONVERSATION:
+        counts.scores.add(values["score"])
+    elif row_type is RowType.QUESTION and values["context"].strip():
+        answered = any(answer in values["context"] for answer in values["answers"])
+        counts.named.update(with_context=1, answer_in_context=int(answered))
 
 
-class Nothing:
-    """For types about whose values there is nothing to say without their tokens."""
-
-    def add(self, values: Mapping[str, Any]) -> None:
-        """Nothing to look at."""
-
-    def checks(self, constant: Level) -> list[Check]:
-        """None."""
-        return []
-
-
-class Labels:
-    """Whether labels tell rows apart."""
-
-    def __init__(self) -> None:
-        self.counts: Counter[Any] = Counter()
-
-    def add(self, values: Mapping[str, Any]) -> None:
-        """Count its label."""
-        self.counts[values["label"]] += 1
-
-    def checks(self, constant: Level) -> list[Check]:
-        """The share of the most frequent label."""
-        total = self.counts.total()
-        if not total:
-            return []
-        (label, most), *_ = self.counts.most_common(1)
-        numbers = {"labels": {_word(name): count for name, count in self.counts.most_common()}}
-        said = ", ".join(f"{_word(name)} {share(count, total)}" for name, count in self.counts.most_common(6))
-        said += f" and {len(self.counts) - 6} more" if len(self.counts) > 6 else ""
-        if most == total:
-            return [Check("labels", constant if total > 1 else Level.NOTE,
-                          f"every row has the label {_word(label)}: there is nothing to tell apart",
-                          "add rows with other labels", numbers)]  # fmt: skip
-        if most >= _ONE_SIDED * total:
-            fix = f"balance them, or compare with always answering {_word(label)}"
-            return [Check("labels", Level.WARNING, f"lopsided labels: {said}", fix, numbers)]
-        return [Check("labels", Level.OK, f"labels ({said})", numbers=numbers)]
+def value_checks(counts: Counts, row_type: RowType, constant: Level) -> Iterator[Check]:
+    """At most one check; `constant` is how bad one and the same value in every row is."""
+    scores = counts.scores.spread()
+    if counts.values:
+        is_choice = row_type is RowType.MULTIPLE_CHOICE
+        yield _choices(counts.values) if is_choice else _labels(counts.values, constant)
+    elif scores:
+        yield _scores(scores, constant)
+    elif counts.named["with_context"]:
+        yield _answers(counts)
 
 
-class Scores:
-    """Whether scores tell rows apart."""
-
-    def __init__(self) -> None:
-        self.scores = Lengths("d")
-        self.least = self.most = 0.0
-
-    def add(self, values: Mapping[str, Any]) -> None:
-        """Take its score."""
-        self.scores.add(values["score"])
-
-    def checks(self, constant: Level) -> list[Check]:
-        """Their spread."""
-        found = self.scores.spread()
-        if found is None:
-            return []
-        numbers = {"scores": found.to_json()}
-        if found.min == found.max:
-            return [Check("scores", constant if found.count > 1 else Level.NOTE,
-                          f"every row has the score {found.min:g}: there is nothing to tell apart",
-                          "choose another column, or another data set", numbers)]  # fmt: skip
-        said = f"scores (min {found.min:g}, median {found.median:g}, max {found.max:g})"
-        return [Check("scores", Level.OK, said, numbers=numbers)]
+def _labels(labels: Counter[Any], constant: Level) -> Check:
+    """Whether labels tell rows apart: the share of the most frequent one."""
+    total = labels.total()
+    common = [(_word(label), count) for label, count in labels.most_common()]
+    name, most = common[0]
+    numbers = {"labels": dict(common)}
+    shares = ", ".join(f"{label} {share(count, total)}" for label, count in common[:_SHOWN])
+    shares += f" and {len(common) - _SHOWN} more" if len(common) > _SHOWN else ""
+    if most == total:
+        level = constant if total > 1 else Level.NOTE
+        text = f"every row has the label {name}: there is nothing to tell apart"
+        return Check("labels", level, text, "add rows with other labels", numbers)
+    if most >= _ONE_SIDED * total:
+        fix = f"balance them, or compare with always answering {name}"
+        return Check("labels", Level.WARNING, f"lopsided labels: {shares}", fix, numbers)
+    return Check("labels", Level.OK, f"labels ({shares})", numbers=numbers)
 
 
-class Choices:
-    """Whether the place of the right choice gives it away."""
-
-    def __init__(self) -> None:
-        self.answers: Counter[int] = Counter()
-
-    def add(self, values: Mapping[str, Any]) -> None:
-        """Count where the right choice stands."""
-        self.answers[values["answer"]] += 1
-
-    def checks(self, constant: Level) -> list[Check]:
-        """The share of the most frequent place."""
-        total = self.answers.total()
-        if not total:
-            return []
-        (place, most), *_ = self.answers.most_common(1)
-        numbers = {"answers": {str(at): count for at, count in sorted(self.answers.items())}}
-        if most == total and total >= _FEW:
-            return [Check("answer_place", Level.WARNING, f"the right choice is always number {place}, from 0",
-                          "shuffle the choices before they are shown together; "
-                          "scoring each by its likelihood is not touched", numbers)]  # fmt: skip
-        return [Check("answer_place", Level.OK,
-                      f"the right choice stands in {rows(len(self.answers), 'place')}",
-                      numbers=numbers)]  # fmt: skip
+def _scores(scores: Spread, constant: Level) -> Check:
+    """Whether scores tell rows apart: their spread."""
+    numbers = {"scores": scores}
+    if scores["min"] == scores["max"]:
+        level = constant if scores["count"] > 1 else Level.NOTE
+        text = f"every row has the score {scores['min']:g}: there is nothing to tell apart"
+        return Check("scores", level, text, "choose another column, or another data set", numbers)
+    text = f"scores (min {scores['min']:g}, median {scores['median']:g}, max {scores['max']:g})"
+    return Check("scores", Level.OK, text, numbers=numbers)
 
 
-class Questions:
+def _choices(places: Counter[int]) -> Check:
+    """Whether the place of the right choice gives it away: the share of the most frequent place."""
+    total = places.total()
+    (place, most), *_ = places.most_common(1)
+    numbers = {"answers": {str(place): count for place, count in sorted(places.items())}}
+    if most == total and total >= _FEW:
+        text = f"the right choice is always number {place}, from 0"
+        fix = (
+            "shuffle the choices before they are shown together; "
+            "scoring each by its likelihood is not touched"
+        )
+        return Check("answer_place", Level.WARNING, text, fix, numbers)
+    text = f"the right choice stands in {rows(len(places), 'place')}"
+    return Check("answer_place", Level.OK, text, numbers=numbers)
+
+
+def _answers(counts: Counts) -> Check:
     """Whether the answers can be found in their contexts."""
-
-    def __init__(self) -> None:
-        self.with_context = self.found = 0
-
-    def add(self, values: Mapping[str, Any]) -> None:
-        """Look for its first answer."""
-        context = values["context"]
-        if context.strip():
-            self.with_context += 1
-            self.found += any(answer in context for answer in values["answers"])
-
-    def checks(self, constant: Level) -> list[Check]:
-        """The share whose answer stands in the context."""
-        if not self.with_context:
-            return []
-        numbers = {"with_context": self.with_context, "answer_in_context": self.found}
-        said = f"{share(self.found, self.with_context)} of the contexts hold an answer"
-        level = Level.OK if self.found >= _ONE_SIDED * self.with_context else Level.WARNING
-        fix = "check which column is the context" if level else ""
-        return [Check("answers", level, said, fix, numbers)]
+    numbers = counts.of("with_context", "answer_in_context")
+    contexts, answered = numbers.values()
+    level = Level.OK if answered >= _ONE_SIDED * contexts else Level.WARNING
+    fix = "check which column is the context" if level else ""
+    return Check(
+        "answers", level, f"{share(answered, contexts)} of the contexts hold an answer", fix, numbers
+    )
 
 
 def _word(label: Any) -> str:

@@ -6,22 +6,22 @@ from pathlib import Path
 import pytest
 
 from tempering.data.builders import AutoConfig, ChatConfig, PreferenceConfig, TextConfig
+from tempering.data.prepare import Totals
 from tempering.data.rows import Row, RowType, to_messages
 from tempering.data.sample.config import SampleConfig
 from tempering.data.sample.encode import Encoder
 from tempering.data.tokenizers import EOS, TrainTokenizerConfig, train_tokenizer
 from tempering.doctor.check import Check, Level, share
-from tempering.doctor.counters import Digests, Lengths, Openings
-from tempering.doctor.dataset import Dataset, read_dataset
+from tempering.doctor.counters import Counts, Digests, Numbers, RowDigests, opening
+from tempering.doctor.dataset import Dataset, _look, read_dataset
 from tempering.doctor.dataset_checks import dataset_checks
-from tempering.doctor.examine import Subjects, examine
+from tempering.doctor.examine import Examination, Subjects, examine
 from tempering.doctor.examples import Segment, text_example, token_example
-from tempering.doctor.result import Examination
-from tempering.doctor.sample import SampleFindings
+from tempering.doctor.sample import Sample
 from tempering.doctor.sample_checks import sample_checks
-from tempering.doctor.text_defects import Blemishes
+from tempering.doctor.text_defects import count_traces, trace_checks
 from tempering.doctor.tokenizer import Chosen, template_checks, train_small
-from tempering.doctor.value_checks import content_of
+from tempering.doctor.value_checks import count_values, value_checks
 
 
 def jsonl(path: Path, rows) -> Path:
@@ -53,29 +53,21 @@ def levels(checks, least=Level.NOTE) -> dict[str, Level]:
 
 
 def test_quantiles_are_nearest_ranks():
-    lengths = Lengths()
-    assert lengths.spread() is None
+    lengths = Numbers()
+    assert lengths.spread() == {}
     for number in [7, 1, 3, 5]:
         lengths.add(number)
-    spread = lengths.spread()
-    assert (spread.count, spread.min, spread.median, spread.p95, spread.max, spread.total) == (
-        4,
-        1,
-        3,
-        7,
-        7,
-        16,
-    )
-    twenty = Lengths()
+    assert lengths.spread() == {"count": 4, "min": 1, "median": 3, "p95": 7, "max": 7, "total": 16}
+    twenty = Numbers()
     for number in range(1, 21):
         twenty.add(number)
-    assert (twenty.spread().median, twenty.spread().p95) == (10, 19)
+    assert (twenty.spread()["median"], twenty.spread()["p95"]) == (10, 19)
 
 
 def test_repeats_name_the_first_pair():
-    digests = Digests(RowType.TEXT)
+    digests = RowDigests(RowType.TEXT)
     for line, text in enumerate(["a", "b", "c", "b", "a", "b"], 1):
-        digests.add(Row({"text": text, "id": line}, "f.jsonl", line))
+        digests.add_row(Row({"text": text, "id": line}, "f.jsonl", line))
     assert digests.repeats() == (3, 3, ("f.jsonl:2", "f.jsonl:4"))
 
 
@@ -93,12 +85,12 @@ def test_repeats_name_the_first_pair():
         ("<a, b> of vectors <b", ""),
     ],
 )
-def test_blemishes(text, name):
-    blemishes = Blemishes()
-    blemishes.add(Row({}, "f", 3), [text])
-    assert list(blemishes.counts) == ([name] if name else [])
+def test_traces_in_texts(text, name):
+    counts = Counts()
+    count_traces(counts, Row({}, "f", 3), [text])
+    assert list(counts.named) == ([name] if name else [])
     if name:
-        check = found(blemishes.checks(), name)
+        check = found(trace_checks(counts, 1), name)
         assert check.numbers == {"rows": 1}
         assert "f:3" in check.text
 
@@ -113,10 +105,10 @@ def test_shares_are_never_rounded_to_nothing_or_all():
 
 
 def judged(row_type, rows, constant=Level.FATAL):
-    content = content_of(row_type)
+    counts = Counts()
     for row in rows:
-        content.add(row)
-    return [(check.name, check.level) for check in content.checks(constant)]
+        count_values(counts, row_type, row)
+    return [(check.name, check.level) for check in value_checks(counts, row_type, constant)]
 
 
 def test_labels_scores_choices_and_answers():
@@ -259,22 +251,28 @@ def test_rows_that_stand_on_both_sides(tmp_path, letters):
 
 def test_leaks_are_found_across_row_types():
     def openings(row_type, values, group=""):
-        made = Openings(row_type)
-        made.add(Row(values, group=group))
-        return made
+        digests = Digests()
+        digests.add(opening(row_type, Row(values, group=group)))
+        return digests
 
     text = openings(RowType.TEXT, {"text": "abc"})
     labelled = openings(RowType.CLASSIFICATION, {"text": "abc", "text_pair": "", "label": 1})
     asked = openings(RowType.QUESTION, {"context": "abc", "question": "What?", "answers": ["a"]})
     prompt = openings(RowType.PROMPT, {"prompt": to_messages("abc What?")})
     grouped = openings(RowType.PROMPT_COMPLETION, {"prompt": to_messages("abc What?")}, group="abc")
-    for one in (labelled, asked, grouped):
-        assert one.among(text.all()) == text.among(one.all()) == 1
-    assert text.among(prompt.all()) == 0
+    for other in (labelled, asked, grouped):
+        assert other.among(text) == text.among(other) == 1
+    assert text.among(prompt) == 0
     chat = [*to_messages("abc What?"), *to_messages("No.", "assistant"), *to_messages("Why?")]
-    assert openings(RowType.MESSAGES, {"messages": chat}).among(prompt.all()) == 1
-    blank = openings(RowType.CLASSIFICATION, {"text": " ", "text_pair": "", "label": 1})
-    assert len(blank.all()) == 0
+    assert openings(RowType.MESSAGES, {"messages": chat}).among(prompt) == 1
+
+
+def test_rows_that_open_with_nothing_are_no_leak(tmp_path):
+    row_type = RowType.CLASSIFICATION
+    dataset = Dataset("s", AutoConfig(path=tmp_path), totals=Totals(row_type), digests=RowDigests(row_type))
+    for text in (" ", "abc"):
+        _look(dataset, "train", Row({"text": text, "text_pair": "", "label": 1}))
+    assert len(dataset.openings["train"].numbers) == 1
 
 
 def test_filters_of_the_config_are_applied(tmp_path, letters):
@@ -300,8 +298,8 @@ def test_a_broken_data_set_hides_no_other(tmp_path, letters):
         "one": SampleConfig(datasets={"good": 1}),
     }
     done = look(letters, sets, samples)
-    assert [one.failed for one in done] == [True, False, True, False]
-    assert "gone" in str(done.samples[0].found.error)
+    assert [one.error is not None for one in done] == [True, False, True, False]
+    assert "gone" in str(done.samples[0].error)
     assert (done.code, done.verdict) == (2, "unreadable")
     document = json.loads(json.dumps(done.to_json(), allow_nan=False))
     assert "none.jsonl" in document["datasets"][0]["error"]
@@ -353,7 +351,7 @@ def test_a_sample_of_answers_judged_bad_is_empty(tmp_path, letters):
 
 
 def test_masks_and_eos_that_a_broken_encoder_would_make_are_fatal(letters):
-    sample = SampleFindings("s", SampleConfig(datasets={"set": 1}), row_type=RowType.PROMPT_COMPLETION)
+    sample = Sample("s", SampleConfig(datasets={"set": 1}), row_type=RowType.PROMPT_COMPLETION)
     sample.mixes = {"train": type("Mix", (), {"rows": 2, "sources": [], "warnings": []})()}
     from tempering.doctor.sample import _look
 
@@ -381,12 +379,12 @@ def test_a_template_without_eos(tmp_path, letters):
 
 
 def test_a_template_without_generation_marks_is_said(letters):
-    assert levels(template_checks(Chosen(letters, ""), "chat")) == {}
+    assert levels(list(template_checks(Chosen(letters, ""), "chat"))) == {}
     letters.chat_template = str(letters.chat_template).replace("{% generation %}", "").replace(
         "{% endgeneration %}", ""
     )  # fmt: skip
-    assert levels(template_checks(Chosen(letters, ""), "chat")) == {"generation_marks": Level.NOTE}
-    assert template_checks(Chosen(letters, ""), "plain") == []
+    assert levels(list(template_checks(Chosen(letters, ""), "chat"))) == {"generation_marks": Level.NOTE}
+    assert list(template_checks(Chosen(letters, ""), "plain")) == []
 
 
 def test_a_template_whose_prompt_does_not_begin_the_conversation_is_fatal(tmp_path, letters):
@@ -402,7 +400,7 @@ def test_data_sets_that_cannot_be_mixed_are_an_error_of_the_sample(tmp_path, let
         "pairs": pairs(tmp_path / "p.jsonl", 1, 1),
     }
     done = look(letters, sets, {"mixed": SampleConfig(datasets={"text": 1, "pairs": 1})})
-    assert "cannot be mixed" in str(done.samples[0].found.error)
+    assert "cannot be mixed" in str(done.samples[0].error)
     assert done.code == 2
 
 
@@ -469,8 +467,8 @@ def test_a_small_tokenizer_is_made_where_there_is_none():
 def test_reading_leaves_no_row_in_memory(tmp_path):
     """What is kept of a row is counters: the rows themselves lie on disk, and three are examples."""
     path = jsonl(tmp_path / "t.jsonl", [{"text": f"row {at} " + "x" * 50} for at in range(500)])
-    dataset = read_dataset("t", TextConfig(path=path, eval_fraction=0), tmp_path / "out")
-    assert isinstance(dataset, Dataset)
+    dataset = Dataset("t", TextConfig(path=path, eval_fraction=0), folder=tmp_path / "out")
+    read_dataset(dataset)
     assert dataset.kept == 500
     assert len(dataset.examples) == 3
     assert sum(1 for _ in dataset.rows("train")) == 500
