@@ -7,7 +7,8 @@ would be meaningless; 2: it cannot be read, or a mistake on the command line.
 import argparse
 import contextlib
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,11 +16,35 @@ from flows.cli.command import add_command
 from tempering.errors import UserError
 
 if TYPE_CHECKING:
-    from flows.cli.doctor_options import Wish
     from tempering.doctor.dataset import Progress
 
 _ROWS = 10_000
 _MAX_LENGTH = 1024
+
+
+@dataclass(frozen=True)
+class Wish:
+    """What the command line says.
+
+    Args:
+        target: a pipeline, or a file or folder of data.
+        overrides: settings of the pipeline, or of the builder that reads the file or folder.
+        store: the folder of the store; empty: the pipeline's.
+        rows: rows to look at of each data set; None: all.
+        tokenizer: a folder, a Hub name or an artifact id, in the place of what would be taken.
+        kind, columns, max_length: for a file or folder.
+        datasets: for a pipeline.
+    """
+
+    target: str
+    overrides: Sequence[str] = ()
+    store: str = ""
+    rows: int | None = None
+    tokenizer: str | None = None
+    kind: str = "auto"
+    columns: Mapping[str, str] = field(default_factory=dict)
+    max_length: int = _MAX_LENGTH
+    datasets: Sequence[str] = ()
 
 
 def add_parser(subparsers: Any) -> None:
@@ -33,22 +58,24 @@ def add_parser(subparsers: Any) -> None:
     text = "examine data sets and samples"
     parser = add_command(commands, "doctor", doctor, text, description=__doc__)
     parser.add_argument(
-        "words", nargs="*", metavar="CONFIG|PATH key=value",
+        "words",
+        nargs="*",
+        metavar="CONFIG|PATH key=value",
         help=f"a pipeline (default: {DEFAULT_CONFIG}) and overrides; or a file or folder of data and "
         "settings of its builder, such as header=false",
-    )  # fmt: skip
-    option = parser.add_argument
-    option("--rows", type=_whole, default=_ROWS, metavar="N",
-           help=f"rows to look at of each data set (default {_ROWS:,}; 0: all)")  # fmt: skip
-    option("--tokenizer", metavar="NAME",
-           help="folder, Hub name or artifact id (default: the pipeline's, or one of the rows)")  # fmt: skip
-    option("--dataset", metavar="NAME", action="append", default=[],
-           help="CONFIG: only this data set, and samples of it alone (may be repeated)")  # fmt: skip
-    option("--kind", metavar="NAME", help="PATH: the builder (default: told by the columns)")
-    option("--column", metavar="NAME=PLACE", action="append", default=[],
-           help="PATH: what the builder calls NAME is PLACE in the file (may be repeated)")  # fmt: skip
-    option("--max-length", type=_length, metavar="N",
-           help=f"PATH: longest row in tokens (default {_MAX_LENGTH:,})")  # fmt: skip
+    )
+    rows = f"rows to look at of each data set (default {_ROWS:,}; 0: all)"
+    parser.add_argument("--rows", type=_at_least(0), default=_ROWS, metavar="N", help=rows)
+    text = "folder, Hub name or artifact id (default: the pipeline's, or one of the rows)"
+    parser.add_argument("--tokenizer", metavar="NAME", help=text)
+    text = "CONFIG: only this data set, and samples of it alone (may be repeated)"
+    parser.add_argument("--dataset", metavar="NAME", action="append", default=[], help=text)
+    text = "PATH: the builder (default: told by the columns)"
+    parser.add_argument("--kind", metavar="NAME", help=text)
+    text = "PATH: what the builder calls NAME is PLACE in the file (may be repeated)"
+    parser.add_argument("--column", metavar="NAME=PLACE", action="append", default=[], help=text)
+    text = f"PATH: longest row in tokens (default {_MAX_LENGTH:,})"
+    parser.add_argument("--max-length", type=_at_least(2), metavar="N", help=text)
 
 
 def doctor(args: argparse.Namespace) -> int:
@@ -60,12 +87,13 @@ def doctor(args: argparse.Namespace) -> int:
     from flows.cli.output import print_json, stdout_to_stderr
     from flows.process.workers import prepare_environment
 
-    wish = _wish(args)
+    wish, is_pipeline = _wish(args)
     prepare_environment()
     from flows.cli.doctor import examine_path, examine_pipeline
 
+    examine = examine_pipeline if is_pipeline else examine_path
     with stdout_to_stderr(args.json), _progress() as progress:
-        done = (examine_pipeline if wish.is_config else examine_path)(wish, progress)
+        done = examine(wish, progress)
     if args.json:
         print_json(done.to_json())
     else:
@@ -75,45 +103,43 @@ def doctor(args: argparse.Namespace) -> int:
     return done.code
 
 
-def _wish(args: argparse.Namespace) -> "Wish":
-    from flows.cli.doctor_options import Wish
+def _wish(args: argparse.Namespace) -> tuple[Wish, bool]:
+    """What is asked for, and whether it is of a pipeline."""
     from flows.store_choice import given_store
 
-    target, overrides = _target(args.config, args.overrides)
-    wish = Wish(
-        target, args.rows or None, args.tokenizer, args.kind or "auto", _columns(args.column),
-        args.max_length or _MAX_LENGTH, tuple(overrides), tuple(args.dataset), given_store(args),
-    )  # fmt: skip
-    if wish.is_config:
-        given = {"--kind": args.kind, "--column": args.column, "--max-length": args.max_length}
-        _refuse(given, "a file or folder of data; a pipeline says it in its YAML")
+    # A path may hold an equals sign (`lang=en/part.parquet`), which looks like an override.
+    target = next((word for word in args.overrides if Path(word).exists()), args.config)
+    is_pipeline = Path(target).suffix.lower() in (".yaml", ".yml")
+    if is_pipeline:
+        options = {"--kind": args.kind, "--column": args.column, "--max-length": args.max_length}
+        _refuse(options, "a file or folder of data; a pipeline says it in its YAML")
     else:
         _refuse({"--dataset": args.dataset}, "a pipeline, a YAML file")
-    return wish
-
-
-def _target(config: str, overrides: Sequence[str]) -> tuple[str, list[str]]:
-    """What to examine; a path may hold an equals sign (`lang=en/part.parquet`)."""
-    path = next((word for word in overrides if Path(word).exists()), None)
-    if path is None:
-        return config, list(overrides)
-    return path, [word for word in overrides if word != path]
-
-
-def _columns(given: Sequence[str]) -> dict[str, str]:
-    found: dict[str, str] = {}
-    for word in given:
-        name, sign, place = word.partition("=")
-        if not (name and sign and place):
-            raise UserError(f"--column {word}", expected="NAME=PLACE, such as --column text=body")
-        found[name] = place
-    return found
+    wish = Wish(
+        target,
+        overrides=[word for word in args.overrides if word != target],
+        store=given_store(args) or "",
+        rows=args.rows or None,
+        tokenizer=args.tokenizer,
+        kind=args.kind or "auto",
+        columns=dict(map(_column, args.column)),
+        max_length=args.max_length or _MAX_LENGTH,
+        datasets=args.dataset,
+    )
+    return wish, is_pipeline
 
 
 def _refuse(options: Mapping[str, Any], meant_for: str) -> None:
-    given = next((name for name, value in options.items() if value), None)
-    if given is not None:
-        raise UserError(f"{given} is meant for {meant_for}", fix="leave it out, or examine the other")
+    for name, value in options.items():
+        if value:
+            raise UserError(f"{name} is meant for {meant_for}", fix="leave it out, or examine the other")
+
+
+def _column(word: str) -> tuple[str, str]:
+    name, sign, place = word.partition("=")
+    if not (name and sign and place):
+        raise UserError(f"--column {word}", expected="NAME=PLACE, such as --column text=body")
+    return name, place
 
 
 @contextlib.contextmanager
@@ -129,15 +155,12 @@ def _progress() -> Iterator["Progress"]:
         yield lambda what, done: status.update(Text(f"{what}: {done:,} rows"))
 
 
-def _whole(text: str) -> int:
-    value = int(text)
-    if value < 0:
-        raise argparse.ArgumentTypeError(f"{value} is negative; 0 means all rows")
-    return value
+def _at_least(least: int) -> Callable[[str], int]:
+    def integer(text: str) -> int:
+        value = int(text)
+        if value < least:
+            rule = f"less than {least} tokens" if least else "negative; 0 means all rows"
+            raise argparse.ArgumentTypeError(f"{value} is {rule}")
+        return value
 
-
-def _length(text: str) -> int:
-    value = int(text)
-    if value < 2:
-        raise argparse.ArgumentTypeError(f"{value} is less than 2 tokens")
-    return value
+    return integer

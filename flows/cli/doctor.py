@@ -5,22 +5,23 @@ rows as a pipeline would read them with `kind: auto`, and the sample they natura
 """
 
 import difflib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
 from flows.build import Graph
-from flows.cli.doctor_options import Wish
 from flows.cli.doctor_tokenizer import for_path, for_pipeline
 from flows.config import PipelineConfig, load_pipeline
 from flows.graph import Node
+from flows.store_choice import DEFAULT_STORE
 from tempering.config import Config, apply_override, validate
 from tempering.data.builders import Builder
 from tempering.doctor.examine import Subjects, examine
 from tempering.errors import ConfigError, UserError
 
 if TYPE_CHECKING:
+    from flows.cli.data import Wish
     from tempering.doctor.dataset import Progress
     from tempering.doctor.examine import Examination
 
@@ -30,7 +31,7 @@ _USES = {
     "evaluate": "evaluation",
     "dataset": "decontamination",
 }
-"""Stage that reads a data set -> what it uses it for."""
+"""Kind of a stage that reads a data set -> what it uses it for."""
 
 
 class _OneDataset(Config):
@@ -39,17 +40,25 @@ class _OneDataset(Config):
     dataset: Builder
 
 
-def examine_path(wish: Wish, progress: "Progress") -> "Examination":
+def examine_path(wish: "Wish", progress: "Progress") -> "Examination":
     """Examine a file or folder, all of it as rows to train on.
 
     Raises:
         UserError: a missing path, a file of no known form, a wrong setting.
     """
+    wish = replace(wish, store=wish.store or DEFAULT_STORE)
     tree: dict[str, Any] = {"kind": wish.kind, "path": wish.target, "eval_fraction": 0}
     tree |= {"columns": dict(wish.columns)} if wish.columns else {}
     for setting in wish.overrides:
         apply_override(tree, setting)
-    _check_kind(tree["kind"])
+    union, _ = get_args(Builder)
+    kinds = [kind.model_fields["kind"].default for kind in get_args(union) if "path" in kind.model_fields]
+    _check_name(
+        tree["kind"],
+        sorted(kinds),
+        f"kind {tree['kind']}: there is no such builder for files",
+        fix="leave it out: it is told by the columns",
+    )
     config = validate(_OneDataset, {"dataset": tree}, wish.target).dataset
 
     subjects = Subjects(wish.target, {Path(wish.target).name: config}, natural=wish.max_length)
@@ -60,83 +69,62 @@ def examine_path(wish: Wish, progress: "Progress") -> "Examination":
     return done
 
 
-def _check_kind(kind: Any) -> None:
-    union, _ = get_args(Builder)
-    kinds = [one.model_fields["kind"].default for one in get_args(union) if "path" in one.model_fields]
-    if kind not in kinds:
-        near = difflib.get_close_matches(str(kind), kinds, n=1)
-        raise ConfigError(
-            f"kind {kind}: there is no such builder for files",
-            expected=f"one of: {', '.join(sorted(kinds))}",
-            fix=f"did you mean {near[0]!r}?" if near else "leave it out: it is told by the columns",
-        )
-
-
-def _with_options(error: UserError) -> UserError:
-    """Where the mend is a setting of a pipeline, say how it is called here."""
-    if "kind" not in error.fix:
-        return error
-    fix = f"{error.fix} (here: --kind NAME --column NAME=PLACE, other settings as key=value)"
-    return type(error)(error.found, expected=error.expected, fix=fix)
-
-
-def examine_pipeline(wish: Wish, progress: "Progress") -> "Examination":
+def examine_pipeline(wish: "Wish", progress: "Progress") -> "Examination":
     """Examine the data sets of a pipeline, and the samples that are made of them.
 
     Raises:
         UserError: a wrong config, an unknown data set, a tokenizer that cannot be loaded.
     """
     config = load_pipeline(wish.target, wish.overrides)
-    wish = replace(wish, store=wish.store or config.runtime.store)
-    wanted = _wanted(config, wish.datasets)
+    wish = replace(wish, store=wish.store or config.runtime.store or DEFAULT_STORE)
+    for name in wish.datasets:
+        _check_name(name, list(config.datasets), f"there is no data set {name!r} in this pipeline")
+    shown = set(wish.datasets) or set(config.datasets)
+
+    # What the pipeline uses, then the rest of what it names, parents first.
     graph = Graph(config)
-    used = _uses(graph.nodes())
-    graph.tokenizer()
+    used = _uses(config, graph.nodes())
     for name in config.samples:
         graph.sample(name)
-    for name in config.datasets:
-        graph.dataset(name)
+    order = {graph.dataset(name): name for name in config.datasets}
     choose, learnt_from = for_pipeline(wish, config)
-    needed = _needed(config, {*wanted, *learnt_from})
-    order = [node.name[len("dataset[") : -1] for node in graph.made.values() if node.stage.name == "dataset"]
+    needed = _needed(config, {*shown, *learnt_from})
     subjects = Subjects(
         wish.target,
-        {name: config.datasets[name] for name in order if name in needed},
-        {name: one for name, one in config.samples.items() if set(one.datasets) <= wanted},
-        _uses(graph.made.values()),
-        frozenset(needed - wanted),
+        {order[node]: config.datasets[order[node]] for node in graph.made if order.get(node) in needed},
+        {name: sample for name, sample in config.samples.items() if set(sample.datasets) <= shown},
+        _uses(config, graph.made.values()),
+        frozenset(needed - shown),
     )
     done = examine(subjects, choose, most=wish.rows, progress=progress)
-    done.remarks += _remarks(config, wanted, subjects, used)
+
+    idle = sorted(shown - set(used))
+    if idle:
+        done.remarks.append(f"no stage uses {', '.join(idle)}")
+    others = [name for name in config.samples if name not in subjects.samples]
+    if others:
+        done.remarks.append(f"not looked at, for their other data sets: samples {', '.join(others)}")
     return done
 
 
-def _remarks(
-    config: PipelineConfig, wanted: set[str], subjects: Subjects, used: Mapping[str, frozenset[str]]
-) -> Iterator[str]:
-    idle = sorted(wanted - set(used))
-    if idle:
-        yield f"no stage uses {', '.join(idle)}"
-    left = [name for name in config.samples if name not in subjects.samples]
-    if left:
-        yield f"not looked at, for their other data sets: samples {', '.join(left)}"
+def _check_name(name: Any, names: Collection[str], found: str, fix: str = "") -> None:
+    if name not in names:
+        near = difflib.get_close_matches(str(name), names, n=1)
+        fix = f"did you mean {near[0]!r}?" if near else fix
+        raise ConfigError(found, expected=f"one of: {', '.join(names)}", fix=fix)
 
 
-def _wanted(config: PipelineConfig, names: Iterable[str]) -> set[str]:
-    for name in names:
-        if name not in config.datasets:
-            near = difflib.get_close_matches(name, list(config.datasets), n=1)
-            raise ConfigError(
-                f"there is no data set {name!r} in this pipeline",
-                expected=f"one of: {', '.join(config.datasets)}",
-                fix=f"did you mean {near[0]!r}?" if near else "",
-            )
-    return set(names) or set(config.datasets)
+def _with_options(error: UserError) -> UserError:
+    """Where the fix is a setting of a pipeline, say how it is called here."""
+    if "kind" not in error.fix:
+        return error
+    fix = f"{error.fix} (here: --kind NAME --column NAME=PLACE, other settings as key=value)"
+    return type(error)(error.found, expected=error.expected, fix=fix)
 
 
-def _needed(config: PipelineConfig, wanted: set[str]) -> set[str]:
-    """What is wanted, and what that is decontaminated against."""
-    needed, waiting = set[str](), list(wanted)
+def _needed(config: PipelineConfig, names: set[str]) -> set[str]:
+    """Some data sets, and what they are decontaminated against."""
+    needed, waiting = set[str](), list(names)
     while waiting:
         name = waiting.pop()
         if name not in needed:
@@ -145,11 +133,11 @@ def _needed(config: PipelineConfig, wanted: set[str]) -> set[str]:
     return needed
 
 
-def _uses(nodes: Iterable[Node]) -> dict[str, frozenset[str]]:
+def _uses(config: PipelineConfig, nodes: Iterable[Node]) -> Mapping[str, frozenset[str]]:
     """Data set -> what the stages among `nodes` use it for."""
-    found: dict[str, set[str]] = {}
+    uses: dict[str, set[str]] = {}
     for node in nodes:
-        for parent in node.parents():
-            if parent.startswith("dataset[") and node.stage.name in _USES:
-                found.setdefault(parent[len("dataset[") : -1], set()).add(_USES[node.stage.name])
-    return {name: frozenset(uses) for name, uses in found.items()}
+        for name in config.datasets:
+            if f"dataset[{name}]" in node.parents() and node.stage.name in _USES:
+                uses.setdefault(name, set()).add(_USES[node.stage.name])
+    return {name: frozenset(words) for name, words in uses.items()}
