@@ -198,6 +198,33 @@ def test_a_value_that_never_ends_is_not_held_in_memory(records, monkeypatch):
         records(json.dumps([{"a": "x" * 5000}]).encode())
 
 
+def test_a_fault_is_told_from_a_value_that_never_ends(records, monkeypatch):
+    """Mutation: what is longer than any row is never decoded, and so never called malformed."""
+    monkeypatch.setattr(json_text, "LONGEST", 1000)
+    monkeypatch.setattr(json_text, "_CHUNK", 100)
+    with pytest.raises(DataError, match=r"at row 1: Expecting ',' delimiter in line 2"):
+        records(b'[{"a": 1},\n{"a": "x"y"}, ' + b'{"a": 3}, ' * 999 + b"]")
+
+
+def test_the_values_of_an_array_are_those_of_json(records):
+    """What other parsers change without a word: a lone surrogate becomes `?`, a large number is refused."""
+    values = [
+        r'"a\ud83d"',
+        r'"\ud83d\ude00"',
+        r'"\u0000"',
+        "NaN",
+        "-Infinity",
+        "1e400",
+        "-0.0",
+        "0.1",
+        "9" * 400,
+    ]
+    objects = ", ".join(f'{{"a": {value}}}' for value in values)
+    rows = records(f"[{objects}]".encode())
+    assert repr([row["a"] for _, row in rows]) == repr([json.loads(value) for value in values])
+    assert records(b'[{"a": 1, "b": 2, "a": 3}]') == [(0, {"a": 3, "b": 2})]
+
+
 def test_a_document_is_read_whole(tmp_path):
     path = tmp_path / "a.json"
     path.write_bytes(b'\xef\xbb\xbf{"data": ["\xff"]}')

@@ -1,8 +1,8 @@
 """JSON read piece by piece from a stream, so that an array of any length needs little memory.
 
-`json` has no streaming parser, but its decoder says where a value ends. A value that is not there
-yet in full is tried again when as much again has been read, so the tries cost at most twice the
-length of a value. Bytes that are not UTF-8 become lone surrogates: only the rows that hold them
+`json` has no streaming parser, but its decoder says where a value ends. A value that cannot be decoded is
+tried again when as much again has been read, until its brackets close: so the tries cost at most twice
+the length of a value. Bytes that are not UTF-8 become lone surrogates: only the rows that hold them
 are rejected (later, by the row check), not the file.
 """
 
@@ -10,7 +10,7 @@ import codecs
 import json
 import re
 from pathlib import Path
-from typing import Any, BinaryIO, NoReturn
+from typing import Any, BinaryIO
 
 from tempering.data.files.opening import LONGEST
 from tempering.errors import DataError
@@ -20,8 +20,6 @@ _BLANK = re.compile(r"[ \t\r\n]*")
 _BRACKET = re.compile(r'"[^"\\]*(?:\\.[^"\\]*)*"|[\[\]{}"]', re.DOTALL)
 _BARE = re.compile(r"[^,\]}\s]*")
 _UNFINISHED = re.compile(r"\\?[-+.\w]*\s*")  # tru, -1., -Infin, \\ud8 or nothing at all
-_CLOSED = frozenset(']}"el')  # what a value ends with (e: true, l: null); a number might go on
-_NEAR = 12  # an error this near the end of what was read may be a value that goes on
 _decode = json.JSONDecoder().raw_decode
 
 
@@ -49,9 +47,9 @@ class JsonText:
     def peek(self) -> str:
         """The next character that is not blank; "" at the end of the file."""
         while True:
-            found = _BLANK.match(self._text, self._at)
-            assert found is not None
-            self._at = found.end()
+            blank = _BLANK.match(self._text, self._at)
+            assert blank is not None
+            self._at = blank.end()
             if self._at < len(self._text):
                 return self._text[self._at]
             if self._ended:
@@ -81,52 +79,48 @@ class JsonText:
         """
         self.peek()
         while True:
+            error: Exception | None = None
             try:
                 value, end = _decode(self._text, self._at)
-            except json.JSONDecodeError as error:
-                self._retry(error)
-                continue
-            except (ValueError, RecursionError):  # a number of 5,000 digits, a thousand brackets
-                self._skip()
-            if end < len(self._text) or (self._ended and self._text[-1] in _CLOSED):
-                self._at = end
-                return value
-            if self._ended:
-                raise self._cut_off()
+            except (ValueError, RecursionError) as fault:
+                error = fault
+            else:
+                # A number at the end of what was read might go on.
+                if end < len(self._text) or type(value) not in (int, float):
+                    self._at = end
+                    return value
+            # Not all of it is there yet; or it is, and cannot be decoded.
+            whole = _end_of_value(self._text, self._at)
+            if whole is not None or self._ended or len(self._text) - self._at > LONGEST:
+                raise self._fault(error, whole) from None
             self._more()
 
-    def _retry(self, error: json.JSONDecodeError) -> None:
-        cut = error.msg.startswith("Unterminated") or bool(_UNFINISHED.fullmatch(self._text, error.pos))
-        if cut and self._ended:
-            raise self._cut_off() from None
-        if not cut and (self._ended or error.pos < len(self._text) - _NEAR):
-            line = self._lines + self._text.count("\n", 0, error.pos)
-            raise Malformed(f"{error.msg} in line {line}") from None
-        self._more()
-
-    def _cut_off(self) -> CutOff:
-        beginning, self._at = self.rest, len(self._text)
-        return CutOff(beginning)
-
-    def _skip(self) -> NoReturn:
-        beginning = self.rest
-        while (end := _end_of_value(self._text, self._at)) is None:
-            if self._ended:
-                raise self._cut_off() from None
-            self._more()
-        self._at = end
-        raise Skipped(beginning) from None
+    def _fault(self, error: Exception | None, whole: int | None) -> Exception:
+        """Why there is no value here; `whole` is the end of a value that is there in full."""
+        # JSON of which nothing is missing, and which is wrong all the same.
+        if isinstance(error, json.JSONDecodeError):
+            cut = error.msg.startswith("Unterminated") or _UNFINISHED.fullmatch(self._text, error.pos)
+            if not cut:
+                line = self._lines + self._text.count("\n", 0, error.pos)
+                return Malformed(f"{error.msg} in line {line}")
+        # A number of 5,000 digits, a thousand brackets.
+        elif whole is not None:
+            beginning, self._at = self.rest, whole
+            return Skipped(beginning)
+        # A value whose end is not there.
+        if self._ended:
+            beginning, self._at = self.rest, len(self._text)
+            return CutOff(beginning)
+        return DataError(
+            f"{self.path}: one JSON value (from line {self.line}) is longer than {LONGEST >> 20} MiB",
+            expected="rows: JSONL, or one JSON array of objects",
+            fix="turn it into JSONL; a document such as SQuAD has a builder of its own",
+        )
 
     def _more(self) -> None:
         """Read on: at least as much as is still unread."""
         self._lines = self.line
         unread = self._text[self._at :]
-        if len(unread) > LONGEST:
-            raise DataError(
-                f"{self.path}: one JSON value (from line {self._lines}) is longer than {LONGEST >> 20} MiB",
-                expected="rows: JSONL, or one JSON array of objects",
-                fix="turn it into JSONL; a document such as SQuAD has a builder of its own",
-            )
         data = self._stream.read(max(_CHUNK, len(unread)))
         self._ended = not data
         self._text, self._at = unread + self._decoder.decode(data, not data), 0
@@ -134,12 +128,12 @@ class JsonText:
 
 def _end_of_value(text: str, start: int) -> int | None:
     """Where a value ends, by brackets and strings alone; None where that is not in `text`."""
-    if text[start] not in "[{":
-        found = _BARE.match(text, start)
-        return found.end() if found and found.end() < len(text) else None
+    if text[start : start + 1] not in ("[", "{", '"'):
+        bare = _BARE.match(text, start)
+        return bare.end() if bare and bare.end() < len(text) else None
     depth = 0
     for token in _BRACKET.finditer(text, start):
-        if token[0] == '"':
+        if token[0] == '"':  # a string that is not closed
             return None
         depth += {"[": 1, "{": 1, "]": -1, "}": -1}.get(token[0], 0)
         if depth == 0:
