@@ -88,9 +88,9 @@ def render_answers(
     cuts: list[int] = []
     unlearnt = 0
     for at in inner:
-        found = _inner_answer(tokenizer, messages, at, prompt_format, whole)
-        cuts += found or ()
-        unlearnt += found is None
+        place = _inner_answer(tokenizer, messages, at, prompt_format, whole)
+        cuts += place or ()
+        unlearnt += place is None
     before = _prompt_text(tokenizer, messages[:last], prompt_format)
     if not whole.startswith(before):
         raise _crooked(before, whole)
@@ -128,8 +128,8 @@ def _inner_answer(
         return None
     rest = place + len(content)
     marks = [token.content for token in tokenizer.added_tokens_decoder.values() if token.special]
-    found = max((mark for mark in marks if whole.startswith(mark, rest)), key=len, default=None)
-    return None if found is None else (len(before), rest + len(found))
+    end_mark = max((mark for mark in marks if whole.startswith(mark, rest)), key=len, default=None)
+    return None if end_mark is None else (len(before), rest + len(end_mark))
 
 
 def _answer_starts(messages: list[Message]) -> list[int]:

@@ -23,9 +23,15 @@ def row_schema(row_type: RowType) -> "pa.Schema":
 
     messages, number = _messages(), pa.float64()
     kinds = {
-        "prompt": messages, "completion": messages, "messages": messages, "strings": pa.list_(pa.string()),
-        "number": number, "score": number, "integer": pa.int64(), "boolean": pa.bool_(),
-    }  # fmt: skip
+        "prompt": messages,
+        "completion": messages,
+        "messages": messages,
+        "strings": pa.list_(pa.string()),
+        "number": number,
+        "score": number,
+        "integer": pa.int64(),
+        "boolean": pa.bool_(),
+    }
     columns = {name: kinds.get(kind, pa.string()) for name, kind in COLUMNS[row_type].items()}
     return pa.schema(list(columns.items()))
 
@@ -76,8 +82,9 @@ def extra_types(rows: Iterable[Mapping[str, Any]], known: Iterable[str]) -> dict
 
 def wider(one: Mapping[str, "pa.DataType"], other: Mapping[str, "pa.DataType"]) -> dict[str, "pa.DataType"]:
     """The columns of both, each with a type that holds the values of both."""
-    return {name: _wider_type([types[name] for types in (one, other) if name in types])
-            for name in {*one, *other}}  # fmt: skip
+    return {
+        name: _wider_type([types[name] for types in (one, other) if name in types]) for name in {*one, *other}
+    }
 
 
 def to_table(rows: Sequence[Mapping[str, Any]], schema: "pa.Schema") -> "pa.Table":

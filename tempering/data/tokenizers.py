@@ -30,9 +30,16 @@ EOS, PAD = "<|endoftext|>", "<|pad|>"
 ROLE_TOKENS = ("<|user|>", "<|assistant|>", "<|system|>")
 _LEAST_VOCABULARY = 256 + 2 + len(ROLE_TOKENS)
 _TOKENIZER_FILES = (
-    "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json",
-    "chat_template.jinja", "vocab.json", "merges.txt", "tokenizer.model", "vocab.txt",
-)  # fmt: skip
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "added_tokens.json",
+    "chat_template.jinja",
+    "vocab.json",
+    "merges.txt",
+    "tokenizer.model",
+    "vocab.txt",
+)
 
 
 class TokenizerBase(Config):

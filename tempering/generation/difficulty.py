@@ -54,10 +54,10 @@ def losses(
 
     loaded = load_causal_lm(model_dir, trust_remote_code=trust_remote_code)
     model = LanguageModel(model_dir, "plain", device, batch_size=BATCH_TOKENS, model=loaded)
-    found = array("d")
+    values = array("d")
     for chunk in _chunks(rows):
-        found.extend(_chunk_losses(model, chunk))
-    return np.array(found, dtype=np.float64)
+        values.extend(_chunk_losses(model, chunk))
+    return np.array(values, dtype=np.float64)
 
 
 def _chunks(rows: Iterable[Mapping[str, Any]]) -> Iterator[list[_Measured]]:
@@ -85,13 +85,13 @@ def _measured(row: Mapping[str, Any]) -> _Measured:
 
 
 def _chunk_losses(model: "LanguageModel", chunk: list[_Measured]) -> list[float]:
-    found = [float("nan")] * len(chunk)
+    losses = [float("nan")] * len(chunk)
     for batch in _batches(chunk):
         logprobs = model.logprobs([(chunk[index].before, chunk[index].after) for index in batch])
         for index, values in zip(batch, logprobs, strict=True):
             counted = [value for value, counts in zip(values, chunk[index].counts, strict=True) if counts]
-            found[index] = -sum(counted) / len(counted)
-    return found
+            losses[index] = -sum(counted) / len(counted)
+    return losses
 
 
 def _batches(chunk: list[_Measured]) -> Iterator[list[int]]:

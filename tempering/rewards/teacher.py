@@ -77,17 +77,17 @@ class Teacher:
         """A teacher that is gone must not turn the rest of a run into unscored completions."""
         if asked < _ENOUGH or len(silent) < asked:
             return
-        found = Counter(answer.status for answer in silent.values())
+        statuses = Counter(answer.status for answer in silent.values())
         raise UserError(
             f"the teacher answered none of {asked} questions: "
-            + ", ".join(f"{count} x {status}" for status, count in found.most_common()),
+            + ", ".join(f"{count} x {status}" for status, count in statuses.most_common()),
             expected="a teacher that answers",
             fix="see to the server and run again: answers so far are kept, these questions are asked again",
         )
 
     def _question(self, prompt: Messages, completion: str, row: dict[str, Any]) -> str:
         query = row.get("query") if isinstance(row.get("query"), str) else None
-        given = {
+        variables = {
             **row,
             "prompt": query if query is not None else "\n".join(turn["content"] for turn in prompt),
             "messages": prompt,
@@ -96,11 +96,11 @@ class Teacher:
             "max_score": _plain(self.config.max_score),
         }
         try:
-            return self.template.render(given).encode("utf-8", "replace").decode()  # no lone surrogates
+            return self.template.render(variables).encode("utf-8", "replace").decode()  # no lone surrogates
         except Exception as error:  # a template may divide by zero, call what is none, ...
             raise ConfigError(
                 f"the template {self.config.template_file.name} fails: {type(error).__name__}: {error}",
-                expected=f"variables from: {', '.join(sorted(given))}",
+                expected=f"variables from: {', '.join(sorted(variables))}",
                 fix="correct the template",
             ) from None
 
@@ -127,10 +127,10 @@ def parse_score(text: str, most: float = 10.0) -> float | None:
         most: what may stand behind a slash: `7/10` is a score of at most 10, `7/100` is none.
     """
     lines = text.strip().splitlines()
-    found = _BARE.fullmatch(text.strip()) or (_LINE.fullmatch(lines[-1]) if lines else None)
-    if found is None or (found[2] is not None and float(found[2]) != most):
+    rating = _BARE.fullmatch(text.strip()) or (_LINE.fullmatch(lines[-1]) if lines else None)
+    if rating is None or (rating[2] is not None and float(rating[2]) != most):
         return None
-    return float(found[1])
+    return float(rating[1])
 
 
 def _plain(number: float) -> float | int:
@@ -214,10 +214,10 @@ def local(max_tokens: int, model: ModelArtifact, device: Any) -> Ask:
         prompts = [speaker.prompt([{"role": "user", "content": question}]) for question in questions]
         # A question that loses its beginning is another question.
         fitting = [place for place, prompt in enumerate(prompts) if len(prompt) + max_tokens <= speaker.room]
-        found = dict.fromkeys(range(len(prompts)), Answer(None, "question too long"))
-        said = speaker.complete([prompts[place] for place in fitting], sampling, seed=0)
-        for place, (text, ended) in zip(fitting, said, strict=True):
-            found[place] = Answer(text, "ok" if ended else "cut off")
-        return found.items()
+        answers = dict.fromkeys(range(len(prompts)), Answer(None, "question too long"))
+        texts = speaker.complete([prompts[place] for place in fitting], sampling, seed=0)
+        for place, (text, ended) in zip(fitting, texts, strict=True):
+            answers[place] = Answer(text, "ok" if ended else "cut off")
+        return answers.items()
 
     return ask

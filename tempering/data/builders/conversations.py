@@ -185,9 +185,9 @@ def _with_tools(messages: list[Message], tools: object) -> list[Message]:
     text = tools.strip() if isinstance(tools, str) else _json(tools) if tools else ""
     if text in ("", "[]", "{}", "null"):
         return messages
-    system, rest = ([], messages) if not messages or messages[0]["role"] != "system" else (
-        messages[:1], messages[1:]
-    )  # fmt: skip
+    system, rest = (
+        ([], messages) if not messages or messages[0]["role"] != "system" else (messages[:1], messages[1:])
+    )
     content = "\n\n".join([*(message["content"] for message in system), f"Tools: {text}"])
     return [{"role": "system", "content": content}, *rest]
 

@@ -29,9 +29,11 @@ class QualityConfig(Config):
     )
     ngram: int = Field(default=13, ge=2, description="words in an n-gram of the decontamination")
     ngram_overlap: float = Field(
-        default=0.0, ge=0, lt=1,
+        default=0.0,
+        ge=0,
+        lt=1,
         description="share of a row's n-grams that may occur in the evaluation sets; 0: none may",
-    )  # fmt: skip
+    )
 
     @model_validator(mode="after")
     def _some_length_is_left(self) -> Self:

@@ -82,24 +82,26 @@ class SampleConfig(Config):
 
     @model_validator(mode="before")
     @classmethod
-    def _old_name(cls, given: Any) -> Any:
-        if not isinstance(given, dict) or "token_format" not in given:
-            return given
-        if "prompt_format" in given:
+    def _old_name(cls, tree: Any) -> Any:
+        if not isinstance(tree, dict) or "token_format" not in tree:
+            return tree
+        if "prompt_format" in tree:
             raise ValueError("token_format and prompt_format are two names for one setting: set one")
-        rest = {name: value for name, value in given.items() if name != "token_format"}
-        name = given["token_format"]
+        rest = {name: value for name, value in tree.items() if name != "token_format"}
+        name = tree["token_format"]
         return {**rest, "prompt_format": "chat" if name == "standard" else name}
 
     @field_validator("datasets", mode="before")
     @classmethod
-    def _weights(cls, given: Any) -> Any:
-        if not isinstance(given, Mapping):
-            return given
+    def _weights(cls, tree: Any) -> Any:
+        if not isinstance(tree, Mapping):
+            return tree
         numbers = (int, float)
         return {
-            name: {"weight": one} if isinstance(one, numbers) and not isinstance(one, bool) else one
-            for name, one in given.items()
+            name: {"weight": source}
+            if isinstance(source, numbers) and not isinstance(source, bool)
+            else source
+            for name, source in tree.items()
         }
 
     @model_validator(mode="after")
@@ -144,8 +146,9 @@ def common_row_type(config: SampleConfig, types: Mapping[str, RowType]) -> RowTy
                 f"data set {name} holds {kind} rows ({', '.join(COLUMNS[kind])})",
                 expected=f"{target} rows ({', '.join(COLUMNS[target])})" if uses else "rows to train on",
                 fix=f"set `row_type` to {' or '.join(uses)}, or choose another `rows:` or data set"
-                if uses else f"name {name} in an evaluation; {kind} rows are not trained on",
-            )  # fmt: skip
+                if uses
+                else f"name {name} in an evaluation; {kind} rows are not trained on",
+            )
         if target is RowType.PROMPT and uses[0] is RowType.TEXT:
             _check_text_prompts(config, name)
     _check_lengths(config, target, types)

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 
-Given = TypeVarTuple("Given")
+Arguments = TypeVarTuple("Arguments")
 Work = TypeVar("Work")
 
 
@@ -221,10 +221,10 @@ class Encoder:
         return leading_for(self.tokenizer, self.prompt_format)
 
 
-def _or_unfit(work: Callable[[*Given], Work], *given: *Given) -> Work | Unfit:
+def _or_unfit(work: Callable[[*Arguments], Work], *arguments: *Arguments) -> Work | Unfit:
     """What `work` makes of its arguments, or why it cannot."""
     try:
-        return work(*given)
+        return work(*arguments)
     except Unfit as reason:
         return reason
 

@@ -75,7 +75,7 @@ def make_sample(
         DataError: data sets that cannot be used so, that lose too many rows, or hold none.
     """
     target = common_row_type(config, types)
-    encoder, made = encoder_of(config, tokenizer, target), Sample(target)
+    encoder, sample = encoder_of(config, tokenizer, target), Sample(target)
     limits = {"train": config.token_limit, "eval": config.eval_token_limit}
     column = config.curriculum.column if config.curriculum else None
     writers = {part: ShardWriter(rows / part, token_schema(target)) for part in limits}
@@ -83,30 +83,30 @@ def make_sample(
         for part, limit in limits.items():
             mix = Mix(sources_of(config, types, datasets, part), encoder, limit, config.seed, column)
             mix.on_rejected = partial(_log_rejected, log, part)
-            made.mixes[part] = mix
+            sample.mixes[part] = mix
             for values in mix:
                 writers[part].add(values)
                 if mix.rows % 1000 == 0:
                     progress(mix.tokens, mix.limit)
             check_rejected(mix, config.max_rejected_fraction)
-            made.warnings += [f"{part}: {warning}" for warning in mix.warnings]
-            made.warnings += [
-                f"{part}: {one.unlearnt} answers inside of conversations of {one.name} are not trained on: "
-                "the chat template writes them differently when more follows"
-                for one in mix.sources
-                if one.unlearnt
+            sample.warnings += [f"{part}: {warning}" for warning in mix.warnings]
+            sample.warnings += [
+                f"{part}: {source.unlearnt} answers inside of conversations of {source.name} are not "
+                "trained on: the chat template writes them differently when more follows"
+                for source in mix.sources
+                if source.unlearnt
             ]
-    if not any(mix.rows for mix in made.mixes.values()):
-        raise _no_rows(made)
-    if not made.mixes["train"].rows:
-        made.warnings.append("the train part holds no rows: this sample cannot be trained on")
+    if not any(mix.rows for mix in sample.mixes.values()):
+        raise _no_rows(sample)
+    if not sample.mixes["train"].rows:
+        sample.warnings.append("the train part holds no rows: this sample cannot be trained on")
     if config.curriculum is not None:
-        _put_in_order(made, config, rows / "train", losses)
-    return made
+        _put_in_order(sample, config, rows / "train", losses)
+    return sample
 
 
-def _no_rows(made: Sample) -> DataError:
-    reasons = sum((source.reasons for mix in made.mixes.values() for source in mix.sources), Counter[str]())
+def _no_rows(sample: Sample) -> DataError:
+    reasons = sum((source.reasons for mix in sample.mixes.values() for source in mix.sources), Counter[str]())
     lost = ", ".join(f"{count} x {reason}" for reason, count in reasons.most_common(5))
     return DataError(
         "no row of these data sets can be used" + (f": {lost}" if lost else ""),
@@ -126,14 +126,16 @@ def sources_of(
     unlimited = {"rows": None, "token_limit": None}
     return [
         Source(
-            name, types[name], datasets[name] / part,
-            one if part == "train" else one.model_copy(update=unlimited),
+            name,
+            types[name],
+            datasets[name] / part,
+            source if part == "train" else source.model_copy(update=unlimited),
         )
-        for name, one in sorted(config.datasets.items())
-    ]  # fmt: skip
+        for name, source in sorted(config.datasets.items())
+    ]
 
 
-def _put_in_order(made: Sample, config: SampleConfig, place: Path, losses: Losses | None) -> None:
+def _put_in_order(sample: Sample, config: SampleConfig, place: Path, losses: Losses | None) -> None:
     """Measure how difficult each row of the train part is, and order the rows by it."""
     import numpy as np
 
@@ -144,14 +146,14 @@ def _put_in_order(made: Sample, config: SampleConfig, place: Path, losses: Losse
     assert curriculum is not None
     if curriculum.by == "loss":
         assert losses is not None, "a curriculum by loss without a model"
-        found = losses(iter_rows(place))
+        difficulty = losses(iter_rows(place))
     else:
         column = "difficulty" if curriculum.by == "column" else "num_tokens"
         values = (row[column] for row in iter_rows(place, [column]))
-        found = np.fromiter((np.nan if value is None else value for value in values), dtype=np.float64)
-    unknown = unknown_rows(found)
+        difficulty = np.fromiter((np.nan if value is None else value for value in values), dtype=np.float64)
+    unknown = unknown_rows(difficulty)
     if unknown:
-        made.warnings.append(f"{unknown} of {len(found)} rows have no difficulty; they come last")
-    places = order(found, curriculum, config.seed)
-    reorder(place, token_schema(made.row_type), places)
-    made.difficulty = found[places]
+        sample.warnings.append(f"{unknown} of {len(difficulty)} rows have no difficulty; they come last")
+    places = order(difficulty, curriculum, config.seed)
+    reorder(place, token_schema(sample.row_type), places)
+    sample.difficulty = difficulty[places]

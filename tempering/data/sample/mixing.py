@@ -121,7 +121,7 @@ class Mix:
         streams = {source.name: self._encoded(source) for source in self.sources}
         left = list(self.sources)
         while left and (self.limit is None or self.tokens < self.limit):
-            source = min(left, key=lambda one: (one.tokens / one.config.weight, one.name))
+            source = min(left, key=lambda source: (source.tokens / source.config.weight, source.name))
             encoded = None if source.full else next(streams[source.name], None)
             if encoded is None:
                 left.remove(source)
@@ -147,16 +147,16 @@ class Mix:
 
     def _encoded(self, source: Source) -> Iterator[Encoded]:
         for batch in _batches(source.read(self.seed)):
-            for number, values, found in self._encode(batch, source):
+            for number, values, encoded in self._encode(batch, source):
                 if source.complete:
                     return
-                if isinstance(found, Unfit):
+                if isinstance(encoded, Unfit):
                     source.rejected += 1
-                    source.reasons[str(found)] += 1
-                    self.on_rejected(Rejected(source.name, number, str(found), excerpt(values)))
+                    source.reasons[str(encoded)] += 1
+                    self.on_rejected(Rejected(source.name, number, str(encoded), excerpt(values)))
                 else:
                     source.used += 1
-                    yield from found
+                    yield from encoded
 
     def _encode(
         self, batch: list[tuple[int, Values]], source: Source
@@ -169,12 +169,12 @@ class Mix:
             else:
                 difficulty = _number(values, self.difficulty_column, source.name)
                 meant.append((number, converted, difficulty))
-        encoded = self.encoder.encode_batch([converted for _, converted, _ in meant])
-        for (number, converted, difficulty), found in zip(meant, encoded, strict=True):
-            if self.difficulty_column is not None and not isinstance(found, Unfit):
-                for piece in found:
+        token_rows = self.encoder.encode_batch([converted for _, converted, _ in meant])
+        for (number, converted, difficulty), pieces in zip(meant, token_rows, strict=True):
+            if self.difficulty_column is not None and not isinstance(pieces, Unfit):
+                for piece in pieces:
                     piece.values["difficulty"] = difficulty
-            yield number, converted, found
+            yield number, converted, pieces
 
 
 def _parsed(value: Any) -> Any:
@@ -201,15 +201,15 @@ def _batches(rows: Iterator[tuple[int, Values]]) -> Iterator[list[tuple[int, Val
 def _number(values: Values, column: str | None, source: str) -> float | None:
     if column is None:
         return None
-    found = _parsed(values.get(column))
-    if column not in values or not (found is None or type(found) in (int, float)):
+    number = _parsed(values.get(column))
+    if column not in values or not (number is None or type(number) in (int, float)):
         numbers = sorted(name for name, value in values.items() if type(_parsed(value)) in (int, float))
         raise DataError(
             f"the rows of data set {source} have no numeric column {column!r} to order by",
             expected=f"one of {numbers}" if numbers else "a column of numbers",
             fix="correct curriculum.column, or order by length or loss",
         )
-    return None if found is None else float(found)
+    return None if number is None else float(number)
 
 
 def check_rejected(mix: Mix, fraction: float) -> None:
@@ -239,5 +239,5 @@ def _mend(reasons: Counter[str]) -> str:
         "chat template": "take another chat template, or another prompt_format",
         "role marker": "take another prompt_format",
     }
-    found = next((mend for part, mend in mends.items() if part in most), "correct these rows")
-    return f"{found}, or raise max_rejected_fraction; metadata/rejected.parquet of a sample lists its rows"
+    mend = next((mend for part, mend in mends.items() if part in most), "correct these rows")
+    return f"{mend}, or raise max_rejected_fraction; metadata/rejected.parquet of a sample lists its rows"
