@@ -1,8 +1,8 @@
 """From a pipeline's configuration to its graph.
 
-Each training stage's `model:` may be another stage of the pipeline (its merged model where it
-trained an adapter) or an artifact of the store. A stage's roles say what it needs: each is filled from the
-setting of the same name. Data sets and samples that nothing uses are left out.
+A training stage's `model:` may be another stage of the pipeline (its merged model where that trained an
+adapter) or an artifact of the store. A stage's roles say what it needs: each is filled from the setting of
+the same name. Data sets and samples that nothing uses are left out.
 """
 
 import difflib
@@ -26,7 +26,7 @@ def build_graph(config: PipelineConfig) -> list[Node]:
     """All nodes, parents before children.
 
     Raises:
-        ConfigError: a name that is no stage, sample or data set of this pipeline, or a circle.
+        ConfigError: a name that is not a stage, sample or data set of this pipeline, or a cycle.
     """
     return Graph(config).nodes()
 
@@ -39,7 +39,7 @@ class Graph(DataGraph):
         self.on = list(config.stages)
 
     def nodes(self) -> list[Node]:
-        """Training stages, then evaluations, then the report; their data comes with them."""
+        """Training stages, then evaluations, then the report, each after the data it needs."""
         for name in self.on:
             self.training(name)
             self.model(name, name)
@@ -58,23 +58,24 @@ class Graph(DataGraph):
         return list(self.made.values())
 
     def _evaluated(self) -> list[str]:
-        """The models to evaluate: those that are named, else every stage's."""
-        whole = self.config.evaluate
-        if whole is None:
+        """The models to evaluate: those in the config, else every stage's."""
+        config = self.config.evaluate
+        if config is None:
             return []
-        names = self._in_order() if whole.models is None else whole.models
-        named = [("models", name) for name in names]
-        for field, name in [*named, ("reward_model", whole.reward_model), ("baseline", whole.baseline)]:
+        names = self._in_order() if config.models is None else config.models
+        settings = [("models", name) for name in names]
+        settings += [(field, getattr(config, field)) for field in ("reward_model", "baseline")]
+        for field, name in settings:
             if name is not None and not self._is_stage(name):
                 self._refuse_unknown(name, f"evaluate.{field}")
-        return [name for name in names if self._there(name)]
+        return [name for name in names if self._exists(name)]
 
     def _is_stage(self, name: str) -> bool:
-        """Whether a stage may be called so: one of this pipeline, or a kind that is switched off."""
+        """Whether `name` is a stage: one of this pipeline, or a kind that is switched off."""
         return name in self.on or name in section_kinds()
 
-    def _there(self, name: str | None) -> bool:
-        """Whether there is such a model: a stage that is switched off has none, and is passed over."""
+    def _exists(self, name: str | None) -> bool:
+        """Whether there is such a model: a stage that is switched off makes none and is skipped."""
         return name is not None and (name in self.on or name not in section_kinds())
 
     def _scores(self, name: str) -> bool:
@@ -90,15 +91,14 @@ class Graph(DataGraph):
         config = self.config.stages[name]
         stage = get_stage(config.kind)
         with self._opened(name):
-            roles = sorted(
-                stage.roles.values(), key=lambda role: role.kinds == (ModelArtifact,)
-            )  # data first
+            # Data first: the graph lists nodes in the order in which they are created.
+            roles = sorted(stage.roles.values(), key=lambda role: role.kinds == (ModelArtifact,))
             sources = {role.name: self._source(name, config, role) for role in roles}
         inputs = {role: source for role, source in sources.items() if source is not None}
         return self.add(name, stage.name, config, inputs)
 
     def _source(self, name: str, config: StageConfig, role: Role) -> Source | Mapping[str, Source] | None:
-        """Where the input `role` of a stage comes from: what the setting of that name says."""
+        """The source of a stage's input `role`: what the setting of that name says."""
         if role.kinds == (TokenizerArtifact,):
             return self.tokenizer()
         if role.name == "reward_models":
@@ -114,7 +114,7 @@ class Graph(DataGraph):
         return make(setting, f"{name}.{role.name}")
 
     def _reward_models(self, name: str, reward: RewardConfig) -> dict[str, Source]:
-        """Where the models of a reward come from, by its components."""
+        """The sources of a reward's models, by its components."""
         part = ".components.{}" if isinstance(reward, MixtureReward) else ""
         return {
             key: self.model(model, f"{name}.reward{part.format(key)}.model")
@@ -122,7 +122,7 @@ class Graph(DataGraph):
         }
 
     def model(self, name: str, used_by: str) -> Source:
-        """Where a whole model called `name` comes from: a stage, its merge, the store, or elsewhere."""
+        """The source of the complete model `name`: a stage, its merge, the store, or an external model."""
         if not self._is_stage(name):
             return self._outside(name, used_by)
         if name not in self.on:
@@ -138,68 +138,70 @@ class Graph(DataGraph):
         return self.add(f"merge[{name}]", "merge", self.config.merge, inputs)
 
     def publication(self, name: str) -> None:
-        """publish[NAME], where the stage names a repository: its whole model, after its evaluation."""
+        """publish[NAME], where the stage names a repository: its complete model, after its evaluation."""
         config: Any = self.config.stages[name]
         if getattr(config, "hub_repo", None) is None:
             return
         inputs: dict[str, Source | Mapping[str, Source]] = {"model": self.model(name, name)}
         if f"evaluate[{name}]" in self.made:
             inputs["evaluation"] = f"evaluate[{name}]"
-        to = PublishConfig(repo=config.hub_repo, private=config.hub_private)
-        self.add(f"publish[{name}]", "publish", to, inputs)
+        target = PublishConfig(repo=config.hub_repo, private=config.hub_private)
+        self.add(f"publish[{name}]", "publish", target, inputs)
 
     def _outside(self, name: str, used_by: str) -> Source:
-        """A model of `models:`, of the store, or by itself a folder or Hub name."""
+        """A model of `models:` or of the store, or a folder or Hub name."""
         self._refuse_unknown(name, used_by)
         return Ref(name) if name not in self.config.models and is_ref(name) else self.adopted(name)
 
     def _refuse_unknown(self, name: str, used_by: str) -> None:
-        """Refuse what is not under `models:` and looks like no artifact, path or Hub name."""
+        """Refuse what is not under `models:` and does not look like an artifact, path or Hub name."""
         if name in self.config.models or is_ref(name) or "/" in name:
             return
-        named = [*self.on, *self.config.models]
-        near = difflib.get_close_matches(name, named, n=1)
+        names = [*self.on, *self.config.models]
+        near = difflib.get_close_matches(name, names, n=1)
         raise ConfigError(
             f"{used_by}: {name!r} is not a stage",
             fix=f"did you mean {near[0]!r}?" if near else "",
-            expected=f"one of {named}, an artifact id such as sft@latest, a folder, or owner/name on the Hub",
+            expected=f"one of {names}, an artifact id such as sft@latest, a folder, or owner/name on the Hub",
         )
 
     def adopted(self, name: str) -> str:
-        """adopt[NAME]: a model from elsewhere, brought into the store."""
-        config = self._from_elsewhere(name)
+        """adopt[NAME]: an external model, brought into the store."""
+        config = self._adopt_config(name)
         node = f"adopt[{self.called(name)}]"
         if node in self.made and self.made[node].config != config:
             raise ConfigError(
-                f"two models from elsewhere would both be called {node}",
-                fix="give them names of their own under `models:`",
+                f"two external models would both be called {node}",
+                fix="give each a name under `models:`",
             )
         return self.add(node, "adopt", config, {})
 
-    def _from_elsewhere(self, name: str) -> AdoptConfig:
+    def _adopt_config(self, name: str) -> AdoptConfig:
         return self.config.models.get(name) or AdoptConfig(name_or_path=name)
 
     def called(self, name: str) -> str:
-        """A model's name in nodes and on the page: of a path its last part, the rest is nobody's business."""
+        """A model's name in nodes and on the page: of a path the last part, since the rest may be private."""
         if name in self.on or name in self.config.models or "/" not in name:
             return name
-        place = None if is_ref(name) else self._from_elsewhere(name).folder
-        return name.replace("/", "-") if place is None else place.resolve().name
+        folder = None if is_ref(name) else self._adopt_config(name).folder
+        return name.replace("/", "-") if folder is None else folder.resolve().name
 
     # -- evaluation and report ---------------------------------------------------------------
 
     def evaluation(self, name: str) -> str:
         """evaluate[MODEL] with the benchmarks that apply to that kind of model."""
-        whole = self.config.evaluate
-        assert whole is not None
-        scorer = self._scores(name) or name == whole.reward_model
-        benchmarks = whole.measuring("scorer" if scorer else "policy")
+        settings = self.config.evaluate
+        assert settings is not None
+        # The benchmarks that fit the model, and a judge and a baseline only where one of them uses them:
+        # an evaluation repeats when its inputs change.
+        scorer = self._scores(name) or name == settings.reward_model
+        benchmarks = settings.measuring("scorer" if scorer else "policy")
         judged = any(benchmark.judged for benchmark in benchmarks.values())
-        judge = whole.reward_model if judged and self._there(whole.reward_model) else None
-        baseline = (
-            whole.baseline if judge and self._there(whole.baseline) and whole.baseline != name else None
-        )
-        config: EvaluateConfig = whole.model_copy(
+        judge = settings.reward_model if judged and self._exists(settings.reward_model) else None
+        baseline = settings.baseline if judge and self._exists(settings.baseline) else None
+        if baseline == name:
+            baseline = None
+        config: EvaluateConfig = settings.model_copy(
             update={
                 "models": [self.called(name)],
                 "benchmarks": benchmarks,
@@ -207,11 +209,12 @@ class Graph(DataGraph):
                 "baseline": baseline,
             }
         )
+        # The judge is a model, the baseline another model's evaluation.
         inputs: dict[str, Source | Mapping[str, Source]] = {
             "model": self.model(name, "evaluate.models"),
             "datasets": {
-                one.dataset: self.dataset(one.dataset, f"evaluate.benchmarks.{key}")
-                for key, one in benchmarks.items()
+                benchmark.dataset: self.dataset(benchmark.dataset, f"evaluate.benchmarks.{key}")
+                for key, benchmark in benchmarks.items()
             },
         }
         if judge:
@@ -221,7 +224,7 @@ class Graph(DataGraph):
         return self.add(f"evaluate[{self.called(name)}]", "evaluate", config, inputs)
 
     def report(self, models: list[str]) -> str:
-        """The report over everything that was made."""
+        """The report on everything in the graph."""
         assert self.config.report is not None
         stages = self._in_order()
         outside = [name for name in models if name not in stages]
@@ -238,7 +241,7 @@ class Graph(DataGraph):
         return self.add("report", "report", self.config.report, inputs)
 
     def _in_order(self) -> list[str]:
-        """The training stages as the graph has them: what a stage starts from comes before it."""
+        """The training stages in the graph's order: a stage comes after the model it starts from."""
         return [name for name in self.made if name in self.on]
 
     def _nodes_of(self, kind: str) -> dict[str, Source]:

@@ -1,8 +1,8 @@
-"""The configuration of a whole pipeline, and reading it from YAML.
+"""The configuration of a pipeline, and reading it from YAML.
 
 Fixed sections (data sets, tokenizer, samples, evaluation, report) are fields. Every other section is a
 stage that trains: its name is a kind, or it says `kind:`. A section that is `null` switches its stage off.
-`seed` at the top is the seed of every section that does not set its own.
+The top-level `seed` is the seed of every section that does not set its own.
 """
 
 from collections.abc import Iterable, Mapping
@@ -36,16 +36,16 @@ class PipelineConfig(Config):
     __pydantic_extra__: dict[str, Annotated[SerializeAsAny[StageConfig], WrapValidator(stage_config)]]
 
     name: str = runtime_field("pipeline", min_length=1, description="names the runs and the artifact folders")
-    seed: int = runtime_field(0, ge=0, description="seed of every section that has none of its own")
+    seed: int = runtime_field(0, ge=0, description="seed of every section that does not set its own")
     precision: Precision = runtime_field(
-        "fp32", description="of every training section that has none of its own (see there)"
+        "fp32", description="of every training section that does not set its own (see there)"
     )
     runtime: RuntimeConfig = runtime_field(RuntimeConfig(), description="device, threads, parallel stages")
     datasets: Mapping[str, Builder] = Field(min_length=1, description="data sets by name")
-    tokenizer: TokenizerConfig = Field(description="train one, or take one that exists")
+    tokenizer: TokenizerConfig = Field(description="train one, or use an existing one")
     models: Mapping[str, AdoptConfig] = Field(
         default_factory=dict,
-        description="models from elsewhere by name: a folder or Hub name, or a mapping with more settings",
+        description="external models by name: a folder or Hub name, or a mapping with more settings",
     )
     samples: Mapping[str, SampleConfig] = Field(
         default_factory=dict, description="mixed, tokenised, limited samples"
@@ -79,15 +79,17 @@ class PipelineConfig(Config):
     @model_validator(mode="before")
     @classmethod
     def _spread(cls, tree: Any) -> Any:
-        """Old names to their places; seed and precision into every section that has none of its own."""
+        """Move old names; fill seed and precision into every section that does not set its own."""
         if not isinstance(tree, dict):
             return tree
+        # Every section that is a stage says its kind; `null` switches a stage off.
         kinds = section_kinds()
         tree = {name: section for name, section in tree.items() if section is not None or name not in kinds}
         names = check_sections(tree, cls.model_fields)
         tree |= {name: with_kind(name, tree[name]) for name in names}
         of_kind = {name: kinds[kind_of(name, tree[name])] for name in names}
         tree = desugared(tree, of_kind)
+        # Run-wide values go where a section has such a setting and does not set it.
         for name, kind in of_kind.items():
             fields = kind.config_class.model_fields
             if "seed" in fields:
@@ -111,10 +113,9 @@ def load_pipeline(path: str | Path, overrides: Iterable[str] = ()) -> PipelineCo
     """The pipeline in a YAML file, with `key=value` overrides.
 
     Raises:
-        ConfigError: with the file, the setting and the nearest valid name.
+        ConfigError: naming the file, the setting and the nearest valid name.
     """
     tree = load(path, overrides)
-    tree.setdefault(
-        "name", Path(path).stem if Path(path).stem != "pipeline" else Path(path).resolve().parent.name
-    )
+    stem = Path(path).stem
+    tree.setdefault("name", stem if stem != "pipeline" else Path(path).resolve().parent.name)
     return validate(PipelineConfig, tree, str(path), classes=section_classes(tree))

@@ -1,6 +1,6 @@
 """The part of the graph that makes data: data sets, the tokenizer, samples.
 
-Nodes are made on demand, so what nothing uses is left out.
+Nodes are created on demand, so what nothing uses is left out.
 """
 
 import difflib
@@ -19,7 +19,7 @@ from tempering.errors import ConfigError
 
 
 class DataGraph(ABC):
-    """Nodes by name, and how those of data are made; where models come from, `build.Graph` knows."""
+    """Nodes by name, and how those of data are created; `build.Graph` adds the models."""
 
     def __init__(self, config: PipelineConfig) -> None:
         self.config = config
@@ -28,33 +28,33 @@ class DataGraph(ABC):
 
     @abstractmethod
     def model(self, name: str, used_by: str) -> Source:
-        """Where a whole model called `name` comes from."""
+        """The source of the complete model called `name`."""
 
     @abstractmethod
     def adopted(self, name: str) -> str:
-        """adopt[NAME]: a model from elsewhere, brought into the store."""
+        """adopt[NAME]: an external model, brought into the store."""
 
     def add(
         self, name: str, stage: str, config: Config, inputs: Mapping[str, Source | Mapping[str, Source]]
     ) -> str:
-        """Make the node if it is not there yet."""
+        """Create the node unless it exists."""
         self.made.setdefault(name, Node(name, get_stage(stage), config, inputs))
         return name
 
     @contextmanager
     def _opened(self, name: str) -> Iterator[None]:
-        """While the inputs of `name` are made, nothing among them may need `name`."""
+        """While the inputs of `name` are created, none of them may need `name`."""
         if name in self.open:
             raise ConfigError(
                 f"stages feed each other in a circle: {' -> '.join([*self.open, name])}",
-                fix="start one of these stages from another model, or leave out one of these data sets",
+                fix="start one of these stages from another model, or remove one of these data sets",
             )
         self.open.append(name)
         yield
         self.open.remove(name)
 
     def dataset(self, name: str, used_by: str = "") -> str:
-        """dataset[NAME], after the evaluation sets whose text it must not hold."""
+        """dataset[NAME], after the evaluation sets whose text it must not contain."""
         config = _named(self.config.datasets, name, "data set", used_by)
         inside = f"datasets.{name}.quality.decontaminate"
         with self._opened(f"dataset[{name}]"):
@@ -62,17 +62,17 @@ class DataGraph(ABC):
         return self.add(f"dataset[{name}]", "dataset", config, {"against": against} if against else {})
 
     def tokenizer(self) -> str:
-        """The tokenizer, trained on data sets or taken from elsewhere."""
+        """The tokenizer, trained on data sets or an existing one."""
         config = self.config.tokenizer
         inputs: dict[str, Source | Mapping[str, Source]] = {}
         if isinstance(config, TrainTokenizerConfig):
             inputs["datasets"] = {name: self.dataset(name, "tokenizer.datasets") for name in config.datasets}
         elif isinstance(config, ExistingTokenizerConfig):
-            named = config.name_or_path
-            if named in self.config.models:
-                inputs["base"] = self.adopted(named)
-            elif is_ref(named):
-                inputs["base"] = Ref(named)
+            name = config.name_or_path
+            if name in self.config.models:
+                inputs["base"] = self.adopted(name)
+            elif is_ref(name):
+                inputs["base"] = Ref(name)
         return self.add("tokenizer", "tokenizer", config, inputs)
 
     def sample(self, name: str, used_by: str = "") -> str:
@@ -88,24 +88,24 @@ class DataGraph(ABC):
         return self.add(f"sample[{name}]", "sample", config, inputs)
 
 
-def _named(section: Mapping[str, ConfigT], name: str, what: str, used_by: str) -> ConfigT:
+def _named(section: Mapping[str, ConfigT], name: str, noun: str, used_by: str) -> ConfigT:
     if name not in section:
         near = difflib.get_close_matches(name, list(section), n=1)
         raise ConfigError(
-            f"{used_by}: there is no {what} {name!r}",
+            f"{used_by}: there is no {noun} {name!r}",
             expected=f"one of {sorted(section)}",
-            fix=f"did you mean {near[0]!r}?" if near else f"add it, or name another {what}",
+            fix=f"did you mean {near[0]!r}?" if near else f"add it, or name another {noun}",
         )
     return section[name]
 
 
 def is_ref(name: str) -> bool:
-    """Whether a name is meant for the store: `sft@latest`, `sft/folder`, or a fingerprint.
+    """Whether a name refers to the store: `sft@latest`, `sft/folder`, or a fingerprint.
 
-    A Hub name has a slash too; its owner is not called like a kind of stage.
+    A Hub name has a slash too, but its owner is not a kind of stage.
     """
     if any(fingerprint8(part) for part in name.split("/")):
-        return True  # an artifact's folder, by its id, by itself or by its path
+        return True  # an artifact's folder: its id, its name or its path
     looks_hex = len(name) >= 6 and all(char in "0123456789abcdef" for char in name)
     return "@" in name or looks_hex or ("/" in name and name.split("/")[0] in _model_kinds())
 

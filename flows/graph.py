@@ -1,6 +1,6 @@
 """The graph: nodes (a stage with its config) and where their inputs come from.
 
-A node is the unit of planning, caching and running. One stage can have several nodes, such as
+A node is the unit of planning, caching and running. A stage can have several nodes, such as
 `evaluate[sft]` and `evaluate[ppo]`.
 """
 
@@ -19,7 +19,7 @@ class Ref:
 
 
 Source = str | Ref
-"""A node's name, or an artifact that is already there."""
+"""A node's name, or an artifact of the store."""
 
 
 @dataclass(frozen=True)
@@ -33,19 +33,19 @@ class Node:
 
     @property
     def key(self) -> str:
-        """What stands in the brackets of its name: `sft` of `sample[sft]`; nothing where there are none."""
+        """The name's part in brackets: `sft` of `sample[sft]`; "" without brackets."""
         return self.name.partition("[")[2].removesuffix("]")
 
     def sources(self) -> dict[str, Source]:
         """The inputs flattened as manifests name them: `datasets.corpus` -> source."""
         flat: dict[str, Source] = {}
-        for role, given in self.inputs.items():
-            if isinstance(given, Mapping):
-                flat.update({f"{role}.{key}": source for key, source in given.items()})
+        for role, source in self.inputs.items():
+            if isinstance(source, Mapping):
+                flat.update({f"{role}.{key}": item for key, item in source.items()})
             else:
-                flat[role] = given
+                flat[role] = source
         return flat
 
     def parents(self) -> tuple[str, ...]:
-        """The nodes that must be done before this one."""
+        """The nodes that must finish before this one."""
         return tuple(dict.fromkeys(source for source in self.sources().values() if isinstance(source, str)))

@@ -1,7 +1,7 @@
-"""The sections of a pipeline that are stages: which there are, of which kind, and what is wrong with them.
+"""The sections of a pipeline that are stages: their names, their kinds, and what is wrong with them.
 
-A stage's section has the name of a kind, or says `kind:`. Its name is for people, for the run's record and
-for other sections; what it makes is determined by its kind and settings alone.
+A stage's section has the name of a kind, or says `kind:`. The name is for people, for the run's record and
+for other sections; what the stage makes depends on its kind and settings alone.
 """
 
 import difflib
@@ -17,21 +17,22 @@ from tempering.config import Config, StageConfig
 
 Tree = dict[str, Any]
 NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]*")
-"""What a stage may be called."""
+"""Valid names of stages."""
 
 
 def kind_of(name: str, section: Any) -> str:
-    """The kind of a section, which need not exist."""
+    """The kind that a section asks for, whether it exists or not."""
     kind = section.get("kind") if isinstance(section, Mapping) else getattr(section, "kind", None)
     return str(kind or name)
 
 
 def check_sections(tree: Tree, fields: Collection[str]) -> list[str]:
-    """The names of the sections of `tree` that are stages; `fields` are those that are not.
+    """The names of the sections of `tree` that are stages; `fields` are the other ones.
 
     Raises:
         ValidationError: one line per section that is neither, with the nearest name.
     """
+    # Fixed sections cannot be stages; all others must be.
     fixed = [name for name in fields if name in tree]
     names = [name for name in tree if name not in fixed]
     models = tree.get("models")
@@ -40,7 +41,7 @@ def check_sections(tree: Tree, fields: Collection[str]) -> list[str]:
     problems |= {name: _problem(name, tree[name], [*fields, *section_kinds()]) for name in names}
     for name in models:
         if name in names or name in section_kinds() or name == "merge":
-            problems["models"] = f"{name} is the name of a stage; call the model otherwise"
+            problems["models"] = f"{name} is the name of a stage; fix: give the model another name"
     errors = [_line(name, problem) for name, problem in problems.items() if problem]
     if errors:
         raise ValidationError.from_exception_data("pipeline", errors)
@@ -48,31 +49,33 @@ def check_sections(tree: Tree, fields: Collection[str]) -> list[str]:
 
 
 def _misplaced(name: str, section: Any) -> str:
-    """What is wrong with a fixed section: it cannot be a stage."""
+    """What is wrong with a fixed section, which cannot be a stage; "" if nothing."""
     if isinstance(section, Mapping) and section.get("kind") in section_kinds():
         return f"this section is not a stage; fix: give the {section['kind']} stage another name"
     return ""
 
 
-def _problem(name: str, section: Any, known: Iterable[str]) -> str:
-    """What is wrong with a section that should be a stage; nothing: an empty text."""
+def _problem(name: str, section: Any, keys: Iterable[str]) -> str:
+    """What is wrong with a section that should be a stage; "" if nothing."""
     kinds = section_kinds()
     if isinstance(section, StageConfig):
         return ""
+    # Without a kind it is most likely a misspelt key.
     says_kind = isinstance(section, Mapping) and section.get("kind") is not None
     if name not in kinds and not says_kind:
-        near = difflib.get_close_matches(name, list(known), n=1)
+        near = difflib.get_close_matches(name, list(keys), n=1)
         hint = f"did you mean {near[0]!r}?" if near else f"a stage says `kind:`, {_one_of(kinds)}"
         return f"unknown key; {hint}"
     if not isinstance(section, Mapping):
         return f"found {section!r}; expected the settings of a stage"
+    # The kind must exist, and the name must not be that of another kind.
     kind = kind_of(name, section)
     if kind not in kinds:
         near = difflib.get_close_matches(kind, list(kinds), n=1)
         hint = f"did you mean {near[0]!r}?" if near else f"expected {_one_of(kinds)}"
         return f"there is no kind of stage {kind!r}; {hint}"
     if name in stages() and name != kind:
-        return f"{name} is a kind of stage, and this one is of kind {kind}; fix: give it another name"
+        return f"{name} is a kind of stage, but this stage is of kind {kind}; fix: give it another name"
     if not NAME.fullmatch(name):
         return "a stage's name starts with a letter and has letters, digits, `_` and `-`"
     return ""
@@ -88,10 +91,10 @@ def _line(name: str, problem: str) -> InitErrorDetails:
 
 
 def section_classes(tree: Tree) -> dict[str, type[Config]]:
-    """Section -> its config class, where its kind exists: for messages that name a section's settings."""
+    """Section -> its config class, where its kind exists; error messages list its settings."""
     kinds = section_kinds()
-    known = {name: kinds.get(kind_of(name, section)) for name, section in tree.items()}
-    return {name: kind.config_class for name, kind in known.items() if kind is not None}
+    stage_kinds = {name: kinds.get(kind_of(name, section)) for name, section in tree.items()}
+    return {name: kind.config_class for name, kind in stage_kinds.items() if kind is not None}
 
 
 def stage_config(section: Any, _: ValidatorFunctionWrapHandler) -> StageConfig:
@@ -103,7 +106,7 @@ def stage_config(section: Any, _: ValidatorFunctionWrapHandler) -> StageConfig:
 
 
 def with_kind(name: str, section: Any) -> Any:
-    """The section saying its kind."""
+    """The section with its `kind` written out."""
     if isinstance(section, StageConfig):
         return section.model_copy(update={"kind": kind_of(name, section)})
     return {**section, "kind": kind_of(name, section)}

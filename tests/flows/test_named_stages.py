@@ -121,7 +121,7 @@ def test_what_extends_a_pipeline_can_add_change_and_drop_stages(tmp_path: Path) 
         (["mine.kind=rlo"], "there is no kind of stage 'rlo'; did you mean 'rloo'?"),
         (["mine.kind=evaluate"], "there is no kind of stage 'evaluate'"),
         (["samples.kind=rloo"], "samples: this section is not a stage"),
-        (["rloo.kind=ppo"], "rloo is a kind of stage, and this one is of kind ppo"),
+        (["rloo.kind=ppo"], "rloo is a kind of stage, but this stage is of kind ppo"),
         (["dataset.kind=ppo"], "dataset is a kind of stage"),
         (["a b.kind=ppo"], "a stage's name starts with a letter"),
         (["ppo=3"], "ppo: found 3; expected the settings of a stage"),

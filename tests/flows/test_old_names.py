@@ -54,9 +54,9 @@ def test_data_path_makes_a_data_set_and_a_sample(tmp_path: Path) -> None:
     ("changes", "said"),
     [
         ({"ppo.data_path": "x", "ppo.sample": "prompts"}, "ppo.sample and ppo.data_path are two names"),
-        ({"ppo.data_path": "x", "datasets.ppo_data": {"kind": "auto"}}, "datasets.ppo_data is there already"),
-        ({"ppo.data_path": "x", "samples.ppo_prompts": {}}, "samples.ppo_prompts is there already"),
-        ({"ppo.query_max_length": 4, "ppo.sample": "none"}, "sample 'none', which is not there"),
+        ({"ppo.data_path": "x", "datasets.ppo_data": {"kind": "auto"}}, "datasets.ppo_data already exists"),
+        ({"ppo.data_path": "x", "samples.ppo_prompts": {}}, "samples.ppo_prompts already exists"),
+        ({"ppo.query_max_length": 4, "ppo.sample": "none"}, "sample 'none', which does not exist"),
         (
             {"ppo.query_max_length": 4, "samples.prompts.query_max_length": 5},
             "samples.prompts.query_max_length and ppo.query_max_length are two names",
