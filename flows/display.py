@@ -1,7 +1,7 @@
-"""What a run shows on stderr: a live table on a terminal, one plain line per event elsewhere.
+"""Progress of a run on stderr: a live table on a terminal, one plain line per event elsewhere.
 
-Stages report from threads into a `Display`; the live one only keeps rows, and rich draws them ten
-times a second. Pipes, files and CI logs get lines without control codes.
+Stages report from threads into a `Display`; the live one only keeps rows, which rich draws eight times per
+second. Pipes, files and CI logs get lines without control codes.
 """
 
 import sys
@@ -34,7 +34,7 @@ _STYLES = {
 
 @dataclass
 class Row:
-    """One stage as it is shown."""
+    """One stage's line in the table."""
 
     name: str
     state: str = "waiting"
@@ -44,25 +44,25 @@ class Row:
     headline: str = ""
     started: float | None = None
     seconds: float | None = None
-    first: tuple[float, int] | None = None  # moment and amount of the first progress, for the rate
+    first: tuple[float, int] | None = None  # time and amount of the first report, for the rate
 
     def elapsed(self) -> float | None:
-        """Seconds so far, or in all once it is finished."""
+        """Seconds so far, or in total once it has finished."""
         if self.seconds is not None or self.started is None:
             return self.seconds
         return time.monotonic() - self.started
 
     def left(self) -> float | None:
-        """Estimated seconds to go, from the rate since the first report (a resumed one starts high)."""
+        """Estimated seconds to go, by the rate since the first report (a resumed stage starts above 0)."""
         if self.total is None or self.first is None or self.state in FINISHED or self.done >= self.total:
             return None
-        moment, amount = self.first
-        gained, spent = self.done - amount, time.monotonic() - moment
-        return spent * (self.total - self.done) / gained if gained > 0 and spent > 1 else None
+        start, amount = self.first
+        progress, seconds = self.done - amount, time.monotonic() - start
+        return seconds * (self.total - self.done) / progress if progress > 0 and seconds > 1 else None
 
 
 class Display:
-    """Plain lines: what a pipe, a file or a CI log gets. Thread-safe."""
+    """Plain lines, for pipes, files and CI logs. Thread-safe."""
 
     def __init__(self, stream: IO[str] | None = None, *, verbose: bool = False) -> None:
         self.stream = stream or sys.stderr
@@ -77,21 +77,20 @@ class Display:
         pass
 
     def add(self, names: Iterable[str]) -> None:
-        """The stages to show, in order."""
+        """Add the stages to show, in order."""
         self.rows.update({name: Row(name) for name in names})
 
     def start(self, name: str, state: str = "running") -> None:
-        """A stage began to work, or to queue for the training slot or for another run."""
+        """A stage starts working, or queues for the training slot or another run."""
         with self.lock:
             row = self.rows[name]
-            if state != "queued":
-                row.started = time.monotonic()
             row.state = state
             if state != "queued":
+                row.started = time.monotonic()
                 self.say(f"{name}: {state}")
 
     def progress(self, name: str, done: int, total: int | None, unit: str, live: Mapping[str, float]) -> None:
-        """How far a stage is, and its numbers of the moment."""
+        """A stage's progress and its current numbers."""
         with self.lock:
             row = self.rows[name]
             row.first = row.first or (time.monotonic(), done)
@@ -99,24 +98,24 @@ class Display:
             row.headline = headline(live) or row.headline
 
     def end(self, name: str, state: str, *, seconds: float | None = None, shown: str = "") -> None:
-        """A stage is finished: `state` is one of FINISHED, `shown` its headline or its reason."""
+        """A stage has finished: `state` is one of FINISHED, `shown` its headline or the reason."""
         with self.lock:
             row = self.rows[name]
             row.state, row.seconds, row.headline = state, seconds, shown
-            took = f" in {clock(seconds)}" if seconds is not None and state in ("done", "failed") else ""
-            self.say(f"{name}: {state}{took}" + (f" ({shown})" if shown else ""))
+            duration = f" in {clock(seconds)}" if seconds is not None and state in ("done", "failed") else ""
+            self.say(f"{name}: {state}{duration}" + (f" ({shown})" if shown else ""))
 
     def line(self, name: str, text: str) -> None:
-        """A line that a stage printed; shown with -v."""
+        """A line that a stage printed, shown with -v."""
         if self.verbose and text.strip():
             self.note(f"{name} | {text}")
 
     def note(self, text: str) -> None:
-        """A line for everybody."""
+        """A line that is always shown."""
         self.say(text)
 
     def say(self, text: str) -> None:
-        """Write a line; a closed stderr must not end a run."""
+        """Write a line; a closed stderr does not end the run."""
         try:
             self.stream.write(visible(text, lines=True) + "\n")
             self.stream.flush()
@@ -163,39 +162,40 @@ class LiveDisplay(Display):
             self.live = None
 
     def say(self, text: str) -> None:
-        """States are in the table: nothing is said twice."""
+        """Nothing: the table shows the states already."""
 
     def note(self, text: str) -> None:
         """A line above the table."""
         self.console.print(visible(text, lines=True), markup=False, highlight=False)
 
     def table(self, width: int, height: int | None) -> "Table":
-        """The stages as a table no wider than `width`; finished ones fold where `height` is short."""
+        """The stages as a table of at most `width` columns; finished ones fold where `height` is short."""
         from rich.table import Table
 
         wide = width >= 100
         table = Table(box=None, padding=(0, 1), header_style="dim", pad_edge=False)
-        # Fixed widths: a table that draws itself eight times a second must not jump about.
-        for title, least in (("stage", None), ("state", 8), ("progress", 12)):
-            table.add_column(title, no_wrap=True, min_width=least)
+        # Fixed widths: a table that is redrawn eight times per second must not jump.
+        for title, min_width in (("stage", None), ("state", 8), ("progress", 12)):
+            table.add_column(title, no_wrap=True, min_width=min_width)
         if wide:
             table.add_column("tokens", no_wrap=True, justify="right", min_width=13)
         room = 40 if wide else 19
         table.add_column("headline", no_wrap=True, overflow="ellipsis", min_width=room, max_width=room)
         for title in ("time", "left"):
             table.add_column(title, no_wrap=True, justify="right", min_width=6)
+        # As many stages as fit; the last table, without a height, shows all.
         with self.lock:
             rows = list(self.rows.values())
-            shown, hidden = _fit(rows, None if height is None else height - 3)
+            visible_rows, hidden = _fit(rows, None if height is None else height - 3)
             if hidden:
                 table.add_row(f"... {hidden} more", style="dim")
-            for row in shown:
+            for row in visible_rows:
                 table.add_row(*_cells(row, wide))
         return table
 
 
 def make_display(*, verbose: bool = False, stream: IO[str] | None = None) -> Display:
-    """The live table where stderr is a terminal that can move its cursor, else plain lines."""
+    """The live table if stderr is a terminal that can move its cursor, else plain lines."""
     import os
 
     stream = stream or sys.stderr
@@ -204,7 +204,7 @@ def make_display(*, verbose: bool = False, stream: IO[str] | None = None) -> Dis
 
 
 def _fit(rows: list[Row], height: int | None) -> tuple[list[Row], int]:
-    """The rows that fit: finished ones fold first, then those that wait."""
+    """The rows that fit, and the number of others: finished ones fold first, then waiting ones."""
     if height is None or len(rows) <= height:
         return rows, 0
     room = max(height - 1, 1)
@@ -228,6 +228,6 @@ def _cells(row: Row, wide: bool) -> list["RenderableType"]:
         bar = f"{count(row.done)} {row.unit}"
     name = Text(row.name, style="dim" if row.state in ("waiting", "queued") else "")
     middle: list[RenderableType] = [amount] if wide else []
-    shown = Text(row.headline, style="red" if row.state == "failed" else "")
-    left = row.left()
-    return [name, Text(row.state, style=style), bar, *middle, shown, clock(row.elapsed()), clock(left)]
+    text = Text(row.headline, style="red" if row.state == "failed" else "")
+    times = [clock(row.elapsed()), clock(row.left())]
+    return [name, Text(row.state, style=style), bar, *middle, text, *times]

@@ -1,6 +1,6 @@
 """One run of a pipeline, from the config to the exit code: what `temper run` and `plan` do.
 
-Where everything is cached it says so and starts nothing, not even Prefect. Otherwise a `Session` does
+Where everything is cached, it says so and starts nothing, not even Prefect. Otherwise a `Session` does
 the work: the fork server and the Prefect server start in the background while Prefect is imported.
 """
 
@@ -25,7 +25,7 @@ from tempering.runtime import require_tracker
 
 @dataclass(frozen=True)
 class Options:
-    """What the command line says about a run or a plan."""
+    """The command line's options of a run or a plan."""
 
     config: str
     overrides: tuple[str, ...] = ()
@@ -38,15 +38,21 @@ class Options:
 
     @classmethod
     def from_arguments(cls, args: argparse.Namespace) -> "Options":
-        """The options in the arguments that the command line has parsed."""
+        """The options in parsed arguments."""
         return cls(
-            args.config, tuple(args.overrides), given_store(args), args.start, args.only, tuple(args.force),
-            args.port, args.strict_code,
-        )  # fmt: skip
+            config=args.config,
+            overrides=tuple(args.overrides),
+            store=given_store(args),
+            start=args.start,
+            only=args.only,
+            force=tuple(args.force),
+            port=args.port,
+            strict_code=args.strict_code,
+        )
 
 
 def plan_pipeline(options: Options, *, writable: bool = False) -> Planned:
-    """Load the config and compare it with the store; computes nothing.
+    """Load the config and compare it with the store, without running anything.
 
     Raises:
         UserError: the config, an override, a stage's name or the store is wrong.
@@ -55,7 +61,7 @@ def plan_pipeline(options: Options, *, writable: bool = False) -> Planned:
     runtime = config.runtime
     if options.strict_code:
         runtime = runtime.model_copy(update={"strict_code": True})
-    nodes = _wanted(build_graph(config), options.only)
+    nodes = _with_parents(build_graph(config), options.only)
     store = Store(options.store or runtime.store or DEFAULT_STORE, writable=writable)
     rows = plan(
         nodes, store, options.force, options.start, options.only, runtime.strict_code, pipeline=config.name
@@ -64,8 +70,8 @@ def plan_pipeline(options: Options, *, writable: bool = False) -> Planned:
     return Planned(config, runtime, store, tuple(nodes), tuple(rows), forced)
 
 
-def _wanted(nodes: list[Node], only: str | None) -> list[Node]:
-    """With `only`: these nodes and what they are made from, since what comes after must not run."""
+def _with_parents(nodes: list[Node], only: str | None) -> list[Node]:
+    """With `only`: these nodes and everything they are made from; later ones must not run."""
     if only is None:
         return nodes
     names = select(nodes, only)
@@ -76,31 +82,33 @@ def _wanted(nodes: list[Node], only: str | None) -> list[Node]:
 
 
 def run_pipeline(options: Options, display: Display) -> Ended:
-    """Plan, run what is not cached, and keep a record of it.
+    """Plan, run what is not cached, and record the run.
 
     Raises:
-        UserError: before anything was started.
+        UserError: before anything starts.
     """
+    # Mistakes of the user end here, before the store has a record of the run.
     planned = plan_pipeline(options, writable=True)
-    if any(row.action != "cached" for row in planned.rows):
+    all_cached = all(row.action == "cached" for row in planned.rows)
+    if not all_cached:
         require_tracker(planned.runtime.log_with)
     run = planned.store.runs.start(
         planned.config.name, command=shlex.join(sys.argv), config=planned.config.model_dump(mode="json")
     )
-    workers = Workers()
     runner = Runner(
         planned.store,
         planned.runtime,
         display,
-        workers,
+        Workers(),
         forced=planned.forced,
         nodes=planned.nodes,
         fingerprints={row.stage: row.fingerprint for row in planned.rows},
         name=planned.config.name,
     )
     session = Session(planned, options.port, run, runner, display)
+    # Whatever happens, the record says how the run ended.
     try:
-        if all(row.action == "cached" for row in planned.rows):
+        if all_cached:
             session.reuse()
         else:
             session.run_all()
@@ -111,9 +119,9 @@ def run_pipeline(options: Options, display: Display) -> Ended:
 
 
 def summary(ended: Ended, seconds: float) -> str:
-    """What people are told at the end of a run."""
+    """The lines printed at the end of a run: counts, time and reports."""
     counts: dict[str, int] = {}
     for row in ended.rows:
         counts[row["action"]] = counts.get(row["action"], 0) + 1
-    done = f"{', '.join(f'{number} {action}' for action, number in counts.items())} in {clock(seconds)}"
-    return "\n".join([done, *(f"report: {page}" for page in ended.pages)])
+    actions = ", ".join(f"{number} {action}" for action, number in counts.items())
+    return "\n".join([f"{actions} in {clock(seconds)}", *(f"report: {page}" for page in ended.pages)])

@@ -1,8 +1,8 @@
 """The plan: which nodes are cached, which run, and why, field by field.
 
-A node's fingerprint is made of its config and its inputs' *fingerprints*, so it is known before
-anything has run. What an upstream stage will write is not: of a forced or damaged one we expect
-the same payload as before (the runner looks again when the run gets there).
+A node's fingerprint comes from its config and its inputs' *fingerprints*, so it is known before anything
+runs. What an upstream stage will write is not: a forced or damaged one is expected to write the same payload
+as before (the runner checks again when the run gets there).
 """
 
 import difflib
@@ -27,7 +27,7 @@ PlanAction = Literal["cached", "resume", "run", "skipped"]
 
 @dataclass(frozen=True)
 class PlanRow:
-    """One node: what will happen, why, and the artifact's id where it is there already."""
+    """One node: what will happen, why, and the artifact's id if it exists."""
 
     stage: str
     action: PlanAction
@@ -35,7 +35,7 @@ class PlanRow:
     why: list[Why] = field(default_factory=list)
     artifact: str | None = None
     resume_from: str | None = None
-    """The checkpoint that the stage goes on from."""
+    """The checkpoint that the stage resumes from."""
     forced: bool = False
     node: Node | None = field(default=None, repr=False, compare=False)
     made: Artifact | None = field(default=None, repr=False, compare=False)
@@ -44,7 +44,7 @@ class PlanRow:
 
 @dataclass(frozen=True)
 class _Input:
-    """What is known of an input: `payload` is None where it will only be known after its stage ran."""
+    """An input as the plan sees it; `payload` and `id` are None until its stage has run."""
 
     fingerprint: str
     payload: str | None
@@ -61,23 +61,25 @@ def plan(
     *,
     pipeline: str | None = None,
 ) -> list[PlanRow]:
-    """One row a node, in order. Names are nodes, or kinds of stages (all of their nodes).
+    """One row per node, in order. Names are nodes, or kinds of stages (all of their nodes).
 
     Args:
         nodes: topologically sorted.
-        force: make these again; what comes after them is expected to stay.
+        force: make these again; later nodes are expected to stay.
         from_: make these and everything after them again.
         only: run nothing else; other nodes are cached or skipped.
-        strict_code: an artifact made by other code is made again.
+        strict_code: make artifacts of other code again.
         pipeline: compare with the last run of this name; None: with the last run of any.
 
     Raises:
-        UserError: an unknown name, or `only` needs an input that is not there.
+        UserError: an unknown name, or `only` needs an input that does not exist.
         ConfigError: a role that is unknown, missing, or filled with the wrong kind.
     """
     check(nodes)
+    # Node -> the option that forces it, as the reasons name it.
     forced = dict.fromkeys(select(nodes, force), "--force")
     forced |= dict.fromkeys(downstream(nodes, select(nodes, from_)), "--from")
+    # In order: a node's inputs are outputs of nodes before it.
     planner = _Planner(store, forced, select(nodes, only) if only else None, strict_code)
     planner.previous = previous_manifests(store, [node.name for node in nodes], pipeline)
     return [planner.row(node) for node in nodes]
@@ -89,69 +91,73 @@ def forced_nodes(nodes: Sequence[Node], force: Names = (), from_: Names = None) 
 
 
 def select(nodes: Sequence[Node], names: Names) -> set[str]:
-    """The nodes called so; a name that no node has, but a kind of stage, means all nodes of that kind.
+    """The nodes with these names; a kind of stage that is not a node's name means all nodes of that kind.
 
     Raises:
         UserError: an unknown name, with the nearest ones.
     """
-    found: set[str] = set()
+    selected: set[str] = set()
     for name in [names] if isinstance(names, str) else names or ():
         matching = {node.name for node in nodes if node.name == name}
         matching = matching or {node.name for node in nodes if node.stage.name == name}
         if not matching:
-            known = list(dict.fromkeys(word for node in nodes for word in (node.name, node.stage.name)))
-            near = difflib.get_close_matches(name, known, n=3) or [node.name for node in nodes]
+            choices = list(dict.fromkeys(word for node in nodes for word in (node.name, node.stage.name)))
+            near = difflib.get_close_matches(name, choices, n=3) or [node.name for node in nodes]
             raise UserError(
                 f"there is no stage {name!r} in this pipeline", expected=f"one of: {', '.join(near)}"
             )
-        found |= matching
-    return found
+        selected |= matching
+    return selected
 
 
 def downstream(nodes: Sequence[Node], start: Iterable[str]) -> set[str]:
     """`start` and every node that depends on it."""
-    found = set(start)
+    dependents = set(start)
     for node in nodes:
-        if found.intersection(node.parents()):
-            found.add(node.name)
-    return found
+        if dependents.intersection(node.parents()):
+            dependents.add(node.name)
+    return dependents
 
 
 def check(nodes: Sequence[Node]) -> None:
-    """Refuse a graph whose roles do not fit, before anything is computed."""
-    made: dict[str, type[Artifact]] = {}
+    """Refuse a graph whose roles do not fit, before anything is computed.
+
+    Raises:
+        ConfigError: an input is not a node before this one, or makes an artifact of the wrong kind.
+    """
+    outputs: dict[str, type[Artifact]] = {}
     for node in nodes:
         node.stage.check_roles(node.inputs)
         for name, source in node.sources().items():
             role = node.stage.roles[name.split(".")[0]]
-            if isinstance(source, str) and source not in made:
+            if isinstance(source, str) and source not in outputs:
                 raise ConfigError(
-                    f"{node.name}: its input {name} is the stage {source!r}, which this pipeline lacks",
-                    expected=f"one of: {', '.join(made) or 'none before it'}",
+                    f"{node.name}: its input {name} is the stage {source!r}, which is not in this pipeline",
+                    expected=f"one of: {', '.join(outputs) or 'none before it'}",
                     fix=f"switch {source} on, or set the input to another stage or an artifact id",
                 )
-            if isinstance(source, str) and not role.accepts(made[source]):
+            if isinstance(source, str) and not role.accepts(outputs[source]):
                 raise ConfigError(
-                    f"{node.name}: its input {name} is {source}, which makes a {made[source].kind}",
+                    f"{node.name}: its input {name} is {source}, which makes a {outputs[source].kind}",
                     expected=f"a stage that makes a {role.wants}",
                 )
-        assert node.name not in made, f"two nodes are called {node.name!r}"
-        made[node.name] = node.stage.makes
+        assert node.name not in outputs, f"two nodes are called {node.name!r}"
+        outputs[node.name] = node.stage.makes
 
 
 def previous_manifests(
     store: Store, names: Sequence[str], pipeline: str | None
 ) -> dict[str, tuple[str, Manifest | None]]:
-    """Node -> the artifact it had in the pipeline's newest run that got so far (None: removed since)."""
-    found: dict[str, tuple[str, Manifest | None]] = {}
+    """Node -> its artifact in the newest run that got so far, with the manifest (None: removed since)."""
+    manifests: dict[str, tuple[str, Manifest | None]] = {}
     for record in store.runs.newest(pipeline):
         for name in names:
             entry = record.stages.get(name)
-            if name not in found and entry is not None and entry.artifact:
-                found[name] = (entry.artifact, _manifest(store, entry.artifact))
-        if len(found) == len(names):
+            if name not in manifests and entry is not None and entry.artifact:
+                manifests[name] = (entry.artifact, _manifest(store, entry.artifact))
+        if len(manifests) == len(names):
             break
-    return found
+    return manifests
 
 
 def _manifest(store: Store, artifact_id: str) -> Manifest | None:
@@ -162,7 +168,7 @@ def _manifest(store: Store, artifact_id: str) -> Manifest | None:
 
 
 class _Planner:
-    """Goes through the nodes in order, keeping what is known of each one's output."""
+    """Plans the nodes in order, keeping each one's output for the nodes after it."""
 
     def __init__(
         self, store: Store, forced: Mapping[str, str], only: set[str] | None, strict_code: bool
@@ -174,17 +180,14 @@ class _Planner:
 
     def row(self, node: Node) -> PlanRow:
         inputs = {role: self._input(source) for role, source in node.sources().items()}
-        given = {role: known.fingerprint for role, known in inputs.items()}
-        payloads = {role: known.payload for role, known in inputs.items()}
-        key = stage_fingerprint(self.store, node.stage, node.config, given)
+        fingerprints = {role: item.fingerprint for role, item in inputs.items()}
+        payloads = {role: item.payload for role, item in inputs.items()}
+        key = stage_fingerprint(self.store, node.stage, node.config, fingerprints)
         code = self._code_of(node) if self.strict_code else None
-        found = self.store.lookup(key.hex, payloads, code=code)
-        row = self._decide(node, key, found, inputs, payloads)
-        self.outputs[node.name] = _Input(
-            key.hex,
-            found.payload_digest if isinstance(found, Artifact) else None,
-            row.artifact,
-        )
+        entry = self.store.lookup(key.hex, payloads, code=code)
+        row = self._decide(node, key, entry, inputs, payloads)
+        payload = entry.payload_digest if isinstance(entry, Artifact) else None
+        self.outputs[node.name] = _Input(key.hex, payload, row.artifact)
         return row
 
     def _input(self, source: Source) -> _Input:
@@ -197,19 +200,22 @@ class _Planner:
         self,
         node: Node,
         key: Fingerprint,
-        found: Artifact | Miss,
+        entry: Artifact | Miss,
         inputs: Mapping[str, _Input],
         payloads: Mapping[str, str | None],
     ) -> PlanRow:
-        wanted = self.only is None or node.name in self.only
-        forced = self.forced.get(node.name) if wanted else None
-        if isinstance(found, Artifact) and forced is None:
-            notes = self._code_notes(node, found)
-            return PlanRow(node.name, "cached", key, notes, found.id, node=node, made=found)
-        ids = {role: known.id for role, known in inputs.items()}
-        why = reasons(node.name, key, found, ids, self.previous.get(node.name), forced, self._manifest_of)
-        if not wanted:
+        # A usable artifact is enough, unless an option forces the node.
+        selected = self.only is None or node.name in self.only
+        forced = self.forced.get(node.name) if selected else None
+        if isinstance(entry, Artifact) and forced is None:
+            notes = self._code_notes(node, entry)
+            return PlanRow(node.name, "cached", key, notes, entry.id, node=node, made=entry)
+        # Why it would run, also where `--only` leaves it out.
+        ids = {role: item.id for role, item in inputs.items()}
+        why = reasons(node.name, key, entry, ids, self.previous.get(node.name), forced, self._manifest_of)
+        if not selected:
             return PlanRow(node.name, "skipped", key, why, node=node)
+        # It runs: from the start, or from the newest checkpoint of the same inputs.
         self._need_inputs(node)
         code = self._code_of(node) if self.strict_code else None
         point = None if forced else self.store.resume_point(node.stage.name, key.hex, payloads, code=code)
@@ -222,12 +228,12 @@ class _Planner:
     def _need_inputs(self, node: Node) -> None:
         if self.only is None:
             return
-        lacking = [name for name in node.parents() if self.outputs[name].id is None and name not in self.only]
-        if lacking:
+        missing = [name for name in node.parents() if self.outputs[name].id is None and name not in self.only]
+        if missing:
             raise UserError(
-                f"--only {node.name}: its input {', '.join(lacking)} is not in the store as configured",
-                expected="every input of the stage to be there",
-                fix="run without --only, which makes what is missing first",
+                f"--only {node.name}: its input {', '.join(missing)} is not in the store as configured",
+                expected="all inputs of the stage in the store",
+                fix="run without --only, which makes the missing ones first",
             )
 
     def _code_of(self, node: Node) -> dict[str, str]:
@@ -237,6 +243,6 @@ class _Planner:
         return self._code[module]
 
     def _code_notes(self, node: Node, artifact: Artifact) -> list[Why]:
-        """Cached all the same; said, because people should know."""
+        """Changes of code since the artifact was made: it stays cached, but people should know."""
         changes = code_changes(artifact.manifest.code.files, self._code_of(node))
         return [Why(kind="code", field=name, old=old, new=new) for name, old, new in changes]

@@ -1,7 +1,7 @@
 """Why a node runs: what differs from the artifact it had in the pipeline's last run.
 
-Only what goes into the fingerprint is compared, and compared as it was hashed (`hashed` in the
-manifest), so that the reason shown is the reason there is.
+The comparison covers what goes into the fingerprint, as it was hashed (`hashed` in the manifest), so
+the reason shown is the real one.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -16,7 +16,7 @@ WILL_RUN = "will run"
 
 
 class Why(TypedDict):
-    """One reason. `old` and `new` are config values, artifact ids, digests or words; None: not there."""
+    """One reason. `old` and `new` are config values, artifact ids, digests or words; None: absent."""
 
     kind: Literal["config", "input", "version", "new", "damaged", "forced", "code"]
     field: str
@@ -36,19 +36,22 @@ def reasons(
     """All reasons for running a node that has no usable artifact, or is forced (`forced`: the option).
 
     Args:
-        inputs: role -> id of the artifact that is there, or None where its stage will run.
+        inputs: role -> id of an existing artifact, or None where its stage will run.
         previous: the artifact it had, with its manifest unless that is gone.
     """
+    # A forced node may have a usable artifact: then there is no other reason.
     why = [Why(kind="forced", field=forced, old=None, new=None)] if forced else []
     if isinstance(entry, Artifact):
         return why
+    # An artifact of this fingerprint exists, but cannot be used.
     if entry.kind == "damaged":
         return why + [Why(kind="damaged", field=f, old=entry.artifact, new=b) for f, _, b in entry.changes]
     if entry.kind == "code":
         return why + [Why(kind="code", field=f, old=a, new=b) for f, a, b in entry.changes]
     if entry.kind == "inputs":
-        made_from = manifest_of(entry.artifact or "")
-        return why + [_input(role, made_from, inputs) for role, _, _ in entry.changes]
+        manifest = manifest_of(entry.artifact or "")
+        return why + [_input(role, manifest, inputs) for role, _, _ in entry.changes]
+    # No artifact of this fingerprint: what differs from the previous one.
     return why + _differences(node, key, inputs, previous)
 
 
@@ -74,7 +77,7 @@ def _differences(
 
 
 def differences(old: Any, new: Any, at: str = "") -> Iterator[tuple[str, Any, Any]]:
-    """(dotted field, old, new) for every leaf that differs; lists of other lengths as wholes."""
+    """(dotted field, old, new) for every leaf that differs; lists of different lengths count as leaves."""
     if isinstance(old, dict) and isinstance(new, dict):
         for key in dict.fromkeys([*old, *new]):
             yield from differences(old.get(key), new.get(key), f"{at}.{key}" if at else key)
