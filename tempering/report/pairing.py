@@ -61,7 +61,7 @@ def differences(
 def parents_of(models: Mapping[str, ModelArtifact]) -> dict[str, str]:
     """Model -> the model it was trained from, by lineage; for a merged adapter the adapter's own stage."""
     # Two stages of the same settings share one artifact: the first of them is meant.
-    ids = {artifact.manifest.id: key for key, artifact in reversed(models.items())}
+    ids = {artifact.manifest.id: key for key, artifact in reversed(list(models.items()))}
     merges = {stage_folder(f"merge[{key}]"): key for key in models}
     parents: dict[str, str] = {}
     for key, artifact in models.items():
