@@ -98,8 +98,10 @@ def test_chat_as_whole_conversations_answers_and_prompts(fixtures):
     assert notes_of(ChatConfig(path=path)) == [(1, "trailing turns after the last answer cut off")]
     answers = rows_of(ChatConfig(path=path, rows="prompt_completion"))
     assert [(len(row["prompt"]), said(row["completion"])) for row in answers] == [
-        (1, [("a", "Hello")]), (3, [("a", "Four.")]), (2, [("a", "So.")])
-    ]  # fmt: skip
+        (1, [("a", "Hello")]),
+        (3, [("a", "Four.")]),
+        (2, [("a", "So.")]),
+    ]
     prompts = rows_of(ChatConfig(path=path, rows="prompts"))
     # A conversation that ends with the user is a prompt as it is; what an answer follows ends before it.
     assert said(prompts[0]["prompt"])[-1] == ("u", "Do you like dogs?")
@@ -225,9 +227,13 @@ def test_stack_exchange(fixtures):
 def test_squad_nested_and_flat_agree(fixtures):
     nested = rows_of(SquadConfig(path=fixtures / "squad.json"))
     assert nested[0] == {
-        "question": "What is red?", "context": "The cat is red.", "answers": ["The cat", "cat"],
-        "baseline": None, "id": "What is red?", "title": "Cats",
-    }  # fmt: skip
+        "question": "What is red?",
+        "context": "The cat is red.",
+        "answers": ["The cat", "cat"],
+        "baseline": None,
+        "id": "What is red?",
+        "title": "Cats",
+    }
     assert nested[1]["baseline"] == 0.5
     assert reasons_of(SquadConfig(path=fixtures / "squad.json")) == [
         (2, "answers: there is none"),

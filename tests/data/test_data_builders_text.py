@@ -148,8 +148,10 @@ def test_reviews_with_and_without_labels(fixtures):
     path = fixtures / "sentiment.jsonl"
     rows = rows_of(SentimentConfig(path=path))
     assert [(row["text"], row["label"]) for row in rows] == [
-        ("Good film.\n\nVery good.", 1), ("Bad film.", 0), ("Fine\nfilm.", 1)
-    ]  # fmt: skip
+        ("Good film.\n\nVery good.", 1),
+        ("Bad film.", 0),
+        ("Fine\nfilm.", 1),
+    ]
     assert reasons_of(SentimentConfig(path=path)) == [
         (3, "label: is -1: hidden, as in a test split"),
         (4, "label: is missing or null, not a number or a name"),

@@ -67,8 +67,10 @@ def test_a_pair_in_full():
             "id": "q1",
             "title": "Meeting",
         },
-        "some.json", 0, group="Ann met Bob.",
-    )  # fmt: skip
+        "some.json",
+        0,
+        group="Ann met Bob.",
+    )
     assert (wrong(second), second.line, "id" in second.values) == ("Ann", 1, False)
 
 

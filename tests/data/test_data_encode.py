@@ -140,8 +140,9 @@ def test_conversion():
     assert convert(graded, RowType.CLASSIFICATION, RowType.TEXT) == {"text": "a\nb", "label": 1, "id": "x"}
     talk = {"messages": TALK, "score": 2.5, "reason": ""}
     assert convert(talk, RowType.SCORED_CONVERSATION, RowType.PROMPT_COMPLETION) == {
-        "messages": TALK, "score": 2.5,
-    }  # fmt: skip
+        "messages": TALK,
+        "score": 2.5,
+    }
     assert convert(talk, RowType.SCORED_CONVERSATION, RowType.PROMPT)["prompt"] == TALK[:3]
     assert convert({"messages": TALK[:1]}, RowType.MESSAGES, RowType.PROMPT)["prompt"] == TALK[:1]
     assert convert({"messages": TALK[1:2]}, RowType.MESSAGES, RowType.PROMPT) is None
@@ -154,9 +155,11 @@ def test_conversion():
 
 
 TALK = [
-    {"role": "user", "content": "the dog"}, {"role": "assistant", "content": " a cat"},
-    {"role": "user", "content": "the cat"}, {"role": "assistant", "content": " a dog"},
-]  # fmt: skip
+    {"role": "user", "content": "the dog"},
+    {"role": "assistant", "content": " a cat"},
+    {"role": "user", "content": "the cat"},
+    {"role": "assistant", "content": " a dog"},
+]
 
 
 def trained(tokenizer, encoded):
@@ -348,8 +351,10 @@ def sentencepiece(world_texts):
 
 
 def test_no_space_is_made_up_inside_of_a_conversation(sentencepiece):
-    talk = [{"role": role, "content": f"the dog and the cat {end}"} for role, end in
-            (("user", ""), ("assistant", "x"), ("user", "y "), ("assistant", "z"))]  # fmt: skip
+    talk = [
+        {"role": role, "content": f"the dog and the cat {end}"}
+        for role, end in (("user", ""), ("assistant", "x"), ("user", "y "), ("assistant", "z"))
+    ]
     encoder = Encoder(sentencepiece, RowType.PROMPT_COMPLETION, 200, prompt_format="plain")
     encoded = one(encoder, {"messages": talk}).values
     text = render_prompt(sentencepiece, talk, "plain")

@@ -107,8 +107,10 @@ def test_too_many_rejections_fail_and_show_the_first_ten(fixtures):
 
 def test_kept_rows_are_not_counted_as_rejected(tmp_path):
     path = tmp_path / "a.jsonl"
-    path.write_text('{"messages": [{"role":"user","content":"a"},{"role":"assistant","content":"b"},'
-                    '{"role":"user","content":"c"}]}\n')  # fmt: skip
+    path.write_text(
+        '{"messages": [{"role":"user","content":"a"},{"role":"assistant","content":"b"},'
+        '{"role":"user","content":"c"}]}\n'
+    )
     parts = build_parts(ChatConfig(path=path, max_rejected_fraction=0, eval_fraction=0))
     assert (len(parts.train), [item.kept for item in parts.rejected]) == (1, [True])
 
@@ -177,17 +179,23 @@ def test_one_way_to_split(wrong):
 def test_what_the_filters_take_out_is_listed_and_no_fault(tmp_path):
     texts = ["the same story"] * 3 + ["short", "another story, quoted from the test"]
     quality = QualityConfig(duplicates="exact", min_characters=6, decontaminate=("other",), ngram=4)
-    config = TextConfig(path=stories(tmp_path / "a.txt", texts), quality=quality, max_rejected_fraction=0,
-                        eval_fraction=0)  # fmt: skip
+    config = TextConfig(
+        path=stories(tmp_path / "a.txt", texts), quality=quality, max_rejected_fraction=0, eval_fraction=0
+    )
     parts = build_parts(config, ["we saw another story quoted from a book"])
     assert [row["text"] for row in parts.train] == ["the same story"]
     assert [(item.line, item.filter) for item in parts.rejected] == [
-        (1, "exact_duplicate"), (1, "exact_duplicate"), (1, "length"), (1, "decontamination"),
-    ]  # fmt: skip
+        (1, "exact_duplicate"),
+        (1, "exact_duplicate"),
+        (1, "length"),
+        (1, "decontamination"),
+    ]
     assert parts.totals.summary()[3] == {"part": "filtered", "rows": 4, "characters": 0}
     assert {row["filter"]: row["removed"] for row in parts.totals.quality} == {
-        "length": 1, "exact_duplicate": 2, "decontamination": 1,
-    }  # fmt: skip
+        "length": 1,
+        "exact_duplicate": 2,
+        "decontamination": 1,
+    }
     with pytest.raises(DataError, match="5 taken out by filters"):
         build_parts(config.model_copy(update={"quality": QualityConfig(min_characters=99)}))
 

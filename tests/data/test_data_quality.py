@@ -86,9 +86,14 @@ def test_the_first_of_equal_rows_stays_and_is_named():
         Rejected("some.jsonl", 3, "exact duplicate", "of some.jsonl:1: one", filter="exact_duplicate")
     ]
     assert table[0] | {"seconds": 0, "bytes_per_row": 0} == {
-        "filter": "exact_duplicate", "seen": 4, "removed": 1, "share": 0.25, "bytes_per_row": 0,
-        "seconds": 0, "example": "some.jsonl:3: of some.jsonl:1: one",
-    }  # fmt: skip
+        "filter": "exact_duplicate",
+        "seen": 4,
+        "removed": 1,
+        "share": 0.25,
+        "bytes_per_row": 0,
+        "seconds": 0,
+        "example": "some.jsonl:3: of some.jsonl:1: one",
+    }
     assert table[0]["seconds"] > 0
 
 
@@ -318,10 +323,13 @@ def test_the_same_in_every_process(repository):
         subprocess.run(
             [sys.executable, "-c", SCRIPT],
             env={"PYTHONHASHSEED": seed, "PYTHONPATH": str(repository), "OMP_NUM_THREADS": "1"},
-            cwd=repository, capture_output=True, text=True, check=True,
+            cwd=repository,
+            capture_output=True,
+            text=True,
+            check=True,
         ).stdout
         for seed in ("1", "2")
-    }  # fmt: skip
+    }
     assert len(said) == 1
     assert "similarity" in said.pop()
 

@@ -172,8 +172,9 @@ def test_what_cannot_be_encoded_is_told_with_its_number():
     made = Mix([Source("a", RowType.TEXT, rows)], Lengths(), None, 0, on_rejected=rejected.append)
     assert len(list(made)) == 2
     assert sorted((item.file, item.line, item.reason) for item in rejected) == [
-        ("a", 1, "too long"), ("a", 3, "too long"),
-    ]  # fmt: skip
+        ("a", 1, "too long"),
+        ("a", 3, "too long"),
+    ]
 
 
 def test_a_fraction_of_the_rows_is_the_same_one_each_time():
@@ -187,8 +188,10 @@ def test_bad_answers_are_left_out_without_being_faults(tokenizer):
     rows = [{"prompt": prompt, "completion": answer, "label": index % 2 == 0} for index in range(6)]
     mixed = mix(
         [Source("kto", RowType.UNPAIRED_PREFERENCE, rows)],
-        Encoder(tokenizer, RowType.PROMPT_COMPLETION, 32), None, 0,
-    )  # fmt: skip
+        Encoder(tokenizer, RowType.PROMPT_COMPLETION, 32),
+        None,
+        0,
+    )
     (one,) = mixed.sources
     assert (one.used, one.left_out, one.rejected) == (3, 3, 0)
 
@@ -238,9 +241,11 @@ def test_settings_of_a_sample():
     assert (made.datasets["a"].weight, made.datasets["b"].rows, made.prompt_format) == (3, 5, "chat")
     assert SampleConfig(datasets={"a": 1}, token_format="turn_markers").prompt_format == "turn_markers"
     for wrong in (
-        {"token_format": "standard", "prompt_format": "chat"}, {"query_min_length": 3},
-        {"query_min_length": 5, "query_max_length": 4}, {"query_min_length": 5, "query_max_length": 600},
+        {"token_format": "standard", "prompt_format": "chat"},
+        {"query_min_length": 3},
+        {"query_min_length": 5, "query_max_length": 4},
+        {"query_min_length": 5, "query_max_length": 600},
         {"datasets": {"a": True}},
-    ):  # fmt: skip
+    ):
         with pytest.raises(ValidationError):
             SampleConfig(**{"datasets": {"a": 1}, **wrong})

@@ -153,8 +153,10 @@ def test_existing_local_tokenizers_count_by_content(tokenizer, tmp_path):
     save_tokenizer(tokenizer, tmp_path)
     config = ExistingTokenizerConfig(name_or_path=str(tmp_path))
     assert {path.name for path in config.external_files()} == {
-        "tokenizer.json", "tokenizer_config.json", "chat_template.jinja",
-    }  # fmt: skip
+        "tokenizer.json",
+        "tokenizer_config.json",
+        "chat_template.jinja",
+    }
 
 
 def test_a_folder_without_tokenizer_is_named(tmp_path):
