@@ -148,8 +148,10 @@ def start() -> Iterator[Callable[..., Started]]:
         process = subprocess.Popen(
             [sys.executable, str(HERE / "toy_temper.py"), *map(str, arguments)],
             env={**known, **LIGHT, "PYTHONPATH": path, **environment, name: value},
-            stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-        )  # fmt: skip
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
         started.append(Started(process, mark))
         return started[-1]
 

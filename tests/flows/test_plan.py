@@ -101,8 +101,9 @@ def actions(rows: Iterable[PlanRow]) -> dict[str, str]:
 def reasons(rows: Iterable[PlanRow]) -> dict[str, list[tuple[str, str, Any, Any]]]:
     return {
         row.stage: [(why["kind"], why["field"], why["old"], why["new"]) for why in row.why]
-        for row in rows if row.why
-    }  # fmt: skip
+        for row in rows
+        if row.why
+    }
 
 
 ALL = ("text", "tune", "score[a]", "score[b]")

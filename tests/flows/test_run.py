@@ -79,9 +79,12 @@ def test_a_second_run_starts_nothing(made: Answer, toy: Path, store: Path) -> No
     )
     started = time.monotonic()
     again = subprocess.run(
-        [sys.executable, "-c", code], env={**os.environ, "PYTHONPATH": f"{HERE}:{ROOT}"}, capture_output=True,
-        text=True, check=True,
-    )  # fmt: skip
+        [sys.executable, "-c", code],
+        env={**os.environ, "PYTHONPATH": f"{HERE}:{ROOT}"},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
     assert time.monotonic() - started < 6
     assert again.stdout.strip() == "[]"
     assert "all 9 stages are Cached" in again.stderr

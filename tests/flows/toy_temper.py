@@ -46,10 +46,12 @@ def toy_graph(config: ToyPipeline) -> list[Node]:
         Node("right", train, config.right, {"sample": "sample", "model": "base"}),
         *[Node(f"evaluate[{name}]", evaluate, ToyEvaluate(), {"model": name}) for name in models],
         Node(
-            "report", get_stage("toy_report"), ToyReport(),
+            "report",
+            get_stage("toy_report"),
+            ToyReport(),
             {"evaluations": {name: f"evaluate[{name}]" for name in models}},
         ),
-    ]  # fmt: skip
+    ]
 
 
 def install(setter: Callable[[object, str, object], None] = setattr) -> None:

@@ -74,8 +74,11 @@ def test_a_field_in_words(cls: type[Config], name: str, words: str, bound: str, 
 
 def test_sections_of_a_toy() -> None:
     assert [section.path for section in sections_of(Box)] == [
-        "shapes", "shapes.circle", "shapes.square", "lid",
-    ]  # fmt: skip
+        "shapes",
+        "shapes.circle",
+        "shapes.square",
+        "lid",
+    ]
     shapes = find(Box, "shapes")
     assert isinstance(shapes, Section)
     assert list(shapes.members) == ["circle", "square"]

@@ -101,11 +101,15 @@ BAD = {
     "long": [{"prompt": f"q{at}", "completion": "word " * 3000} for at in range(5)],
     "empty_answers": [{"prompt": f"q{at}", "completion": ""} for at in range(5)],
     "one_label": [{"text": f"text {at}", "label": 1} for at in range(5)],
-    "one_score": [{"conversation": [{"role": "user", "content": f"q{at}"},
-                                    {"role": "assistant", "content": "a"}],
-                   "meta_eval_score": 3} for at in range(5)],
+    "one_score": [
+        {
+            "conversation": [{"role": "user", "content": f"q{at}"}, {"role": "assistant", "content": "a"}],
+            "meta_eval_score": 3,
+        }
+        for at in range(5)
+    ],
     "all_alike": [{"text": "the very same"}] * 5,
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("name", BAD)
@@ -261,7 +265,7 @@ def test_visible_leaves_nothing_a_terminal_obeys() -> None:
     assert visible("a\nb", lines=True) == "a\nb"
     assert visible("a\nb\x1b\x7f\x9b\u2028\ud800\U000e0001é漢👍") == (
         "a⏎b␛\\u007f\\u009b\\u2028\\ud800\\U000e0001é漢👍"
-    )  # fmt: skip
+    )
 
 
 # -- a pipeline ------------------------------------------------------------------------------------

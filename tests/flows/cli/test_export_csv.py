@@ -19,8 +19,8 @@ from tempering.config import Config
 
 OUTPUTS = [
     {"step": 1, "prompt": "Sum?", "completion": "=1+1", "score": -0.25, "reward": None, "ended": True},
-    {"step": 2, "prompt": "A,\"b\"", "completion": "two\nx", "score": 1e-7, "reward": -1.0, "ended": False},
-]  # fmt: skip
+    {"step": 2, "prompt": 'A,"b"', "completion": "two\nx", "score": 1e-7, "reward": -1.0, "ended": False},
+]
 STATS = [{"step": 1, "loss": -0.5}, {"step": 2, "loss": 0.25, "kl": 1.5}]
 
 
@@ -71,8 +71,13 @@ def test_both_tables_of_an_artifact(
     )
     first, second = read(out / "generated_outputs.csv")
     assert first == {
-        "step": "1", "prompt": "Sum?", "completion": "'=1+1", "score": "-0.25", "reward": "", "ended": "true",
-    }  # fmt: skip
+        "step": "1",
+        "prompt": "Sum?",
+        "completion": "'=1+1",
+        "score": "-0.25",
+        "reward": "",
+        "ended": "true",
+    }
     assert (second["prompt"], second["completion"]) == ('A,"b"', "two\nx")
     assert (float(second["score"]), second["reward"], second["ended"]) == (1e-7, "-1.0", "false")
     assert read(out / "training_stats.csv")[1] == {"step": "2", "loss": "0.25", "kl": "1.5"}

@@ -67,8 +67,15 @@ def test_seed_and_flags_decide_the_answer(say: Any) -> None:
     assert (first["index"], first["sample"]) == (0, 0)
     assert 0 < first["tokens"] <= 12
     assert rows(say, *base)[0] == first
-    for flags in (["--seed", 1], ["--temperature", 3], ["--top-k", 1], ["--top-p", 0.01], ["--min-p", 1],
-                  ["--greedy"], ["--format", "plain"]):  # fmt: skip
+    for flags in (
+        ["--seed", 1],
+        ["--temperature", 3],
+        ["--top-k", 1],
+        ["--top-p", 0.01],
+        ["--min-p", 1],
+        ["--greedy"],
+        ["--format", "plain"],
+    ):
         assert rows(say, *base, *flags)[0]["completion"] != first["completion"], flags
     greedy = rows(say, *base, "--greedy")[0]["completion"]
     assert {rows(say, *base, *one)[0]["completion"] for one in (["--top-k", 1], ["--min-p", 1])} == {greedy}
@@ -258,10 +265,14 @@ def test_an_adapter_whose_base_is_gone_or_changed(say: Any, tmp_path: Path) -> N
         (["export", "corpus@latest", "OUT"], "there is no artifact"),
         (["convert", "nothing.pt", "OUT"], "does not exist"),
     ],
-)  # fmt: skip
+)
 def test_mistakes(say: Any, tmp_path: Path, arguments: list[str], said: str) -> None:
-    files = {"EMPTY": "\n\n", "COLUMNS": '{"question": "x"}\n', "LONG": "short\n" + "word " * 300,
-             "ANSWERS": json.dumps({"prompt": [{"role": "assistant", "content": "x"}]})}  # fmt: skip
+    files = {
+        "EMPTY": "\n\n",
+        "COLUMNS": '{"question": "x"}\n',
+        "LONG": "short\n" + "word " * 300,
+        "ANSWERS": json.dumps({"prompt": [{"role": "assistant", "content": "x"}]}),
+    }
     for name, text in files.items():
         (tmp_path / f"{name}.{'jsonl' if text[0] == '{' else 'txt'}").write_text(text)
     named = {path.stem: str(path) for path in tmp_path.iterdir()} | {"OUT": str(tmp_path / "out")}
@@ -276,8 +287,9 @@ def test_mistakes(say: Any, tmp_path: Path, arguments: list[str], said: str) -> 
 # -- chat ----------------------------------------------------------------------------------------
 
 
-def chat(toys: ToyStore, lines: list[Any], system: str | None = None, ref: str = "sft@latest",
-         **sampling: Any) -> tuple[Chat, str, str, int]:  # fmt: skip
+def chat(
+    toys: ToyStore, lines: list[Any], system: str | None = None, ref: str = "sft@latest", **sampling: Any
+) -> tuple[Chat, str, str, int]:
     """Type `lines` (an exception is raised instead of typed); conversation, stdout, stderr, exit code."""
     given = iter(lines)
 
