@@ -97,8 +97,13 @@ def test_traces_in_texts(text, name):
 
 def test_shares_are_never_rounded_to_nothing_or_all():
     assert [share(0, 9), share(1, 9999), share(1, 200), share(1, 3), share(9998, 9999), share(9, 9)] == [
-        "0%", "<0.1%", "0.5%", "33%", ">99.9%", "100%",
-    ]  # fmt: skip
+        "0%",
+        "<0.1%",
+        "0.5%",
+        "33%",
+        ">99.9%",
+        "100%",
+    ]
 
 
 # -- content ---------------------------------------------------------------------------------------
@@ -157,16 +162,24 @@ def test_a_preference_set_counted_by_hand(tmp_path, letters):
         {"prompt": "ab", "chosen": "a", "rejected": "b"},  # 2 + 1 + 1 = 4, equally long
         {"prompt": "ab", "chosen": "same", "rejected": "same"},
         {"prompt": "ab", "chosen": "", "rejected": "b"},
-        {"chosen": [{"role": "user", "content": "x"}, {"role": "assistant", "content": "y"}],
-         "rejected": [{"role": "user", "content": "z"}, {"role": "assistant", "content": "y"}]},
-    ]  # fmt: skip
+        {
+            "chosen": [{"role": "user", "content": "x"}, {"role": "assistant", "content": "y"}],
+            "rejected": [{"role": "user", "content": "z"}, {"role": "assistant", "content": "y"}],
+        },
+    ]
     config = PreferenceConfig(
         path=jsonl(tmp_path / "p.jsonl", rows), eval_fraction=0, max_rejected_fraction=0.5
     )
     (one,) = look(letters, config, natural=64).to_json()["datasets"]
     assert one["rows"] == {
-        "seen": 6, "all_seen": True, "train": 3, "eval": 0, "rejected": 3, "filtered": 0, "changes": 0,
-    }  # fmt: skip
+        "seen": 6,
+        "all_seen": True,
+        "train": 3,
+        "eval": 0,
+        "rejected": 3,
+        "filtered": 0,
+        "changes": 0,
+    }
     assert one["tokens"] == {"count": 3, "min": 4, "median": 9, "p95": 9, "max": 9, "total": 22}
     checks = {check["check"]: check for check in one["checks"]}
     assert checks["rejected"]["level"] == "note"
@@ -380,9 +393,9 @@ def test_a_template_without_eos(tmp_path, letters):
 
 def test_a_template_without_generation_marks_is_said(letters):
     assert levels(list(template_checks(Chosen(letters, ""), "chat"))) == {}
-    letters.chat_template = str(letters.chat_template).replace("{% generation %}", "").replace(
-        "{% endgeneration %}", ""
-    )  # fmt: skip
+    letters.chat_template = (
+        str(letters.chat_template).replace("{% generation %}", "").replace("{% endgeneration %}", "")
+    )
     assert levels(list(template_checks(Chosen(letters, ""), "chat"))) == {"generation_marks": Level.NOTE}
     assert list(template_checks(Chosen(letters, ""), "plain")) == []
 
@@ -421,14 +434,19 @@ def text_of(pieces) -> str:
 
 
 def test_examples_show_what_is_trained_on(letters):
-    row = {"prompt": [{"role": "user", "content": "Hi ü"}],
-           "completion": [{"role": "assistant", "content": "Yo"}]}  # fmt: skip
+    row = {
+        "prompt": [{"role": "user", "content": "Hi ü"}],
+        "completion": [{"role": "assistant", "content": "Yo"}],
+    }
     (encoded,) = Encoder(letters, RowType.PROMPT_COMPLETION, 64).encode(row)
     (piece,) = token_example(letters, encoded.values)
     assert piece.segments == (
-        Segment("<|user|>", special=True), Segment("Hi ü"), Segment("<|assistant|>", special=True),
-        Segment("Yo", "trained"), Segment(EOS, "trained", special=True),
-    )  # fmt: skip
+        Segment("<|user|>", special=True),
+        Segment("Hi ü"),
+        Segment("<|assistant|>", special=True),
+        Segment("Yo", "trained"),
+        Segment(EOS, "trained", special=True),
+    )
 
 
 def test_long_examples_lose_their_middle_and_say_how_much(letters):

@@ -95,13 +95,23 @@ class HubStandIn:
         repo = f"{owner}/{name}"
         match what:
             case "tree":
-                return 200, [{"type": "file", "path": key, "size": len(one), "oid": "0" * 40}
-                             for key, one in self.repos[repo].items()]  # fmt: skip
+                return 200, [
+                    {"type": "file", "path": key, "size": len(one), "oid": "0" * 40}
+                    for key, one in self.repos[repo].items()
+                ]
             case "preupload":
                 files = json.loads(body)["files"]
-                return 200, {"files": [{"path": one["path"], "shouldIgnore": False, "oid": None,
-                             "uploadMode": "lfs" if one["path"].endswith(".safetensors") else "regular"}
-                             for one in files]}  # fmt: skip
+                return 200, {
+                    "files": [
+                        {
+                            "path": one["path"],
+                            "shouldIgnore": False,
+                            "oid": None,
+                            "uploadMode": "lfs" if one["path"].endswith(".safetensors") else "regular",
+                        }
+                        for one in files
+                    ]
+                }
             case "commit":
                 return self._commit(repo, [json.loads(line) for line in body.splitlines()])
         return 404, {"error": "no such address"}

@@ -191,7 +191,8 @@ BAD = {
     "no config": (no_config, "config.json cannot be read"),
     "unknown type": (lambda s: edit(s, "config.json", model_type="lama"), "model_type"),
     "unknown architecture": (
-        lambda s: edit(s, "config.json", architectures=["LlamaForQuestionAnswering"]), "ForQuestionAnswering",
+        lambda s: edit(s, "config.json", architectures=["LlamaForQuestionAnswering"]),
+        "ForQuestionAnswering",
     ),
     "no weights": (no_weights, "no safetensors"),
     "pickled": (pickled, "temper convert"),
@@ -209,7 +210,7 @@ BAD = {
     "no EOS": (no_eos, "no EOS"),
     "no tokenizer": (no_tokenizer, "no tokenizer"),
     "adapter": (lambda s: (s / "adapter_config.json").write_text("{}"), "adapter only"),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("case", BAD)
@@ -345,9 +346,15 @@ def test_the_command_line_adopts(tmp_path: Path, capsys: pytest.CaptureFixture[s
 
 
 @pytest.mark.parametrize(
-    "name", ["merge-sft/x__2026-11-25__08-00-00__0123abcd", "store/sft/x__2026-11-25__08-00-00__0123abcd-2",
-             "adopt-base/x__2026-11-25__08-00-00__0123abcd/checkpoint_1K_tokens", "sft@latest", "0123abcd"],
-)  # fmt: skip
+    "name",
+    [
+        "merge-sft/x__2026-11-25__08-00-00__0123abcd",
+        "store/sft/x__2026-11-25__08-00-00__0123abcd-2",
+        "adopt-base/x__2026-11-25__08-00-00__0123abcd/checkpoint_1K_tokens",
+        "sft@latest",
+        "0123abcd",
+    ],
+)
 def test_names_of_artifacts_are_looked_up_in_the_store(name: str) -> None:
     from flows.graph import Ref
 

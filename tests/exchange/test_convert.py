@@ -159,14 +159,17 @@ def reshaped(state: dict[str, Any]) -> dict[str, Any]:
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        (renamed, r"1 missing: model\.layers\.0\.mlp\.up_proj\.weight \[64, 32\]; "
-                  r"1 unexpected: model\.layers\.0\.nonsense"),
+        (
+            renamed,
+            r"1 missing: model\.layers\.0\.mlp\.up_proj\.weight \[64, 32\]; "
+            r"1 unexpected: model\.layers\.0\.nonsense",
+        ),
         (reshaped, r"model\.norm\.weight \[31\] for \[32\]"),
         (lambda state: dict(list(state.items())[:3]), r"\d+ missing: "),
         (lambda state: state | {"lm_head.weight": torch.ones(400, 32)}, "differ, and config.json ties them"),
     ],
     ids=["renamed", "reshaped", "few", "untied"],
-)  # fmt: skip
+)
 def test_a_state_of_another_model_is_refused(like: Path, tmp_path: Path, change: Any, said: str) -> None:
     source = saved(tmp_path / "state.pt", change(state_of(like)))
     with pytest.raises(ArtifactError, match=said) as error:

@@ -20,8 +20,14 @@ from tests.exchange.hub_stand_in import COMMIT, HubStandIn
 from tests.exchange.toy_models import ToyStore
 
 IDS = torch.tensor([[5, 6, 7, 8]])
-ROPE = {"rope_type": "llama3", "rope_theta": 50_000.0, "factor": 8.0, "low_freq_factor": 1.0,
-        "high_freq_factor": 4.0, "original_max_position_embeddings": 64}  # fmt: skip
+ROPE = {
+    "rope_type": "llama3",
+    "rope_theta": 50_000.0,
+    "factor": 8.0,
+    "low_freq_factor": 1.0,
+    "high_freq_factor": 4.0,
+    "original_max_position_embeddings": 64,
+}
 
 
 @pytest.fixture(scope="module")
@@ -50,9 +56,14 @@ def test_the_folder_is_the_model_readable_and_plain(sft: Any, tmp_path: Path) ->
     folder = export_model(sft, tmp_path / "new" / "out")
     assert torch.equal(logits(folder), logits(sft.model_dir))
     assert {path.name for path in folder.iterdir()} == {
-        "README.md", "chat_template.jinja", "config.json", "generation_config.json", "model.safetensors",
-        "tokenizer.json", "tokenizer_config.json",
-    }  # fmt: skip
+        "README.md",
+        "chat_template.jinja",
+        "config.json",
+        "generation_config.json",
+        "model.safetensors",
+        "tokenizer.json",
+        "tokenizer_config.json",
+    }
     assert all(path.stat().st_mode & 0o777 == 0o644 for path in folder.iterdir())
     assert folder.stat().st_mode & 0o777 == 0o755
 
@@ -241,13 +252,21 @@ def push(
 ) -> "subprocess.CompletedProcess[str]":
     """Run `code` with the hub's own client talking to the stand-in: it reads its settings when imported."""
     kept = {key: value for key, value in os.environ.items() if not key.startswith(("HF_", "HUGGING"))}
-    settings = {"HF_ENDPOINT": hub.url, "HF_TOKEN": hub.token, "HF_HUB_DISABLE_XET": "1",
-                "HF_HUB_DISABLE_TELEMETRY": "1", "HF_HUB_VERBOSITY": "debug", **environment}  # fmt: skip
+    settings = {
+        "HF_ENDPOINT": hub.url,
+        "HF_TOKEN": hub.token,
+        "HF_HUB_DISABLE_XET": "1",
+        "HF_HUB_DISABLE_TELEMETRY": "1",
+        "HF_HUB_VERBOSITY": "debug",
+        **environment,
+    }
     return subprocess.run(
         [sys.executable, "-c", f"import sys\n{code}", *map(str, arguments)],
-        env=kept | {key: value for key, value in settings.items() if value}, capture_output=True, text=True,
+        env=kept | {key: value for key, value in settings.items() if value},
+        capture_output=True,
+        text=True,
         timeout=60,
-    )  # fmt: skip
+    )
 
 
 # By its file: the package around it imports torch, which nine processes need not wait for.
@@ -290,8 +309,11 @@ def test_pushing_again_removes_weights_that_are_no_longer_there(hub: HubStandIn,
     folder = tmp_path / "out"
     folder.mkdir()
     (folder / "model.safetensors").write_bytes(b"new")
-    hub.repos["ada/toy"] = {"model-00001-of-00002.safetensors": b"old", "model.safetensors.index.json": b"{}",
-                            "notes.md": b"mine"}  # fmt: skip
+    hub.repos["ada/toy"] = {
+        "model-00001-of-00002.safetensors": b"old",
+        "model.safetensors.index.json": b"{}",
+        "notes.md": b"mine",
+    }
     done = push(hub, PUSH, folder, "ada/toy")
     assert done.returncode == 0, done.stderr[-3000:]
     assert hub.repos["ada/toy"] == {"notes.md": b"mine", "model.safetensors": b"new"}
@@ -309,7 +331,7 @@ def test_pushing_again_removes_weights_that_are_no_longer_there(hub: HubStandIn,
         ({}, {"HF_ENDPOINT": "http://127.0.0.1:9"}, "cannot be reached"),
     ],
     ids=["wrong", "none", "offline", "create", "commit", "quota", "network"],
-)  # fmt: skip
+)
 def test_refusals_say_what_to_do(
     hub: HubStandIn, tmp_path: Path, fail: Any, environment: dict[str, str], said: str
 ) -> None:

@@ -93,8 +93,12 @@ def toy_model(
         random_model(config, words, config.seed + 1), words, out.checkpoints_dir / "checkpoint_1K_tokens"
     )
     out.tokens, out.name, out.name_tokens = 2000, "toy", 2000
-    out.details |= {"head": config.head, "adapter": False, "prompt_format": config.prompt_format,
-                    "parameters": parameter_count(made)}  # fmt: skip
+    out.details |= {
+        "head": config.head,
+        "adapter": False,
+        "prompt_format": config.prompt_format,
+        "parameters": parameter_count(made),
+    }
     out.write_table("training_stats", [{"loss": 1.5}])
     return {"loss": 1.5}
 

@@ -35,9 +35,11 @@ from tempering.training.config import DPOConfig, PretrainConfig, RewardModelConf
 
 LAYERS, WIDTH, INNER, VOCABULARY, HEADS = 2, 8, 16, 20, 2
 SHAPE = {
-    "hidden_size": WIDTH, "intermediate_size": INNER, "num_hidden_layers": LAYERS,
+    "hidden_size": WIDTH,
+    "intermediate_size": INNER,
+    "num_hidden_layers": LAYERS,
     "num_attention_heads": HEADS,
-}  # fmt: skip
+}
 LINEAR = LAYERS * (4 * 8 * 8 + 3 * 8 * 16)  # q, k, v, o and the three of the MLP
 REST = 20 * 8 + (2 * LAYERS + 1) * 8  # embeddings, tied with the head, and the norms
 PARAMETERS = LINEAR + REST  # 1480
@@ -228,7 +230,7 @@ class TestCommand:
         (odd / "config.json").write_text('{"model_type": "nobody-knows"}')
         out = self.temper(
             capfd, "plan", config, f"sft.model={odd}", "--memory", "--store", tmp_path / "store"
-        )  # fmt: skip
+        )
         lines = {line.split()[0]: line for line in out.splitlines() if line.strip()}
         assert "cannot be estimated" in next(
             line for line in out.splitlines() if line.startswith("sft ") and "?" in line

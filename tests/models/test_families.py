@@ -78,9 +78,11 @@ def test_reading_on_from_the_state_equals_reading_at_once(model: Any) -> None:
     parts = [first.logits]
     for at in (slice(5, 6), slice(6, 8)):  # one token, then two
         found = model(
-            IDS[:, at], attention_mask=mask[:, : at.stop], past_key_values=first.past_key_values,
+            IDS[:, at],
+            attention_mask=mask[:, : at.stop],
+            past_key_values=first.past_key_values,
             use_cache=True,
-        )  # fmt: skip
+        )
         parts.append(found.logits)
     real = mask.bool()
     torch.testing.assert_close(torch.cat(parts, 1)[real], whole[real], atol=2e-5, rtol=1e-4)
@@ -195,9 +197,13 @@ def test_greedy_decoding_equals_generate_token_for_token(model: Any) -> None:
 def test_beams_and_several_sequences_move_the_state_with_them(model: Any) -> None:
     talkative(model)
     arguments = {
-        "max_new_tokens": 8, "num_beams": 4, "num_return_sequences": 2, "do_sample": False,
-        "return_dict_in_generate": True, "output_scores": True,
-    }  # fmt: skip
+        "max_new_tokens": 8,
+        "num_beams": 4,
+        "num_return_sequences": 2,
+        "do_sample": False,
+        "return_dict_in_generate": True,
+        "output_scores": True,
+    }
     cached = model.generate(**padded_prompts(), **arguments)
     plain = model.generate(**padded_prompts(), **arguments, use_cache=False)
     assert cached.sequences.shape[0] == 6

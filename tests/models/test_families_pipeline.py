@@ -29,9 +29,12 @@ FAMILIES: dict[str, dict[str, Any]] = {
 TRAINED = ("pretrain", "sft", "reward_model", "dpo", "ppo", "rloo")
 STARTS_FROM = {"sft": "pretrain", "reward_model": "sft", "dpo": "sft", "ppo": "sft", "rloo": "sft"}
 FEW_STEPS = {
-    "sft.max_steps": 4, "reward_model.max_steps": 4, "dpo.max_steps": 4, "ppo.max_steps": 3,
+    "sft.max_steps": 4,
+    "reward_model.max_steps": 4,
+    "dpo.max_steps": 4,
+    "ppo.max_steps": 3,
     "rloo.max_steps": 4,
-}  # fmt: skip
+}
 
 CLEAN_PROCESS = """
 import json, socket, sys
@@ -108,7 +111,10 @@ def in_a_clean_process(policy: Path, scorer: Path, copy: Path) -> Any:
     environment = {**os.environ, "HF_HUB_OFFLINE": "1"}
     found = subprocess.run(
         [sys.executable, "-c", CLEAN_PROCESS, str(policy), str(scorer), str(copy)],
-        capture_output=True, text=True, env=environment, cwd=Path(__file__).parent.parent.parent,
-    )  # fmt: skip
+        capture_output=True,
+        text=True,
+        env=environment,
+        cwd=Path(__file__).parent.parent.parent,
+    )
     assert found.returncode == 0, found.stderr
     return json.loads(found.stdout.splitlines()[-1])

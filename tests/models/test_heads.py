@@ -22,8 +22,10 @@ def padded(rows: list[list[int]], side: str, pad: int) -> tuple[torch.Tensor, to
     width = max(map(len, rows)) + 2
     fill = [[pad] * (width - len(row)) for row in rows]
     ids = [gap + row if side == "left" else row + gap for row, gap in zip(rows, fill, strict=True)]
-    real = [[0] * len(gap) + [1] * len(row) if side == "left" else [1] * len(row) + [0] * len(gap)
-            for row, gap in zip(rows, fill, strict=True)]  # fmt: skip
+    real = [
+        [0] * len(gap) + [1] * len(row) if side == "left" else [1] * len(row) + [0] * len(gap)
+        for row, gap in zip(rows, fill, strict=True)
+    ]
     return torch.tensor(ids), torch.tensor(real)
 
 

@@ -54,5 +54,10 @@ def test_stages_refuse_the_wrong_inputs(tiny: Any, tmp_path: Path) -> None:
             sample=tiny("sample[preferences]"),
         )
     with pytest.raises(UserError, match="is a reward model"):
-        ppo.stage(fresh_draft(tmp_path / "b"), ppo.config, model=tiny("reward_model"),
-                  sample=tiny("sample[prompts]"), reward_models={"model": tiny("reward_model")})  # fmt: skip
+        ppo.stage(
+            fresh_draft(tmp_path / "b"),
+            ppo.config,
+            model=tiny("reward_model"),
+            sample=tiny("sample[prompts]"),
+            reward_models={"model": tiny("reward_model")},
+        )
