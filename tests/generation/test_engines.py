@@ -39,9 +39,16 @@ def gpt2(vocabulary: int = VOCABULARY) -> Any:
 
     set_seed(3)
     config = GPT2Config(
-        n_embd=32, n_layer=2, n_head=2, n_positions=64, vocab_size=vocabulary, initializer_range=0.4,
-        pad_token_id=PAD, eos_token_id=EOS, bos_token_id=None,
-    )  # fmt: skip
+        n_embd=32,
+        n_layer=2,
+        n_head=2,
+        n_positions=64,
+        vocab_size=vocabulary,
+        initializer_range=0.4,
+        pad_token_id=PAD,
+        eos_token_id=EOS,
+        bos_token_id=None,
+    )
     return GPT2LMHeadModel(config).eval()
 
 
@@ -112,9 +119,14 @@ def test_greedy_equals_generate_token_for_token(case: Case) -> None:
     for options in ({}, {"repetition_penalty": 1.4}, {"min_new_tokens": 4}):
         ours = case.roll(temperature=0, **options)
         theirs = case.model.generate(
-            input_ids=ours.prompt_ids, attention_mask=ours.prompt_mask, max_new_tokens=LENGTH,
-            do_sample=False, eos_token_id=ENDS, pad_token_id=PAD, **options,
-        )[:, ours.prompt_ids.shape[1] :]  # fmt: skip
+            input_ids=ours.prompt_ids,
+            attention_mask=ours.prompt_mask,
+            max_new_tokens=LENGTH,
+            do_sample=False,
+            eos_token_id=ENDS,
+            pad_token_id=PAD,
+            **options,
+        )[:, ours.prompt_ids.shape[1] :]
         assert ours.completion_ids.tolist() == theirs.tolist()
 
 
@@ -133,9 +145,12 @@ FILTERS = {"top_k": 9, "top_p": 0.8, "min_p": 0.01, "repetition_penalty": 1.4, "
 def test_logprobs_are_those_of_the_temperature_scaled_full_distribution(case: Case, options: Any) -> None:
     found = case.roll(**options)
     wanted, _ = completion_logprobs(
-        case.model, found.input_ids, found.attention_mask, found.completion_mask,
+        case.model,
+        found.input_ids,
+        found.attention_mask,
+        found.completion_mask,
         options.get("temperature", 1.0),
-    )  # fmt: skip
+    )
     torch.testing.assert_close(found.logprobs, wanted.detach(), atol=1e-4, rtol=0)
     assert (found.lengths >= options.get("min_new_tokens", 1)).all()
     assert case.engine.exact == (case.stand_in is None)
@@ -173,10 +188,17 @@ def small_model() -> Any:
 
     set_seed(2)
     config = LlamaConfig(
-        hidden_size=16, intermediate_size=32, num_hidden_layers=1, num_attention_heads=2, vocab_size=SMALL,
-        max_position_embeddings=16, initializer_range=0.5, pad_token_id=PAD, eos_token_id=EOS,
+        hidden_size=16,
+        intermediate_size=32,
+        num_hidden_layers=1,
+        num_attention_heads=2,
+        vocab_size=SMALL,
+        max_position_embeddings=16,
+        initializer_range=0.5,
+        pad_token_id=PAD,
+        eos_token_id=EOS,
         bos_token_id=None,
-    )  # fmt: skip
+    )
     return LlamaForCausalLM(config).eval()
 
 

@@ -19,9 +19,15 @@ def model() -> Any:
 
     set_seed(3)
     config = LlamaConfig(
-        hidden_size=32, intermediate_size=64, num_hidden_layers=2, num_attention_heads=2, vocab_size=40,
-        max_position_embeddings=64, tie_word_embeddings=True, initializer_range=0.3,
-    )  # fmt: skip
+        hidden_size=32,
+        intermediate_size=64,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        vocab_size=40,
+        max_position_embeddings=64,
+        tie_word_embeddings=True,
+        initializer_range=0.3,
+    )
     return LlamaForCausalLM(config).eval()
 
 

@@ -59,9 +59,14 @@ def test_filters_leave_the_logprobs_those_of_the_full_distribution() -> None:
 def test_greedy_with_a_penalty_equals_generate(model: Any, penalty: float) -> None:
     ours = rollout(model, temperature=0, repetition_penalty=penalty)
     theirs = model.generate(
-        input_ids=ours.prompt_ids, attention_mask=ours.prompt_mask, max_new_tokens=10, do_sample=False,
-        eos_token_id=EOS, pad_token_id=PAD, repetition_penalty=penalty,
-    )[:, ours.prompt_ids.shape[1] :]  # fmt: skip
+        input_ids=ours.prompt_ids,
+        attention_mask=ours.prompt_mask,
+        max_new_tokens=10,
+        do_sample=False,
+        eos_token_id=EOS,
+        pad_token_id=PAD,
+        repetition_penalty=penalty,
+    )[:, ours.prompt_ids.shape[1] :]
     assert ours.completion_ids.tolist() == theirs.tolist()
     plain = rollout(model, temperature=0)
     assert ours.completion_ids.tolist() != plain.completion_ids.tolist(), "the penalty does something"

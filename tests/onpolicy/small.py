@@ -26,10 +26,18 @@ def policy(seed: int = 3) -> Any:
 
     set_seed(seed)
     config = LlamaConfig(
-        hidden_size=32, intermediate_size=64, num_hidden_layers=2, num_attention_heads=2,
-        vocab_size=VOCABULARY, max_position_embeddings=64, tie_word_embeddings=False,
-        initializer_range=0.3, pad_token_id=PAD, eos_token_id=EOS, bos_token_id=None,
-    )  # fmt: skip
+        hidden_size=32,
+        intermediate_size=64,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        vocab_size=VOCABULARY,
+        max_position_embeddings=64,
+        tie_word_embeddings=False,
+        initializer_range=0.3,
+        pad_token_id=PAD,
+        eos_token_id=EOS,
+        bos_token_id=None,
+    )
     return LlamaForCausalLM(config)
 
 

@@ -41,8 +41,10 @@ class Given:
         self.rollout = 0
 
     def completions(self, prompts: list[list[int]]) -> list[list[int]]:
-        siblings = {tuple(prompt): iter(texts) for prompt, texts in
-                    zip(PROMPTS, COMPLETIONS[self.rollout], strict=True)}  # fmt: skip
+        siblings = {
+            tuple(prompt): iter(texts)
+            for prompt, texts in zip(PROMPTS, COMPLETIONS[self.rollout], strict=True)
+        }
         self.rollout += 1
         return [next(siblings[tuple(prompt)]) for prompt in prompts]
 

@@ -36,14 +36,20 @@ def test_identities_stay(case: dict[str, Any]) -> None:
     [
         (RLOOConfig, {"estimator": "grpo"}, {"estimator": {"kind": "grpo"}}),
         (RLOOConfig, {"estimator": "grpo"}, {"estimator": GroupNormalized()}),
-        (RLOOConfig, {"estimator": "grpo", "epsilon": 0.1},
-         {"estimator": {"kind": "grpo", "clip_range": 0.1}}),
+        (
+            RLOOConfig,
+            {"estimator": "grpo", "epsilon": 0.1},
+            {"estimator": {"kind": "grpo", "clip_range": 0.1}},
+        ),
         (RLOOConfig, {"normalize_advantages": False}, {"estimator": {"normalize_advantages": False}}),
-        (PPOConfig, {"gamma": 0.9, "value_trunk": "shared"},
-         {"estimator": {"kind": "gae", "gamma": 0.9, "value_trunk": "shared"}}),
+        (
+            PPOConfig,
+            {"gamma": 0.9, "value_trunk": "shared"},
+            {"estimator": {"kind": "gae", "gamma": 0.9, "value_trunk": "shared"}},
+        ),
         (PPOConfig, {"gamma": 0.9, "lam": 0.8}, {"estimator": TokenGAE(gae_lambda=0.8), "gamma": 0.9}),
     ],
-)  # fmt: skip
+)
 def test_both_ways_of_writing_it_are_one_config(stage: Any, flat: Any, own: Any) -> None:
     assert stage(**flat) == stage(**own)
     assert identity(stage(**flat)) == identity(stage(**own))
@@ -62,7 +68,7 @@ def test_both_ways_of_writing_it_are_one_config(stage: Any, flat: Any, own: Any)
         (PPOConfig, {"value_init": "reward_model", "reward": {"kind": "gold"}}, "needs one reward of kind"),
         (PPOConfig, {"value_init": "reward_model", "value_trunk": "shared"}, "drop value_init"),
     ],
-)  # fmt: skip
+)
 def test_contradictions_are_refused(stage: type[Config], settings: Any, says: str) -> None:
     with pytest.raises(ValidationError, match=says):
         stage(**settings)

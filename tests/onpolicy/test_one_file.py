@@ -14,9 +14,17 @@ from tests.onpolicy import small
 @pytest.mark.parametrize("micro_batch_size", [8, 2])
 def test_its_gradient_is_the_trainers(tmp_path: Path, micro_batch_size: int) -> None:
     config = RLOOConfig(
-        batch_size=8, rollout_batch_size=8, micro_batch_size=micro_batch_size, num_completions=4, max_steps=1,
-        max_new_tokens=8, normalize_advantages=False, missing_eos_penalty=0, kl_coef=0.3, max_grad_norm=0,
-    )  # fmt: skip
+        batch_size=8,
+        rollout_batch_size=8,
+        micro_batch_size=micro_batch_size,
+        num_completions=4,
+        max_steps=1,
+        max_new_tokens=8,
+        normalize_advantages=False,
+        missing_eos_penalty=0,
+        kl_coef=0.3,
+        max_grad_norm=0,
+    )
     trainer = small.trainer(tmp_path, config)
     rollouts: list[Any] = []
     gradients: list[torch.Tensor] = []

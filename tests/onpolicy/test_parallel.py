@@ -20,10 +20,19 @@ from tempering.onpolicy.config import OnPolicyConfig, PPOConfig, RLOOConfig
 
 STEPS = 10
 SIZES: dict[str, Any] = {
-    "batch_size": 8, "rollout_batch_size": 16, "max_new_tokens": 10, "learning_rate": 1e-3, "num_epochs": 99,
-    "max_steps": STEPS, "stop_kl": 5.0, "token_limit": 100_000, "checkpoint_interval": 200,
-    "score_normalization": "whiten", "kl_control": "adaptive", "max_grad_norm": 1.0,
-}  # fmt: skip
+    "batch_size": 8,
+    "rollout_batch_size": 16,
+    "max_new_tokens": 10,
+    "learning_rate": 1e-3,
+    "num_epochs": 99,
+    "max_steps": STEPS,
+    "stop_kl": 5.0,
+    "token_limit": 100_000,
+    "checkpoint_interval": 200,
+    "score_normalization": "whiten",
+    "kl_control": "adaptive",
+    "max_grad_norm": 1.0,
+}
 CONFIGS: dict[str, OnPolicyConfig] = {
     "ppo": PPOConfig(**{**SIZES, "ppo_epochs": 1, "entropy_coef": 0.01}),
     "rloo": RLOOConfig(**SIZES),
@@ -60,9 +69,14 @@ def train(folder: Path) -> None:
 
 def start(folder: Path, rank: int, port: int) -> subprocess.Popen[bytes]:
     environment = {
-        **os.environ, "OMP_NUM_THREADS": "1", "RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": "2",
-        "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port),
-    }  # fmt: skip
+        **os.environ,
+        "OMP_NUM_THREADS": "1",
+        "RANK": str(rank),
+        "LOCAL_RANK": str(rank),
+        "WORLD_SIZE": "2",
+        "MASTER_ADDR": "127.0.0.1",
+        "MASTER_PORT": str(port),
+    }
     code = f"from tests.onpolicy.test_parallel import train, Path; train(Path({str(folder)!r}))"
     return subprocess.Popen([sys.executable, "-c", code], env=environment)
 

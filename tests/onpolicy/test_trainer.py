@@ -48,10 +48,19 @@ def test_ppo_with_lambda_and_gamma_one_gives_every_token_the_reward_to_go() -> N
 def test_ppo_with_one_batch_is_reinforce_with_a_value_baseline(tmp_path: Any) -> None:
     """One epoch, one batch, lambda = gamma = 1: the policy's gradient is that of -(R - V) log p."""
     config = PPOConfig(
-        batch_size=16, rollout_batch_size=16, ppo_epochs=1, whiten_advantages=False, gae_lambda=1.0,
-        gamma=1.0, kl_coef=0.0, missing_eos_penalty=0.0, max_new_tokens=8, value_coef=0.0,
-        max_grad_norm=0, max_steps=1,
-    )  # fmt: skip
+        batch_size=16,
+        rollout_batch_size=16,
+        ppo_epochs=1,
+        whiten_advantages=False,
+        gae_lambda=1.0,
+        gamma=1.0,
+        kl_coef=0.0,
+        missing_eos_penalty=0.0,
+        max_new_tokens=8,
+        value_coef=0.0,
+        max_grad_norm=0,
+        max_steps=1,
+    )
     trainer = small.trainer(tmp_path, config)
     gradients: list[torch.Tensor] = []
     rollouts = []
@@ -132,11 +141,14 @@ def sound(**changes: float) -> dict[str, float]:
 @pytest.mark.parametrize(
     ("bad", "says"),
     [
-        ({"entropy": 0.01}, "entropy"), ({"kl": 1e3}, "KL"), ({"completion_length": 1.0}, "fewer than"),
-        ({"ended_share": 0.0}, "never end"), ({"unscored_share": 1.0}, "scored"),
+        ({"entropy": 0.01}, "entropy"),
+        ({"kl": 1e3}, "KL"),
+        ({"completion_length": 1.0}, "fewer than"),
+        ({"ended_share": 0.0}, "never end"),
+        ({"unscored_share": 1.0}, "scored"),
         ({"zero_variance_share": 1.0}, "same reward"),
     ],
-)  # fmt: skip
+)
 def test_collapse_is_said_once_when_it_has_held(bad: dict[str, float], says: str) -> None:
     said: list[str] = []
     guard = CollapseGuard(GuardConfig(patience=2), said.append)
@@ -232,13 +244,16 @@ def test_linear_control_is_at_its_end_when_the_run_is(tmp_path: Any) -> None:
         ({"kl_in": "loss"}, "gradient of its mean is zero"),
         ({"min_new_tokens": 99}, "more than max_new_tokens"),
         ({"kl_control": "adaptive", "kl_horizon": 3}, "turn the coefficient round"),
-        ({"kl_control": "adaptive", "kl_coef": 0}, "0 stays 0"), ({"target_kl": 3.0}, "it is for adaptive"),
-        ({"kl_coef_end": 1.0}, "it is for linear"), ({"num_completions": 1}, "compares siblings"),
-        ({"importance_cap": 0.5}, "greater than 1"), ({"importance_cap": 3.0}, "it is for sampler"),
+        ({"kl_control": "adaptive", "kl_coef": 0}, "0 stays 0"),
+        ({"target_kl": 3.0}, "it is for adaptive"),
+        ({"kl_coef_end": 1.0}, "it is for linear"),
+        ({"num_completions": 1}, "compares siblings"),
+        ({"importance_cap": 0.5}, "greater than 1"),
+        ({"importance_cap": 3.0}, "it is for sampler"),
         ({"estimator": "grpo", "normalize_advantages": False}, "it is for rloo"),
         ({"estimator": "reward_weighted", "clip_range": 0.1}, "it is for rloo and grpo"),
     ],
-)  # fmt: skip
+)
 def test_settings_that_make_no_sense_are_refused(settings: Any, says: str) -> None:
     with pytest.raises(ValueError, match=says):
         RLOOConfig(**SIZES, **settings)
@@ -250,9 +265,15 @@ def test_joined_pads_to_the_widest_and_keeps_every_column() -> None:
         names = ("sampler_logprobs", "old_logprobs", "ref_logprobs", "values")
         numbers: Any = {name: torch.full((2, width), float(index)) for index, name in enumerate(names)}
         return Compared(
-            ids, torch.ones(ids.shape), mask, ended=mask[:, 0], scores=torch.zeros(2),
-            texts=[("a", "b")] * 2, columns=columns, **numbers,
-        )  # fmt: skip
+            ids,
+            torch.ones(ids.shape),
+            mask,
+            ended=mask[:, 0],
+            scores=torch.zeros(2),
+            texts=[("a", "b")] * 2,
+            columns=columns,
+            **numbers,
+        )
 
     whole = joined([part(2, 3, {"x": [1, 2]}), part(4, 1, {"y": [3, 4]})])
     assert whole.input_ids.tolist() == [[0, 0, 1, 1, 1, 1, 1]] * 2 + [[1, 1, 1, 1, 1, 0, 0]] * 2
@@ -262,9 +283,14 @@ def test_joined_pads_to_the_widest_and_keeps_every_column() -> None:
 
 @pytest.mark.parametrize(
     ("limits", "rollouts"),
-    [({"num_epochs": 2}, 6), ({"total_episodes": 9}, 3), ({"total_episodes": 99, "num_epochs": 1}, 3),
-     ({"max_steps": 4, "num_epochs": 9}, 2), ({"token_limit": 1, "num_epochs": 9}, 1)],
-)  # fmt: skip
+    [
+        ({"num_epochs": 2}, 6),
+        ({"total_episodes": 9}, 3),
+        ({"total_episodes": 99, "num_epochs": 1}, 3),
+        ({"max_steps": 4, "num_epochs": 9}, 2),
+        ({"token_limit": 1, "num_epochs": 9}, 1),
+    ],
+)
 def test_the_first_limit_ends_the_run(tmp_path: Any, limits: Any, rollouts: int) -> None:
     config = PPOConfig(**SIZES, ppo_epochs=2, max_new_tokens=3, **limits)
     trainer = small.trainer(tmp_path, config)
@@ -388,8 +414,11 @@ def test_prompts_pass_over_all_rows_in_a_new_order_each_time() -> None:
 
 
 def run(tiny: Any, tmp_path: Any, name: str, **changes: Any) -> Any:
-    node = next(node for node in tiny_nodes({f"{name}.{key}": value for key, value in changes.items()})
-                if node.name == name)  # fmt: skip
+    node = next(
+        node
+        for node in tiny_nodes({f"{name}.{key}": value for key, value in changes.items()})
+        if node.name == name
+    )
     draft = fresh_draft(tmp_path / str(sorted(changes.items())))
     node.stage(draft, node.config, **inputs_of(node, tiny))
     return draft
@@ -419,9 +448,16 @@ def test_rloo_learns_what_the_reward_wants(tiny: Any, tmp_path: Any) -> None:
     from tempering.artifacts.tables import read_rows
 
     draft = run(
-        tiny, tmp_path, "rloo", reward={"kind": "function", "function": "tests.rewards.some_rewards:brevity"},
-        num_epochs=20, ppo_epochs=1, learning_rate=3e-3, kl_coef=0.0, missing_eos_penalty=0.0,
-    )  # fmt: skip
+        tiny,
+        tmp_path,
+        "rloo",
+        reward={"kind": "function", "function": "tests.rewards.some_rewards:brevity"},
+        num_epochs=20,
+        ppo_epochs=1,
+        learning_rate=3e-3,
+        kl_coef=0.0,
+        missing_eos_penalty=0.0,
+    )
     lengths = [row["completion_length"] for row in read_rows(draft.metadata_dir / "training_stats.parquet")]
     assert sum(lengths[-5:]) < 0.7 * sum(lengths[:5])
 

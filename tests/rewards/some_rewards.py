@@ -19,8 +19,10 @@ def undecided(prompts: list[str], completions: list[str], **_: Any) -> list[floa
 
 def of_messages(prompts: list[Any], completions: list[Any], **_: Any) -> list[float]:
     """Written for TRL's conversational format."""
-    return [float(len(answer[0]["content"]) + len(prompt[-1]["content"])) for prompt, answer in
-            zip(prompts, completions, strict=True)]  # fmt: skip
+    return [
+        float(len(answer[0]["content"]) + len(prompt[-1]["content"]))
+        for prompt, answer in zip(prompts, completions, strict=True)
+    ]
 
 
 def narrow(completions: list[str], ended: list[bool]) -> list[float]:

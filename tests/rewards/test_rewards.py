@@ -61,13 +61,18 @@ def test_a_function_that_is_not_there_is_named() -> None:
 
 @pytest.mark.parametrize(
     ("name", "form", "says"),
-    [("broken", "text", r"ZeroDivisionError.*line \d+ of some_rewards.py"),
-     ("of_messages", "text", "TypeError.*"), ("failing", "text", "KeyError"),
-     ("too_few", "text", "for 2 completions"), ("texts", "text", "'0.5'"),
-     ("deep", "text", r"JSONDecodeError.*\(line \d+ of some_rewards.py\)"),
-     ("greedy", "text", "answer'$|answer'\n"),  # no line: it was never entered
-     ("overwriting", "text", "log_extra..score"), ("short_log", "text", "1 values for 2")],
-)  # fmt: skip
+    [
+        ("broken", "text", r"ZeroDivisionError.*line \d+ of some_rewards.py"),
+        ("of_messages", "text", "TypeError.*"),
+        ("failing", "text", "KeyError"),
+        ("too_few", "text", "for 2 completions"),
+        ("texts", "text", "'0.5'"),
+        ("deep", "text", r"JSONDecodeError.*\(line \d+ of some_rewards.py\)"),
+        ("greedy", "text", "answer'$|answer'\n"),  # no line: it was never entered
+        ("overwriting", "text", "log_extra..score"),
+        ("short_log", "text", "1 values for 2"),
+    ],
+)
 def test_what_a_function_does_wrong_is_said(name: str, form: str, says: str) -> None:
     with pytest.raises(UserError, match=says):
         score(function(name, form=form), ["a", "b"])
@@ -167,8 +172,14 @@ def test_models_that_a_reward_names() -> None:
     ],
 )
 def test_rules_by_hand(rule: dict[str, Any], text: str, wanted: float) -> None:
-    columns = {"words": ["dog, ball, park"], "nothing": [[]], "answers": [["park", "garden"]],
-               "ended": [False], "number": [42], "completion_ids": [[5, 6, 7, 1]]}  # fmt: skip
+    columns = {
+        "words": ["dog, ball, park"],
+        "nothing": [[]],
+        "answers": [["park", "garden"]],
+        "ended": [False],
+        "number": [42],
+        "completion_ids": [[5, 6, 7, 1]],
+    }
     found = score({"kind": "rule", **rule}, [text], **columns)
     assert found.scores == pytest.approx([wanted], nan_ok=True)
 
@@ -206,8 +217,10 @@ def test_random_reward_depends_on_text_and_seed_only() -> None:
 
 
 def test_gold_reward_needs_the_end() -> None:
-    story = " Once upon a time Lily had a ball. She took her dog to the park. But the ball was gone. " \
-            "The dog found it. They were happy. The end."  # fmt: skip
+    story = (
+        " Once upon a time Lily had a ball. She took her dog to the park. But the ball was gone. "
+        "The dog found it. They were happy. The end."
+    )
     assert score({"kind": "gold"}, [story, story], ended=[True, False]).scores == [1.0, 0.75]
 
 
@@ -218,10 +231,11 @@ def test_learned_reward_reads_eos_as_in_its_training(tiny: Any) -> None:
     reward = LearnedReward(tiny("reward_model").model_dir)
     row = tiny("sample[preferences]").rows("train").iloc[0]
     pair = next(
-        item for item in tiny("dataset[preferences]").rows("train").to_dict("records")
+        item
+        for item in tiny("dataset[preferences]").rows("train").to_dict("records")
         if reward.encode([dict(turn) for turn in item["prompt"]], item["chosen"][-1]["content"], True)
         == [*row["prompt_ids"], *row["chosen_ids"]]
-    )  # fmt: skip
+    )
     prompt, text = [dict(turn) for turn in pair["prompt"]], pair["chosen"][-1]["content"]
     eos = reward.tokenizer.eos_token_id
     assert reward.encode(prompt, text, ended=True)[-1] == eos
@@ -236,8 +250,10 @@ def test_scores_do_not_depend_on_the_batch(tiny: Any) -> None:
     reward = LearnedReward(tiny("reward_model").model_dir)
     texts = [" Once.", " Once upon a time Lily had a ball and a dog.", "", " The end."]
     together = reward([PROMPT] * 4, texts, ended=[True, False, True, True])
-    alone = [reward([PROMPT], [text], ended=[done])[0]
-             for text, done in zip(texts, [True, False, True, True], strict=True)]  # fmt: skip
+    alone = [
+        reward([PROMPT], [text], ended=[done])[0]
+        for text, done in zip(texts, [True, False, True, True], strict=True)
+    ]
     assert together == pytest.approx(alone, abs=1e-5)
 
 

@@ -318,9 +318,13 @@ def test_the_same_question_is_asked_once_and_answers_survive_a_kill(judge: Any, 
 
 @pytest.mark.parametrize(
     ("text", "says_"),
-    [("{{ nothing_here }}", "nothing_here"), ("{{ 1 / 0 }}", "ZeroDivisionError"),
-     ("{% if %}", "cannot be read"), ("{{ ''.__class__.__mro__ }}", "SecurityError")],
-)  # fmt: skip
+    [
+        ("{{ nothing_here }}", "nothing_here"),
+        ("{{ 1 / 0 }}", "ZeroDivisionError"),
+        ("{% if %}", "cannot be read"),
+        ("{{ ''.__class__.__mro__ }}", "SecurityError"),
+    ],
+)
 def test_a_template_that_fails_is_a_message(tmp_path: Path, text: str, says_: str) -> None:
     template = tmp_path / "rate.jinja"
     template.write_text(text)
@@ -353,8 +357,10 @@ def test_a_local_teacher_answers_and_ppo_learns_from_it(tiny: Any, tmp_path: Pat
 
     template = tmp_path / "rate.jinja"
     template.write_text("{{ completion }}")
-    parts = {"rated": {"kind": "teacher", "model": "sft", "template": str(template), "max_tokens": 4},
-             "ended": {"kind": "rule", "rule": "ended"}}  # fmt: skip
+    parts = {
+        "rated": {"kind": "teacher", "model": "sft", "template": str(template), "max_tokens": 4},
+        "ended": {"kind": "rule", "rule": "ended"},
+    }
     changes = {
         "rloo.reward": {"kind": "mixture", "components": parts, "when_missing": "skip"},
         "rloo.max_steps": 2,

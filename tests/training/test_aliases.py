@@ -47,10 +47,15 @@ def test_every_switch_takes_effect(switch: str) -> None:
 @pytest.mark.parametrize(
     ("name", "value"),
     [
-        ("learning_rate", 0.01), ("batch_size", 12), ("token_limit", 500), ("checkpoint_interval", 50),
-        ("num_epochs", 4.0), ("ppo_epochs", 5), ("total_episodes", 960),
+        ("learning_rate", 0.01),
+        ("batch_size", 12),
+        ("token_limit", 500),
+        ("checkpoint_interval", 50),
+        ("num_epochs", 4.0),
+        ("ppo_epochs", 5),
+        ("total_episodes", 960),
     ],
-)  # fmt: skip
+)
 def test_published_names_that_are_ours(name: str, value: Any) -> None:
     plain, changed = PPOConfig(), PPOConfig(**{name: value})
     assert getattr(changed, name) == value
@@ -60,12 +65,20 @@ def test_published_names_that_are_ours(name: str, value: Any) -> None:
 @pytest.mark.parametrize(
     ("name", "value", "field"),
     [
-        ("temperature", 0.7, 0.7), ("top_k", 50, 50), ("top_k", 0, None), ("top_k", 0.0, None),
-        ("top_k", -1, None), ("top_p", 0.9, 0.9), ("top_p", 1.0, None), ("min_p", 0.1, 0.1),
-        ("min_p", 0.0, None), ("repetition_penalty", 1.2, 1.2), ("max_new_tokens", 20, 20),
+        ("temperature", 0.7, 0.7),
+        ("top_k", 50, 50),
+        ("top_k", 0, None),
+        ("top_k", 0.0, None),
+        ("top_k", -1, None),
+        ("top_p", 0.9, 0.9),
+        ("top_p", 1.0, None),
+        ("min_p", 0.1, 0.1),
+        ("min_p", 0.0, None),
+        ("repetition_penalty", 1.2, 1.2),
+        ("max_new_tokens", 20, 20),
         ("min_new_tokens", 2, 2),
     ],
-)  # fmt: skip
+)
 def test_generation_kwargs_are_settings_of_the_section(name: str, value: Any, field: Any) -> None:
     assert getattr(RLOOConfig(generation_kwargs={"do_sample": True, name: value}), name) == field
     assert getattr(RLOOConfig(**{name: value}), name) == field

@@ -12,10 +12,17 @@ from tempering.training.schedule import learning_rate_factor
 
 @pytest.mark.parametrize(
     ("schedule", "progress", "factor"),
-    [("linear", 0.05, 0.5), ("linear", 0.1, 1.0), ("linear", 0.55, 0.5), ("linear", 1.0, 0.0),
-     ("linear", 1.3, 0.0),
-     ("cosine", 0.55, 0.5), ("cosine", 0.325, 0.8536), ("constant", 0.99, 1.0)],
-)  # fmt: skip
+    [
+        ("linear", 0.05, 0.5),
+        ("linear", 0.1, 1.0),
+        ("linear", 0.55, 0.5),
+        ("linear", 1.0, 0.0),
+        ("linear", 1.3, 0.0),
+        ("cosine", 0.55, 0.5),
+        ("cosine", 0.325, 0.8536),
+        ("constant", 0.99, 1.0),
+    ],
+)
 def test_schedules(schedule: Any, progress: float, factor: float) -> None:
     config = SFTConfig(lr_schedule=schedule, warmup_fraction=0.1)
     assert learning_rate_factor(config, progress) == pytest.approx(factor, abs=1e-4)

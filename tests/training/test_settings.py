@@ -116,9 +116,12 @@ def test_a_first_step_without_gradient_stops_the_training() -> None:
     def first(loss: float, norm: float, step: int = 1, must: bool = True) -> None:
         rows: list[Any] = []
         trainer = SimpleNamespace(
-            config=SFTConfig(), must_learn_at_once=must, stats=SimpleNamespace(append=rows.append),
-            progress=lambda step: 0.5, out=SimpleNamespace(progress=lambda *a, **k: None),
-        )  # fmt: skip
+            config=SFTConfig(),
+            must_learn_at_once=must,
+            stats=SimpleNamespace(append=rows.append),
+            progress=lambda step: 0.5,
+            out=SimpleNamespace(progress=lambda *a, **k: None),
+        )
         state: Any = SimpleNamespace(global_step=step, num_input_tokens_seen=10, is_world_process_zero=True)
         arguments: Any = None
         TokenCallback(trainer).on_log(arguments, state, arguments, {"loss": loss, "grad_norm": norm})

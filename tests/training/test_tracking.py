@@ -81,8 +81,11 @@ def train(folder: Path, *, log_with: Any, max_steps: int = 2) -> Path:
     config = SFTConfig(batch_size=2, max_steps=max_steps, num_epochs=9, checkpoint_interval=16)
     row = {"input_ids": list(range(8)), "labels": list(range(8)), "attention_mask": [1] * 8}
     trainer = Tiny(
-        model=model, config=config, out=out, train_dataset=Dataset.from_list([row] * 4),
+        model=model,
+        config=config,
+        out=out,
+        train_dataset=Dataset.from_list([row] * 4),
         args=TrainingArguments(**training_arguments(config, out)),
-    )  # fmt: skip
+    )
     trainer.train_or_resume()
     return folder
