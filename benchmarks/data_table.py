@@ -26,9 +26,11 @@ from tests.data.real_samples import CASES
 
 ADAPTER: TypeAdapter[Any] = TypeAdapter(Builder)
 TRAINED_ON = (
-    "pretrain/tinystories_head.jsonl.gz", "pretrain/babylm_simple_wiki.jsonl.gz",
-    "sft/alpaca_en_demo.json.gz", "preference/hh_harmless_base_test.jsonl.gz",
-)  # fmt: skip
+    "pretrain/tinystories_head.jsonl.gz",
+    "pretrain/babylm_simple_wiki.jsonl.gz",
+    "sft/alpaca_en_demo.json.gz",
+    "preference/hh_harmless_base_test.jsonl.gz",
+)
 BATCH = 512
 
 

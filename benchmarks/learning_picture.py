@@ -99,9 +99,15 @@ def chart(title: str, bands: Sequence[Band]) -> Markup:
         taken.append(end)
         marks += line(one, across, up, end)
     return tag(
-        "svg", tag("title", said), *marks, xmlns="http://www.w3.org/2000/svg", role="img",
-        viewBox=f"0 0 {WIDTH} {HEIGHT}", font_family="system-ui, sans-serif", font_size=12,
-    )  # fmt: skip
+        "svg",
+        tag("title", said),
+        *marks,
+        xmlns="http://www.w3.org/2000/svg",
+        role="img",
+        viewBox=f"0 0 {WIDTH} {HEIGHT}",
+        font_family="system-ui, sans-serif",
+        font_size=12,
+    )
 
 
 def line(one: Band, across: Scale, up: Scale, label: float) -> list[Markup]:

@@ -9,9 +9,12 @@ from benchmarks.learning_measures import LEVELS
 from benchmarks.learning_picture import T975
 
 NAMES = {
-    "ppo": "PPO", "rloo": "RLOO", "dpo": "DPO",
-    "ppo gold": "PPO, exact reward", "rloo gold": "RLOO, exact reward",
-}  # fmt: skip
+    "ppo": "PPO",
+    "rloo": "RLOO",
+    "dpo": "DPO",
+    "ppo gold": "PPO, exact reward",
+    "rloo gold": "RLOO, exact reward",
+}
 
 
 def tables(seeds: Sequence[dict[str, Any]]) -> str:
@@ -81,9 +84,10 @@ def paired(seeds: Sequence[dict[str, Any]], measure: str) -> str:
     prompts = seeds[0]["methods"]["ppo"][f"{measure}_gain"]["n"]
     lines = [
         f"| {title} minus SFT's, {prompts} held-out prompts | "
-        + " | ".join(f"seed {one['seed']}" for one in seeds) + " |",
+        + " | ".join(f"seed {one['seed']}" for one in seeds)
+        + " |",
         "|---|" + "--:|" * len(seeds),
-    ]  # fmt: skip
+    ]
     for name in ("ppo", "rloo", "dpo"):
         gains = [one["methods"][name][f"{measure}_gain"] for one in seeds]
         cells = [f"{gain['mean']:+.3f} [{gain['low']:.3f}, {gain['high']:.3f}]" for gain in gains]

@@ -71,10 +71,15 @@ def large() -> Iterator[tuple[str, int, Any]]:
     shapes = {
         "GPT-2 small, random": AutoConfig.for_model("gpt2"),
         "Llama small preset, random": AutoConfig.for_model(
-            "llama", vocab_size=16_000, tie_word_embeddings=True, hidden_size=640, intermediate_size=1728,
-            num_hidden_layers=10, num_attention_heads=10,
+            "llama",
+            vocab_size=16_000,
+            tie_word_embeddings=True,
+            hidden_size=640,
+            intermediate_size=1728,
+            num_hidden_layers=10,
+            num_attention_heads=10,
         ),
-    }  # fmt: skip
+    }
     for name, shape in shapes.items():
         torch.manual_seed(0)
         plain = AutoModelForCausalLM.from_config(shape).eval()

@@ -19,10 +19,16 @@ from pathlib import Path
 from typing import Any
 
 ENVIRONMENT = {
-    "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1", "HF_HUB_DISABLE_TELEMETRY": "1", "DO_NOT_TRACK": "1",
-    "TOKENIZERS_PARALLELISM": "false", "TQDM_DISABLE": "1", "TRANSFORMERS_VERBOSITY": "error",
-    "HF_DATASETS_DISABLE_PROGRESS_BARS": "1", "HF_HUB_DISABLE_PROGRESS_BARS": "1",
-}  # fmt: skip
+    "OMP_NUM_THREADS": "1",
+    "HF_HUB_OFFLINE": "1",
+    "HF_HUB_DISABLE_TELEMETRY": "1",
+    "DO_NOT_TRACK": "1",
+    "TOKENIZERS_PARALLELISM": "false",
+    "TQDM_DISABLE": "1",
+    "TRANSFORMERS_VERBOSITY": "error",
+    "HF_DATASETS_DISABLE_PROGRESS_BARS": "1",
+    "HF_HUB_DISABLE_PROGRESS_BARS": "1",
+}
 TRAINERS = ("pretrain", "sft", "reward_model", "dpo", "ppo", "rloo")
 STEPS = 6
 LORA = {"kind": "lora", "rank": 16}
@@ -78,8 +84,12 @@ class Case:
             extra = {"num_completions": 4} if self.trainer == "rloo" else {}
             rollout = {"rollout_batch_size": 2 * self.size.batch, "ppo_epochs": 1}
             return common | {
-                "max_steps": STEPS, "num_epochs": 4, "max_new_tokens": self.size.new, **rollout, **extra
-            }  # fmt: skip
+                "max_steps": STEPS,
+                "num_epochs": 4,
+                "max_new_tokens": self.size.new,
+                **rollout,
+                **extra,
+            }
         return common
 
 
@@ -111,8 +121,9 @@ def made_up_words(count: int) -> list[str]:
     import random
 
     source = random.Random(0)
-    return ["".join(source.choices("abcdefghijklmnopqrstuvwxyz", k=source.randint(4, 9)))
-            for _ in range(count)]  # fmt: skip
+    return [
+        "".join(source.choices("abcdefghijklmnopqrstuvwxyz", k=source.randint(4, 9))) for _ in range(count)
+    ]
 
 
 def write_samples(size: Size, vocab_size: int, folder: Path) -> None:
@@ -144,9 +155,11 @@ def write_samples(size: Size, vocab_size: int, folder: Path) -> None:
             "rejected_ids": ids(answer(number)),
         },
         RowType.PROMPT: lambda number: {
-            "input_ids": ids(size.prompt - 4 * (number % 2)), "query": "say something", "prompt": prompt
+            "input_ids": ids(size.prompt - 4 * (number % 2)),
+            "query": "say something",
+            "prompt": prompt,
         },
-    }  # fmt: skip
+    }
     for row_type, make in rows.items():
         place = folder / str(row_type) / "rows"
         writers = {part: ShardWriter(place / part, token_schema(row_type)) for part in ("train", "eval")}
@@ -156,9 +169,13 @@ def write_samples(size: Size, vocab_size: int, folder: Path) -> None:
 
 
 ROW_TYPES = {
-    "pretrain": "text", "sft": "prompt_completion", "reward_model": "preference", "dpo": "preference",
-    "ppo": "prompt", "rloo": "prompt",
-}  # fmt: skip
+    "pretrain": "text",
+    "sft": "prompt_completion",
+    "reward_model": "preference",
+    "dpo": "preference",
+    "ppo": "prompt",
+    "rloo": "prompt",
+}
 
 
 def inputs(trainer: str, folder: Path) -> dict[str, Any]:
@@ -168,13 +185,19 @@ def inputs(trainer: str, folder: Path) -> dict[str, Any]:
 
     def made(kind: Any, name: str, **details: Any) -> Any:
         manifest = Manifest(
-            stage=name, kind=kind.kind, id=f"{name}/made-up", fingerprint="0" * 64,
+            stage=name,
+            kind=kind.kind,
+            id=f"{name}/made-up",
+            fingerprint="0" * 64,
             payload_digest="made-up",
             details={
-                "digest": "made-up", "tokenizer": "made-up", "prompt_format": "chat", "head": "causal_lm",
+                "digest": "made-up",
+                "tokenizer": "made-up",
+                "prompt_format": "chat",
+                "head": "causal_lm",
                 **details,
             },
-        )  # fmt: skip
+        )
         return kind(folder / name, manifest)
 
     row_type = ROW_TYPES[trainer]
@@ -245,8 +268,14 @@ def measure(case: Case, folder: Path, out: Path) -> dict[str, float]:
 
     from flows.process.preload import MODULES
 
-    for module in (*MODULES, "peft", "tempering.onpolicy.run", "tempering.training.preference",
-                   "tempering.training.causal", "transformers.models.gpt2.modeling_gpt2"):  # fmt: skip
+    for module in (
+        *MODULES,
+        "peft",
+        "tempering.onpolicy.run",
+        "tempering.training.preference",
+        "tempering.training.causal",
+        "transformers.models.gpt2.modeling_gpt2",
+    ):
         importlib.import_module(module)
     from tempering.artifacts.draft import Draft
     from tempering.artifacts.stage import get_stage
@@ -270,8 +299,10 @@ def in_child(case: Case, folder: Path) -> dict[str, float]:
         description = json.dumps([case.size.__dict__, case.trainer, case.changes])
         done = subprocess.run(
             [sys.executable, "-m", "benchmarks.model_memory", "--child", description, str(folder), out],
-            env={**os.environ, **ENVIRONMENT}, capture_output=True, text=True,
-        )  # fmt: skip
+            env={**os.environ, **ENVIRONMENT},
+            capture_output=True,
+            text=True,
+        )
     if done.returncode:
         raise RuntimeError(done.stderr[-3000:])
     found: dict[str, float] = json.loads(done.stdout.strip().splitlines()[-1])
@@ -305,10 +336,16 @@ def table_row(name: str, variant: str, case: Case, folder: Path) -> str:
     expected, measured = estimated(case), in_child(case, folder)
     found = measured["bytes"]
     cells = (
-        name, f"{expected.parameters / 1e6:.1f} M", case.trainer, variant, f"{expected.total / 1e6:,.0f} MB",
-        f"{found / 1e6:,.0f} MB", f"{expected.total / found:.2f}", expected.peak,
+        name,
+        f"{expected.parameters / 1e6:.1f} M",
+        case.trainer,
+        variant,
+        f"{expected.total / 1e6:,.0f} MB",
+        f"{found / 1e6:,.0f} MB",
+        f"{expected.total / found:.2f}",
+        expected.peak,
         f"{measured['seconds']:.0f} s",
-    )  # fmt: skip
+    )
     return "| " + " | ".join(cells) + " |"
 
 

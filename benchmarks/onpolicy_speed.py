@@ -29,10 +29,15 @@ from benchmarks.peers.tables import tables
 
 ROOT = Path(__file__).parent.parent
 QUIET = {
-    "HF_HUB_OFFLINE": "1", "HF_HUB_DISABLE_TELEMETRY": "1", "DO_NOT_TRACK": "1", "TQDM_DISABLE": "1",
-    "TOKENIZERS_PARALLELISM": "false", "TRANSFORMERS_VERBOSITY": "error", "TRL_EXPERIMENTAL_SILENCE": "1",
+    "HF_HUB_OFFLINE": "1",
+    "HF_HUB_DISABLE_TELEMETRY": "1",
+    "DO_NOT_TRACK": "1",
+    "TQDM_DISABLE": "1",
+    "TOKENIZERS_PARALLELISM": "false",
+    "TRANSFORMERS_VERBOSITY": "error",
+    "TRL_EXPERIMENTAL_SILENCE": "1",
     "GOMP_SPINCOUNT": "10000",  # as `temper` sets it: threads that wait do not spin for long
-}  # fmt: skip
+}
 JOB = "JOB"  # stands for its file in a command
 MADE_BY = ["dpo=null", "ppo=null", "evaluate=null", "report=null", "rloo.total_episodes=96"]
 
@@ -77,10 +82,11 @@ def parsed() -> argparse.Namespace:
     parser.add_argument("--precision", choices=["fp32", "bf16"], default="fp32")
     parser.add_argument("--only", action="append", help="contestants whose name holds this text")
     parser.add_argument(
-        "--variants", action="store_true",
+        "--variants",
+        action="store_true",
         help="compiled layers, two processes with half of the threads each, a value head on the policy's "
         "trunk (less work), our decoder compiled",
-    )  # fmt: skip
+    )
     return parser.parse_args()
 
 
@@ -144,9 +150,17 @@ def prepared(arguments: argparse.Namespace) -> dict[str, Job]:
         model=str(store.get("sft@latest").model_dir),  # type: ignore[attr-defined]
         reward_model=str(store.get("reward_model@latest").model_dir),  # type: ignore[attr-defined]
         prompts=[{"text": row["query"], "input_ids": list(row["input_ids"])} for row in given],
-        folder="", store=str(folder), rollouts=arguments.rollouts, warmup=arguments.warmup, batch=96,
-        siblings=4, new_tokens=48, epochs=4, precision=arguments.precision, memory=False,
-    )  # fmt: skip
+        folder="",
+        store=str(folder),
+        rollouts=arguments.rollouts,
+        warmup=arguments.warmup,
+        batch=96,
+        siblings=4,
+        new_tokens=48,
+        epochs=4,
+        precision=arguments.precision,
+        memory=False,
+    )
     third = max(2, arguments.rollouts // 3)
     ppo = replace(base, rollouts=third, warmup=min(2, arguments.warmup))
     # TRL's PPO shuffles: it is given the prompts that ours will take, no more

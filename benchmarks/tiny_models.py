@@ -21,9 +21,14 @@ from tempering.data.rows import Rejected
 
 BLOCK, BATCH = 128, 16
 SHAPE = {
-    "hidden_size": 96, "intermediate_size": 256, "num_hidden_layers": 3, "num_attention_heads": 6,
-    "num_key_value_heads": 2, "tie_word_embeddings": True, "initializer_range": 0.08,
-}  # fmt: skip
+    "hidden_size": 96,
+    "intermediate_size": 256,
+    "num_hidden_layers": 3,
+    "num_attention_heads": 6,
+    "num_key_value_heads": 2,
+    "tie_word_embeddings": True,
+    "initializer_range": 0.08,
+}
 
 _LLAMA_CHAT = (
     "{{ bos_token }}{% for turn in messages %}"
@@ -130,9 +135,13 @@ def new_model(family: Family, tokenizer: Any, seed: int) -> Any:
 
     set_seed(seed)
     config = AutoConfig.for_model(
-        family.model_type, vocab_size=len(tokenizer) + family.spare_rows, bos_token_id=tokenizer.bos_token_id,
-        eos_token_id=tokenizer.convert_tokens_to_ids(list(family.stops)), **SHAPE, **family.settings,
-    )  # fmt: skip
+        family.model_type,
+        vocab_size=len(tokenizer) + family.spare_rows,
+        bos_token_id=tokenizer.bos_token_id,
+        eos_token_id=tokenizer.convert_tokens_to_ids(list(family.stops)),
+        **SHAPE,
+        **family.settings,
+    )
     return AutoModelForCausalLM.from_config(config)
 
 
@@ -196,9 +205,13 @@ def main() -> None:
     args = parser.parse_args()
     texts = list(dict.fromkeys(text for path in args.texts for text in strings_in(path)))
     parameters = make_tiny_model(
-        FAMILIES[args.family], texts, args.folder,
-        vocab_size=args.vocab_size, steps=args.steps, seed=args.seed,
-    )  # fmt: skip
+        FAMILIES[args.family],
+        texts,
+        args.folder,
+        vocab_size=args.vocab_size,
+        steps=args.steps,
+        seed=args.seed,
+    )
     print(f"{args.folder}: {args.family}, {parameters:,} parameters")
 
 

@@ -31,9 +31,14 @@ class Shop:
 
     def temper(self, *arguments: object, stdin: str = "") -> subprocess.CompletedProcess[str]:
         return subprocess.run(
-            [str(BIN), *map(str, arguments)], cwd=self.folder, input=stdin, text=True, capture_output=True,
-            timeout=400, env={**os.environ, "TEMPER_STORE": str(self.store), "PYTHONPATH": str(ROOT)},
-        )  # fmt: skip
+            [str(BIN), *map(str, arguments)],
+            cwd=self.folder,
+            input=stdin,
+            text=True,
+            capture_output=True,
+            timeout=400,
+            env={**os.environ, "TEMPER_STORE": str(self.store), "PYTHONPATH": str(ROOT)},
+        )
 
     def rows(self, *arguments: object) -> dict[str, Any]:
         done = self.temper(*arguments, "--json")
@@ -76,8 +81,12 @@ def test_report_has_every_model_and_the_headline_metrics(shop: Shop) -> None:
     found = json.loads(shop.temper("report", "--json").stdout)
     assert {row["model"] for row in found} == {"pretrain", "sft", "reward_model", "dpo", "ppo", "rloo"}
     assert {row["model"] for row in found if row["metric"] == "gold_score"} == {
-        "pretrain", "sft", "dpo", "ppo", "rloo",
-    }  # fmt: skip
+        "pretrain",
+        "sft",
+        "dpo",
+        "ppo",
+        "rloo",
+    }
     assert [row["model"] for row in found if row["metric"] == "accuracy"] == ["reward_model"]
     for row in found:
         assert row["low"] <= row["value"] <= row["high"]
@@ -134,7 +143,7 @@ def test_models_load_with_plain_transformers(shop: Shop, tmp_path: Path) -> None
         (["generate", "sft@latest", "--file", "nothing.txt"], "nothing.txt"),
         (["run", "CONFIG", "--store", "tiny.yaml/below"], "tiny.yaml"),
     ],
-)  # fmt: skip
+)
 def test_mistakes_are_said_in_one_message(shop: Shop, arguments: list[str], said: str) -> None:
     before = sorted(
         path.relative_to(shop.store) for path in shop.store.rglob("*") if ".prefect" not in path.parts

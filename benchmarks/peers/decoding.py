@@ -57,9 +57,13 @@ def generate(job: Job, model: Any, tokenizer: Any, size: int, forced: bool) -> A
             {"input_ids": [row["input_ids"] for row in prompts]}, padding=True, return_tensors="pt"
         )
         found = model.generate(
-            input_ids=given["input_ids"], attention_mask=given["attention_mask"], do_sample=True, top_k=0,
-            max_new_tokens=job.new_tokens, min_new_tokens=job.new_tokens if forced else None,
-        )[:, given["input_ids"].shape[1] :]  # fmt: skip
+            input_ids=given["input_ids"],
+            attention_mask=given["attention_mask"],
+            do_sample=True,
+            top_k=0,
+            max_new_tokens=job.new_tokens,
+            min_new_tokens=job.new_tokens if forced else None,
+        )[:, given["input_ids"].shape[1] :]
         before = ((found == tokenizer.eos_token_id).cumsum(1) == 0).sum(1)
         return float((before + 1).clamp(max=job.new_tokens).float().mean())
 

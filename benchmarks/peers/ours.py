@@ -71,12 +71,19 @@ def train(job: Job, clock: Clock, out: Draft, algorithm: str, *options: str) -> 
 def settings(job: Job, algorithm: str, *, compiled: bool) -> OnPolicyConfig:
     """The same work as the peers'."""
     shared: dict[str, Any] = {
-        "batch_size": job.batch, "rollout_batch_size": job.batch, "max_new_tokens": job.new_tokens,
+        "batch_size": job.batch,
+        "rollout_batch_size": job.batch,
+        "max_new_tokens": job.new_tokens,
         "micro_batch_size": job.batch // 4,  # like lengths together: less padding, the same gradient
-        "total_episodes": job.total * job.batch, "num_epochs": 100.0, "learning_rate": job.learning_rate,
-        "lr_schedule": "constant", "kl_coef": job.kl_coef, "precision": job.precision,
-        "checkpoint_interval": 1 << 40, "compile": compiled,
-    }  # fmt: skip
+        "total_episodes": job.total * job.batch,
+        "num_epochs": 100.0,
+        "learning_rate": job.learning_rate,
+        "lr_schedule": "constant",
+        "kl_coef": job.kl_coef,
+        "precision": job.precision,
+        "checkpoint_interval": 1 << 40,
+        "compile": compiled,
+    }
     if algorithm == "rloo":
         return RLOOConfig(**shared, num_completions=job.siblings, reward=FUNCTION)
     value = {"value_init": "reward_model"} if algorithm == "ppo" else {"value_trunk": "shared"}

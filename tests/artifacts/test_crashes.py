@@ -42,9 +42,12 @@ time.sleep(60)
 
 def start(code: str, argument: Path) -> "subprocess.Popen[str]":
     child = subprocess.Popen(
-        [sys.executable, "-c", code, str(argument)], stdout=subprocess.PIPE, text=True, cwd=HERE,
+        [sys.executable, "-c", code, str(argument)],
+        stdout=subprocess.PIPE,
+        text=True,
+        cwd=HERE,
         env={**os.environ, "PYTHONPATH": f"{HERE}:{HERE.parent.parent}"},
-    )  # fmt: skip
+    )
     assert child.stdout is not None
     child.stdout.readline()
     return child

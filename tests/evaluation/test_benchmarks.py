@@ -104,7 +104,10 @@ def test_a_new_benchmark_is_one_file_and_one_line_in_the_union(repository: Path,
     (folder / "__init__.py").write_text(union)
     paths = os.pathsep.join([str(tmp_path), str(repository)])
     ended = subprocess.run(
-        [sys.executable, "-c", ADDED], cwd=tmp_path, capture_output=True, text=True,
+        [sys.executable, "-c", ADDED],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
         env={**os.environ, "PYTHONPATH": paths},
-    )  # fmt: skip
+    )
     assert ended.returncode == 0, ended.stderr[-3000:]

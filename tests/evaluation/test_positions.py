@@ -46,11 +46,16 @@ def test_answers_come_back_in_order_and_with_the_numbers_of_their_batch(model: L
     assert list(map(len, model.logprobs(rows))) == [4, 1, 6, 2, 3, 5]
 
 
-@pytest.mark.parametrize("row", [
-    {"text": "a b c d " * 30},
-    {"prompt": [{"role": "user", "content": "a b " * 40}],
-     "completion": [{"role": "assistant", "content": "c d " * 15}]},
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "row",
+    [
+        {"text": "a b c d " * 30},
+        {
+            "prompt": [{"role": "user", "content": "a b " * 40}],
+            "completion": [{"role": "assistant", "content": "c d " * 15}],
+        },
+    ],
+)
 def test_perplexity_of_rows_longer_than_the_positions(model: LanguageModel, row: dict[str, Any]) -> None:
     benchmark = PerplexityBenchmark(kind="perplexity", dataset="x", max_length=512)
     findings = run_benchmark("long", benchmark, [row], Tools(policy=model))

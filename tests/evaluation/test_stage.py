@@ -10,9 +10,16 @@ pytestmark = pytest.mark.slow
 def test_a_policy_gets_every_benchmark_but_preferences(tiny: Any) -> None:
     table = tiny("evaluate[dpo]").read("metrics")
     assert set(table["metric"]) == {
-        "gold_score", "perfect_share", "reward", "win_rate", "ended_share", "loss", "exact_match", "f1",
+        "gold_score",
+        "perfect_share",
+        "reward",
+        "win_rate",
+        "ended_share",
+        "loss",
+        "exact_match",
+        "f1",
         "minimal_pairs",
-    }  # fmt: skip
+    }
     assert set(table["model"]) == {"dpo"}
     assert ((table["low"] <= table["value"]) & (table["value"] <= table["high"])).all()
 

@@ -44,10 +44,17 @@ def artifact(
         draft.write_table(name, rows)
     inputs = {"model": parent.ref} if parent else {}
     values = {
-        "stage": stage, "kind": kind.kind, "id": f"{stage}/toy__2026-11-21__10-15-30__3f9c1a2b",
-        "fingerprint": f"3f9c1a2b-{stage}", "inputs": inputs, "code": CodeState(commit="c0ffee", dirty=True),
-        "versions": VERSIONS, "device": "cpu", "seed": 1, "created": "2026-11-21T10:15:30+00:00",
-    }  # fmt: skip
+        "stage": stage,
+        "kind": kind.kind,
+        "id": f"{stage}/toy__2026-11-21__10-15-30__3f9c1a2b",
+        "fingerprint": f"3f9c1a2b-{stage}",
+        "inputs": inputs,
+        "code": CodeState(commit="c0ffee", dirty=True),
+        "versions": VERSIONS,
+        "device": "cpu",
+        "seed": 1,
+        "created": "2026-11-21T10:15:30+00:00",
+    }
     return kind(draft.path, Manifest(**values | more))
 
 
@@ -60,10 +67,13 @@ def stats(stage: str, steps: int = 240) -> list[Row]:
         row: Row = {"step": step, "tokens": step * 4000, "seconds": step * 0.2, "learning_rate": 1e-3}
         if stage in ("ppo", "rloo"):
             row |= {
-                "loss": rng.gauss(0, 0.05), "score": 3 * (1 - math.exp(-3 * done)) + rng.gauss(0, 0.25),
-                "kl": 9 * done + rng.gauss(0, 0.6), "entropy": 1.4 - 0.8 * done + rng.gauss(0, 0.04),
-                "completion_length": 38 - 6 * done + rng.gauss(0, 1), "ended_share": min(1, 0.8 + 0.2 * done),
-            }  # fmt: skip
+                "loss": rng.gauss(0, 0.05),
+                "score": 3 * (1 - math.exp(-3 * done)) + rng.gauss(0, 0.25),
+                "kl": 9 * done + rng.gauss(0, 0.6),
+                "entropy": 1.4 - 0.8 * done + rng.gauss(0, 0.04),
+                "completion_length": 38 - 6 * done + rng.gauss(0, 1),
+                "ended_share": min(1, 0.8 + 0.2 * done),
+            }
             if stage == "ppo":
                 row["explained_variance"] = 0.7 * done + rng.gauss(0, 0.1)
         else:
@@ -102,9 +112,13 @@ def _completion(row: int, level: float, gold: float) -> Row:
     flaws = draw_flaws(rng, {1: 1, 2: 2, 3: 2}) if rng.random() > level else Flaws()
     prompt, text = instruction(combo), tell(rng, combo, flaws)
     return {
-        "prompt": prompt, "completion": text, "ended": gold > 0.4,
-        "gold": gold, "perfect": gold > 0.97, "reward": 4 * gold - 2,
-    }  # fmt: skip
+        "prompt": prompt,
+        "completion": text,
+        "ended": gold > 0.4,
+        "gold": gold,
+        "perfect": gold > 0.97,
+        "reward": 4 * gold - 2,
+    }
 
 
 def contents(folder: Path, *, stages: tuple[str, ...] = (), **more: Any) -> Contents:
@@ -113,11 +127,15 @@ def contents(folder: Path, *, stages: tuple[str, ...] = (), **more: Any) -> Cont
     models: dict[str, ModelArtifact] = {}
     for rank, stage in enumerate(stages):
         models[stage] = artifact(
-            ModelArtifact, folder, stage, {"training_stats": stats(stage)},
-            parent=models.get(PARENTS.get(stage, "")), tokens=960_000 // (1 + rank), 
+            ModelArtifact,
+            folder,
+            stage,
+            {"training_stats": stats(stage)},
+            parent=models.get(PARENTS.get(stage, "")),
+            tokens=960_000 // (1 + rank),
             seconds=310.0 - 40 * rank,
             config={"learning_rate": 1e-3, "batch_size": 32, "reward": {"kind": "model"}},
-        )  # fmt: skip
+        )
     evaluations = {
         stage: artifact(
             EvaluationArtifact,
@@ -135,11 +153,13 @@ def contents(folder: Path, *, stages: tuple[str, ...] = (), **more: Any) -> Cont
 def dataset(folder: Path) -> DatasetArtifact:
     """A data set with one rejected row."""
     tables = {
-        "summary": [{"part": "train", "rows": 12345, "characters": 2_000_000},
-                    {"part": "eval", "rows": 600, "characters": 90_000},
-                    {"part": "rejected", "rows": 1, "characters": 0}],
+        "summary": [
+            {"part": "train", "rows": 12345, "characters": 2_000_000},
+            {"part": "eval", "rows": 600, "characters": 90_000},
+            {"part": "rejected", "rows": 1, "characters": 0},
+        ],
         "rejected": [{"file": "a.jsonl", "line": 3, "reason": "empty text", "excerpt": "", "kept": False}],
-    }  # fmt: skip
+    }
     made: DatasetArtifact = artifact(
         DatasetArtifact, folder, "dataset[stories]", tables, details={"row_type": "text"}, seconds=1.5
     )
@@ -148,8 +168,10 @@ def dataset(folder: Path) -> DatasetArtifact:
 
 def sample(folder: Path) -> SampleArtifact:
     """A sample from one data set."""
-    rows = [{"source": "stories", "part": part, "rows": 900, "tokens": 45_600, "truncated": 2, "rejected": 0}
-            for part in ("train", "eval")]  # fmt: skip
+    rows = [
+        {"source": "stories", "part": part, "rows": 900, "tokens": 45_600, "truncated": 2, "rejected": 0}
+        for part in ("train", "eval")
+    ]
     made: SampleArtifact = artifact(SampleArtifact, folder, "sample[sft]", {"sources": rows}, seconds=2.0)
     return made
 

@@ -11,9 +11,18 @@ from tempering.report.svg import Scale, scale_for, tag, tick_label
 
 @pytest.mark.parametrize(
     ("value", "text"),
-    [(0.91234, "0.912"), (12.345, "12.3"), (12345.6, "12,346"), (-1.3, "−1.30"), (0, "0.00"), (None, "–"),
-     (math.nan, "–"), (-0.0, "0.00"), (3e-7, "3.00e-07")],
-)  # fmt: skip
+    [
+        (0.91234, "0.912"),
+        (12.345, "12.3"),
+        (12345.6, "12,346"),
+        (-1.3, "−1.30"),
+        (0, "0.00"),
+        (None, "–"),
+        (math.nan, "–"),
+        (-0.0, "0.00"),
+        (3e-7, "3.00e-07"),
+    ],
+)
 def test_number(value: float | None, text: str) -> None:
     assert number(value) == text
 
@@ -44,9 +53,16 @@ def test_count(value: float, text: str) -> None:
 
 @pytest.mark.parametrize(
     ("seconds", "text"),
-    [(0.84, "0.8 s"), (42, "42 s"), (59.7, "1 min 00 s"), (185, "3 min 05 s"), (7800, "2 h 10 min"),
-     (90000, "1 d 01 h"), (3599.8, "1 h 00 min")],
-)  # fmt: skip
+    [
+        (0.84, "0.8 s"),
+        (42, "42 s"),
+        (59.7, "1 min 00 s"),
+        (185, "3 min 05 s"),
+        (7800, "2 h 10 min"),
+        (90000, "1 d 01 h"),
+        (3599.8, "1 h 00 min"),
+    ],
+)
 def test_duration(seconds: float, text: str) -> None:
     assert duration(seconds) == text
 

@@ -20,11 +20,18 @@ from tempering.report.page import Contents, make_report
 
 VOID = {"meta", "br", "link", "img", "input", "hr"}
 NASTY = [
-    "<script>alert(1)</script>", "</p></div><img src=x onerror=alert(1)>", "{{ 7 * 7 }} {% raw %}",
-    "W" * 5000, "\u202eevil\u202c", "\u0645\u0631\u062d\u0628\u0627", "", "a\x00b\x07c\x1b[31m",
+    "<script>alert(1)</script>",
+    "</p></div><img src=x onerror=alert(1)>",
+    "{{ 7 * 7 }} {% raw %}",
+    "W" * 5000,
+    "\u202eevil\u202c",
+    "\u0645\u0631\u062d\u0628\u0627",
+    "",
+    "a\x00b\x07c\x1b[31m",
     '" onmouseover="alert(1)',
-    "]]>--><!-- <style>*{display:none}</style>", "&lt;b&gt;",
-]  # fmt: skip
+    "]]>--><!-- <style>*{display:none}</style>",
+    "&lt;b&gt;",
+]
 
 
 class Page(HTMLParser):

@@ -14,9 +14,13 @@ from tempering.report.verdict import judge, separated
 
 
 def figure(
-    model: str, value: float | None, half: float = 0.01, better: str = "higher", metric: str = "gold_score",
+    model: str,
+    value: float | None,
+    half: float = 0.01,
+    better: str = "higher",
+    metric: str = "gold_score",
     baseline: float | None = None,
-) -> Figure:  # fmt: skip
+) -> Figure:
     low, high = (None, None) if value is None else (value - half, value + half)
     return Figure(model, metric, value, low, high, 100, baseline, better, "b")
 
@@ -156,9 +160,12 @@ def test_a_metric_is_called_what_its_benchmark_says(tmp_path: Path) -> None:
     def evaluation(model: str, *benchmarks: str) -> EvaluationArtifact:
         rows = [Metric("accuracy", 0.5, 0.4, 0.6, 9, name).row(model) for name in benchmarks]
         made: EvaluationArtifact = artifact(
-            EvaluationArtifact, tmp_path, f"evaluate[{model}]", {"metrics": rows},
+            EvaluationArtifact,
+            tmp_path,
+            f"evaluate[{model}]",
+            {"metrics": rows},
             config={"benchmarks": {name: kinds[name] for name in benchmarks}},
-        )  # fmt: skip
+        )
         return made
 
     evaluations = {"judge": evaluation("judge", "pairs"), "sft": evaluation("sft", "quiz", "old")}

@@ -22,9 +22,13 @@ def run(stage, folder, config, **inputs):
     out = Draft(folder)
     summary = stage(out, config, **inputs)
     manifest = Manifest(
-        stage=stage.name, kind=stage.makes.kind, id=folder.name, fingerprint="0" * 64,
-        details=out.details, payload_digest=f"digest of {folder.name}",
-    )  # fmt: skip
+        stage=stage.name,
+        kind=stage.makes.kind,
+        id=folder.name,
+        fingerprint="0" * 64,
+        details=out.details,
+        payload_digest=f"digest of {folder.name}",
+    )
     return stage.makes(folder, manifest), summary
 
 
