@@ -63,6 +63,7 @@ class Look:
                     for role, source in node.sources().items()
                     if role.startswith("reward_models.")
                 },
+                reference=self._reference(node, row),
                 held_out=held_out,
                 on_gpu=self.on_gpu,
             )
@@ -70,6 +71,11 @@ class Look:
         except UserError as error:
             row.problem = error.found
         return row
+
+    def _reference(self, node: Node, row: MemoryRow) -> "Shape | None":
+        """A reference that is another model than the one to train."""
+        source = node.sources().get("reference")
+        return None if source is None else self._model(source, row)
 
     def _look_up(self, source: Source) -> tuple[Artifact | None, Node | None]:
         """What is there of a source, and the stage that makes it; of the store's artifacts there is none."""

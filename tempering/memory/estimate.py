@@ -74,11 +74,16 @@ def _sft(course: Course) -> Estimate:
 
 
 def _dpo(course: Course) -> Estimate:
-    """Chosen and rejected side by side; the reference's log-probabilities are two numbers a pair."""
-    return _fused(course, sides=2, reference=True)
+    """Chosen and rejected side by side; the reference's log-probabilities are two numbers per pair.
+
+    A reference of its own stays in memory after they are computed.
+    """
+    other = course.inputs.reference
+    beside = 0 if other is None else models.weight_bytes(models.language_model(other))
+    return _fused(course, sides=2, compares=True, reference=beside)
 
 
-def _fused(course: Course, sides: int, *, reference: bool = False) -> Estimate:
+def _fused(course: Course, sides: int, *, compares: bool = False, reference: int = 0) -> Estimate:
     """Training with TRL's fused head on rows of so many sides."""
     model = course.ready(models.language_model(course.inputs.model, course.adapter))
     steps.add_fused_head(model)
@@ -87,7 +92,7 @@ def _fused(course: Course, sides: int, *, reference: bool = False) -> Estimate:
     def loss(rows: int) -> Any:
         return steps.fused_loss(model, sides * rows, length, on_gpu=on_gpu)
 
-    return _trained(course, model, loss, reference=reference)
+    return _trained(course, model, loss, compares=compares, reference=reference)
 
 
 def _reward_model(course: Course) -> Estimate:
@@ -95,18 +100,25 @@ def _reward_model(course: Course) -> Estimate:
     return _trained(course, model, lambda pairs: steps.preference_loss(model, pairs, course.inputs.length))
 
 
-def _trained(course: Course, model: Any, loss: Callable[[int], Any], *, reference: bool = False) -> Estimate:
-    """Updates, and forward passes without gradients over held-out rows and for DPO's reference."""
+def _trained(
+    course: Course, model: Any, loss: Callable[[int], Any], *, compares: bool = False, reference: int = 0
+) -> Estimate:
+    """Updates, and forward passes without gradients over held-out rows and for DPO's reference.
+
+    Args:
+        compares: whether log-probabilities of a reference are computed first.
+        reference: bytes of a reference that is another model.
+    """
     update = course.update([model], lambda: loss(course.micro))
     phases: dict[str, int] = {}
-    if course.inputs.held_out or reference:
+    if course.inputs.held_out or compares:
         measuring = steps.forward([model], lambda: loss(course.many), course.config.precision)
         if course.inputs.held_out:
             phases["held-out rows"] = measuring
-        if reference:  # there is no optimizer yet
+        if compares:  # there is no optimizer yet
             trained = [weight for weight in unique_parameters([model]) if weight.requires_grad]
             phases["reference"] = measuring - 2 * nbytes(trained)
-    return course.summed([model], update, phases)
+    return course.summed([model], update, phases, reference=reference)
 
 
 # -- on-policy -------------------------------------------------------------------------------

@@ -33,6 +33,7 @@ class Inputs:
         model: the one to train.
         length: tokens of the longest row (blocks: of a block; PPO and RLOO: of a prompt).
         reward_models: by component of the reward, whose scores PPO and RLOO learn from.
+        reference: DPO's, where it is another model than the one to train.
         held_out: whether rows are held out, and the model is measured on them after training.
         on_gpu: whether it trains on a GPU.
     """
@@ -40,6 +41,7 @@ class Inputs:
     model: models.Source
     length: int
     reward_models: Mapping[str, models.Source] = field(default_factory=dict)
+    reference: models.Source | None = None
     held_out: bool = False
     on_gpu: bool = False
 

@@ -111,6 +111,12 @@ class TestParts:
         assert found.reference == 0
         assert found.peak == "reference", "32 pairs forward take more than one pair forward and backward"
 
+    def test_dpo_holds_a_reference_that_is_another_model(self) -> None:
+        config = DPOConfig(batch_size=4)
+        alone, beside = of(config), of(config, reference=MODEL)
+        assert beside.reference == 4 * PARAMETERS + ROPE
+        assert beside.total == alone.total + beside.reference
+
     def test_the_total_is_the_highest_phase_with_what_rests(self) -> None:
         found = of(PretrainConfig(batch_size=4))
         resting = found.weights + found.optimizer + found.other + found.allocator
