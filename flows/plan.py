@@ -130,6 +130,7 @@ def check(nodes: Sequence[Node]) -> None:
         node.stage.check_roles(node.inputs)
         for name, source in node.sources().items():
             role = node.stage.roles[name.split(".")[0]]
+            # Artifacts of the store are checked when the stage is called.
             if isinstance(source, str) and source not in outputs:
                 raise ConfigError(
                     f"{node.name}: its input {name} is the stage {source!r}, which is not in this pipeline",

@@ -88,10 +88,12 @@ def dataset_rows(datasets: Mapping[str, DatasetArtifact]) -> list[DatasetRow]:
     table = []
     for name in sorted(datasets):
         artifact = datasets[name]
+        # Rows and characters of each part, where the artifact knows them.
         parts = {str(row.get("part")): row for row in rows_of(artifact, "summary")}
         rows = {part: finite(parts.get(part, {}).get("rows")) for part in ("train", "eval")}
         sizes = [finite(parts.get(part, {}).get("characters")) for part in ("train", "eval")]
         characters = [size for size in sizes if size is not None]
+        # Rejected rows by reason; a row that was kept and only marked is not one of them.
         rejected = [row for row in rows_of(artifact, "rejected") if not row.get("kept")]
         reasons = Counter(str(row.get("reason")) for row in rejected)
         table.append(

@@ -107,7 +107,7 @@ def _facts(contents: Contents) -> list[str]:
 
 
 def _inventory(contents: Contents, models: Mapping[str, Model]) -> dict[str, Any]:
-    data = {"Data sets": contents.datasets, "Samples": contents.samples}
+    inputs = {"Data sets": contents.datasets, "Samples": contents.samples}
     sources = {
         "Data set ": contents.datasets,
         "Sample for ": contents.samples,
@@ -115,7 +115,7 @@ def _inventory(contents: Contents, models: Mapping[str, Model]) -> dict[str, Any
         "Evaluation of ": contents.evaluations,
     }
     return {
-        "costs": inventory.costs(data, contents.models, {"Evaluations": contents.evaluations}, models),
+        "costs": inventory.costs(inputs, contents.models, {"Evaluations": contents.evaluations}, models),
         "datasets": inventory.dataset_rows(contents.datasets),
         "samples": inventory.sample_rows(contents.samples),
         "origins": provenance.origins(sources),
