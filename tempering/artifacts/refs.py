@@ -121,5 +121,5 @@ def _no_checkpoint(folder: Path, checkpoint: str) -> ArtifactError:
     there = sorted(path.name for path in inside.iterdir()) if inside.is_dir() else []
     return ArtifactError(
         f"{folder.parent.name}/{folder.name} has no {checkpoint}",
-        expected=f"one of: {', '.join(there) or 'none; it keeps no checkpoints'}",
+        expected=f"one of: {', '.join(there) or 'none, it has no checkpoints'}",
     )

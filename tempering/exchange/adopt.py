@@ -83,9 +83,9 @@ def check_unchanged(out: Draft, config: AdoptConfig, files: list[dict[str, Any]]
     changed = sorted(name for name, digest in hashed.items() if now.get(name) != digest)
     if changed:
         raise ArtifactError(
-            f"{config.name_or_path} has changed while it was adopted: {changed[0]}",
-            expected="files that stay as they are",
-            fix="run again when nothing writes there any more",
+            f"{config.name_or_path} changed while it was being adopted: {changed[0]}",
+            expected="files that don't change",
+            fix="run again when nothing else writes to it",
         )
 
 
@@ -93,7 +93,7 @@ def check_folder(folder: Path, config: AdoptConfig) -> dict[str, Any]:
     """The folder's config.json, where a whole model lies there that may be loaded."""
     if is_adapter(folder):
         raise ArtifactError(
-            f"{folder} holds an adapter only",
+            f"{folder} has only an adapter",
             expected="a whole model",
             fix="merge it into its base model first, with PEFT's merge_and_unload",
         )
@@ -108,7 +108,7 @@ def check_folder(folder: Path, config: AdoptConfig) -> dict[str, Any]:
         raise no_safetensors(folder)
     check_index(folder)
     if not isinstance(described, dict):
-        raise ArtifactError(f"{folder}/config.json holds no mapping", expected="a model's settings")
+        raise ArtifactError(f"{folder}/config.json is not a mapping", expected="a model's settings")
     if "auto_map" in described and not _is_known(described) and not config.trust_remote_code:
         raise ConfigError(
             f"{config.name_or_path} brings its own Python code ({described['auto_map']})",
@@ -144,7 +144,7 @@ def head_of(folder: Path, described: dict[str, Any]) -> str:
     raise ArtifactError(
         f"{folder}: config.json names the architecture {', '.join(names)}",
         expected="a causal language model (...ForCausalLM) or a reward model (...ForSequenceClassification)",
-        fix="give a model of that kind",
+        fix="choose a model of that kind",
     )
 
 
@@ -180,7 +180,7 @@ def check_vocabulary(model: Any, tokenizer: Any, folder: Path) -> int:
         raise ArtifactError(
             f"{folder}: its tokenizer has ids up to {known - 1}, its model embeddings for {rows} tokens",
             expected="a tokenizer whose ids all have an embedding",
-            fix="give the tokenizer that the model was trained with",
+            fix="use the tokenizer that the model was trained with",
         )
     return rows
 

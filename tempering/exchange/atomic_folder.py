@@ -36,13 +36,13 @@ def check_free(folder: Path, force: bool) -> None:
         return
     if not folder.is_dir() or (force and not is_model_folder(folder)):
         raise UserError(
-            f"{folder} is there and is no model folder, holds other things too, or is part of an artifact",
+            f"{folder} exists and is not a model folder, has other files too, or is part of an artifact",
             expected="a new or empty folder, or with --force a model folder to replace",
             fix="choose another name",
         )
     if not force:
         raise UserError(
-            f"{folder} is there already",
+            f"{folder} already exists",
             expected="a new or empty folder",
             fix="choose another name, or replace it with --force",
         )

@@ -45,7 +45,7 @@ def convert(
 
     check_free(folder, force)
     if folder.resolve() in {path.resolve() for path in (source, source.parent, like) if path is not None}:
-        raise UserError(f"{folder} is where the state comes from", fix="choose another folder to write to")
+        raise UserError(f"{folder} is the source of the state", fix="choose another folder to write to")
     files = state_files(source)
     described = like or (source if source.is_dir() else source.parent)
     model = _empty_model(described, head)
@@ -69,7 +69,9 @@ def state_files(source: Path) -> list[Path]:
     """
     if source.is_file():
         if source.suffix == ".safetensors":
-            raise UserError(f"{source} is safetensors already", fix="use it as it is: nothing is to convert")
+            raise UserError(
+                f"{source} is safetensors already", fix="use it as it is: there is nothing to convert"
+            )
         return [source]
     if not source.is_dir():
         raise UserError(
@@ -86,8 +88,8 @@ def state_files(source: Path) -> list[Path]:
         missing = [name for name in names if "/" in name or not (source / name).is_file()]
         if missing:
             raise UserError(
-                f"{index} names {', '.join(missing[:_SHOWN])}, which {source} does not hold",
-                fix="fetch the missing files",
+                f"{index} names {', '.join(missing[:_SHOWN])}, which are not in {source}",
+                fix="download the missing files",
             )
         return [source / name for name in names]
     found = [source / "pytorch_model.bin"] if (source / "pytorch_model.bin").is_file() else []
@@ -121,7 +123,7 @@ def read_state(path: Path) -> State:
         raise UserError(
             f"{path} cannot be read as a pickled PyTorch state: {_first_line(error)}",
             expected="a file that torch.save wrote",
-            fix="fetch it again, or save it anew with torch.save(model.state_dict(), ...)",
+            fix="download it again, or save it again with torch.save(model.state_dict(), ...)",
         ) from None
     return _named(_unwrapped(read, path), path)
 
@@ -131,15 +133,16 @@ def _unsafe(path: Path, error: pickle.UnpicklingError) -> UserError:
     named = re.search(r"GLOBAL (\S+)", str(error))
     if named:
         return UserError(
-            f"{path} holds more than tensors: it asks for {named[1]}, which was not run",
+            f"{path} contains more than tensors: it asks for {named[1]}, which was not run",
             expected="a state dict of tensors; a pickle with code in it can do anything to this machine",
-            fix="ask its makers for safetensors, or save it anew with torch.save(model.state_dict(), ...)",
+            fix="ask its authors for safetensors, or save it again with torch.save(model.state_dict(), ...)",
         )
     why = re.search(r"WeightsUnpickler error:\s*([^\n]+)", str(error))
+    reason = f" ({why[1].strip()})" if why else ""
     return UserError(
-        f"{path} is no pickled PyTorch state{f' ({why[1].strip()})' if why else ''}; nothing in it was run",
+        f"{path} is not a pickled PyTorch state{reason}; nothing in it was run",
         expected="a file that torch.save wrote",
-        fix="fetch it again, or save it anew with torch.save(model.state_dict(), ...)",
+        fix="download it again, or save it again with torch.save(model.state_dict(), ...)",
     )
 
 
@@ -169,9 +172,9 @@ def _named(tensors: Mapping[str, Any], path: Path) -> State:
     other = [str(key) for key, value in tensors.items() if not isinstance(value, torch.Tensor)]
     if other or not tensors:
         raise UserError(
-            f"{path} holds things that are no tensors: {', '.join(other[:_SHOWN]) or 'it is empty'}",
+            f"{path} contains non-tensors: {', '.join(other[:_SHOWN]) or 'it is empty'}",
             expected="tensors by name",
-            fix="save the state dict alone: torch.save(model.state_dict(), ...)",
+            fix="save only the state dict: torch.save(model.state_dict(), ...)",
         )
     state: State = {}
     for key, tensor in tensors.items():
@@ -193,9 +196,9 @@ def _empty_model(folder: Path, head: Head) -> Any:
 
     if not (folder / "config.json").is_file():
         raise UserError(
-            f"{folder} holds no config.json, so the state's architecture is not known",
-            expected="config.json and a tokenizer beside the state",
-            fix="name a folder that has them with --like",
+            f"{folder} has no config.json, so the state's architecture is unknown",
+            expected="config.json and a tokenizer next to the state",
+            fix="pass a folder that has them with --like",
         )
     try:
         config = AutoConfig.from_pretrained(str(folder), trust_remote_code=False, local_files_only=True)
@@ -203,7 +206,7 @@ def _empty_model(folder: Path, head: Head) -> Any:
         raise ArtifactError(
             f"{folder / 'config.json'}: {_first_line(error)}",
             expected="a model type that transformers or Tempering knows",
-            fix="correct config.json; models with code of their own are not converted",
+            fix="correct config.json; models with their own code are not converted",
         ) from None
     named = (config.architectures or [""])[0]
     scores = head == "score" or (head == "auto" and "SequenceClassification" in named)
@@ -242,7 +245,7 @@ def fill(model: Any, state: State, what: str) -> None:
         raise ArtifactError(
             f"{what} does not fit the model. {said}",
             expected=f"exactly the {len(wanted)} tensors of a {type(model).__name__}",
-            fix="give the config.json it was trained with by --like, or another --head",
+            fix="pass the config.json it was trained with by --like, or another --head",
         )
     model.load_state_dict(state, strict=True, assign=True)
     model.tie_weights()

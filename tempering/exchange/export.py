@@ -65,13 +65,13 @@ def _check_kind(artifact: ModelArtifact, adapter: bool) -> None:
     if is_adapter(artifact.model_dir) and not adapter:
         stage = artifact.manifest.stage
         raise ArtifactError(
-            f"{artifact.id} holds an adapter only",
+            f"{artifact.id} has only an adapter",
             expected="a whole model",
             fix=f"export its merge, merge[{stage}]@latest, or the adapter itself with --adapter",
         )
     if adapter and not is_adapter(artifact.model_dir):
         raise ArtifactError(
-            f"{artifact.id} holds no adapter",
+            f"{artifact.id} has no adapter",
             expected="the artifact of a stage with `adapter:`",
             fix="leave --adapter out: it is a whole model",
         )
@@ -136,7 +136,9 @@ def _configs(artifact: ModelArtifact, folder: Path, dtype: Dtype | None) -> dict
 def _generation(artifact: ModelArtifact, folder: Path) -> dict[str, Any]:
     tokenizer = load_tokenizer(folder)
     if tokenizer.eos_token_id is None:
-        raise DataError(f"the tokenizer of {artifact.id} has no EOS token", expected="what ends an answer")
+        raise DataError(
+            f"the tokenizer of {artifact.id} has no EOS token", expected="a token that ends an answer"
+        )
     known = read_json(artifact.model_dir / "generation_config.json")
     stop = with_more(tokenizer.eos_token_id, known.get("eos_token_id"))
     trained = {key: artifact.manifest.config.get(key) for key in _SAMPLING}

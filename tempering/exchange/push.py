@@ -55,8 +55,8 @@ def check_push(repo: str) -> None:
         )
     if not get_token():
         raise UserError(
-            f"there is no token to push to {repo} with",
-            expected="HF_TOKEN, or a login of the hub",
+            f"there is no token to push to {repo}",
+            expected="HF_TOKEN, or a Hub login",
             fix="set HF_TOKEN to a token with write access, or run `hf auth login`",
         )
 
@@ -114,8 +114,8 @@ def _said(repo: str) -> Iterator[None]:
             raise
         raise UserError(
             f"the Hub cannot be reached to push to {repo}: {type(error).__name__}: {_clean(str(error))}",
-            expected="a network, and HF_ENDPOINT unset or right",
-            fix="push again when it can be reached; the commit is made last, so nothing was changed there",
+            expected="a network, and HF_ENDPOINT unset or correct",
+            fix="push again when it is reachable; the commit comes last, so nothing was changed there",
         ) from None
 
 
@@ -130,8 +130,8 @@ def _refused(repo: str, status: int, said: str) -> UserError:
         case 403:
             return UserError(
                 why,
-                expected=f"a token that may write for {owner}",
-                fix=f"give the token write access, or push to an owner it belongs to instead of {owner}",
+                expected=f"a token with write access to {owner}",
+                fix="give the token write access, or push to an owner that it can write to",
             )
         case 404:
             return UserError(why, expected=f"an owner {owner} that you belong to", fix="correct OWNER/NAME")

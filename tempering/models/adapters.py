@@ -112,5 +112,5 @@ def load_adapter(base: "PreTrainedModel", folder: Path) -> Any:
 
 
 def is_adapter(folder: Path) -> bool:
-    """Whether a model folder holds an adapter only."""
+    """Whether a model folder has only an adapter."""
     return (folder / "adapter_config.json").exists()

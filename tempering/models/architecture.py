@@ -62,7 +62,7 @@ def cannot_build(model_type: str, error: object) -> ConfigError:
     """The refusal of settings that do not go together."""
     return ConfigError(
         f"cannot build a {model_type!r} model: {error}",
-        expected="settings that go together",
+        expected="settings that fit together",
         fix="correct pretrain.architecture in the config",
     )
 
@@ -80,7 +80,7 @@ def _borrowed(architecture: TransformerConfig) -> dict[str, Any]:
         raise ConfigError(
             f"architecture.name_or_path {architecture.name_or_path}: {str(error).splitlines()[0]}",
             expected="a model with a config.json",
-            fix="name another model, or take a model_type and overrides",
+            fix="use another model, or set model_type and overrides",
         ) from None
     return {name: settings[name] for name in settings if name not in _NOT_SHAPE and name[0] != "_"}
 

@@ -28,7 +28,7 @@ def check_language_model(model: ModelArtifact) -> None:
         )
     if model.details.get("adapter"):
         raise ArtifactError(
-            f"{model.id} holds an adapter only",
+            f"{model.id} has only an adapter",
             expected="a whole model",
             fix="use the artifact of its merge stage",
         )

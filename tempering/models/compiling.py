@@ -52,8 +52,8 @@ def check_compiler(device: str) -> None:
     if device != "cpu" or (shutil.which(program) and header.exists()):
         return
     raise ConfigError(
-        f"compile: true, and there is no {header if shutil.which(program) else program}",
-        expected="a C++ compiler and Python's headers, which compiled code for a CPU is made with",
+        f"compile: true, and {header if shutil.which(program) else program} is missing",
+        expected="a C++ compiler and Python's headers, to compile for a CPU",
         fix="install them (Debian: apt install g++ python3-dev; CXX names another compiler), or drop compile",
     )
 

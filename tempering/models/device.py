@@ -23,7 +23,7 @@ def prepare_device(out: "Draft") -> Any:
         wanted = next(name for name in ("cuda", "cpu") if there[name])
     if not there[wanted]:
         raise UserError(
-            f"runtime.device is {wanted}, which this machine has not",
+            f"runtime.device is {wanted}, which this machine doesn't have",
             expected=f"one of {[name for name, is_there in there.items() if is_there]}",
             fix="set runtime.device=auto",
         )

@@ -1,6 +1,6 @@
 """A model by the name that a person gives: an artifact, one of its checkpoints, or a local folder.
 
-What holds an adapter only is put on the base it was trained on, whose payload must still be what it was
+What has only an adapter is put on the base it was trained on, whose payload must still be what it was
 then; so talking needs no merge. A folder's prompt format is told by its tokenizer: chat where it has a
 chat template. Code that comes with a model is run only where it was adopted with that permission.
 """
@@ -63,7 +63,7 @@ def find_model(ref: str, store: "Store") -> Source:
         return Source(str(ref), folder)
     if (folder / "adapter_config.json").is_file() and not inside:
         raise ArtifactError(
-            f"{folder} holds an adapter only",
+            f"{folder} has only an adapter",
             expected="a whole model, or an artifact that knows its base",
             fix="name the artifact, or merge the adapter into its base",
         )
@@ -90,13 +90,13 @@ def base_of(artifact: ModelArtifact, store: "Store") -> ModelArtifact | None:
         base = store.get(trained_on.id)
     except ArtifactError as error:
         raise ArtifactError(
-            f"{artifact.id} holds an adapter, and its base cannot be used: {error.found}",
+            f"{artifact.id} has an adapter, and its base cannot be used: {error.found}",
             expected=f"the model it was trained on, {trained_on.id}",
             fix=f"restore that artifact, or name the merged model: merge[{artifact.manifest.stage}]@latest",
         ) from None
     if not isinstance(base, ModelArtifact) or base.payload_digest != trained_on.payload_digest:
         raise ArtifactError(
-            f"{artifact.id} holds an adapter, and {base.id} was made again with other weights since",
+            f"{artifact.id} has an adapter, and {base.id} has been rebuilt with other weights since",
             expected="the weights that it was trained on",
             fix=f"run the stage {artifact.manifest.stage} again",
         )
@@ -113,7 +113,7 @@ def open_language_model(source: Source) -> Any:
         raise ArtifactError(
             f"{source.name} is a reward model",
             expected="a causal language model",
-            fix="name a stage that makes one, e.g. sft@latest; a reward model scores, it does not write",
+            fix="name a stage that makes one, e.g. sft@latest; a reward model scores and does not write",
         )
     return open_model(source)
 

@@ -132,8 +132,8 @@ def _load(
     except (OSError, SafetensorError) as error:
         raise ArtifactError(
             f"{folder}: its weights cannot be read: {_first_line(error)}",
-            expected="whole safetensors files, all that the index names",
-            fix="fetch them again",
+            expected="complete safetensors files, as named in the index",
+            fix="download them again",
         ) from None
     missing = [key for key in loaded["missing_keys"] if not key.startswith(allowed_missing or ("\0",))]
     unexpected = sorted(set(loaded["unexpected_keys"]) - _OTHER_HEADS)
@@ -144,7 +144,7 @@ def _load(
         raise ArtifactError(
             f"{folder}: its weights do not fit the model. {said}",
             expected=f"the weights of a {type(model).__name__}",
-            fix="give a folder of that kind; a reward model comes from the reward_model stage",
+            fix="use a folder of that kind; a reward model comes from the reward_model stage",
         )
     refuse_no_numbers(model.named_parameters(), folder)
     return model.eval()
@@ -173,9 +173,9 @@ def check_index(folder: Path) -> None:
     away = sorted(name for name in named if Path(name).name != name or not name.endswith(".safetensors"))
     if away:
         raise ArtifactError(
-            f"{index} names {away[0]}, which lies elsewhere or is no safetensors",
+            f"{index} names {away[0]}, which is in another folder or is not safetensors",
             expected="names of safetensors files in the same folder",
-            fix="put the shards beside the index; `temper convert` reads pickled ones",
+            fix="put the shards next to the index; `temper convert` reads pickled ones",
         )
 
 
@@ -189,8 +189,8 @@ def refuse_no_numbers(named: Any, folder: str | Path) -> None:
     if bad:
         raise ArtifactError(
             f"{folder}: NaN or infinity in {', '.join(bad[:5])}",
-            expected="weights that are numbers",
-            fix="take an earlier checkpoint, or fetch the model again",
+            expected="finite weights",
+            fix="use an earlier checkpoint, or download the model again",
         )
 
 
@@ -213,7 +213,7 @@ def held_as(weights: Weights) -> dict[str, Any]:
     lacking = [what for what, found in there.items() if not found]
     if lacking:
         raise ConfigError(
-            f"base_weights: nf4 needs {' and '.join(lacking)}, which this machine has not",
+            f"base_weights: nf4 needs {' and '.join(lacking)}, which this machine doesn't have",
             expected="a CUDA GPU and bitsandbytes",
             fix="set adapter.base_weights to bf16 or fp32, or run on such a machine",
         )
@@ -234,7 +234,7 @@ def no_safetensors(folder: Path) -> ArtifactError:
     """Nothing that is loaded here; a pickle may run code when it is opened, so it is never touched."""
     pickles = sorted(path.name for path in folder.glob("*") if path.suffix in (".bin", ".pt", ".pth"))
     return ArtifactError(
-        f"{folder} holds no safetensors{f', only {pickles[0]}' if pickles else ''}",
+        f"{folder} has no safetensors{f', only {pickles[0]}' if pickles else ''}",
         expected="model.safetensors",
         fix=f"`temper convert {folder} NEW_FOLDER` reads a pickled state safely" if pickles else "",
     )

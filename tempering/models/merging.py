@@ -61,7 +61,7 @@ def merge_adapter(
         raise ArtifactError(
             f"merging {adapter.id} in {config.dtype} changes the logits by {over[0]:.2g}",
             expected=f"at most {config.allowed:.2g}",
-            fix="merge in fp32, or raise merge.tolerance if that is fine",
+            fix="merge in fp32, or raise merge.tolerance if that is acceptable",
         )
     return found
 
@@ -74,7 +74,7 @@ def check_base(base: ModelArtifact, adapter: ModelArtifact) -> None:
     """
     if not is_adapter(adapter.model_dir):
         raise ArtifactError(
-            f"{adapter.id} holds no adapter", expected="the artifact of a stage with `adapter:`"
+            f"{adapter.id} has no adapter", expected="the artifact of a stage with `adapter:`"
         )
     trained_on = adapter.manifest.inputs["model"]
     if trained_on.payload_digest != base.payload_digest:

@@ -139,7 +139,7 @@ def test_code_in_a_pickle_is_refused_and_not_run(like: Path, tmp_path: Path) -> 
     for source in (plain, inside, legacy):
         with pytest.raises(UserError) as error:
             convert(source, tmp_path / "out", like=like)
-        assert "no pickled PyTorch state" in error.value.found or "which was not run" in error.value.found
+        assert "not a pickled PyTorch state" in error.value.found or "which was not run" in error.value.found
     assert "posix.system" in error.value.found
     assert not mark.exists()
     assert not (tmp_path / "out").exists()
@@ -193,7 +193,7 @@ def test_other_mistakes(like: Path, tmp_path: Path) -> None:
         (torn, like, UserError, "torn.pt"),
         (text, like, UserError, "text.pt"),
         (saved(tmp_path / "list.pt", [1, 2]), like, UserError, "holds a list"),
-        (saved(tmp_path / "mixed.pt", {"a": torch.ones(1), "b": 3}), like, UserError, "no tensors: b"),
+        (saved(tmp_path / "mixed.pt", {"a": torch.ones(1), "b": 3}), like, UserError, "non-tensors: b"),
         (state, bare, DataError, "no tokenizer"),
         (tmp_path, like, UserError, "pickled states"),
     ):
@@ -244,5 +244,5 @@ def test_force_replaces_a_model_folder_and_nothing_else(tmp_path: Path) -> None:
         check_free(model, force=True)
     (model.parent / "manifest.json").unlink()
     (model / "thesis.odt").touch()
-    with pytest.raises(UserError, match="other things"):
+    with pytest.raises(UserError, match="other files"):
         check_free(model, force=True)

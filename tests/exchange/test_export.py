@@ -159,10 +159,10 @@ def test_adapters(toys: ToyStore, tmp_path: Path) -> None:
 
     base = toys.model("sft")
     adapter = toys.adapter("dpo", base)
-    with pytest.raises(ArtifactError, match="adapter only") as error:
+    with pytest.raises(ArtifactError, match="only an adapter") as error:
         export_model(adapter, tmp_path / "out")
     assert "merge[dpo]@latest" in error.value.fix
-    with pytest.raises(ArtifactError, match="holds no adapter"):
+    with pytest.raises(ArtifactError, match="has no adapter"):
         export_model(base, tmp_path / "out", adapter=True)
     folder = export_model(adapter, tmp_path / "out", adapter=True)
     assert read(folder, "adapter_config.json")["base_model_name_or_path"] is None
@@ -214,7 +214,7 @@ def test_own_families_say_what_they_need(sft: Any) -> None:
 def test_what_is_there_is_replaced_only_when_told(sft: Any, tmp_path: Path) -> None:
     folder = export_model(sft, tmp_path / "out")
     (folder / "mine.txt").write_text("x")
-    with pytest.raises(UserError, match="is there already"):
+    with pytest.raises(UserError, match="already exists"):
         export_model(sft, folder)
     assert (folder / "mine.txt").exists()
     export_model(sft, folder, force=True)
@@ -222,7 +222,7 @@ def test_what_is_there_is_replaced_only_when_told(sft: Any, tmp_path: Path) -> N
     other = tmp_path / "documents"
     other.mkdir()
     (other / "novel.txt").write_text("x")
-    with pytest.raises(UserError, match="no model folder"):
+    with pytest.raises(UserError, match="not a model folder"):
         export_model(sft, other, force=True)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["documents", "out"]
 
@@ -326,7 +326,7 @@ def test_pushing_again_removes_weights_that_are_no_longer_there(hub: HubStandIn,
         ({}, {"HF_TOKEN": ""}, "there is no token"),
         ({}, {"HF_HUB_OFFLINE": "1"}, "unset HF_HUB_OFFLINE"),
         ({"/api/repos/create": (403, "You don't have the rights")}, {}, "write access"),
-        ({"/commit/": (403, "Forbidden")}, {}, "a token that may write for ada"),
+        ({"/commit/": (403, "Forbidden")}, {}, "a token with write access to ada"),
         ({"/commit/": (413, "too large for your plan")}, {}, "too large for your plan"),
         ({}, {"HF_ENDPOINT": "http://127.0.0.1:9"}, "cannot be reached"),
     ],

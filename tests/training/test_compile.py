@@ -111,9 +111,9 @@ def test_without_a_compiler_it_is_refused(monkeypatch: pytest.MonkeyPatch) -> No
     check_compiler("cpu")
     with monkeypatch.context() as without:
         without.setattr(sysconfig, "get_path", lambda name: "/nowhere")
-        with pytest.raises(ConfigError, match=r"there is no /nowhere/Python\.h"):
+        with pytest.raises(ConfigError, match=r"compile: true, and /nowhere/Python\.h is missing"):
             check_compiler("cpu")
     monkeypatch.setattr(shutil, "which", lambda program: None)
     check_compiler("cuda")
-    with pytest.raises(ConfigError, match=r"there is no (g|clang)\+\+"):
+    with pytest.raises(ConfigError, match=r"compile: true, and (g|clang)\+\+ is missing"):
         check_compiler("cpu")

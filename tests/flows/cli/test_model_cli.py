@@ -231,7 +231,7 @@ def test_an_adapter_whose_base_is_gone_or_changed(say: Any, tmp_path: Path) -> N
     (adapter.path / "manifest.json").write_bytes(changed.to_json())
     done = say("generate", "dpo@latest", "--prompt", "x", *store)
     assert done.code == 2
-    assert "was made again with other weights" in done.err
+    assert "has been rebuilt with other weights" in done.err
     (adapter.path / "manifest.json").write_bytes(whole)
     weights = base.model_dir / "model.safetensors"
     weights.write_bytes(weights.read_bytes()[:-1] + b"\x01")
@@ -243,7 +243,7 @@ def test_an_adapter_whose_base_is_gone_or_changed(say: Any, tmp_path: Path) -> N
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["generate", "reward_model@latest", "--prompt", "x"], "a reward model scores, it does not write"),
+        (["generate", "reward_model@latest", "--prompt", "x"], "a reward model scores and does not write"),
         (["generate", "tokenizer@latest", "--prompt", "x"], "expected: a model artifact"),
         (["generate", "sfft@latest", "--prompt", "x"], "sft@latest"),
         (["generate", "sft@latest", "--prompt", " "], "--prompt is empty"),
