@@ -7,44 +7,18 @@ would be meaningless; 2: it cannot be read, or a mistake on the command line.
 import argparse
 import contextlib
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from flows.cli.command import add_command
+from flows.cli.doctor_options import MAX_LENGTH, Wish
 from tempering.errors import UserError
 
 if TYPE_CHECKING:
     from tempering.doctor.dataset import Progress
 
 _ROWS = 10_000
-_MAX_LENGTH = 1024
-
-
-@dataclass(frozen=True)
-class Wish:
-    """What the command line says.
-
-    Args:
-        target: a pipeline, or a file or folder of data.
-        overrides: settings of the pipeline, or of the builder that reads the file or folder.
-        store: the folder of the store; empty: the pipeline's.
-        rows: rows to look at of each data set; None: all.
-        tokenizer: a folder, a Hub name or an artifact id, in the place of what would be taken.
-        kind, columns, max_length: for a file or folder.
-        datasets: for a pipeline.
-    """
-
-    target: str
-    overrides: Sequence[str] = ()
-    store: str = ""
-    rows: int | None = None
-    tokenizer: str | None = None
-    kind: str = "auto"
-    columns: Mapping[str, str] = field(default_factory=dict)
-    max_length: int = _MAX_LENGTH
-    datasets: Sequence[str] = ()
 
 
 def add_parser(subparsers: Any) -> None:
@@ -74,7 +48,7 @@ def add_parser(subparsers: Any) -> None:
     parser.add_argument("--kind", metavar="NAME", help=text)
     text = "PATH: what the builder calls NAME is PLACE in the file (may be repeated)"
     parser.add_argument("--column", metavar="NAME=PLACE", action="append", default=[], help=text)
-    text = f"PATH: longest row in tokens (default {_MAX_LENGTH:,})"
+    text = f"PATH: longest row in tokens (default {MAX_LENGTH:,})"
     parser.add_argument("--max-length", type=_at_least(2), metavar="N", help=text)
 
 
@@ -123,7 +97,7 @@ def _wish(args: argparse.Namespace) -> tuple[Wish, bool]:
         tokenizer=args.tokenizer,
         kind=args.kind or "auto",
         columns=dict(map(_column, args.column)),
-        max_length=args.max_length or _MAX_LENGTH,
+        max_length=args.max_length or MAX_LENGTH,
         datasets=args.dataset,
     )
     return wish, is_pipeline

@@ -21,7 +21,7 @@ from tempering.doctor.examine import Subjects, examine
 from tempering.errors import ConfigError, UserError
 
 if TYPE_CHECKING:
-    from flows.cli.data import Wish
+    from flows.cli.doctor_options import Wish
     from tempering.doctor.dataset import Progress
     from tempering.doctor.examine import Examination
 

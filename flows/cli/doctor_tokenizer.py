@@ -21,7 +21,7 @@ from tempering.doctor.tokenizer import Chosen, complete, train_as, train_small
 from tempering.errors import ArtifactError, UserError
 
 if TYPE_CHECKING:
-    from flows.cli.data import Wish
+    from flows.cli.doctor_options import Wish
     from tempering.doctor.dataset import Dataset
     from tempering.doctor.examine import Choose
 

@@ -10,6 +10,7 @@ from pydantic import Field, field_validator, model_validator
 from tempering.config import Config, runtime_field
 from tempering.errors import ConfigError
 from tempering.rewards.base import Parts, Reward
+from tempering.rewards.rules import GoldReward, RandomReward, RuleReward
 
 if TYPE_CHECKING:
     from tempering.rewards.scoring import RewardFunction
@@ -70,86 +71,6 @@ class FunctionReward(Reward):
         from tempering.rewards.functions import UserFunction
 
         return UserFunction(self.function, self.form)
-
-
-class GoldReward(Reward):
-    """The story world's exact score: for tests of the algorithms, never of the pipeline."""
-
-    kind: Literal["gold"]
-
-    def build(self, parts: Parts) -> "RewardFunction":
-        """The world's score of each completion."""
-        from tempering.rewards.rules import gold_scores
-
-        return gold_scores
-
-
-class RandomReward(Reward):
-    """Uniform noise in [0, 1): a baseline that no training can improve on."""
-
-    kind: Literal["random"]
-    seed: int = Field(0, ge=0, description="seed of the noise")
-
-    def build(self, parts: Parts) -> "RewardFunction":
-        """Noise."""
-        from tempering.rewards.rules import RandomScores
-
-        return RandomScores(self.seed)
-
-
-class RuleReward(Reward):
-    """A score in [0, 1] by a rule, without a model. See docs/rewards.md."""
-
-    kind: Literal["rule"]
-    rule: Literal["length", "regex", "keywords", "distinct", "ended", "exact_match", "json"] = Field(
-        description="what to score"
-    )
-    target: int | None = Field(
-        None, ge=1, description="length: the length that scores 1, in `unit`; or set a range"
-    )
-    least: int | None = Field(None, ge=1, description="length: the shortest that scores 1, in `unit`")
-    most: int | None = Field(None, ge=1, description="length: the longest that scores 1, in `unit`")
-    unit: Literal["words", "tokens"] = Field(
-        "words", description="length: what to count; tokens are the policy's, EOS included"
-    )
-    pattern: str | None = Field(None, description="regex: Python's re.search")
-    forbid: bool = Field(False, description="regex: a match scores 0 instead of 1")
-    column: str | None = Field(
-        None, description="keywords, exact_match: the prompts' column with the words or answers"
-    )
-    ngram: int = Field(3, ge=1, description="distinct: words per n-gram; repeated n-grams lower the score")
-
-    @model_validator(mode="after")
-    def _has_what_it_needs(self) -> "RuleReward":
-        import re
-
-        required = {"regex": "pattern", "keywords": "column", "exact_match": "column"}.get(self.rule)
-        if required is not None and getattr(self, required) is None:
-            raise ValueError(f"rule {self.rule} needs `{required}`")
-        sizes = ("target", "least", "most") if self.rule == "length" else ()
-        for name in ("target", "least", "most", "pattern", "column"):
-            if name not in (required, *sizes) and getattr(self, name) is not None:
-                raise ValueError(f"rule {self.rule} has no `{name}`")
-        if self.rule == "length":
-            self._is_a_range()
-        try:
-            re.compile(self.pattern or "")
-        except re.error as error:
-            raise ValueError(f"pattern {self.pattern!r} is not a regular expression: {error}") from None
-        return self
-
-    def _is_a_range(self) -> None:
-        bounds = self.least is not None or self.most is not None
-        if (self.target is not None) == bounds:
-            raise ValueError("rule length needs `target`, or `least`, `most` or both")
-        if self.least is not None and self.most is not None and self.least > self.most:
-            raise ValueError(f"least {self.least} is more than most {self.most}")
-
-    def build(self, parts: Parts) -> "RewardFunction":
-        """The rule."""
-        from tempering.rewards.rules import RuleScores
-
-        return RuleScores(self)
 
 
 class EndpointConfig(Config):

@@ -16,12 +16,14 @@ from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import httpx
 
 from tempering.errors import ConfigError, UserError
-from tempering.rewards.config import EndpointConfig
+
+if TYPE_CHECKING:
+    from tempering.rewards.config import EndpointConfig
 
 _LONGEST_PAUSE = 60.0  # seconds
 _LONGEST_REPLY = 4 << 20  # bytes; a rating is short
@@ -48,7 +50,7 @@ class Endpoint:
         ConfigError: the key's variable is not set, or what it holds is not a key.
     """
 
-    def __init__(self, config: EndpointConfig, max_tokens: int, pause: float = 0.5) -> None:
+    def __init__(self, config: "EndpointConfig", max_tokens: int, pause: float = 0.5) -> None:
         self.config, self.max_tokens, self.pause = config, max_tokens, pause
         self._key = _key(config.api_key_env)
         headers = {"Authorization": f"Bearer {self._key}"} if self._key else {}

@@ -7,12 +7,88 @@ import hashlib
 import json
 import re
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any, Literal
+
+from pydantic import Field, model_validator
 
 from tempering.data.answers import exact_match
 from tempering.errors import DataError
-from tempering.rewards.config import RuleReward
-from tempering.rewards.scoring import Messages
+from tempering.rewards.base import Parts, Reward
+
+if TYPE_CHECKING:
+    from tempering.rewards.scoring import Messages, RewardFunction
+
+
+class GoldReward(Reward):
+    """The story world's exact score: for tests of the algorithms, never of the pipeline."""
+
+    kind: Literal["gold"]
+
+    def build(self, parts: Parts) -> "RewardFunction":
+        """The world's score of each completion."""
+        return gold_scores
+
+
+class RandomReward(Reward):
+    """Uniform noise in [0, 1): a baseline that no training can improve on."""
+
+    kind: Literal["random"]
+    seed: int = Field(0, ge=0, description="seed of the noise")
+
+    def build(self, parts: Parts) -> "RewardFunction":
+        """Noise."""
+        return RandomScores(self.seed)
+
+
+class RuleReward(Reward):
+    """A score in [0, 1] by a rule, without a model. See docs/rewards.md."""
+
+    kind: Literal["rule"]
+    rule: Literal["length", "regex", "keywords", "distinct", "ended", "exact_match", "json"] = Field(
+        description="what to score"
+    )
+    target: int | None = Field(
+        None, ge=1, description="length: the length that scores 1, in `unit`; or set a range"
+    )
+    least: int | None = Field(None, ge=1, description="length: the shortest that scores 1, in `unit`")
+    most: int | None = Field(None, ge=1, description="length: the longest that scores 1, in `unit`")
+    unit: Literal["words", "tokens"] = Field(
+        "words", description="length: what to count; tokens are the policy's, EOS included"
+    )
+    pattern: str | None = Field(None, description="regex: Python's re.search")
+    forbid: bool = Field(False, description="regex: a match scores 0 instead of 1")
+    column: str | None = Field(
+        None, description="keywords, exact_match: the prompts' column with the words or answers"
+    )
+    ngram: int = Field(3, ge=1, description="distinct: words per n-gram; repeated n-grams lower the score")
+
+    @model_validator(mode="after")
+    def _has_what_it_needs(self) -> "RuleReward":
+        required = {"regex": "pattern", "keywords": "column", "exact_match": "column"}.get(self.rule)
+        if required is not None and getattr(self, required) is None:
+            raise ValueError(f"rule {self.rule} needs `{required}`")
+        sizes = ("target", "least", "most") if self.rule == "length" else ()
+        for name in ("target", "least", "most", "pattern", "column"):
+            if name not in (required, *sizes) and getattr(self, name) is not None:
+                raise ValueError(f"rule {self.rule} has no `{name}`")
+        if self.rule == "length":
+            self._is_a_range()
+        try:
+            re.compile(self.pattern or "")
+        except re.error as error:
+            raise ValueError(f"pattern {self.pattern!r} is not a regular expression: {error}") from None
+        return self
+
+    def _is_a_range(self) -> None:
+        bounds = self.least is not None or self.most is not None
+        if (self.target is not None) == bounds:
+            raise ValueError("rule length needs `target`, or `least`, `most` or both")
+        if self.least is not None and self.most is not None and self.least > self.most:
+            raise ValueError(f"least {self.least} is more than most {self.most}")
+
+    def build(self, parts: Parts) -> "RewardFunction":
+        """The rule."""
+        return RuleScores(self)
 
 
 class RuleScores:
@@ -108,7 +184,9 @@ _RULES: dict[str, Callable[[RuleReward, str, bool, Any], float | None]] = {
 }
 
 
-def gold_scores(prompts: list[Messages], completions: list[str], ended: list[bool], **_: Any) -> list[float]:
+def gold_scores(
+    prompts: list["Messages"], completions: list[str], ended: list[bool], **_: Any
+) -> list[float]:
     """The world's gold score of each completion."""
     from tempering.world import gold_score
 
@@ -124,7 +202,7 @@ class RandomScores:
     def __init__(self, seed: int) -> None:
         self.seed = seed
 
-    def __call__(self, prompts: list[Messages], completions: list[str], **_: Any) -> list[float]:
+    def __call__(self, prompts: list["Messages"], completions: list[str], **_: Any) -> list[float]:
         return [self._score(repr(prompt) + text) for prompt, text in zip(prompts, completions, strict=True)]
 
     def _score(self, text: str) -> float:

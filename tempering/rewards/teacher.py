@@ -13,7 +13,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from jinja2 import StrictUndefined, TemplateError
 from jinja2.sandbox import ImmutableSandboxedEnvironment
@@ -22,9 +22,11 @@ from tempering.artifacts.kinds import ModelArtifact
 from tempering.artifacts.row_log import RowLog
 from tempering.errors import ConfigError, UserError
 from tempering.rewards.base import Parts
-from tempering.rewards.config import TeacherReward
 from tempering.rewards.endpoint import Answer, Endpoint
 from tempering.rewards.scoring import Messages
+
+if TYPE_CHECKING:
+    from tempering.rewards.config import TeacherReward
 
 Ask = Callable[[Sequence[str]], Iterable[tuple[int, Answer]]]
 """Questions -> (place, answer), in any order, as they come."""
@@ -47,7 +49,7 @@ class Teacher:
         name: of the component; two teachers of a mixture may be asked the same.
     """
 
-    def __init__(self, config: TeacherReward, ask: Ask, folder: Path, name: str = "teacher") -> None:
+    def __init__(self, config: "TeacherReward", ask: Ask, folder: Path, name: str = "teacher") -> None:
         self.config, self.ask = config, ask
         environment = ImmutableSandboxedEnvironment(undefined=StrictUndefined, keep_trailing_newline=False)
         try:
@@ -180,7 +182,7 @@ class AnswerLog:
         return hashlib.sha256(f"{self.name}\0{question}".encode()).hexdigest()
 
 
-def build_teacher(config: TeacherReward, parts: Parts) -> Teacher:
+def build_teacher(config: "TeacherReward", parts: Parts) -> Teacher:
     """The teacher of a config: behind an endpoint, or the model of `parts`."""
     if config.endpoint is not None:
         ask: Ask = Endpoint(config.endpoint, config.max_tokens)
