@@ -1,1 +1,1 @@
-"""The command line `temper`: one module a command, over the pipeline."""
+"""The command line `temper`: one module per command, over the pipeline."""

@@ -1,4 +1,4 @@
-"""`temper artifacts adopt PATH --as pretrain`: a model from elsewhere becomes an artifact of this store.
+"""`temper artifacts adopt PATH --as pretrain`: an external model becomes an artifact of this store.
 
 It is the stage `adopt`, run by hand and called like the stage it stands in for, so that
 `pretrain@latest` names it afterwards.
@@ -27,23 +27,27 @@ def add_adopt(parser: Any) -> None:
     )
     parser.add_argument("--revision", default="main", help="commit, tag or branch, for a Hub name")
     parser.add_argument(
-        "--prompt-format", choices=("auto", "chat", "plain", "role_markers", "turn_markers"), default="auto",
+        "--prompt-format",
+        choices=("auto", "chat", "plain", "role_markers", "turn_markers"),
+        default="auto",
         help="how it wants to be prompted (auto: chat where it has a chat template, else plain)",
-    )  # fmt: skip
+    )
     parser.add_argument(
         "--trust-remote-code", action="store_true", help="run Python code that comes with the model"
     )
 
 
 def adopt_command(args: argparse.Namespace) -> int:
-    """Adopt the model and print the artifact's id; one that is there already is named again."""
+    """Adopt the model and print the artifact's id; one already in the store is named again."""
     from flows.cli.output import print_json, stdout_to_stderr
     from flows.process.workers import prepare_environment
 
     config = AdoptConfig(
-        name_or_path=args.source, revision=args.revision, prompt_format=args.prompt_format,
+        name_or_path=args.source,
+        revision=args.revision,
+        prompt_format=args.prompt_format,
         trust_remote_code=args.trust_remote_code,
-    )  # fmt: skip
+    )
     store = open_store(args, writable=True)
     with stdout_to_stderr(args.json):
         prepare_environment()
@@ -79,7 +83,7 @@ def _adopt(store: Any, config: AdoptConfig, stage: str) -> Any:
 
 
 def check_kind(config: AdoptConfig, stage: str) -> None:
-    """Refuse a name that no stage can have, and a reward model for a language model (or vice versa)."""
+    """Refuse a name that a stage cannot have, and a reward model for a language model (or vice versa)."""
     from flows.sections import NAME
     from tempering.artifacts.stage import section_kinds, stages
     from tempering.errors import ArtifactError, UserError
@@ -88,10 +92,10 @@ def check_kind(config: AdoptConfig, stage: str) -> None:
     kinds = section_kinds()
     if not NAME.fullmatch(stage) or (stage in stages() and stage not in kinds):
         raise UserError(
-            f"--as {stage}: no stage that trains can have this name",
+            f"--as {stage}: a training stage cannot have this name",
             expected=f"a stage of your pipeline, such as {', '.join(kinds)}",
         )
-    if stage not in kinds:  # a stage of a user's own pipeline: what it makes is not known here
+    if stage not in kinds:  # of a user's own pipeline: nobody here can say what it makes
         return
     folder = source_folder(config)
     head = head_of(folder, check_folder(folder, config))

@@ -35,9 +35,9 @@ def add_parser(subparsers: Any) -> None:
     add("lineage", lineage_command, "what an artifact was made from").add_argument("ref")
     verify = add("verify", verify_command, "hash every file; exit code 1 if one is damaged")
     verify.add_argument("ref", nargs="?", help="one artifact (default: all)")
-    text = "completions and training statistics as CSV files, of a stage that still runs too"
+    text = "completions and training statistics as CSV files, also of a stage that still runs"
     add_export_csv(add("export-csv", export_csv_command, text))
-    add_adopt(add("adopt", adopt_command, "bring a model from elsewhere into the store"))
+    add_adopt(add("adopt", adopt_command, "bring an external model into the store"))
 
 
 def list_command(args: argparse.Namespace) -> int:
@@ -109,7 +109,7 @@ def verify_command(args: argparse.Namespace) -> int:
             print(f"  {damage.file}: {damage.what}")
     print(f"{len(verified)} artifacts, {len(damaged)} damaged")
     if damaged:
-        print("restore the files, or run the pipeline again: damaged artifacts are never used")
+        print("restore the files, or run the pipeline again: a damaged artifact is never used")
     return 1 if damaged else 0
 
 
@@ -144,7 +144,7 @@ def _branch_line(branch: "Branch") -> str:
     role = f"{branch.role}: " if branch.role else ""
     if branch.artifact is None:
         return f"{role}{branch.id} (no longer in the store)"
-    note = " (made again since, with another payload)" if branch.rebuilt else ""
+    note = " (rebuilt since, with another payload)" if branch.rebuilt else ""
     return f"{role}{branch.id}{note}"
 
 

@@ -1,7 +1,7 @@
 """The conversation of `temper chat`: what a typed line means, and what an interruption does.
 
-Ctrl-C stops an answer and keeps what was said of it; a second one, with nothing asked in between, ends
-the program. The whole history stays, also where the model can no longer read its beginning.
+Ctrl-C stops an answer and keeps what the model has said; a second one, with no question in between, ends
+the program. The whole history stays, even where the model can no longer read its beginning.
 """
 
 import contextlib
@@ -64,9 +64,9 @@ class Chat:
         if not text.strip():
             return True
         if text.startswith("/") and not text.startswith("//"):
-            word, _, rest = text[1:].partition(" ")
+            word, _, argument = text[1:].partition(" ")
             try:
-                return self._command(word, rest.strip())
+                return self._command(word, argument.strip())
             except UserError as error:
                 self._tell(str(error))
             return True
@@ -75,18 +75,20 @@ class Chat:
 
     def say(self, text: str) -> None:
         """Ask and write the answer as it comes."""
-        asked = {"role": "user", "content": text}
+        question = {"role": "user", "content": text}
+        # What the model will read; a question that does not fit is refused here.
         try:
-            prepared = self.speaker.prepare([*self.history, asked])
+            prepared = self.speaker.prepare([*self.history, question])
         except UserError as error:
             self._tell(str(error))
             return
         self._tell_dropped(prepared.dropped)
-        said: list[str] = []
+        # The answer, each piece shown as it comes.
+        pieces: list[str] = []
         stopped = False
         try:
             for piece in self.speaker.stream(prepared, self.speaker.seed + len(self.turns)):
-                said.append(piece)
+                pieces.append(piece)
                 self.out.write(harmless(piece))
                 self.out.flush()
         except KeyboardInterrupt:
@@ -95,10 +97,11 @@ class Chat:
         finally:
             self.out.write("\n")
             self.out.flush()
-            if said or not stopped:
-                self.turns += [asked, {"role": "assistant", "content": "".join(said)}]
+            # An interrupted answer stays in the history as far as it came.
+            if pieces or not stopped:
+                self.turns += [question, {"role": "assistant", "content": "".join(pieces)}]
 
-    def _command(self, word: str, rest: str) -> bool:
+    def _command(self, word: str, argument: str) -> bool:
         match word:
             case "quit" | "exit":
                 return False
@@ -107,16 +110,16 @@ class Chat:
                 self._tell("(forgotten)")
             case "undo":
                 self.turns = self.turns[:-2]
-                self._tell(f"({len(self.turns)} turns are left)")
+                self._tell(f"({len(self.turns)} turns left)")
             case "system":
-                self.system, self.turns, self._dropped = rest or None, [], 0
-                self._tell("(a new conversation with this system turn)" if rest else "(no system turn)")
+                self.system, self.turns, self._dropped = argument or None, [], 0
+                self._tell("(a new conversation with this system turn)" if argument else "(no system turn)")
             case "save":
-                self._save(rest)
+                self._save(argument)
             case "help":
                 self._tell(HELP)
             case _:
-                self._tell(f"there is no /{word}; /help says what there is, //{word} says it to the model")
+                self._tell(f"there is no /{word}; /help lists the commands, //{word} says it to the model")
         return True
 
     def _save(self, name: str) -> None:
@@ -125,7 +128,7 @@ class Chat:
         path = Path(name).expanduser()
         content = json.dumps({"messages": self.history}, ensure_ascii=False) + "\n"
         try:
-            # "x": a conversation never takes the place of a file that is there.
+            # "x": a conversation never overwrites a file.
             with path.open("x", encoding="utf-8", newline="\n") as file:
                 file.write(content)
         except OSError as error:
@@ -134,8 +137,8 @@ class Chat:
 
     def _tell_dropped(self, dropped: int) -> None:
         if dropped > self._dropped:
-            what = "tokens" if self.speaker.is_plain else "turns"
-            self._tell(f"(the conversation no longer fits: its first {dropped} {what} are not read)")
+            unit = "tokens" if self.speaker.is_plain else "turns"
+            self._tell(f"(the conversation no longer fits: its first {dropped} {unit} are not read)")
         self._dropped = dropped
 
     def _tell(self, text: str) -> None:

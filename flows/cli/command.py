@@ -28,6 +28,7 @@ def add_command(
         text: one line, for the list of commands.
         description: for its own help, with the line breaks it has (default: `text`).
     """
+    # No abbreviations: a new option must not change what an old command line means.
     parser: argparse.ArgumentParser = commands.add_parser(
         name,
         help=text,
@@ -35,6 +36,7 @@ def add_command(
         formatter_class=argparse.RawDescriptionHelpFormatter if description else argparse.HelpFormatter,
         allow_abbrev=False,
     )
+    # What every command takes.
     parser.add_argument(
         "--store",
         metavar="DIR",

@@ -66,24 +66,24 @@ class Section:
     @property
     def settings(self) -> list[Setting]:
         """The settings of its class; of a union those that all members have alike."""
-        first, *others = ({setting.name: setting for setting in settings_of(cls)} for cls in self.classes)
+        tables = [{setting.name: setting for setting in settings_of(cls)} for cls in self.classes]
         return [
             setting
-            for setting in first.values()
-            if all(other.get(setting.name) == setting for other in others)
+            for name, setting in tables[0].items()
+            if all(table.get(name) == setting for table in tables)
         ]
 
 
 def settings_of(cls: type[BaseModel]) -> list[Setting]:
     """The settings of one class, its own before inherited ones; `kind` is how a union is told apart."""
-    own = [name for name in cls.model_fields if name in vars(cls).get("__annotations__", {})]
-    names = [*own, *(name for name in cls.model_fields if name not in own)]
+    declared = [name for name in cls.model_fields if name in vars(cls).get("__annotations__", {})]
+    names = [*declared, *(name for name in cls.model_fields if name not in declared)]
     settings = [setting_of(name, cls.model_fields[name]) for name in names if name != "kind"]
     return settings + [_stage(name, config) for name, config in stage_classes(cls).items()]
 
 
 def stage_classes(cls: type[BaseModel]) -> Mapping[str, type[BaseModel]]:
-    """The sections of a pipeline that are no fields: the kinds of stages."""
+    """The sections of a pipeline that are not fields: the kinds of stages."""
     classes: Mapping[str, type[BaseModel]] = getattr(cls, "stage_classes", dict)()
     return classes
 
@@ -240,6 +240,6 @@ def _bounds(field: FieldInfo) -> Iterator[str]:
                 yield words.format(bound)
 
 
-def either(words: list[str], last: str = "or") -> str:
+def either(words: list[str], conjunction: str = "or") -> str:
     """`a, b or c`."""
-    return f"{', '.join(words[:-1])} {last} {words[-1]}" if len(words) > 1 else words[0]
+    return f"{', '.join(words[:-1])} {conjunction} {words[-1]}" if len(words) > 1 else words[0]

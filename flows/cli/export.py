@@ -21,20 +21,32 @@ def add_parser(subparsers: Any) -> None:
     _add_force(out)
     text = "turn a pickled PyTorch state into safetensors, safely"
     turn = add_command(subparsers, "convert", convert, text, json=False)
-    turn.add_argument("source", metavar="SOURCE", type=Path,
-                      help="a .pt, .pth or .bin file, or a folder with pytorch_model.bin")  # fmt: skip
+    turn.add_argument(
+        "source",
+        metavar="SOURCE",
+        type=Path,
+        help="a .pt, .pth or .bin file, or a folder with pytorch_model.bin",
+    )
     turn.add_argument(
         "folder", metavar="DIR", type=Path, help="a folder that does not exist yet, or is empty"
     )
-    turn.add_argument("--like", metavar="FOLDER", type=Path,
-                      help="where config.json and the tokenizer are (default: beside SOURCE)")  # fmt: skip
-    turn.add_argument("--head", choices=("auto", "causal_lm", "score"), default="auto",
-                      help="what the model ends in (default: as config.json says)")  # fmt: skip
+    turn.add_argument(
+        "--like",
+        metavar="FOLDER",
+        type=Path,
+        help="where config.json and the tokenizer are (default: beside SOURCE)",
+    )
+    turn.add_argument(
+        "--head",
+        choices=("auto", "causal_lm", "score"),
+        default="auto",
+        help="what the model ends in (default: as config.json says)",
+    )
     _add_force(turn)
 
 
 def _add_force(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--force", action="store_true", help="replace a model folder that is there")
+    parser.add_argument("--force", action="store_true", help="replace an existing model folder")
 
 
 def export(args: argparse.Namespace) -> int:
@@ -47,20 +59,25 @@ def export(args: argparse.Namespace) -> int:
     from tempering.exchange.export import export_model
     from tempering.exchange.push import check_push, push_folder
 
+    # Mistakes first: a wrong reference or repository must cost no export.
     if args.public and not args.push:
-        raise UserError("--public says how to push", fix="name the repository with --push OWNER/NAME")
-    found = open_store(args).get(args.ref)
-    if not isinstance(found, ModelArtifact):
-        raise ArtifactError(f"{found.id} is a {found.kind}", expected="a model artifact",
-                            fix="`temper artifacts list model` shows them")  # fmt: skip
+        raise UserError("--public needs --push", fix="name the repository with --push OWNER/NAME")
+    artifact = open_store(args).get(args.ref)
+    if not isinstance(artifact, ModelArtifact):
+        raise ArtifactError(
+            f"{artifact.id} is a {artifact.kind}",
+            expected="a model artifact",
+            fix="`temper artifacts list model` shows them",
+        )
     if args.push:
         check_push(args.push)
-    print(export_model(found, args.folder, dtype=args.dtype, adapter=args.adapter, force=args.force))
+    # The folder is complete before anything is uploaded.
+    print(export_model(artifact, args.folder, dtype=args.dtype, adapter=args.adapter, force=args.force))
     if args.push:
         try:
-            pushed = push_folder(args.folder, args.push, private=not args.public, message=found.id)
+            pushed = push_folder(args.folder, args.push, private=not args.public, message=artifact.id)
         except UserError:
-            print(f"{args.folder} is whole; only the push failed", file=sys.stderr)
+            print(f"{args.folder} is complete; only the push failed", file=sys.stderr)
             raise
         print(f"{pushed.url}, commit {pushed.commit[:12]}, {pushed.files} files")
     return 0

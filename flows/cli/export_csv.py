@@ -28,7 +28,7 @@ def add_export_csv(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("ref", metavar="REF", help="artifact, STAGE@latest, or a folder under .partial")
     parser.add_argument("--out", metavar="DIR", type=Path, default=Path(), help="where to (default: here)")
     parser.add_argument("--all", action="store_true", help=f"every table, not only {' and '.join(USUAL)}")
-    parser.add_argument("--force", action="store_true", help="replace files that are there")
+    parser.add_argument("--force", action="store_true", help="replace existing files")
     parser.add_argument(
         "--raw", action="store_true", help="no apostrophe before texts that begin like a formula"
     )
@@ -41,11 +41,11 @@ def export_csv_command(args: argparse.Namespace) -> int:
     store = open_store(args)
     folder = find_folder(store, args.ref)
     tables = chosen_tables(folder, args.ref, every=args.all)
-    written = write_tables(folder, tables, args.out, force=args.force, raw=args.raw)
+    counts = write_tables(folder, tables, args.out, force=args.force, raw=args.raw)
     if args.json:
-        print_json([{"file": str(path), "rows": rows} for path, rows in written.items()])
+        print_json([{"file": str(path), "rows": rows} for path, rows in counts.items()])
     else:
-        for path, rows in written.items():
+        for path, rows in counts.items():
             print(f"{path}: {rows} rows")
     return 0
 
@@ -64,10 +64,10 @@ def find_folder(store: Any, ref: str) -> Path:
         return Path(store.get(ref, check=False).path)
     except ArtifactError as error:
         stage = ref.partition("@")[0].partition("/")[0]
-        left = sorted(path for path in partial.glob(f"{stage}-*") if (path / "metadata").is_dir())
-        if not left:
+        partials = sorted(path for path in partial.glob(f"{stage}-*") if (path / "metadata").is_dir())
+        if not partials:
             raise
-        fix = f"a run that has not ended left {', '.join(map(str, left))}: name that folder"
+        fix = f"name the folder of a run that has not ended: {', '.join(map(str, partials))}"
         raise ArtifactError(error.found, expected=error.expected, fix=fix) from None
 
 
@@ -77,42 +77,50 @@ def chosen_tables(folder: Path, ref: str, *, every: bool) -> dict[str, Path]:
     Raises:
         ArtifactError: there is none of those asked for.
     """
-    there: dict[str, Path] = {}
+    tables: dict[str, Path] = {}
     for path in sorted((folder / "metadata").glob("*")):
         if path.suffix in _SUFFIXES and path.is_file() and not path.name.startswith("."):
-            there.setdefault(
-                path.stem, path
-            )  # JSON lines come first: they are newer than a Parquet beside them
-    tables = {name: path for name, path in there.items() if every or name in USUAL}
+            # JSON lines come first: they are newer than a Parquet beside them.
+            tables.setdefault(path.stem, path)
     if not tables:
         raise ArtifactError(
-            f"{ref} has nothing to export: neither {' nor '.join(USUAL)}"
-            if there else f"{ref} has no tables to export",
+            f"{ref} has no tables to export",
             expected="an artifact of a training stage",
-            fix=f"--all exports {', '.join(there)}" if there else "see `temper artifacts list`",
-        )  # fmt: skip
-    return tables
+            fix="see `temper artifacts list`",
+        )
+    choice = {name: path for name, path in tables.items() if every or name in USUAL}
+    if not choice:
+        raise ArtifactError(
+            f"{ref} has nothing to export: neither {' nor '.join(USUAL)}",
+            expected="an artifact of a training stage",
+            fix=f"--all exports {', '.join(tables)}",
+        )
+    return choice
 
 
 def write_tables(
     folder: Path, tables: dict[str, Path], out: Path, *, force: bool, raw: bool
 ) -> dict[Path, int]:
-    """One CSV file a table, all of them or none; file -> number of rows.
+    """One CSV file per table, all of them or none; file -> number of rows.
 
     Raises:
-        UserError: a file is there already, the place is no folder to write in, or a table is damaged.
+        UserError: a file exists already, the place is not a folder to write in, or a table is damaged.
     """
+    # Nothing is written into an artifact, or over a file.
     if out.resolve().is_relative_to(folder.resolve()):
         raise UserError(
-            f"{out} lies inside {folder}", expected="another folder", fix="artifacts are not changed"
+            f"{out} lies inside {folder}",
+            expected="another folder",
+            fix="name another --out: artifacts never change",
         )
     targets = {name: out / f"{name}.csv" for name in tables}
-    taken = [str(path) for path in targets.values() if path.exists()]
-    if taken and not force:
-        raise UserError(f"{', '.join(taken)} is there already", fix="name another --out, or add --force")
+    existing = [str(path) for path in targets.values() if path.exists()]
+    if existing and not force:
+        raise UserError(f"{', '.join(existing)} exists already", fix="name another --out, or add --force")
+    # All files, or none: they are renamed together once the last is complete.
     try:
         out.mkdir(parents=True, exist_ok=True)
-        with ExitStack() as files:  # they take their names together, when the last is whole
+        with ExitStack() as files:
             return {
                 targets[name]: _write(source, files.enter_context(whole_file(targets[name])), raw)
                 for name, source in tables.items()
@@ -154,7 +162,7 @@ def _rows(source: Path) -> Iterator[Row]:
 
 
 def cell(value: Any, *, raw: bool) -> Any:
-    """What stands in a cell: numbers as they are, null as nothing, lists and mappings as JSON."""
+    """A cell's content: numbers as they are, null as nothing, lists and mappings as JSON."""
     if value is None or (isinstance(value, int | float) and not isinstance(value, bool)):
         return value
     if isinstance(value, bool):

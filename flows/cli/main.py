@@ -33,7 +33,7 @@ examples:
   temper run                                     the quickstart: raw text to an aligned model
   temper plan ppo.learning_rate=1e-4             what would run again, and why
   temper run configs/quickstart.yaml ppo.learning_rate=1e-4
-  temper run --only sft                          one stage, from the artifacts that are there
+  temper run --only sft                          one stage, from artifacts in the store
   temper data doctor my/rows.jsonl               would training on this mean anything?
   temper report --open                           the newest run's report in a browser
   temper chat ppo@latest                         talk to the newest PPO model
@@ -72,7 +72,7 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"temper {__version__}")
     commands = parser.add_subparsers(metavar="COMMAND", title="commands")
-    _add_pipeline(commands, "run", _run, "run a pipeline; stages that are in the store already are reused")
+    _add_pipeline(commands, "run", _run, "run a pipeline; stages already in the store are reused")
     _add_pipeline(commands, "plan", _plan, "say which stages would run, and why")
     for module in _COMMANDS:
         _add_from(module, commands)
@@ -81,16 +81,16 @@ def build_parser() -> argparse.ArgumentParser:
 
 def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = build_parser()
-    args, rest = parser.parse_known_args(arguments)
-    # argparse gives back positionals that stand after an option: `run CONFIG --json key=value`.
-    unknown = [word for word in rest if word.startswith("-") or not hasattr(args, "words")]
-    if unknown:
-        parser.error(f"unrecognized arguments: {' '.join(unknown)}")
+    args, leftovers = parser.parse_known_args(arguments)
+    # argparse hands back positionals that follow an option: `run CONFIG --json key=value`.
+    unknown_words = [word for word in leftovers if word.startswith("-") or not hasattr(args, "words")]
+    if unknown_words:
+        parser.error(f"unrecognized arguments: {' '.join(unknown_words)}")
     if not hasattr(args, "command"):
         parser.print_help(sys.stderr)
         raise SystemExit(2)
     if hasattr(args, "words"):
-        _split_words(args, [*args.words, *rest])
+        _split_words(args, [*args.words, *leftovers])
     return args
 
 
@@ -98,7 +98,7 @@ def _split_words(args: argparse.Namespace, words: list[str]) -> None:
     configs = [word for word in words if "=" not in word]
     if len(configs) > 1:
         raise UserError(
-            f"several configs were given: {', '.join(configs)}",
+            f"there are several configs: {', '.join(configs)}",
             expected="one config, then overrides such as ppo.learning_rate=1e-4",
         )
     args.config = configs[0] if configs else DEFAULT_CONFIG
@@ -108,6 +108,7 @@ def _split_words(args: argparse.Namespace, words: list[str]) -> None:
 
 
 def _add_pipeline(commands: Any, name: str, command: Command, text: str) -> None:
+    # Which pipeline.
     parser = add_command(commands, name, command, text)
     parser.add_argument(
         "words",
@@ -115,8 +116,9 @@ def _add_pipeline(commands: Any, name: str, command: Command, text: str) -> None
         metavar="CONFIG key=value",
         help=f"a pipeline (default: {DEFAULT_CONFIG}) and overrides, such as ppo.learning_rate=1e-4",
     )
+    # Which of its stages, and in which precision.
     parser.add_argument("--from", dest="start", metavar="STAGE", help="run STAGE and all after it again")
-    parser.add_argument("--only", metavar="STAGE", help="run nothing but STAGE, from what is in the store")
+    parser.add_argument("--only", metavar="STAGE", help="run STAGE alone, from artifacts in the store")
     parser.add_argument("--force", metavar="STAGE", action="append", default=[], help="run STAGE again")
     precisions = parser.add_mutually_exclusive_group()
     for precision in ("bf16", "fp16"):
@@ -125,11 +127,14 @@ def _add_pipeline(commands: Any, name: str, command: Command, text: str) -> None
             dest="precision",
             action="store_const",
             const=precision,
-            help=f"precision={precision}: autocast in every training section that does not say its own",
+            help=f"precision={precision}: autocast in every training section without its own",
         )
+    # How to show and judge them.
     parser.add_argument("-v", "--verbose", action="store_true", help="show what the stages print")
     parser.add_argument("--port", type=int, metavar="N", help="serve Prefect and its web pages on this port")
-    parser.add_argument("--strict-code", action="store_true", help="a change of a stage's code makes it run")
+    parser.add_argument(
+        "--strict-code", action="store_true", help="run a stage again when its code has changed"
+    )
     if name == "plan":
         parser.add_argument("--memory", action="store_true", help="estimate each training stage's memory")
 
@@ -143,35 +148,36 @@ def _run(args: argparse.Namespace) -> int:
     from flows.display import make_display
     from flows.pipeline import Options, run_pipeline, summary
 
-    started = time.monotonic()
+    start = time.monotonic()
     display = make_display(verbose=args.verbose)
     with stdout_to_stderr(args.json):
-        ended = run_pipeline(Options.from_arguments(args), display)
+        outcome = run_pipeline(Options.from_arguments(args), display)
     if args.json:
-        print_json(ended.rows)
+        print_json(outcome.rows)
     else:
-        display.note(summary(ended, time.monotonic() - started))
-    return ended.code
+        display.note(summary(outcome, time.monotonic() - start))
+    return outcome.code
 
 
 def _plan(args: argparse.Namespace) -> int:
     from flows.pipeline import Options, plan_pipeline
     from flows.session import plan_row
 
-    planned = plan_pipeline(Options.from_arguments(args))
+    pipeline = plan_pipeline(Options.from_arguments(args))
+    # The estimate imports models, which may print.
     memory = None
     if args.memory:
         from flows.cli.memory_view import Memory
 
         with stdout_to_stderr(True):
-            memory = Memory.of(planned)
+            memory = Memory.of(pipeline)
     if args.json:
-        rows = [plan_row(row) for row in planned.rows]
+        rows = [plan_row(row) for row in pipeline.rows]
         print_json(memory.beside(rows) if memory else rows)
     else:
         from flows.cli.plan_table import print_plan
 
-        print_plan(planned.rows)
+        print_plan(pipeline.rows)
         if memory:
             memory.print()
     return 0

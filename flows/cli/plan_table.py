@@ -23,7 +23,7 @@ def print_plan(rows: Iterable[PlanRow]) -> None:
         counts[row.action] = counts.get(row.action, 0) + 1
         reasons = in_words(row.why)
         if row.resume_from:
-            reasons.append(f"goes on from {row.resume_from}")
+            reasons.append(f"resumes from {row.resume_from}")
         action = Text(row.action, style=_STYLES.get(row.action, ""))
         table.add_row(Text(row.stage), action, Text("\n".join(reasons)))
     out = console()
@@ -31,23 +31,23 @@ def print_plan(rows: Iterable[PlanRow]) -> None:
     out.print(", ".join(f"{number} {action}" for action, number in counts.items()) or "nothing to do")
 
 
-def in_words(whys: Iterable[Mapping[str, Any]]) -> list[str]:
-    """All reasons, a line each. Changed modules share one: a refactor changes dozens (`--json` lists all)."""
-    modules = [why["field"] for why in whys if why["kind"] == "code"]
-    reasons = [explain(why) for why in whys if why["kind"] != "code"]
+def in_words(changes: Iterable[Mapping[str, Any]]) -> list[str]:
+    """All reasons, one per line. Changed modules share one: a refactor changes dozens (`--json` has all)."""
+    modules = [change["field"] for change in changes if change["kind"] == "code"]
+    reasons = [explain(change) for change in changes if change["kind"] != "code"]
     if modules:
         more = f" and {len(modules) - 2} more modules" if len(modules) > 2 else ""
         reasons.append(f"note: its code has changed since: {', '.join(modules[:2])}{more}")
     return reasons
 
 
-def explain(why: Mapping[str, Any]) -> str:
+def explain(change: Mapping[str, Any]) -> str:
     """One reason in words: `learning_rate 0.0003 → 0.0001`."""
-    kind, field, old, new = why["kind"], why["field"], why["old"], why["new"]
+    kind, field, old, new = change["kind"], change["field"], change["old"], change["new"]
     if kind == "new":
         return "has not run yet" if old is None else f"its last artifact {old} is gone or is not comparable"
     if kind == "forced":
-        return f"asked for with {field}"
+        return f"forced by {field}"
     if kind == "damaged":
         return f"{old} is damaged: {field}: {new}"
     if kind == "input":

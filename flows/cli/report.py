@@ -64,11 +64,11 @@ def find_run(store: Store, run: str | None) -> RunRecord:
                 expected=f"a run's id; the newest are: {', '.join(newest) or 'none'}",
             )
         return record
-    last = store.runs.last_run()
-    if last is None:
+    latest = store.runs.last_run()
+    if latest is None:
         raise ArtifactError(f"there is no run in {store.root}", fix="start one with `temper run`")
-    telling = (record for record in store.runs.newest(last.pipeline) if _tells(record))
-    return next(telling, last)
+    telling = (record for record in store.runs.newest(latest.pipeline) if _tells(record))
+    return next(telling, latest)
 
 
 def metric_rows(store: Store, record: RunRecord) -> list[dict[str, Any]]:
@@ -84,8 +84,8 @@ def metric_rows(store: Store, record: RunRecord) -> list[dict[str, Any]]:
 
 
 def _tells(record: RunRecord) -> bool:
-    done = [name for name, entry in record.stages.items() if entry.artifact]
-    return any(name.startswith(("evaluate", "report")) for name in done)
+    names = (name for name, entry in record.stages.items() if entry.artifact)
+    return any(name.startswith(("evaluate", "report")) for name in names)
 
 
 def _artifacts(store: Store, record: RunRecord) -> Iterable[Any]:
@@ -106,10 +106,10 @@ def _print_table(rows: list[dict[str, Any]]) -> None:
         table.add_column(name)
     for name in ("value", "95% interval", "n"):
         table.add_column(name, justify="right", no_wrap=True)
-    last = None
+    previous = None
     for row in rows:
-        model = "" if row["model"] == last else str(row["model"])
-        last = row["model"]
+        model = "" if row["model"] == previous else str(row["model"])
+        previous = row["model"]
         value, low, high = (number(row[name], ".3f") for name in ("value", "low", "high"))
         interval = f"{low} – {high}" if low else ""
         table.add_row(model, str(row["metric"]), value, interval, str(row["n"] or ""))

@@ -23,28 +23,42 @@ REF = "artifact id, STAGE@latest, fingerprint, .../checkpoint_100K_tokens, or a 
 
 def add_parser(subparsers: Any) -> None:
     """Add both commands; each sets `command` (see `add_command`)."""
+    # A conversation.
     talk = add_command(subparsers, "chat", chat, "talk to a model", json=False)
     talk.add_argument("ref", metavar="ID|PATH", help=REF)
     talk.add_argument("--system", metavar="TEXT", help="a system turn before the conversation")
     _add_sampling(talk)
-    many = add_command(subparsers, "generate", generate, "complete prompts, from the command line or a file")
-    many.add_argument("ref", metavar="ID|PATH", help=REF)
-    given = many.add_mutually_exclusive_group(required=True)
-    given.add_argument(
+    # Many prompts at once.
+    batch = add_command(subparsers, "generate", generate, "complete prompts, from the command line or a file")
+    batch.add_argument("ref", metavar="ID|PATH", help=REF)
+    prompts = batch.add_mutually_exclusive_group(required=True)
+    prompts.add_argument(
         "--prompt", metavar="TEXT", action="append", help="what the user says; may be repeated"
     )
-    given.add_argument(
+    prompts.add_argument(
         "--file",
         metavar="PATH",
         type=Path,
-        help="text: a prompt a line; .jsonl, .json, .csv, .parquet: column `prompt`, of strings or messages",
+        help="text: a prompt per line; .jsonl, .json, .csv, .parquet: column `prompt`, strings or messages",
     )
-    many.add_argument("--out", metavar="FILE", type=Path, help="write .parquet or .jsonl instead of printing")
-    many.add_argument("--num-return-sequences", metavar="N", type=positive, default=1,
-                      help="completions of each prompt (default 1)")  # fmt: skip
-    many.add_argument("--batch-size", metavar="N", type=positive, default=32,
-                      help="sequences at once; decides the samples that are drawn (default 32)")  # fmt: skip
-    _add_sampling(many)
+    batch.add_argument(
+        "--out", metavar="FILE", type=Path, help="write .parquet or .jsonl instead of printing"
+    )
+    batch.add_argument(
+        "--num-return-sequences",
+        metavar="N",
+        type=positive,
+        default=1,
+        help="completions per prompt (default 1)",
+    )
+    batch.add_argument(
+        "--batch-size",
+        metavar="N",
+        type=positive,
+        default=32,
+        help="sequences at once; changes which samples are drawn (default 32)",
+    )
+    _add_sampling(batch)
 
 
 def chat(args: argparse.Namespace) -> int:
@@ -53,7 +67,7 @@ def chat(args: argparse.Namespace) -> int:
 
     talk = Chat(_speaker(args), args.system)
     if sys.stdin.isatty():
-        kind = "text goes on from what you type" if talk.speaker.is_plain else "it answers"
+        kind = "the model continues your text" if talk.speaker.is_plain else "it answers"
         print(f"{args.ref}: {kind}; /help, /quit", file=sys.stderr)
     return talk.run(typed_lines())
 
@@ -63,30 +77,35 @@ def generate(args: argparse.Namespace) -> int:
     from flows.cli.output import print_json, stdout_to_stderr
 
     with stdout_to_stderr(args.json):
-        found = _completed(args)
+        document = _completed(args)
     if args.json:
-        print_json(found)
+        print_json(document)
     return 0
 
 
 def _completed(args: argparse.Namespace) -> Any:
-    """Complete, and print or write; with --json what is to be printed."""
+    """Complete, and print or write; with --json, what to print."""
     from flows.process.workers import prepare_environment
 
     prepare_environment()
     from tempering.talk.batches import answers, look_at
 
+    # The prompts are read twice: once to count and check them, once to complete them.
     prompts = _prompts(args)
     speaker = _speaker(args, batch_size=args.batch_size)
     looked = look_at(speaker, prompts())
     if looked.cut:
-        print(f"{looked.cut} prompts are longer than the model reads: their ends are used", file=sys.stderr)
+        print(f"{looked.cut} prompts are longer than the model reads; it sees their ends", file=sys.stderr)
+    # Portions are written as they are made, so that a long file needs little memory.
     total = looked.count * args.num_return_sequences
     with _bar(total) as progress:
         portions = answers(
-            speaker, prompts(), each=args.num_return_sequences, as_messages=looked.as_messages,
+            speaker,
+            prompts(),
+            each=args.num_return_sequences,
+            as_messages=looked.as_messages,
             progress=progress,
-        )  # fmt: skip
+        )
         if args.out is not None:
             _write(args.out, portions, looked.as_messages)
         elif args.json:
@@ -100,7 +119,7 @@ def _completed(args: argparse.Namespace) -> Any:
 
 
 def _prompts(args: argparse.Namespace) -> "Callable[[], Iterable[Prompt]]":
-    """The prompts, as often as they are asked for; what can be wrong is said before a model is loaded."""
+    """A function that reads the prompts from the start; mistakes are found before a model is loaded."""
     from tempering.talk.files import check_out, given_prompts, read_prompts
 
     if args.out is not None:
@@ -131,14 +150,14 @@ def _print(portions: Iterable[list[dict[str, Any]]], several: bool) -> None:
 
     for row in (row for rows in portions for row in rows):
         if several:
-            asked = row["prompt"] if isinstance(row["prompt"], str) else row["prompt"][-1]["content"]
-            print(harmless(f"[{row['index']}.{row['sample']}] {asked}"))
+            prompt = row["prompt"] if isinstance(row["prompt"], str) else row["prompt"][-1]["content"]
+            print(harmless(f"[{row['index']}.{row['sample']}] {prompt}"))
         print(harmless(row["completion"].strip()), flush=True)
 
 
 @contextlib.contextmanager
 def _bar(total: int) -> Iterator[Callable[[int], None]]:
-    """A progress bar on stderr, where somebody sees it and it takes a while."""
+    """A progress bar on stderr, if that is a terminal."""
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
 
@@ -151,17 +170,35 @@ def _bar(total: int) -> Iterator[Callable[[int], None]]:
 
 def _add_sampling(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
-    add("--max-new-tokens", metavar="N", type=positive, default=0,
-        help="longest answer (default 128, or half of a model with fewer than 256 positions)")  # fmt: skip
+    add(
+        "--max-new-tokens",
+        metavar="N",
+        type=positive,
+        default=0,
+        help="longest answer (default 128, or half of a model with fewer than 256 positions)",
+    )
     add("--temperature", metavar="T", type=between(0, 100), default=1.0, help="0 is greedy (default 1)")
     add("--greedy", action="store_true", help="always the likeliest token")
-    add("--top-k", metavar="K", type=positive, help="sample from the K likeliest tokens only")
-    add("--top-p", metavar="P", type=between(0, 1, above=True),
-        help="sample from the nucleus of this mass only")  # fmt: skip
-    add("--min-p", metavar="P", type=between(0, 1),
-        help="drop tokens less likely than this share of the likeliest one")  # fmt: skip
-    add("--repetition-penalty", metavar="X", type=between(0, 100, above=True), default=1.0,
-        help="above 1: divide the logits of tokens that are there already (default 1)")  # fmt: skip
+    add("--top-k", metavar="K", type=positive, help="sample only from the K likeliest tokens")
+    add(
+        "--top-p",
+        metavar="P",
+        type=between(0, 1, above=True),
+        help="sample only from the nucleus of this mass",
+    )
+    add(
+        "--min-p",
+        metavar="P",
+        type=between(0, 1),
+        help="drop tokens less likely than this share of the likeliest",
+    )
+    add(
+        "--repetition-penalty",
+        metavar="X",
+        type=between(0, 100, above=True),
+        default=1.0,
+        help="above 1: divide the logits of tokens already in the text (default 1)",
+    )
     add("--stop", metavar="TEXT", action="append", default=[], help="ends an answer; may be repeated")
     add("--seed", metavar="N", type=seed, default=0, help="of the sampling (default 0)")
     add("--format", choices=("chat", "plain"), help="how prompts are written (default: as it was trained)")
@@ -178,7 +215,7 @@ def positive(text: str) -> int:
     return value
 
 
-_MOST = 1_000_000  # of anything that is counted out here
+_MOST = 1_000_000  # of any count on the command line
 
 
 def seed(text: str) -> int:
