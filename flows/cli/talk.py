@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from flows.cli.command import add_command, open_store
+from flows.cli.sampling import add_sampling, positive
 from tempering.errors import UserError
 
 if TYPE_CHECKING:
@@ -27,7 +28,7 @@ def add_parser(subparsers: Any) -> None:
     talk = add_command(subparsers, "chat", chat, "talk to a model", json=False)
     talk.add_argument("ref", metavar="ID|PATH", help=REF)
     talk.add_argument("--system", metavar="TEXT", help="a system turn before the conversation")
-    _add_sampling(talk)
+    add_sampling(talk)
     # Many prompts at once.
     batch = add_command(subparsers, "generate", generate, "complete prompts, from the command line or a file")
     batch.add_argument("ref", metavar="ID|PATH", help=REF)
@@ -58,7 +59,7 @@ def add_parser(subparsers: Any) -> None:
         default=32,
         help="sequences at once; changes which samples are drawn (default 32)",
     )
-    _add_sampling(batch)
+    add_sampling(batch)
 
 
 def chat(args: argparse.Namespace) -> int:
@@ -166,82 +167,6 @@ def _bar(total: int) -> Iterator[Callable[[int], None]]:
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
         task = bar.add_task("", total=total)
         yield lambda count: bar.advance(task, count)
-
-
-def _add_sampling(parser: argparse.ArgumentParser) -> None:
-    add = parser.add_argument
-    add(
-        "--max-new-tokens",
-        metavar="N",
-        type=positive,
-        default=0,
-        help="longest answer (default 128, or half of a model with fewer than 256 positions)",
-    )
-    add("--temperature", metavar="T", type=between(0, 100), default=1.0, help="0 is greedy (default 1)")
-    add("--greedy", action="store_true", help="always the likeliest token")
-    add("--top-k", metavar="K", type=positive, help="sample only from the K likeliest tokens")
-    add(
-        "--top-p",
-        metavar="P",
-        type=between(0, 1, above=True),
-        help="sample only from the nucleus of this mass",
-    )
-    add(
-        "--min-p",
-        metavar="P",
-        type=between(0, 1),
-        help="drop tokens less likely than this share of the likeliest",
-    )
-    add(
-        "--repetition-penalty",
-        metavar="X",
-        type=between(0, 100, above=True),
-        default=1.0,
-        help="above 1: divide the logits of tokens already in the text (default 1)",
-    )
-    add("--stop", metavar="TEXT", action="append", default=[], help="ends an answer; may be repeated")
-    add("--seed", metavar="N", type=seed, default=0, help="of the sampling (default 0)")
-    add("--format", choices=("chat", "plain"), help="how prompts are written (default: as it was trained)")
-
-
-def positive(text: str) -> int:
-    """A whole number of at least 1."""
-    try:
-        value = int(text)
-    except ValueError:
-        value = 0
-    if not 1 <= value <= _MOST:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 1 to {_MOST}")
-    return value
-
-
-_MOST = 1_000_000  # of any count on the command line
-
-
-def seed(text: str) -> int:
-    """What torch takes as a seed, and the offsets that are added to it."""
-    try:
-        value = int(text)
-    except ValueError:
-        value = -1
-    if not 0 <= value < 2**62:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 0 to 2**62")
-    return value
-
-
-def between(low: float, high: float, *, above: bool = False) -> Callable[[str], float]:
-    """A number in [low, high], or (low, high]."""
-
-    def number(text: str) -> float:
-        try:
-            value = float(text)
-        except ValueError:
-            value = float("nan")
-        if not low <= value <= high or (above and value == low):
-            raise argparse.ArgumentTypeError(f"{text!r} is not between {low:g} and {high:g}")
-        return value
-
-    return number
 
 
 def _speaker(args: argparse.Namespace, **more: Any) -> "Speaker":
