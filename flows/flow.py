@@ -1,4 +1,4 @@
-"""The Prefect flow: one task a node, submitted with futures, so that the UI draws the real graph.
+"""The Prefect flow: one task per node, submitted with futures, so that the UI draws the real graph.
 
 Prefect schedules and shows; deciding, caching and running are the runner's. Tasks carry artifact ids
 only. The store is the one cache (NO_CACHE). Failures come back as states with the root failure's
@@ -42,6 +42,7 @@ def run_flow(name: str, run_id: str, nodes: Sequence[Node], execute: Execute) ->
         outcome = outcomes[node.name] = execute(node, get_run_logger().info)
         return _state(outcome)
 
+    # A thread per node: those that wait for a place must not keep others from it.
     threads: Any = ThreadPoolTaskRunner(max_workers=len(nodes) + 1)
 
     @flow(name=name, flow_run_name=run_id, task_runner=threads)
@@ -50,6 +51,7 @@ def run_flow(name: str, run_id: str, nodes: Sequence[Node], execute: Execute) ->
         for node in nodes:
             upstream = {parent: allow_failure(futures[parent]) for parent in node.parents()}
             futures[node.name] = _make_task(node, run_task).submit(upstream=upstream)
+        # The flow's own state and summary come last, from all outcomes.
         for future in futures.values():
             future.wait()
         _publish(name, outcomes)
@@ -62,7 +64,7 @@ def run_flow(name: str, run_id: str, nodes: Sequence[Node], execute: Execute) ->
 
 
 def close_dead_runs() -> None:
-    """Call what a killed run left `Running` what it is. Only for a database that no other run uses."""
+    """Mark flow runs that a kill left `Running` as crashed. Only for a database that no other run uses."""
     with get_client(sync_client=True) as client:
         running = FlowRunFilterState(type=FlowRunFilterStateType(any_=[StateType.RUNNING]))
         for flow_run in client.read_flow_runs(flow_run_filter=FlowRunFilter(state=running)):
@@ -96,14 +98,14 @@ def _state(outcome: Outcome) -> State[Any]:
     return Failed(name="Failed" if outcome.action == "failed" else "NotRun", message=str(error), data=error)
 
 
-def _verdict(outcomes: Mapping[str, Outcome], expected: int) -> State[Any]:
-    failed = [outcome for outcome in outcomes.values() if outcome.action == "failed"]
-    if not failed and len(outcomes) == expected:
-        return Completed(message=f"{expected} stages")
-    if any(isinstance(outcome.error, process.Cancelled) for outcome in failed):
+def _verdict(outcomes: Mapping[str, Outcome], count: int) -> State[Any]:
+    failures = [outcome for outcome in outcomes.values() if outcome.action == "failed"]
+    if not failures and len(outcomes) == count:
+        return Completed(message=f"{count} stages")
+    if any(isinstance(outcome.error, process.Cancelled) for outcome in failures):
         return Cancelled(message="interrupted")
-    named = "; ".join(f"{outcome.node}: {outcome.reason}" for outcome in failed)
-    error = StageFailed(named or "a stage did not run")
+    reasons = "; ".join(f"{outcome.node}: {outcome.reason}" for outcome in failures)
+    error = StageFailed(reasons or "a stage did not run")
     return Failed(message=str(error), data=error)
 
 

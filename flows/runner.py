@@ -3,7 +3,7 @@
 No Prefect here. The store is asked twice: before anything is waited for, and under the lease, since
 another run may have made the artifact meanwhile. The parent holds the lease and commits; the child
 only writes into the draft's folder and sends back small facts. There is no retry: a stage that failed
-fails again, and one that was killed goes on from its checkpoint at the next run.
+fails again, and one that was killed resumes from its checkpoint in the next run.
 """
 
 import contextlib
@@ -55,8 +55,8 @@ class Outcome:
     def reason(self) -> str:
         """The first line of the root failure, with the node it comes from."""
         text = str(self.error or "").strip().splitlines()
-        first = text[0] if text else type(self.error).__name__
-        return first if self.root == self.node else f"{self.root} failed: {first}"
+        line = text[0] if text else type(self.error).__name__
+        return line if self.root == self.node else f"{self.root} failed: {line}"
 
     def facts(self) -> dict[str, Any]:
         """The row's numbers: what `run --json` adds to a plan's row, and what a run record holds."""
@@ -72,7 +72,7 @@ class Outcome:
 
 @dataclass
 class Runner:
-    """Runs the nodes of one pipeline, from as many threads as the caller likes."""
+    """Runs the nodes of one pipeline, from any number of threads."""
 
     store: Store
     runtime: RuntimeConfig
@@ -95,19 +95,20 @@ class Runner:
     def run_node(self, node: Node, log: Log = lambda text: None) -> Outcome:
         """Run `node`, whose parents have outcomes already. A stage's failure is in the outcome.
 
-        A report is made of what there is; every other stage is skipped when an input is missing.
+        A report is made from what there is; every other stage is skipped when an input is missing.
         """
-        missing = [self.outcomes[name] for name in node.parents() if not self.outcomes[name].ok]
+        gaps = [self.outcomes[name] for name in node.parents() if not self.outcomes[name].ok]
         tolerant = node.stage.makes is ReportArtifact
-        started = time.monotonic()
+        start = time.monotonic()
+        # Skip it, or run it; whatever goes wrong is the outcome.
         try:
-            if missing and not tolerant:
-                outcome = Outcome(node.name, "skipped", error=missing[0].error, root=missing[0].root)
+            if gaps and not tolerant:
+                outcome = Outcome(node.name, "skipped", error=gaps[0].error, root=gaps[0].root)
             else:
-                failures = {entry.root: self.outcomes[entry.root].reason for entry in missing}
+                failures = {entry.root: self.outcomes[entry.root].reason for entry in gaps}
                 outcome = self._make(node, self._inputs(node), failures, log)
         except Exception as error:
-            spent = time.monotonic() - started
+            spent = time.monotonic() - start
             outcome = Outcome(node.name, "failed", seconds=spent, error=error, root=node.name)
         self.outcomes[node.name] = outcome
         self._show(outcome)
@@ -148,15 +149,15 @@ class Runner:
     def _slot(self, node: Node) -> contextlib.AbstractContextManager[None]:
         self._queued.add(node.name)
         slots = self._training if node.stage.slot else self._light
-        rank = next((index for index, other in enumerate(self.nodes) if other.name == node.name), 0)
-        earlier = [other for other in self.nodes[:rank] if other.stage.slot == node.stage.slot]
+        rank = next((index for index, peer in enumerate(self.nodes) if peer.name == node.name), 0)
+        earlier = [peer for peer in self.nodes[:rank] if peer.stage.slot == node.stage.slot]
 
         def coming() -> bool:
             return any(
-                other.name not in self._queued
-                and other.name not in self.outcomes
-                and all(parent in self.outcomes for parent in other.parents())
-                for other in earlier
+                peer.name not in self._queued
+                and peer.name not in self.outcomes
+                and all(parent in self.outcomes for parent in peer.parents())
+                for peer in earlier
             )
 
         return slots.take(rank, self.workers.cancel, coming)
@@ -173,14 +174,14 @@ class Runner:
         if self.workers.cancel.is_set():
             raise Cancelled("cancelled")
         # A folder to write in, under the names that people know.
-        started = time.monotonic()
+        start = time.monotonic()
         draft = self.store.draft(node.name, resolution, lease, runtime=self.runtime)
         if issubclass(node.stage.makes, ModelArtifact | EvaluationArtifact | ReportArtifact):
             draft.name = self.name
         with draft:
             if failures:
                 draft.details["failures"] = dict(failures)
-            # The stage works in a process of its own, and sends back small facts.
+            # The stage works in its own process, and sends back small facts.
             listener = _Listener(node.name, self.display, log)
             try:
                 arguments = (node.stage.module, node.stage.name, draft, node.config, inputs)
@@ -193,19 +194,19 @@ class Runner:
                 raise
             # Only this process, which holds the lease, makes an artifact of it.
             draft.adopt(outcome)
-            seconds = time.monotonic() - started
+            seconds = time.monotonic() - start
             artifact = self.store.commit(draft, summary, seconds=seconds)
         return Outcome(node.name, "resume" if resolution.resume_from else "run", artifact, seconds)
 
     def _waiting(self, node: Node) -> Waiting:
         """Say once for whom `node` waits, and give up when the run has been cancelled."""
-        named = {""}  # a holder that is not known is not named
+        holders = {""}  # an unknown holder has no name to show
 
         def waiting(holder: str) -> None:
             if self.workers.cancel.is_set():
                 raise Cancelled("cancelled")
-            if holder not in named:
-                named.add(holder)
+            if holder not in holders:
+                holders.add(holder)
                 self.display.note(f"{node.name}: waiting for {holder}")
 
         return waiting

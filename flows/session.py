@@ -42,7 +42,7 @@ class Planned:
 
 @dataclass(frozen=True)
 class Ended:
-    """What was done: one row a node, the exit code, and the run record's id."""
+    """What was done: one row per node, the exit code, and the run record's id."""
 
     rows: list[dict[str, Any]]
     code: int
@@ -60,7 +60,7 @@ class Session:
     runner: Runner
     display: Display
     signal: int | None = None
-    _done: threading.Event = field(default_factory=threading.Event)
+    _end: threading.Event = field(default_factory=threading.Event)
 
     def reuse(self) -> None:
         """Everything is cached: record it without starting anything."""
@@ -94,32 +94,32 @@ class Session:
                 with self._signals():
                     run_flow(self.planned.config.name, self.run.id, self.planned.nodes, self._execute)
         finally:
-            self._done.set()
+            self._end.set()
             self.runner.workers.close()
             server.stop()
 
     def end(self) -> Ended:
         """Close the record, explain failures and make the rows."""
         outcomes = self.runner.outcomes
-        failed = [outcome for outcome in outcomes.values() if outcome.action == "failed"]
-        real = [outcome for outcome in failed if not isinstance(outcome.error, Cancelled)]
-        for outcome in real:
+        failures = [outcome for outcome in outcomes.values() if outcome.action == "failed"]
+        errors = [outcome for outcome in failures if not isinstance(outcome.error, Cancelled)]
+        for outcome in errors:
             assert outcome.error is not None
             self.display.note(f"\n{outcome.node} failed: {explain(outcome.error)}")
-        whole = len(outcomes) == len(self.planned.rows) and not failed
-        self.run.finish("completed" if whole else "failed")
+        complete = len(outcomes) == len(self.planned.rows) and not failures
+        self.run.finish("completed" if complete else "failed")
         rows = [self._row(row, outcomes.get(row.stage)) for row in self.planned.rows]
         artifacts = [outcome.artifact for outcome in outcomes.values()]
         pages = tuple(artifact.html for artifact in artifacts if isinstance(artifact, ReportArtifact))
-        return Ended(rows, self._code(whole, real), self.run.id, pages)
+        return Ended(rows, self._code(complete, errors), self.run.id, pages)
 
-    def _code(self, whole: bool, failed: Sequence[Outcome]) -> int:
+    def _code(self, complete: bool, errors: Sequence[Outcome]) -> int:
         if self.signal is not None:
             return 128 + self.signal
-        if whole:
+        if complete:
             return 0
-        # A malformed row is found only while a stage runs; it is the user's mistake all the same.
-        return 2 if failed and all(isinstance(outcome.error, UserError) for outcome in failed) else 1
+        # A malformed row shows only while a stage runs; it is the user's mistake all the same.
+        return 2 if errors and all(isinstance(outcome.error, UserError) for outcome in errors) else 1
 
     def _execute(self, node: Node, log: Any) -> Outcome:
         try:
@@ -145,10 +145,10 @@ class Session:
             **outcome.facts(),
         )
 
-    def _row(self, planned: PlanRow, outcome: Outcome | None) -> dict[str, Any]:
-        outcome = outcome or Outcome(planned.stage, "skipped", root=planned.stage)
+    def _row(self, plan: PlanRow, outcome: Outcome | None) -> dict[str, Any]:
+        outcome = outcome or Outcome(plan.stage, "skipped", root=plan.stage)
         artifact = outcome.artifact.id if outcome.artifact else None
-        row = {**plan_row(planned), "action": outcome.action, "artifact": artifact, **outcome.facts()}
+        row = {**plan_row(plan), "action": outcome.action, "artifact": artifact, **outcome.facts()}
         return row if outcome.ok else {**row, "error": outcome.reason}
 
     @contextlib.contextmanager
@@ -161,20 +161,22 @@ class Session:
         def cancel(number: int, frame: object) -> None:
             if self.signal is None:
                 self.signal = number
-                self.display.note("interrupted: ending the stages; run again to go on from their checkpoints")
+                self.display.note(
+                    "interrupted: ending the stages; run again to resume from their checkpoints"
+                )
                 threading.Thread(target=self._give_up, daemon=True).start()
                 self.runner.workers.stop()
 
-        old = {number: signal.signal(number, cancel) for number in (signal.SIGINT, signal.SIGTERM)}
+        handlers = {number: signal.signal(number, cancel) for number in (signal.SIGINT, signal.SIGTERM)}
         try:
             yield
         finally:
-            for number, handler in old.items():
+            for number, handler in handlers.items():
                 signal.signal(number, handler)
 
     def _give_up(self) -> None:
         assert self.signal is not None
-        if not self._done.wait(_PATIENCE):
+        if not self._end.wait(_PATIENCE):
             self.run.finish("failed")
             os._exit(128 + self.signal)
 

@@ -28,17 +28,21 @@ _OWN_FILES = ("flows/process/child.py", "flows/process/run_stage.py", "tempering
 
 def child(pipe: Any, log: str, name: tuple[str, str], arguments: tuple[Any, ...]) -> None:
     """Call the function called `name` (module, qualified name) and send what it returns."""
+    # A process group of its own: one kill ends the stage and all that it started. Ctrl-C is the parent's.
     with contextlib.suppress(OSError):
         os.setpgid(0, 0)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=die_with_parent, daemon=True).start()
     _redirect(log)
+
+    # Progress comes from any thread of the stage; a message must not be cut by another.
     lock = threading.Lock()
 
     def send(message: Message) -> None:
         with lock:
             pipe.send(message)
 
+    # The work, or why there is none.
     try:
         from flows.process import preload
 
@@ -57,11 +61,11 @@ def child(pipe: Any, log: str, name: tuple[str, str], arguments: tuple[Any, ...]
 def _failure(error: BaseException) -> Message:
     frames = error.__traceback__
     while frames is not None and frames.tb_next and frames.tb_frame.f_code.co_filename.endswith(_OWN_FILES):
-        frames = frames.tb_next  # what started the stage tells nobody anything
+        frames = frames.tb_next  # the frames that started the stage help nobody
     trace = "".join(traceback.format_exception(type(error), error, frames))
     if isinstance(error, UserError):
         return ("failed", str(error), pickle.dumps(error), trace)
-    if isinstance(error, TemperingError):  # said on purpose: where it was raised tells nobody anything
+    if isinstance(error, TemperingError):  # raised on purpose: its frames help nobody
         return ("failed", str(error), None, "")
     print(trace, file=sys.stderr)
     text = str(error).strip()

@@ -27,9 +27,17 @@ from tempering.errors import StoreError, TemperingError, UserError
 _START_LIMIT = 120.0  # seconds; the first start ever migrates the database
 STOP_LIMIT = 3.0
 _UNUSED_SERVICES = (
-    "CANCELLATION_CLEANUP", "CLEANUP_RECONCILER", "DB_VACUUM", "EVENT_LOGGER", "FOREMAN", "LATE_RUNS",
-    "PAUSE_EXPIRATIONS", "REPOSSESSOR", "SCHEDULER", "TRIGGERS",
-)  # fmt: skip
+    "CANCELLATION_CLEANUP",
+    "CLEANUP_RECONCILER",
+    "DB_VACUUM",
+    "EVENT_LOGGER",
+    "FOREMAN",
+    "LATE_RUNS",
+    "PAUSE_EXPIRATIONS",
+    "REPOSSESSOR",
+    "SCHEDULER",
+    "TRIGGERS",
+)
 
 
 @dataclass
@@ -78,7 +86,7 @@ class Server:
 
 
 def start_server(store: Path, port: int | None = None) -> Server:
-    """Use the server that PREFECT_API_URL names, else start one; call `wait` before using it.
+    """Use the server that PREFECT_API_URL names, else start one; call `wait` before you use it.
 
     Args:
         store: root of the artifact store; the database lies in its folder `.prefect`.
@@ -92,8 +100,8 @@ def start_server(store: Path, port: int | None = None) -> Server:
     if url:
         if port is not None:
             raise UserError(
-                f"--port {port} and PREFECT_API_URL={url} are both given",
-                fix="leave out --port, or unset PREFECT_API_URL to have a server started",
+                f"--port {port} and PREFECT_API_URL={url} are both set",
+                fix="leave out --port, or unset PREFECT_API_URL to start a server",
             )
         return Server(url)
     # The socket is bound here, so that nobody can take the port before the server listens.

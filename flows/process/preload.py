@@ -27,7 +27,7 @@ MODULES = (
     "tempering.models",
     "tasks",
 )
-"""What every stage needs; the kinds say themselves what else they do (`@stage(preload=...)`)."""
+"""What every stage needs; a kind says what else it needs (`@stage(preload=...)`)."""
 ERROR: str | None = None
 
 
@@ -51,15 +51,15 @@ def load(modules: tuple[str, ...]) -> str | None:
     return None
 
 
-def _asked_by_stages() -> tuple[str, ...]:
-    """What the registered kinds want to find imported."""
+def _wishes_of_stages() -> tuple[str, ...]:
+    """The modules that the registered kinds want imported."""
     from tempering.artifacts.stage import stages
 
     return tuple(dict.fromkeys(module for kind in stages().values() for module in kind.preload))
 
 
-def _watch_parent(parent: int, done: threading.Event) -> None:
-    while not done.wait(0.2):
+def _watch_parent(parent: int, end: threading.Event) -> None:
+    while not end.wait(0.2):
         if os.getppid() != parent:
             os._exit(1)
 
@@ -67,18 +67,18 @@ def _watch_parent(parent: int, done: threading.Event) -> None:
 def _preload() -> None:
     global ERROR
     os.dup2(2, 1)  # the terminal's stdout belongs to `--json`
-    done = threading.Event()
-    watcher = threading.Thread(target=_watch_parent, args=(os.getppid(), done))
-    old = signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's business
+    end = threading.Event()
+    watcher = threading.Thread(target=_watch_parent, args=(os.getppid(), end))
+    handler = signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's business
     watcher.start()
     try:
         # For tests: a preload of toy stages does not need seven seconds of libraries.
-        chosen = os.environ.get("TEMPER_PRELOAD")
-        ERROR = load(MODULES) or load(_asked_by_stages()) if chosen is None else load(tuple(chosen.split()))
+        choice = os.environ.get("TEMPER_PRELOAD")
+        ERROR = load(MODULES) or load(_wishes_of_stages()) if choice is None else load(tuple(choice.split()))
     finally:
-        done.set()
+        end.set()
         watcher.join()  # no other thread may live when the server forks
-        signal.signal(signal.SIGINT, old)
+        signal.signal(signal.SIGINT, handler)
 
 
 if "multiprocessing.forkserver" in sys.modules and os.environ.get("TEMPER_FORK_SERVER") == str(os.getppid()):

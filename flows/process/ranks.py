@@ -20,7 +20,7 @@ from typing import Any
 def beside(count: int, work: Callable[[], Any]) -> Iterator[None]:
     """Run `work` in `count - 1` further processes while the body runs in this one.
 
-    When one of them fails, this process ends too: it would wait for it for ever.
+    When one of them fails, this process ends too: it would wait for ever.
     """
     if count == 1:
         yield
@@ -30,25 +30,25 @@ def beside(count: int, work: Callable[[], Any]) -> Iterator[None]:
         free.bind(("127.0.0.1", 0))
         address = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free.getsockname()[1])}
     address |= {"WORLD_SIZE": str(count), "LOCAL_WORLD_SIZE": str(count)}
-    # The others begin; this one is rank 0, and ends when one of them fails.
+    # The other ranks begin; this process is rank 0, and ends when one of them fails.
     context = get_context("fork")
-    others = [
+    processes = [
         context.Process(target=_other, args=(work, rank, address), daemon=True) for rank in range(1, count)
     ]
-    for process in others:
+    for process in processes:
         process.start()
     _take_rank(0, address)
-    done = threading.Event()
-    threading.Thread(target=_watch, args=(others, done), daemon=True).start()
+    end = threading.Event()
+    threading.Thread(target=_watch, args=(processes, end), daemon=True).start()
     # Nobody outlives the body.
     try:
         yield
-        done.set()
-        for process in others:
+        end.set()
+        for process in processes:
             process.join()
     finally:
-        done.set()
-        for process in others:
+        end.set()
+        for process in processes:
             process.kill()
 
 
@@ -75,14 +75,14 @@ def _other(work: Callable[[], Any], rank: int, address: dict[str, str]) -> None:
     os._exit(0)
 
 
-def _watch(others: list[Any], done: threading.Event) -> None:
-    """End this process when another one fails while the work is going on."""
-    waiting = {process.sentinel: process for process in others}
+def _watch(processes: list[Any], end: threading.Event) -> None:
+    """End this process when another one fails during the work."""
+    waiting = {process.sentinel: process for process in processes}
     while waiting:
         for sentinel in connection.wait(list(waiting)):
             process = waiting.pop(sentinel)
             process.join()
-            if process.exitcode and not done.wait(5.0):  # a failure of all of them is told by this one
+            if process.exitcode and not end.wait(5.0):  # if all fail, this one reports it
                 ending = f"process {process.name} of the stage has ended with {process.exitcode}"
                 print(ending, file=sys.stderr)
                 sys.stderr.flush()

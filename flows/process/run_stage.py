@@ -24,18 +24,18 @@ def work(
     send: Send, module: str, stage: str, draft: Draft, config: Config, inputs: Mapping[str, Any]
 ) -> tuple[dict[str, Any], dict[str, Any]]:
     """Run a stage in this process, the child: its summary, and what it set on the draft."""
-    registered = _registered(module, stage)
+    function = _stage(module, stage)
     draft.on_progress = lambda *report: send(("progress", *report))
     draft.on_log = lambda level, text: send(("log", level, text))
     _limit_threads(draft.runtime)
-    if not registered.slot:
+    if not function.slot:
         os.nice(10)  # data is made beside the training, and must not slow it
     with (draft.path / _LOCK).open("w") as lock:
         # The child of a parent killed a moment ago may still be writing here: wait for its end.
         fcntl.flock(lock, fcntl.LOCK_EX)
-        processes = draft.runtime.processes if registered.parallel else 1
-        with beside(processes, lambda: registered(_silent(draft), config, **inputs)):
-            summary = dict(registered(draft, config, **inputs))
+        processes = draft.runtime.processes if function.parallel else 1
+        with beside(processes, lambda: function(_silent(draft), config, **inputs)):
+            summary = dict(function(draft, config, **inputs))
         Path(lock.name).unlink(missing_ok=True)
     return summary, draft.outcome()
 
@@ -46,7 +46,7 @@ def _silent(draft: Draft) -> Draft:
     return draft
 
 
-def _registered(module: str, stage: str) -> Stage:
+def _stage(module: str, stage: str) -> Stage:
     importlib.import_module(module)
     return get_stage(stage)
 

@@ -21,42 +21,42 @@ class Slots:
     def __init__(self, count: int) -> None:
         self.free = count
         self._waiting: list[int] = []
-        self._changed = threading.Condition()
+        self._change = threading.Condition()
 
     @contextlib.contextmanager
     def take(
         self, rank: int, cancel: threading.Event | None = None, coming: Callable[[], bool] = lambda: False
     ) -> Iterator[None]:
-        """Hold a place; goes on without one only when `cancel` is set.
+        """Hold a place; without one the body runs only when `cancel` is set.
 
         Args:
-            coming: whether one of a lower rank is about to ask; it is waited for, but not for long.
+            coming: whether a lower rank is about to ask; it gets a short wait.
         """
         patience = time.monotonic() + _PATIENCE
         while coming() and time.monotonic() < patience:
             time.sleep(0.02)
-        taken = self._enter(rank, cancel)
+        entered = self._enter(rank, cancel)
         try:
             yield
         finally:
-            if taken:
-                with self._changed:
+            if entered:
+                with self._change:
                     self.free += 1
-                    self._changed.notify_all()
+                    self._change.notify_all()
 
     def _enter(self, rank: int, cancel: threading.Event | None) -> bool:
-        with self._changed:
+        with self._change:
             bisect.insort(self._waiting, rank)
             try:
                 while not (self.free and self._waiting[0] == rank):
                     if cancel is not None and cancel.is_set():
                         return False
-                    self._changed.wait(0.2)
+                    self._change.wait(0.2)
                 self.free -= 1
                 return True
             finally:
                 self._waiting.remove(rank)
-                self._changed.notify_all()
+                self._change.notify_all()
 
 
 def light_slots() -> Slots:

@@ -1,7 +1,7 @@
-"""One process a stage, forked from a server that has imported the heavy libraries already.
+"""One process per stage, forked from a server that has imported the heavy libraries already.
 
-Memory comes back when a stage ends, a crash is contained, and cancelling is a kill. What a child
-says travels over a pipe as small tuples; artifacts stay on disk. Whatever a library prints goes to
+Memory comes back when a stage ends, a crash is contained, and cancelling is a kill. A child's
+messages travel over a pipe as small tuples; artifacts stay on disk. Whatever a library prints goes to
 the stage's `log.txt` at the level of file descriptors. A child ends when its parent does: a thread
 watches the parent's sentinel, and the child leads its own process group, so that what it started
 ends with it.
@@ -126,18 +126,18 @@ class Workers:
 
     def _start(self, function: Callable[..., Any], arguments: tuple[Any, ...], log: Path) -> tuple[Any, Any]:
         context = multiprocessing.get_context("forkserver")
-        ours, theirs = context.Pipe(duplex=False)
+        receiver, sender = context.Pipe(duplex=False)
         name = (function.__module__, function.__qualname__)
-        process = context.Process(target=child, args=(theirs, str(log), name, arguments), daemon=False)
+        process = context.Process(target=child, args=(sender, str(log), name, arguments), daemon=False)
         try:
             process.start()  # waits for the preload
         except (EOFError, OSError) as error:
-            ours.close()
+            receiver.close()
             self._check()
             raise StageCrashed(f"the process that starts stages has ended: {error!r}") from error
         finally:
-            theirs.close()
-        return process, ours
+            sender.close()
+        return process, receiver
 
     def _follow(self, process: Any, pipe: Any, tail: "_Tail", listener: Listener) -> Message | None:
         answer: Message | None = None
@@ -146,7 +146,7 @@ class Workers:
         while True:
             sources = [process.sentinel, *([pipe] if open_pipe else [])]
             ready = connection.wait(sources, timeout=_POLL)
-            # What it said, with the answer as the last message.
+            # Its messages; the answer is the last.
             while open_pipe and pipe.poll():
                 try:
                     message = pipe.recv()
@@ -157,7 +157,7 @@ class Workers:
                     answer, deadline = message, time.monotonic() + _GRACE
                 else:
                     listener.message(message)
-            # What it printed.
+            # Its prints.
             for line in tail.new_lines():
                 listener.line(line)
             # Whether it has ended, or must.
@@ -189,11 +189,11 @@ def prepare_environment() -> None:
 
 @dataclass
 class _Tail:
-    """The lines added to a log file since `offset`."""
+    """The lines added to a log file since `offset`; `torn` is a last line without its end."""
 
     path: Path
     offset: int
-    rest: bytes = b""
+    torn: bytes = b""
 
     def __post_init__(self) -> None:
         self.start = self.offset
@@ -204,7 +204,7 @@ class _Tail:
             fresh = file.read()
             self.offset += len(fresh)
             # A progress bar redraws itself with carriage returns: keep what stood last.
-            *lines, self.rest = (self.rest + fresh).split(b"\n")
+            *lines, self.torn = (self.torn + fresh).split(b"\n")
             return [line.rsplit(b"\r", 1)[-1].decode(errors="replace") for line in lines]
         return []
 
