@@ -29,20 +29,21 @@ class ActorCritic(nn.Module):
         Args:
             with_logprobs: False: values alone, where they have a trunk of their own.
         """
-        found: dict[str, Tensor] = {}
-        shared = isinstance(self.value, ValueHead)
-        if with_logprobs or shared:
+        outputs: dict[str, Tensor] = {}
+        on_trunk = isinstance(self.value, ValueHead)
+        # One pass over the trunk serves both heads.
+        if with_logprobs or on_trunk:
             hidden = hidden_states(self.policy, input_ids, attention_mask)
         if with_logprobs:
-            found["logprobs"], found["entropy"] = logprobs_of(
+            outputs["logprobs"], outputs["entropy"] = logprobs_of(
                 self.policy, hidden, input_ids, completion_mask, self.temperature
             )
         if isinstance(self.value, ValueHead):
-            found["values"] = _before_each(self.value(hidden), completion_mask)
+            outputs["values"] = _before_each(self.value(hidden), completion_mask)
         elif self.value is not None:
-            every = self.value(input_ids, attention_mask, position_ids(attention_mask))
-            found["values"] = _before_each(every, completion_mask)
-        return found
+            values = self.value(input_ids, attention_mask, position_ids(attention_mask))
+            outputs["values"] = _before_each(values, completion_mask)
+        return outputs
 
     def activation_checkpointing_enable(self, **kwargs: Any) -> None:
         """Trainer calls this where the config asks for it."""

@@ -18,7 +18,7 @@ def gae(
         rewards: (B, T) reward on arriving at each token.
         values: (B, T) V(s_t), the value before token t is produced.
         mask: (B, T) True where the token counts; a prefix of each row.
-        gamma: discount a token.
+        gamma: discount per token.
         gae_lambda: bias-variance trade-off; 1 gives Monte-Carlo returns minus the value.
 
     Returns:
@@ -28,11 +28,12 @@ def gae(
     following = torch.zeros_like(rewards[:, 0])
     next_value = torch.zeros_like(following)
     columns: list[Tensor] = []
+    # From the last token back: each advantage needs the one after it.
     for t in reversed(range(rewards.shape[1])):
-        here = counts[:, t]
+        count = counts[:, t]
         delta = rewards[:, t] + gamma * next_value - values[:, t]
-        following = (delta + gamma * gae_lambda * following) * here
-        next_value = values[:, t] * here
+        following = (delta + gamma * gae_lambda * following) * count
+        next_value = values[:, t] * count
         columns.append(following)
     advantages = torch.stack(columns[::-1], dim=1)
     return advantages, (advantages + values) * counts
@@ -74,17 +75,17 @@ def group_normalized(scores: Tensor, *, epsilon: float = 1e-4) -> Tensor:
 
 def spread(advantages: Tensor, scored: Tensor) -> Tensor:
     """Advantages (B,) in units of their standard deviation over the scored ones; their mean is left alone."""
-    kept = advantages[scored]
-    if kept.numel() < 2:
+    sample = advantages[scored]
+    if sample.numel() < 2:
         return advantages
-    return advantages / (kept.std(unbiased=False) + 1e-6)
+    return advantages / (sample.std(unbiased=False) + 1e-6)
 
 
 def whiten(values: Tensor, mask: Tensor, *, shift_mean: bool = True) -> Tensor:
     """Unit variance (and zero mean) over the True entries of `mask`; zero elsewhere."""
-    kept = values[mask]
-    if kept.numel() < 2:
+    sample = values[mask]
+    if sample.numel() < 2:
         return torch.where(mask, values, torch.zeros_like(values))
-    mean, variance = kept.mean(), kept.var(unbiased=False)
+    mean, variance = sample.mean(), sample.var(unbiased=False)
     white = (values - mean) / (variance + 1e-8).sqrt()  # rounding noise alone is not blown up
     return torch.where(mask, white if shift_mean else white + mean, torch.zeros_like(values))

@@ -52,9 +52,12 @@ class RolloutMaker:
         reference: Any,
         seed: int,
     ) -> None:
+        # what makes a rollout
         self.config, self.prompts, self.engine, self.reward = config, prompts, engine, reward
         self.tokenizer, self.reference, self.run_seed = tokenizer, reference, seed
         self.sampling = config.sampling()
+        self.phases = Phases()
+        # what a checkpoint must hold: running statistics, the coefficient, the number
         self.shaping = ScoreShaping(config.score_normalization, config.score_scale, config.score_clip)
         self.kl = KLController(
             config.kl_control,
@@ -63,29 +66,28 @@ class RolloutMaker:
             horizon=config.kl_horizon,
             end=config.kl_coef_end,
         )
-        self.phases = Phases()
-        self.made = 0
+        self.rollouts = 0
 
     @property
     def seed(self) -> int:
         """Seed of the next rollout; the number after it shuffles its optimizer steps."""
-        return (self.run_seed * 1_000_003 + self.made) * 2
+        return (self.run_seed * 1_000_003 + self.rollouts) * 2
 
     def compared(self, model: ActorCritic, share: slice, size: int) -> Compared:
         """The next rollout, or a process's share of its rows: sampled, scored and compared.
 
         Args:
-            size: rows a forward pass.
+            size: rows per forward pass.
         """
-        rows = self.prompts.take(self.made, self.config)[share]
+        rows = self.prompts.take(self.rollouts, self.config)[share]
         with self.phases.timed("decode"):
             rollout = self._sample(rows, share)
         # in fp32: half precision would make scores of like completions equal
         with self.phases.timed("score"), torch.autocast(rollout.logprobs.device.type, enabled=False):
             scored = self._score(rows, rollout)
         # an exact sampler's log-probabilities serve where the first update's forward pass gives the old ones
-        saved = self.config.ratio_is_one and self.engine.exact
-        recompute = self.config.old_logprobs == "recompute" and not saved
+        exact = self.config.ratio_is_one and self.engine.exact
+        recompute = self.config.old_logprobs == "recompute" and not exact
         with self.phases.timed("compare"):
             compared: Compared = compare(model, self.reference, scored, size=size, recompute=recompute)
         return compared
@@ -117,7 +119,7 @@ class RolloutMaker:
         )
 
     def experience(self, compared: Compared) -> Experience:
-        """A whole rollout with its advantages; the same in every process. It counts as made."""
+        """A complete rollout with its advantages; the same in every process. It is counted."""
         config, mask = self.config, compared.completion_mask
         # scores become rewards
         rewards = self.shaping(compared.scores) - config.missing_eos_penalty * ~compared.ended
@@ -127,7 +129,7 @@ class RolloutMaker:
         # rewards become advantages
         outcome = Outcome(rewards, token_kl, mask, compared.values, config.num_completions)
         advantages, returns = config.estimator.advantages(outcome)
-        self.made += 1
+        self.rollouts += 1
         return Experience(
             **vars(compared),
             rewards=rewards,
@@ -138,11 +140,11 @@ class RolloutMaker:
 
     def state(self) -> dict[str, Any]:
         """What the next rollout depends on, beside the weights."""
-        return {"rollouts_done": self.made, "kl_coef": self.kl.coef, "shaping": self.shaping.state()}
+        return {"rollouts_done": self.rollouts, "kl_coef": self.kl.coef, "shaping": self.shaping.state()}
 
     def restore(self, state: Mapping[str, Any]) -> None:
         """Take over what `state` gave."""
-        self.made, self.kl.coef = state["rollouts_done"], state["kl_coef"]
+        self.rollouts, self.kl.coef = state["rollouts_done"], state["kl_coef"]
         self.shaping.restore(state["shaping"])
 
 

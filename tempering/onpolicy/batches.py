@@ -1,4 +1,4 @@
-"""Rows of a rollout that go through the model together, and how they are cut up.
+"""Rows of a rollout that go through the model together, and how they are split.
 
 Micro-batches hold rows of like length, cut to what they need: padding is neither stored nor computed.
 """
@@ -52,8 +52,8 @@ class Batch:
         def cut(tensor: Tensor) -> Tensor:
             if tensor.dim() == 1:
                 return tensor
-            first = 0 if tensor.shape[1] == width else left  # (N, C) has no prompt
-            return tensor[:, first : tensor.shape[1] - right]
+            start = 0 if tensor.shape[1] == width else left  # (N, C) has no prompt
+            return tensor[:, start : tensor.shape[1] - right]
 
         return self._each(cut)
 
@@ -81,6 +81,7 @@ class StepBatch(Batch):
     def of(cls, experience: Experience, rows: Tensor, estimator: Estimator, *, first_step: bool) -> Self:
         """The rows of one optimizer step, with what each token counts in its loss."""
         rows = rows.to(experience.device)
+        # The policy learns from completions with a score; entropy and KL are means over all of them.
         mask, scored = experience.completion_mask[rows], experience.scored[rows]
         counted = mask & scored[:, None]
         return cls(

@@ -18,7 +18,7 @@ def compare(model: ActorCritic, reference: Any, scored: Scored, *, size: int, re
 
     Args:
         reference: a frozen policy; None: the policy with its adapter switched off.
-        size: rows a forward pass.
+        size: rows per forward pass.
         recompute: the policy's own forward pass; False: `old_logprobs` are the sampler's.
     """
     empty = torch.zeros_like(scored.sampler_logprobs)
@@ -26,19 +26,19 @@ def compare(model: ActorCritic, reference: Any, scored: Scored, *, size: int, re
     ref_logprobs, values = empty.clone(), empty.clone()
     for batch in Batch.whole(scored).split(size):
         rows, width = batch.rows, batch.completion_mask.shape[1]
-        read = (batch.input_ids, batch.attention_mask, batch.completion_mask)
+        tensors = (batch.input_ids, batch.attention_mask, batch.completion_mask)
         # the policy and the value model, where somebody asks them
         if recompute or model.value is not None:
-            shared = isinstance(model.value, ValueHead)
-            outputs = model(*read, with_logprobs=recompute or shared)
+            on_trunk = isinstance(model.value, ValueHead)
+            outputs = model(*tensors, with_logprobs=recompute or on_trunk)
             if recompute:
                 old_logprobs[rows, :width] = outputs["logprobs"].float()
             if "values" in outputs:
                 values[rows, :width] = outputs["values"]
         # the reference
-        off = model.policy.disable_adapter() if reference is None else nullcontext()
-        with off:
+        adapter = model.policy.disable_adapter() if reference is None else nullcontext()
+        with adapter:
             judge = model.policy if reference is None else reference
-            logprobs, _ = completion_logprobs(judge, *read, model.temperature)
+            logprobs, _ = completion_logprobs(judge, *tensors, model.temperature)
         ref_logprobs[rows, :width] = logprobs.float()
     return Compared(**vars(scored), old_logprobs=old_logprobs, ref_logprobs=ref_logprobs, values=values)

@@ -1,6 +1,6 @@
 """Settings of PPO and RLOO.
 
-One rollout: `rollout_batch_size` completions, `num_completions` of each prompt. It is used for
+One rollout: `rollout_batch_size` completions, `num_completions` per prompt. It is used for
 `ppo_epochs` passes of optimizer steps with `batch_size` sequences each. The first of `num_epochs`,
 `max_steps`, `total_episodes` and `token_limit` ends the run.
 """
@@ -23,13 +23,13 @@ if TYPE_CHECKING:
 
 
 class GuardConfig(Config):
-    """When a run counts as collapsed: one of these holds for `patience` rollouts on end."""
+    """When a run counts as collapsed: one of these holds for `patience` rollouts in a row."""
 
     action: Literal["warn", "stop"] = Field("warn", description="what to do then")
-    patience: int = Field(3, ge=1, description="rollouts on end before it counts")
-    min_entropy: float = Field(0.05, ge=0, description="mean entropy below this, in nats a token")
+    patience: int = Field(3, ge=1, description="rollouts in a row before it counts")
+    min_entropy: float = Field(0.05, ge=0, description="mean entropy below this, in nats per token")
     max_kl: float = Field(
-        100.0, gt=0, description="mean KL to the reference above this, in nats a completion"
+        100.0, gt=0, description="mean KL to the reference above this, in nats per completion"
     )
     min_length: float = Field(2.0, ge=0, description="mean completion below this, in tokens, EOS included")
     max_unended: float = Field(0.9, ge=0, le=1, description="share of completions without EOS above this")
@@ -53,10 +53,10 @@ class OnPolicyConfig(TrainingConfig):
     lr_schedule: Schedule = Field(
         "linear", description="shape after warm-up, as a function of the share of the run that is done"
     )
-    batch_size: int = Field(96, ge=1, description="sequences an optimizer step, over all processes")
+    batch_size: int = Field(96, ge=1, description="sequences per optimizer step, over all processes")
     num_epochs: float = Field(1.0, gt=0, description="passes over the prompts")
-    rollout_batch_size: int = Field(96, ge=1, description="completions a rollout")
-    num_completions: int = Field(1, ge=1, description="completions of each prompt in a rollout")
+    rollout_batch_size: int = Field(96, ge=1, description="completions per rollout")
+    num_completions: int = Field(1, ge=1, description="completions per prompt in a rollout")
     ppo_epochs: int = Field(1, ge=1, description="passes over a rollout")
     max_new_tokens: int = Field(48, ge=1, description="longest completion, in tokens, EOS included")
     min_new_tokens: int = Field(0, ge=0, description="EOS cannot come before this many tokens")
@@ -70,7 +70,7 @@ class OnPolicyConfig(TrainingConfig):
         None, ge=0, le=1, description="drop tokens below this share of the likeliest (arXiv:2407.01082)"
     )
     repetition_penalty: float = Field(
-        1.0, gt=0, description="divides logits of tokens already there (arXiv:1909.05858); 1: off"
+        1.0, gt=0, description="divides logits of tokens already in the text (arXiv:1909.05858); 1: off"
     )
     engine: EngineConfig = Field(default_factory=DecoderEngine, description="what samples the completions")
     old_logprobs: Literal["recompute", "sampler"] = Field(
@@ -85,7 +85,9 @@ class OnPolicyConfig(TrainingConfig):
         json_schema_extra=read_by(old_logprobs="sampler"),
     )
     max_sampler_gap: float = Field(
-        0.5, gt=0, description="stop where sampler and trainer differ by more than this, in mean nats a token"
+        0.5,
+        gt=0,
+        description="stop where sampler and trainer differ by more than this, in mean nats per token",
     )
     score_normalization: Literal["none", "scale", "whiten"] = Field(
         "none",
@@ -114,7 +116,7 @@ class OnPolicyConfig(TrainingConfig):
     target_kl: float = Field(
         6.0,
         gt=0,
-        description="KL a completion (nats) the adaptive controller steers to",
+        description="KL per completion (nats) that the adaptive controller steers to",
         json_schema_extra=read_by(kl_control="adaptive"),
     )
     kl_horizon: int = Field(
@@ -124,7 +126,7 @@ class OnPolicyConfig(TrainingConfig):
         json_schema_extra=read_by(kl_control="adaptive"),
     )
     stop_kl: float | None = Field(
-        None, gt=0, description="end a rollout's updates at this KL to its start, a token"
+        None, gt=0, description="end a rollout's updates at this KL to its start, in nats per token"
     )
     missing_eos_penalty: float = Field(
         1.0, ge=0, description="taken off the score of an answer that did not end"
@@ -142,9 +144,9 @@ class OnPolicyConfig(TrainingConfig):
 
     @model_validator(mode="before")
     @classmethod
-    def _other_names(cls, given: Any) -> Any:
-        own = cls.model_fields["estimator"].get_default(call_default_factory=True)
-        return nested(translated(given, cls.setting_names()), own.kind)
+    def _other_names(cls, settings: Any) -> Any:
+        default = cls.model_fields["estimator"].get_default(call_default_factory=True)
+        return nested(translated(settings, cls.setting_names()), default.kind)
 
     def as_hashed(self, tree: Tree) -> Tree:
         """Estimators had no settings of their own once; the hash is still of the flat ones."""
@@ -181,18 +183,18 @@ class OnPolicyConfig(TrainingConfig):
 
     @field_validator("engine", mode="before")
     @classmethod
-    def _decoder_unless_said(cls, given: Any) -> Any:
-        return {"kind": "decoder", **given} if isinstance(given, dict) else given
+    def _decoder_by_default(cls, engine: Any) -> Any:
+        return {"kind": "decoder", **engine} if isinstance(engine, dict) else engine
 
     @model_validator(mode="after")
     def _everything_is_read(self) -> "OnPolicyConfig":
         for name, field in type(self).model_fields.items():
             extra: Any = field.json_schema_extra or {}
             for choice, reader in extra.get("read_by", {}).items():
-                chosen = getattr(self, choice)
-                if chosen != reader and getattr(self, name) != field.default:
+                value = getattr(self, choice)
+                if value != reader and getattr(self, name) != field.default:
                     raise ValueError(
-                        f"{name} is set, and {choice} {chosen} does not read it: it is for {reader}"
+                        f"{name} is set, and {choice} {value} does not read it: it is for {reader}"
                     )
         return self
 
@@ -205,7 +207,7 @@ class OnPolicyConfig(TrainingConfig):
         if self.kl_control == "adaptive" and self.kl_horizon < self.rollout_batch_size:
             raise ValueError(
                 f"kl_horizon {self.kl_horizon} is less than rollout_batch_size {self.rollout_batch_size}: "
-                "one rollout could turn the coefficient round"
+                "one rollout could reverse the coefficient"
             )
         if self.kl_control == "adaptive" and self.kl_coef == 0:
             raise ValueError("kl_control: adaptive multiplies kl_coef, and 0 stays 0; set kl_coef above 0")
@@ -259,7 +261,7 @@ class PPOConfig(OnPolicyConfig):
 class RLOOConfig(OnPolicyConfig):
     """REINFORCE leave-one-out (Ahmadian et al. 2024, arXiv:2402.14740), and the estimators beside it."""
 
-    num_completions: int = Field(4, ge=1, description="completions of each prompt, k")
+    num_completions: int = Field(4, ge=1, description="completions per prompt, k")
 
     def as_hashed(self, tree: Tree) -> Tree:
         """These two were settings of every estimator."""

@@ -133,8 +133,10 @@ class LeaveOneOut(ClippedRatio):
     def advantages(self, outcome: Outcome) -> tuple["Tensor", "Tensor"]:
         from tempering.onpolicy.advantages import leave_one_out, spread
 
-        apart = leave_one_out(outcome.groups).view(-1)
-        return _on_tokens(spread(apart, outcome.scored) if self.normalize_advantages else apart, outcome)
+        contrast = leave_one_out(outcome.groups).view(-1)
+        return _on_tokens(
+            spread(contrast, outcome.scored) if self.normalize_advantages else contrast, outcome
+        )
 
     def loss(
         self,
@@ -146,8 +148,8 @@ class LeaveOneOut(ClippedRatio):
         ratio_cap: float | None = None,
     ) -> tuple["Tensor", "Tensor"]:
         # the advantage is the same on every token of a completion
-        whole = (logprobs.sum(1), old_logprobs.sum(1), advantages[:, 0], weights.sum(1))
-        return super().loss(*whole, ratio_cap=ratio_cap)
+        sequences = (logprobs.sum(1), old_logprobs.sum(1), advantages[:, 0], weights.sum(1))
+        return super().loss(*sequences, ratio_cap=ratio_cap)
 
 
 class GroupNormalized(ClippedRatio):
@@ -212,7 +214,7 @@ class ValueSettings(Config):
     @model_validator(mode="after")
     def _one_trunk(self) -> "ValueSettings":
         if self.value_trunk == "shared" and self.value_init != "policy":
-            raise ValueError("value_trunk: shared has no trunk to start from elsewhere; drop value_init")
+            raise ValueError("value_trunk: shared has no trunk of its own to initialise; drop value_init")
         return self
 
 
@@ -235,8 +237,8 @@ class TokenGAE(ClippedRatio, ValueSettings):
 
         # the KL on every token, the score on the last one
         mask, token_rewards = outcome.mask, -outcome.token_kl
-        last = mask.sum(1) - 1
-        token_rewards[torch.arange(len(last)), last] += outcome.rewards.nan_to_num(0.0)
+        ends = mask.sum(1) - 1
+        token_rewards[torch.arange(len(ends)), ends] += outcome.rewards.nan_to_num(0.0)
         advantages, returns = gae(
             token_rewards, outcome.values, mask, gamma=self.gamma, gae_lambda=self.gae_lambda
         )

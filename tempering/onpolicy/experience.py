@@ -1,6 +1,6 @@
 """What becomes of a rollout, step by step: Rollout -> Scored -> Compared -> Experience.
 
-Each step holds all that the one before it did, and nothing that is not known yet. B completions of up to C
+Each step holds all that the one before it did, and nothing that is still unknown. B completions of up to C
 tokens after prompts of up to P; tensors are (B, C) over completion tokens unless said otherwise.
 """
 
@@ -81,14 +81,14 @@ class Experience(Compared):
             "length": self.lengths.tolist(),
             "ended": self.ended.tolist(),
         }
-        named = [dict(zip(table, values, strict=True)) for values in zip(*table.values(), strict=True)]
+        rows = [dict(zip(table, values, strict=True)) for values in zip(*table.values(), strict=True)]
         return [
             {"step": step, "tokens": tokens}
             | {
                 name: None if isinstance(value, float) and isnan(value) else value
                 for name, value in row.items()
             }
-            for row in named
+            for row in rows
         ]
 
 
@@ -102,17 +102,17 @@ def joined(parts: Sequence[Compared]) -> Compared:
     """What several processes made as one rollout, rows in the order of `parts`; all on one device."""
     prompt = max(part.input_ids.shape[1] - part.completion_mask.shape[1] for part in parts)
     width = max(part.completion_mask.shape[1] for part in parts)
-    whole: dict[str, Any] = {}
+    rollout: dict[str, Any] = {}
     for item in fields(Compared):
         values = [getattr(part, item.name) for part in parts]
         if isinstance(values[0], Tensor):
             padded = [_grown(part, value, prompt, width) for part, value in zip(parts, values, strict=True)]
-            whole[item.name] = torch.cat(padded)
+            rollout[item.name] = torch.cat(padded)
         elif isinstance(values[0], list):
-            whole[item.name] = [entry for value in values for entry in value]
+            rollout[item.name] = [entry for value in values for entry in value]
         else:
-            whole[item.name] = _columns(parts, values)
-    return Compared(**whole)
+            rollout[item.name] = _columns(parts, values)
+    return Compared(**rollout)
 
 
 def _columns(parts: Sequence[Compared], tables: Sequence[dict[str, list[Any]]]) -> dict[str, list[Any]]:
@@ -131,6 +131,6 @@ def _columns(parts: Sequence[Compared], tables: Sequence[dict[str, list[Any]]]) 
 def _grown(part: Compared, tensor: Tensor, prompt: int, width: int) -> Tensor:
     if tensor.dim() < 2:
         return tensor
-    own = part.completion_mask.shape[1]
-    left = 0 if tensor.shape[1] == own else prompt - (part.input_ids.shape[1] - own)
-    return pad(tensor, (left, width - own))
+    length = part.completion_mask.shape[1]
+    left = 0 if tensor.shape[1] == length else prompt - (part.input_ids.shape[1] - length)
+    return pad(tensor, (left, width - length))

@@ -36,15 +36,16 @@ def nested(settings: Any, default: str) -> Any:
     if not isinstance(estimator, dict):
         return settings  # pydantic says what it may be
     estimator = {"kind": default, **estimator}
+    # its settings that stand beside it move inside; a default that it does not read is dropped
     flat = {name: value for name, value in settings.items() if name in FLAT}
-    rest = {name: value for name, value in settings.items() if name not in FLAT}
+    others = {name: value for name, value in settings.items() if name not in FLAT}
     kind = KINDS.get(str(estimator["kind"]))
     if kind is None:
-        return {**rest, "estimator": estimator}  # pydantic says which ones there are
+        return {**others, "estimator": estimator}  # pydantic says which ones there are
     for name, value in flat.items():
         _check(name, value, kind, estimator)
-    own = {name: value for name, value in flat.items() if name in kind.model_fields}
-    return {**kind.published, **rest, "estimator": {**estimator, **own}}
+    moved = {name: value for name, value in flat.items() if name in kind.model_fields}
+    return {**kind.published, **others, "estimator": {**estimator, **moved}}
 
 
 def _check(name: str, value: Any, kind: type[Estimator], estimator: Tree) -> None:

@@ -1,7 +1,7 @@
-"""Watching a run: signs of collapse, with their likely cause, and numbers that are none.
+"""Watching a run: signs of collapse, with their likely cause, and numbers that are not finite.
 
-A sign counts when it has held for `patience` rollouts on end; it is said once, and again only after it has
-gone. How long each has held is part of a checkpoint, so that a resumed run says the same.
+A sign counts when it has held for `patience` rollouts in a row; it is reported once, and again only after it
+has gone. How long each has held is part of a checkpoint, so that a resumed run reports the same.
 """
 
 from collections.abc import Callable, Mapping
@@ -25,20 +25,21 @@ class CollapseGuard:
 
     def __init__(self, config: GuardConfig, warn: Callable[[str], None], *, contrast: bool = True) -> None:
         self.config, self.warn, self.contrast = config, warn, contrast
-        self.held: dict[str, int] = dict.fromkeys(self._signs(), 0)
+        self.streaks: dict[str, int] = dict.fromkeys(self._signs(), 0)
 
     def _signs(self) -> dict[str, tuple[Callable[[Stats], bool], str]]:
         config = self.config
+        # Each: what shows it, and what to tell the user (fact, likely causes, setting that helps).
         return {
             "entropy": (
                 lambda stats: stats["entropy"] < config.min_entropy,
-                f"the policy's entropy is below {config.min_entropy:g} nats a token: it says one thing only. "
-                "Likely causes: learning_rate too high, kl_coef too low, or a reward that one text "
+                f"the policy's entropy is below {config.min_entropy:g} nats per token: it says one thing "
+                "only. Likely causes: learning_rate too high, kl_coef too low, or a reward that one text "
                 "satisfies; entropy_coef holds against it",
             ),
             "kl": (
                 lambda stats: stats["kl"] > config.max_kl,
-                f"the KL to the reference is above {config.max_kl:g} nats a completion: the policy has "
+                f"the KL to the reference is above {config.max_kl:g} nats per completion: the policy has "
                 "left it. Likely causes: kl_coef too low or learning_rate too high; "
                 "kl_control: adaptive steers it",
             ),
@@ -73,16 +74,16 @@ class CollapseGuard:
             StageFailed: a sign has held long enough, and `guard.action` is stop.
         """
         for name, (shows, text) in self._signs().items():
-            self.held[name] = self.held[name] + 1 if shows(stats) else 0
-            if self.held[name] == self.config.patience:
-                said = f"for {self.config.patience} rollouts on end {text}"
+            self.streaks[name] = self.streaks[name] + 1 if shows(stats) else 0
+            if self.streaks[name] == self.config.patience:
+                message = f"for {self.config.patience} rollouts in a row {text}"
                 if self.config.action == "stop":
-                    raise StageFailed(f"stopped by guard.action: stop: {said}")
-                self.warn(said)
+                    raise StageFailed(f"stopped by guard.action: stop: {message}")
+                self.warn(message)
 
 
-def refuse_nan(value: float, batch: Mapping[str, Tensor], folder: Path, step: int, what: str) -> None:
-    """Stop where a loss or gradient is no number, with the batch that made it saved.
+def refuse_nan(value: float, batch: Mapping[str, Tensor], folder: Path, step: int, quantity: str) -> None:
+    """Stop where a loss or gradient is not finite, and save the batch that caused it.
 
     Raises:
         StageFailed: naming the file and the likely cause.
@@ -91,14 +92,14 @@ def refuse_nan(value: float, batch: Mapping[str, Tensor], folder: Path, step: in
         return
     path = folder / f"bad_batch_step_{step}.safetensors"
     save_file({name: tensor.detach().cpu().contiguous() for name, tensor in batch.items()}, path)
-    strange = [name for name, tensor in batch.items() if not tensor.isfinite().all()]
+    culprits = [name for name, tensor in batch.items() if not tensor.isfinite().all()]
     cause = (
-        f"{' and '.join(strange)} of the batch hold such numbers already: look at the reward"
-        if strange
+        f"{' and '.join(culprits)} of the batch already hold such numbers: look at the reward"
+        if culprits
         else "the batch itself is sound, so the update made it: lower learning_rate or clip_range, set "
         "max_grad_norm, or train in fp32"
     )
     raise StageFailed(
-        f"the {what} of step {step} is {value}. {cause}. The batch is in {path}; the run can go on from its "
-        "last checkpoint"
+        f"the {quantity} of step {step} is {value}. {cause}. The batch is in {path}; the run can resume "
+        "from its last checkpoint"
     )

@@ -10,12 +10,12 @@ from torch import Tensor
 
 
 def k1(logprobs: Tensor, ref_logprobs: Tensor) -> Tensor:
-    """log p - log q for tokens sampled from p: unbiased, may be negative. Same shape as given."""
+    """log p - log q for tokens sampled from p: unbiased, may be negative. Same shape as its inputs."""
     return logprobs - ref_logprobs
 
 
 def k3(logprobs: Tensor, ref_logprobs: Tensor) -> Tensor:
-    """q/p - 1 - log(q/p): unbiased, never negative, lower variance. Same shape as given."""
+    """q/p - 1 - log(q/p): unbiased, never negative, lower variance. Same shape as its inputs."""
     difference = ref_logprobs - logprobs
     return difference.exp() - 1 - difference
 
@@ -29,7 +29,7 @@ class KLController:
     Args:
         control: fixed, adaptive (Ziegler et al. 2019, eq. 2) or linear.
         coef: starting value.
-        target: adaptive: KL a completion to steer to (nats).
+        target: adaptive: KL per completion to steer to (nats).
         horizon: adaptive: completions over which it reacts.
         end: linear: value at the end of the run.
     """

@@ -36,10 +36,10 @@ def adamw(
 def _groups(module: Any, rate: float, config: OnPolicyConfig, decayed: set[str]) -> Iterator[dict[str, Any]]:
     """Parameters with weight decay, and those without."""
     for decays in (True, False):
-        chosen = [
+        parameters = [
             parameter
             for name, parameter in module.named_parameters()
             if parameter.requires_grad and (name in decayed) == decays
         ]
-        if chosen:
-            yield {"params": chosen, "lr": rate, "weight_decay": config.weight_decay if decays else 0.0}
+        if parameters:
+            yield {"params": parameters, "lr": rate, "weight_decay": config.weight_decay if decays else 0.0}

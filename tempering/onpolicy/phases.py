@@ -15,11 +15,11 @@ class Phases:
     @contextmanager
     def timed(self, phase: str) -> Iterator[None]:
         """Count what runs inside."""
-        started = time.perf_counter()
+        start = time.perf_counter()
         try:
             yield
         finally:
-            self.add(phase, time.perf_counter() - started)
+            self.add(phase, time.perf_counter() - start)
 
     def add(self, phase: str, seconds: float) -> None:
         """Count seconds that were measured elsewhere."""
@@ -31,9 +31,9 @@ class Phases:
         Args:
             tokens: prompt and completion tokens of the rollout that the phases worked on.
         """
-        found = dict(self._seconds)
+        spent = dict(self._seconds)
         self._seconds.clear()
-        return {f"{phase}_seconds": round(seconds, 6) for phase, seconds in found.items()} | {
+        return {f"{phase}_seconds": round(seconds, 6) for phase, seconds in spent.items()} | {
             f"{phase}_tokens_per_second": round(tokens / max(seconds, 1e-9), 1)
-            for phase, seconds in found.items()
+            for phase, seconds in spent.items()
         }

@@ -38,6 +38,7 @@ def on_policy(
     Returns:
         the mean score, KL and length of the last rollouts.
     """
+    # Everything that can be refused, before the rollouts begin.
     device = prepare_device(out)
     check_inputs(model, sample, "prompt")
     check_processes(config)
@@ -46,6 +47,7 @@ def on_policy(
     rows = read_rows(sample.rows_path("train"))
     check_lengths(rows, policy, config, sample)
     out.name_tokens = token_budget(config, sample)
+    # What samples, scores and compares completions.
     rewards = build_rewards(config.reward, reward_models, device, out)
     stops, pad = stop_ids(policy, tokenizer), tokenizer.pad_token_id
     maker = RolloutMaker(
@@ -57,6 +59,7 @@ def on_policy(
         reference=None if config.adapter else trainable_lm(model, None, out.seed),
         seed=out.seed,
     )
+    # What learns from them.
     trainer = OnPolicyTrainer(
         policy=policy,
         value=value_model(config, model, reward_models, policy),
@@ -67,6 +70,7 @@ def on_policy(
     )
     trainer.train_or_resume()
     rewards.close()
+    # One process writes the model; all of them read the summary, so they wait for it.
     if trainer.writes:
         save_trained(policy, tokenizer, out, {**inherited(sample, model), "head": "causal_lm"})
     names = ("score", "kl", "completion_length", "ended_share")
@@ -81,7 +85,7 @@ def check_processes(config: OnPolicyConfig) -> None:
     prompts = config.rollout_batch_size // config.num_completions
     if prompts % processes:
         raise ConfigError(
-            f"{prompts} prompts a rollout cannot be shared by {processes} processes",
+            f"{prompts} prompts per rollout cannot be shared by {processes} processes",
             expected=f"rollout_batch_size / num_completions to be a multiple of {processes}",
             fix="change rollout_batch_size or runtime.processes",
         )
@@ -111,9 +115,11 @@ def value_model(
     settings = config.estimator.value_model
     if settings is None:
         return None
+    # A head alone, on the policy's trunk.
     if settings.value_trunk == "shared":
         head: ValueHead = ValueHead(policy.config.get_text_config().hidden_size).to(policy.device)
         return head
+    # Or a trunk of its own; it reads token ids, so the tokenizer must be the policy's.
     source = model
     if settings.value_init == "reward_model":
         source = reward_models[learned(config.reward)[0]]
@@ -123,7 +129,7 @@ def value_model(
             expected="a value model that reads the policy's tokens",
             fix="set value_init: policy",
         )
-    made: ValueModel = ValueModel.from_folder(
+    value: ValueModel = ValueModel.from_folder(
         source.model_dir, config.adapter, seed=config.seed, trust_remote_code=source.trusts_remote_code
     )
-    return made
+    return value

@@ -12,7 +12,7 @@ def summarise(experience: Experience, num_completions: int) -> dict[str, float]:
         num_completions: completions of each prompt, side by side.
     """
     scored = experience.scored
-    found = {
+    stats = {
         **(_of_the_scored(experience) if scored.any() else {}),
         "kl": experience.kl.mean(),
         "kl_coef": torch.tensor(experience.kl_coef, dtype=torch.float64),
@@ -22,13 +22,13 @@ def summarise(experience: Experience, num_completions: int) -> dict[str, float]:
         "advantage_std": experience.advantages[:, 0].std(unbiased=False),
     }
     if num_completions > 1 and scored.any():
-        found["zero_variance_share"] = _without_contrast(experience.rewards.view(-1, num_completions))
+        stats["zero_variance_share"] = _without_contrast(experience.rewards.view(-1, num_completions))
     for name, values in experience.columns.items():
         if name.startswith("score_"):
-            found[name] = torch.tensor(values, dtype=torch.float64).nanmean()
+            stats[name] = torch.tensor(values, dtype=torch.float64).nanmean()
     if experience.values.any() and scored.any():
-        found |= _of_the_value_model(experience)
-    return {name: float(value) for name, value in found.items() if not value.isnan()}
+        stats |= _of_the_value_model(experience)
+    return {name: float(value) for name, value in stats.items() if not value.isnan()}
 
 
 def _of_the_scored(experience: Experience) -> dict[str, torch.Tensor]:

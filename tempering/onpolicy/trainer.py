@@ -103,7 +103,7 @@ class OnPolicyTrainer(TokenTrainer, Trainer):
 
     def micro_batches(self) -> Iterator[dict[str, StepBatch]]:
         """Rollout after rollout, each as `ppo_epochs` shuffled passes of micro-batches."""
-        estimator, own = self.config.estimator, self._share_of(self.config.batch_size)
+        estimator, share = self.config.estimator, self._share_of(self.config.batch_size)
         while not self.exhausted:
             seed = self.maker.seed
             experience = self.collect()
@@ -111,7 +111,7 @@ class OnPolicyTrainer(TokenTrainer, Trainer):
             for number, rows in enumerate(steps):
                 self._last_step = number == len(steps) - 1
                 self._step_started = time.perf_counter()
-                step = StepBatch.of(experience, rows, estimator, first_step=number == 0).take(own)
+                step = StepBatch.of(experience, rows, estimator, first_step=number == 0).take(share)
                 for batch in step.split(self.args.per_device_train_batch_size):
                     yield {"batch": batch}  # Trainer wants a mapping
                 if self._stops:
@@ -119,13 +119,13 @@ class OnPolicyTrainer(TokenTrainer, Trainer):
 
     def _share_of(self, count: int) -> slice:
         """This process's part of `count` rows."""
-        each = count // self.accelerator.num_processes
-        return slice(self.accelerator.process_index * each, (self.accelerator.process_index + 1) * each)
+        size = count // self.accelerator.num_processes
+        return slice(self.accelerator.process_index * size, (self.accelerator.process_index + 1) * size)
 
     @property
     def exhausted(self) -> bool:
         """Whether the last rollout has been made."""
-        return self.maker.made >= self.total_rollouts
+        return self.maker.rollouts >= self.total_rollouts
 
     @property
     def at_boundary(self) -> bool:
@@ -139,9 +139,9 @@ class OnPolicyTrainer(TokenTrainer, Trainer):
         was_training = self.model.training
         self.model.eval()
         with torch.no_grad(), self.compute_loss_context_manager():
-            own = self._share_of(self.config.rollout_batch_size)
+            share = self._share_of(self.config.rollout_batch_size)
             size = max(self.args.per_device_train_batch_size, 32)
-            compared = self.maker.compared(self.actor_critic, own, size)
+            compared = self.maker.compared(self.actor_critic, share, size)
         self.model.train(was_training)
         # the whole
         if self.accelerator.num_processes > 1:
@@ -177,9 +177,9 @@ class OnPolicyTrainer(TokenTrainer, Trainer):
 
     def _share_done(self) -> float:
         """Share of the run that its rollouts so far are, by whichever limit is nearest."""
-        limit, made = self.config.token_limit, self.maker.made
-        by_steps = made * self.config.steps_per_rollout / self.args.max_steps
-        return float(max(made / self.total_rollouts, by_steps, self.tokens / limit if limit else 0.0))
+        limit, rollouts = self.config.token_limit, self.maker.rollouts
+        by_steps = rollouts * self.config.steps_per_rollout / self.args.max_steps
+        return float(max(rollouts / self.total_rollouts, by_steps, self.tokens / limit if limit else 0.0))
 
     def _track_num_input_tokens(self, inputs: Any) -> None:
         """Counted once per rollout, see `_record`."""
@@ -202,8 +202,8 @@ class OnPolicyTrainer(TokenTrainer, Trainer):
         # Parts of a step add up; Trainer divides by their number, and processes are averaged.
         return loss * self.current_gradient_accumulation_steps * self.accelerator.num_processes
 
-    def _refuse_nan(self, value: float, step: int, what: str) -> None:
-        refuse_nan(value, self._batch.tensors(), self.out.metadata_dir, step, what)
+    def _refuse_nan(self, value: float, step: int, quantity: str) -> None:
+        refuse_nan(value, self._batch.tensors(), self.out.metadata_dir, step, quantity)
 
     def _summed(self) -> dict[str, float]:
         """The parts of this optimizer step, over its micro-batches and all processes."""
@@ -220,9 +220,9 @@ class OnPolicyTrainer(TokenTrainer, Trainer):
         stop = self.config.stop_kl
         self._stops = stop is not None and self._step_stats["step_kl"] > stop
         gap, most = self._step_stats.get("sampler_gap", 0.0), self.config.max_sampler_gap
-        if not gap <= most:  # NaN is no agreement
+        if not gap <= most:  # NaN is not an agreement
             raise StageFailed(
-                f"the sampler's log-probabilities differ from the trainer's by {gap:.3g} nats a token "
+                f"the sampler's log-probabilities differ from the trainer's by {gap:.3g} nats per token "
                 f"(mean); max_sampler_gap is {most:g}. Likely causes: the engine did not take over the "
                 "newest weights, or it computes in another precision or with another temperature"
             )
@@ -264,24 +264,24 @@ class OnPolicyTrainer(TokenTrainer, Trainer):
         """The policy in Hugging Face layout; the value model beside it."""
         if not self.args.should_save:
             return
-        folder, ours = Path(output_dir or self.args.output_dir), self.actor_critic
-        ours.policy.save_pretrained(folder)
+        folder, model = Path(output_dir or self.args.output_dir), self.actor_critic
+        model.policy.save_pretrained(folder)
         self.processing_class.save_pretrained(folder)
-        if ours.value is not None:
-            ours.value.save(folder / "value_model")
+        if model.value is not None:
+            model.value.save(folder / "value_model")
 
     def save_extra_state(self, folder: Path) -> None:
-        state = {**self.maker.state(), "guard": self.guard.held}
+        state = {**self.maker.state(), "guard": self.guard.streaks}
         (folder / "onpolicy_state.json").write_text(json.dumps(state))
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
-        folder, ours = Path(resume_from_checkpoint), self.actor_critic
-        load_weights(ours.policy, folder)
-        if ours.value is not None:
-            ours.value.restore(folder / "value_model")
+        folder, module = Path(resume_from_checkpoint), self.actor_critic
+        load_weights(module.policy, folder)
+        if module.value is not None:
+            module.value.restore(folder / "value_model")
         state = json.loads((folder / "onpolicy_state.json").read_text())
         self.maker.restore(state)
-        self.guard.held = state["guard"]
+        self.guard.streaks = state["guard"]
 
 
 def _rollouts(config: OnPolicyConfig, prompts: int) -> int:
@@ -294,15 +294,15 @@ def _rollouts(config: OnPolicyConfig, prompts: int) -> int:
 
 def _max_steps(config: OnPolicyConfig, rollouts: int, out: Draft) -> int:
     """Optimizer steps of the run, in whole rollouts."""
-    each = config.steps_per_rollout
-    if config.stop_kl is not None and each == 1:
-        out.warn("stop_kl has nothing to end: each rollout is one step (ppo_epochs, batch_size)")
-    steps = rollouts * each
-    most = min(steps, max(1, (config.max_steps or steps) // each) * each)
+    size = config.steps_per_rollout
+    if config.stop_kl is not None and size == 1:
+        out.warn("stop_kl has nothing to end: size rollout is one step (ppo_epochs, batch_size)")
+    steps = rollouts * size
+    most = min(steps, max(1, (config.max_steps or steps) // size) * size)
     if config.max_steps and most != min(config.max_steps, steps):
         out.warn(
             f"max_steps {config.max_steps} becomes {most}: runs end between rollouts, "
-            f"each of which is {each} steps"
+            f"size of which is {size} steps"
         )
     return most
 

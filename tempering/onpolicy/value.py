@@ -19,7 +19,7 @@ _HEAD = "value_head.safetensors"
 
 
 class ValueHead(nn.Linear):
-    """A head on a trunk that is there already: values (B, T) from hidden states (B, T, H)."""
+    """A head on an existing trunk: values (B, T) from hidden states (B, T, H)."""
 
     def __init__(self, hidden_size: int) -> None:
         super().__init__(hidden_size, 1)

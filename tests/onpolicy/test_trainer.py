@@ -225,7 +225,7 @@ def test_a_step_limit_inside_a_rollout_still_ends_with_a_checkpoint(tmp_path: An
     trainer = small.trainer(tmp_path, config)
     trainer.train_or_resume()
     assert trainer.state.global_step == 10
-    assert trainer.maker.made > 2, "some rollouts were stopped"
+    assert trainer.maker.rollouts > 2, "some rollouts were stopped"
     assert [path for path in (tmp_path / "checkpoints").iterdir() if (path / "finished").exists()]
 
 
@@ -295,7 +295,7 @@ def test_the_first_limit_ends_the_run(tmp_path: Any, limits: Any, rollouts: int)
     config = PPOConfig(**SIZES, ppo_epochs=2, max_new_tokens=3, **limits)
     trainer = small.trainer(tmp_path, config)
     trainer.train_or_resume()
-    assert trainer.maker.made == rollouts
+    assert trainer.maker.rollouts == rollouts
     assert trainer.state.global_step == 2 * rollouts
 
 
@@ -308,7 +308,7 @@ def test_stop_kl_ends_the_updates_of_a_rollout(tmp_path: Any) -> None:
     trainer = small.trainer(tmp_path, config)
     trainer.train_or_resume()
     rows = read_rows(tmp_path / "metadata" / "training_stats.parquet")
-    assert trainer.maker.made == 2
+    assert trainer.maker.rollouts == 2
     assert len(rows) < 10
     tokens = sorted({row["tokens"] for row in rows})
     for count in tokens:
