@@ -1,8 +1,8 @@
-"""LoRA by PEFT: on a frozen base, in every stage that trains.
+"""LoRA by PEFT, on a frozen base, for every stage that trains.
 
 One rule for chains: an adapter never leaves its stage unmerged. A stage that trained one is followed by
-`merge[STAGE]` (see `merging`), and every later stage uses the merged model; so adapters do not stack by
-accident. The reference policy is the adapter switched off: no second copy in memory.
+`merge[STAGE]` (see `merging`), and every later stage uses the merged model, so adapters never stack by
+accident. The reference policy is the model with its adapter switched off: no second copy in memory.
 """
 
 from pathlib import Path
@@ -18,31 +18,31 @@ if TYPE_CHECKING:
 
 
 def trainable_lm(model: ModelArtifact, adapter: LoraConfig | None, seed: int) -> Any:
-    """The causal LM of `model` to be trained: all of it, or a fresh adapter on it."""
+    """The causal LM of `model`, ready for training: all of it, or a fresh adapter on it."""
     weights = adapter.base_weights if adapter else "fp32"
-    loaded = load_causal_lm(model.model_dir, weights=weights, trust_remote_code=model.trusts_remote_code)
-    return add_adapter(loaded, adapter, seed)
+    lm = load_causal_lm(model.model_dir, weights=weights, trust_remote_code=model.trusts_remote_code)
+    return add_adapter(lm, adapter, seed)
 
 
 def trainable_scorer(model: ModelArtifact, adapter: LoraConfig | None, seed: int) -> Any:
-    """A reward model to be trained: a fresh score head on `model`, and an adapter where there is one."""
+    """A reward model, ready for training: a fresh score head on `model`, and an adapter if configured."""
     weights = adapter.base_weights if adapter else "fp32"
-    loaded = load_scorer(
+    scorer = load_scorer(
         model.model_dir, new_head=True, seed=seed, weights=weights, trust_remote_code=model.trusts_remote_code
     )
-    return add_adapter(loaded, adapter, seed, "SEQ_CLS")
+    return add_adapter(scorer, adapter, seed, "SEQ_CLS")
 
 
 def add_adapter(
     model: "PreTrainedModel", config: LoraConfig | None, seed: int, task_type: str | None = "CAUSAL_LM"
 ) -> Any:
-    """`model` with a fresh adapter, initialised from `seed`, or `model` itself where there is none to add.
+    """`model` with a fresh adapter initialised from `seed`; `model` itself if `config` is None.
 
     Args:
         task_type: PEFT's: CAUSAL_LM, SEQ_CLS (the score head is trained and saved), None for a bare body.
 
     Raises:
-        ConfigError: its targets match nothing.
+        ConfigError: a target matches no module.
     """
     if config is None:
         return model
@@ -57,7 +57,7 @@ def add_adapter(
         adapted = get_peft_model(model, peft_config(config, task_type))
     except ValueError as error:
         raise _no_target(model, config, error) from None
-    # Else the base's folder on this machine is written beside the weights; the manifest knows the base.
+    # PEFT would write the base's local path beside the weights; the manifest already names the base.
     adapted.peft_config["default"].base_model_name_or_path = ""
     return adapted
 
@@ -80,12 +80,12 @@ def peft_config(config: LoraConfig, task_type: str | None) -> Any:
 
 
 def _check_targets(model: "PreTrainedModel", config: LoraConfig) -> None:
-    """PEFT asks for one match in all; a name with a typo beside a good one would go unseen."""
+    """PEFT is content with one match in total, so a typo beside a good name would go unnoticed."""
     if isinstance(config.target_modules, str):
         return
-    there = [name for name, _ in model.named_modules()]
+    names = [name for name, _ in model.named_modules()]
     for target in config.target_modules:
-        if not any(name == target or name.endswith(f".{target}") for name in there):
+        if not any(name == target or name.endswith(f".{target}") for name in names):
             raise _no_target(model, config, ValueError(f"no module is called {target!r}"))
 
 

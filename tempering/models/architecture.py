@@ -1,7 +1,7 @@
-"""From an architecture of our config to the Hugging Face config of a new model, without weights.
+"""Turn an architecture of our config into the Hugging Face config of a new model, without weights.
 
 The shape comes from a preset or from another model's config.json; vocabulary and special tokens come from
-the tokenizer; `overrides` are laid over all of it. What the model type does not know is refused.
+the tokenizer; `overrides` come last. Settings that the model type does not know are refused.
 """
 
 import difflib
@@ -19,7 +19,7 @@ _NOT_SHAPE = {
     "auto_map",
     "quantization_config",
 }
-_ELSEWHERE = {"intermediate_size": "n_inner"}  # GPT-2 has its own name, and no alias for it
+_OTHER_NAMES = {"intermediate_size": "n_inner"}  # GPT-2 has its own name, and no alias for it
 
 
 def special_tokens(tokenizer: Any) -> dict[str, int | None]:
@@ -34,10 +34,11 @@ def hf_config(architecture: Architecture, vocab_size: int, special: dict[str, in
         special: `bos_token_id`, `eos_token_id` and `pad_token_id` of the tokenizer.
 
     Raises:
-        ConfigError: no such architecture, no causal language model, or a setting that it does not have.
+        ConfigError: an unknown architecture, not a causal language model, or an unknown setting.
     """
     import tempering.models  # noqa: F401  registers our own families
 
+    # The shape: borrowed from a model, or a preset.
     if isinstance(architecture, TransformerConfig) and architecture.name_or_path is not None:
         settings = _borrowed(architecture)
     else:
@@ -45,21 +46,23 @@ def hf_config(architecture: Architecture, vocab_size: int, special: dict[str, in
         settings["max_position_embeddings"] = _LENGTH
     if architecture.max_position_embeddings:
         settings["max_position_embeddings"] = architecture.max_position_embeddings
-    known = _type_of(settings)
+    defaults = _type_of(settings)
+    # Refuse unknown overrides; drop preset settings that this type does not have.
     for name in architecture.overrides:
-        if not hasattr(known, name):
-            raise _no_setting(known, name)
+        if not hasattr(defaults, name):
+            raise _no_setting(defaults, name)
     if architecture.kind != "transformer" or architecture.name_or_path is None:
-        settings = _for_type(known, settings)
+        settings = _for_type(defaults, settings)
+    # The tokenizer decides the vocabulary, the user has the last word.
     settings |= {"vocab_size": vocab_size, **special, **architecture.overrides}
-    if hasattr(known, "num_key_value_heads") and "num_attention_heads" in settings:
-        # Some types come with a number that fits their own heads alone.
+    if hasattr(defaults, "num_key_value_heads") and "num_attention_heads" in settings:
+        # The default of some types fits only their own number of heads.
         settings.setdefault("num_key_value_heads", settings["num_attention_heads"])
-    return _made(known, settings)
+    return _config_of_type(defaults, settings)
 
 
 def cannot_build(model_type: str, error: object) -> ConfigError:
-    """The refusal of settings that do not go together."""
+    """The error for settings that do not fit together."""
     return ConfigError(
         f"cannot build a {model_type!r} model: {error}",
         expected="settings that fit together",
@@ -68,7 +71,7 @@ def cannot_build(model_type: str, error: object) -> ConfigError:
 
 
 def _borrowed(architecture: TransformerConfig) -> dict[str, Any]:
-    """What the config.json of the model that gives the shape says: only that, nothing worked out from it."""
+    """The settings in the config.json of the model whose shape is borrowed, without derived ones."""
     from transformers import PreTrainedConfig
 
     folder, revisions = architecture.local_shape(), architecture.external_revisions()
@@ -86,47 +89,47 @@ def _borrowed(architecture: TransformerConfig) -> dict[str, Any]:
 
 
 def _type_of(settings: dict[str, Any]) -> Any:
-    """A config of the type that `settings` name, with that type's defaults."""
+    """A config of the model type that `settings` name, with that type's defaults."""
     from transformers import CONFIG_MAPPING, MODEL_FOR_CAUSAL_LM_MAPPING
 
     model_type = settings.get("model_type", "llama")
     if model_type not in CONFIG_MAPPING:
         raise _no_language_model(model_type, "there is no model type")
-    known = CONFIG_MAPPING[model_type]()
-    if type(known) not in MODEL_FOR_CAUSAL_LM_MAPPING:
+    defaults = CONFIG_MAPPING[model_type]()
+    if type(defaults) not in MODEL_FOR_CAUSAL_LM_MAPPING:
         raise _no_language_model(model_type, "no causal language model is")
-    if known.is_encoder_decoder or getattr(known, "is_decoder", True) is False:
+    if defaults.is_encoder_decoder or getattr(defaults, "is_decoder", True) is False:
         raise _no_language_model(model_type, "a model that reads in both directions is")
-    return known
+    return defaults
 
 
-def _for_type(known: Any, settings: dict[str, Any]) -> dict[str, Any]:
-    """What of a preset's settings the type of `known` has, under its own names."""
-    named = {
-        name if hasattr(known, name) else _ELSEWHERE.get(name, name): settings[name] for name in settings
+def _for_type(defaults: Any, settings: dict[str, Any]) -> dict[str, Any]:
+    """The preset's settings that the type of `defaults` has, under its own names."""
+    renamed = {
+        name if hasattr(defaults, name) else _OTHER_NAMES.get(name, name): settings[name] for name in settings
     }
-    return {name: value for name, value in named.items() if hasattr(known, name)}
+    return {name: value for name, value in renamed.items() if hasattr(defaults, name)}
 
 
-def _made(known: Any, settings: dict[str, Any]) -> Any:
-    """A config of the class of `known`, under the names that class uses."""
+def _config_of_type(defaults: Any, settings: dict[str, Any]) -> Any:
+    """A config of the class of `defaults`, under the names that class uses."""
     from huggingface_hub.errors import StrictDataclassError
 
-    aliases: dict[str, str] = getattr(known, "attribute_map", {})
-    named = {aliases.get(name, name): value for name, value in settings.items() if name != "model_type"}
+    aliases: dict[str, str] = getattr(defaults, "attribute_map", {})
+    renamed = {aliases.get(name, name): value for name, value in settings.items() if name != "model_type"}
     try:
-        return type(known)(**named)
+        return type(defaults)(**renamed)
     except (StrictDataclassError, ValueError, TypeError, ZeroDivisionError) as error:
-        raise cannot_build(known.model_type, str(error.__cause__ or error)) from None
+        raise cannot_build(defaults.model_type, str(error.__cause__ or error)) from None
 
 
-def _no_language_model(model_type: str, what: str) -> ConfigError:
+def _no_language_model(model_type: str, problem: str) -> ConfigError:
     from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
 
     others = sorted({*MODEL_FOR_CAUSAL_LM_MAPPING_NAMES} - {model_type})
     near = difflib.get_close_matches(model_type, others, n=3)
     return ConfigError(
-        f"architecture.model_type: {what} {model_type!r}",
+        f"architecture.model_type: {problem} {model_type!r}",
         expected="a causal language model type of transformers"
         + (f", e.g. {', '.join(near)}" if near else ""),
         fix="correct pretrain.architecture.model_type; lstm and kgram are a `kind`",

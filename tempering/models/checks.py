@@ -1,11 +1,11 @@
-"""What a model must be before a stage may use it: whole, and with the tokenizer of its sample."""
+"""What a stage requires of a model: complete weights, and the tokenizer of its sample."""
 
 from tempering.artifacts.kinds import ModelArtifact
 from tempering.errors import ArtifactError
 
 
 def check_tokenizer(model: ModelArtifact, tokenizer: object, what: str) -> None:
-    """Refuse a model whose token ids mean something else than those of `what`.
+    """Refuse a model whose token ids mean something different from those of `what`.
 
     Args:
         tokenizer: digest of the tokenizer that `what` was made with.
@@ -19,7 +19,7 @@ def check_tokenizer(model: ModelArtifact, tokenizer: object, what: str) -> None:
 
 
 def check_language_model(model: ModelArtifact) -> None:
-    """Refuse what is not a whole causal language model."""
+    """Refuse anything but a complete causal language model."""
     if model.details.get("head", "causal_lm") != "causal_lm":
         raise ArtifactError(
             f"{model.id} is a reward model",

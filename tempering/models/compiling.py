@@ -1,7 +1,7 @@
 """Compiling a model's layers, in place.
 
-The layers of a model are alike, so one that has been compiled serves them all, and those of a value model or
-a reference of the same shape too: seconds, where compiling the whole model takes a minute. Done in place,
+The layers of a model are alike, so one compiled layer serves them all, and those of a value model or a
+reference of the same shape too: this takes seconds, compiling the whole model a minute. In place, so that
 the names of weights, wrappers and checkpoints stay as they are.
 """
 
@@ -23,18 +23,18 @@ BACKEND = "inductor"
 
 
 def compile_layers(model: nn.Module) -> None:
-    """Let the layers of `model` run compiled from now on; shapes may vary from call to call."""
+    """Compile the layers of `model`; shapes may vary from call to call."""
     from torch._inductor import config as inductor
 
     # One layer's code serves policy, value model, reference and adapters, each with and without gradients.
     torch._dynamo.config.recompile_limit = max(torch._dynamo.config.recompile_limit, 64)
-    inductor.fallback_random = True  # dropout takes the same numbers as without compiling
+    inductor.fallback_random = True  # dropout draws the same numbers as without compiling
     for layer in _layers(model):
         layer.compile(backend=BACKEND, dynamic=True)
 
 
 def uncompiled(model: nn.Module) -> AbstractContextManager[Any]:
-    """Runs `model` as it is written: for calls whose shapes and state change each time, as in decoding."""
+    """Run `model` uncompiled, for calls whose shapes and state change each time, as in decoding."""
     if all(module._compiled_call_impl is None for module in model.modules()):
         return nullcontext()
     stance: AbstractContextManager[Any] = torch.compiler.set_stance("force_eager")
@@ -42,10 +42,10 @@ def uncompiled(model: nn.Module) -> AbstractContextManager[Any]:
 
 
 def check_compiler(device: str) -> None:
-    """Refuse to compile on a CPU without what that takes, before anything is computed.
+    """Refuse to compile on a CPU without a compiler and Python's headers, before anything is computed.
 
     Raises:
-        ConfigError: with the program or file that was looked for.
+        ConfigError: naming the missing program or file.
     """
     program = os.environ.get("CXX") or ("clang++" if sys.platform == "darwin" else "g++")
     header = Path(sysconfig.get_path("include"), "Python.h")
@@ -59,8 +59,8 @@ def check_compiler(device: str) -> None:
 
 
 def _layers(model: nn.Module) -> Iterator[nn.Module]:
-    """What stands in lists of like modules, the outermost ones; the model itself where there are none."""
+    """The entries of the outermost module lists, or the model itself if it has none."""
     lists = [module for module in model.modules() if isinstance(module, nn.ModuleList)]
-    entries = [entry for one in lists for entry in one if not isinstance(entry, nn.ModuleList)]
+    entries = [entry for modules in lists for entry in modules if not isinstance(entry, nn.ModuleList)]
     inner = {id(part) for entry in entries for part in entry.modules() if part is not entry}
     yield from [entry for entry in entries if id(entry) not in inner] or [model]

@@ -10,25 +10,25 @@ if TYPE_CHECKING:
 
 
 def prepare_device(out: "Draft") -> Any:
-    """The torch device of this stage; it is noted in the draft.
+    """The torch device of this stage, recorded in the draft.
 
     Raises:
-        UserError: the device that the config asks for is not there.
+        UserError: this machine lacks the device that the config asks for.
     """
     import torch
 
-    wanted = out.runtime.device
-    there = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
-    if wanted == "auto":
-        wanted = next(name for name in ("cuda", "cpu") if there[name])
-    if not there[wanted]:
+    device = out.runtime.device
+    available = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+    if device == "auto":
+        device = next(name for name in ("cuda", "cpu") if available[name])
+    if not available[device]:
         raise UserError(
-            f"runtime.device is {wanted}, which this machine doesn't have",
-            expected=f"one of {[name for name, is_there in there.items() if is_there]}",
+            f"runtime.device is {device}, which this machine doesn't have",
+            expected=f"one of {[name for name, usable in available.items() if usable]}",
             fix="set runtime.device=auto",
         )
-    out.device = wanted
-    if wanted == "cuda" and "LOCAL_RANK" in os.environ:  # one of several processes: each has a GPU of its own
+    out.device = device
+    if device == "cuda" and "LOCAL_RANK" in os.environ:  # one of several processes, each with its own GPU
         torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
         return torch.device("cuda", torch.cuda.current_device())
-    return torch.device(wanted)
+    return torch.device(device)

@@ -1,8 +1,8 @@
-"""A model by the name that a person gives: an artifact, one of its checkpoints, or a local folder.
+"""Find a model by name: an artifact, one of its checkpoints, or a local folder.
 
-What has only an adapter is put on the base it was trained on, whose payload must still be what it was
-then; so talking needs no merge. A folder's prompt format is told by its tokenizer: chat where it has a
-chat template. Code that comes with a model is run only where it was adopted with that permission.
+An adapter is put on the base it was trained on, whose payload must be unchanged, so talking to it needs no
+merge. A folder's tokenizer tells its prompt format: chat if it has a chat template. Code that comes with a
+model runs only if the model was adopted with that permission.
 """
 
 import json
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Source:
-    """Where a model lies. `artifact` is None for a folder outside the store."""
+    """Where a model is. `artifact` is None for a folder outside the store."""
 
     name: str
     folder: Path
@@ -35,16 +35,16 @@ class Source:
         """Whether it is a reward model: it scores texts and writes none."""
         if self.artifact is not None:
             return self.artifact.details.get("head", "causal_lm") != "causal_lm"
-        named = _config(self.folder).get("architectures") or [""]
-        return "SequenceClassification" in named[0]
+        architectures = _config(self.folder).get("architectures") or [""]
+        return "SequenceClassification" in architectures[0]
 
     @property
     def trusts_remote_code(self) -> bool:
-        """Whether it was adopted with the permission to run its own code."""
+        """Whether it was adopted with permission to run its own code."""
         return self.artifact is not None and self.artifact.trusts_remote_code
 
     def prompt_format(self, tokenizer: Any) -> PromptFormat:
-        """How it wants to be prompted."""
+        """The prompt format it was trained on."""
         if self.artifact is not None:
             return cast(PromptFormat, self.artifact.details.get("prompt_format", "chat"))
         return "chat" if tokenizer.chat_template else "plain"
@@ -54,10 +54,10 @@ def find_model(ref: str, store: "Store") -> Source:
     """The model that `ref` names: an artifact id, `STAGE@latest`, a fingerprint, or a local folder.
 
     Raises:
-        ArtifactError: there is none, it is no model, or it is an adapter whose base is gone or changed.
+        ArtifactError: there is none, it is not a model, or it is an adapter whose base is gone or changed.
     """
     folder = Path(ref).expanduser()
-    # An artifact's folder, or one of its checkpoints, knows more than a bare folder of the same files.
+    # A path into an artifact goes through the store, which knows its prompt format and its base.
     inside = any((above / "manifest.json").is_file() for above in (folder, *folder.absolute().parents[:3]))
     if (folder / "config.json").is_file() and not inside:
         return Source(str(ref), folder)
@@ -67,18 +67,18 @@ def find_model(ref: str, store: "Store") -> Source:
             expected="a whole model, or an artifact that knows its base",
             fix="name the artifact, or merge the adapter into its base",
         )
-    found = store.get(ref)
-    if not isinstance(found, ModelArtifact):
+    artifact = store.get(ref)
+    if not isinstance(artifact, ModelArtifact):
         raise ArtifactError(
-            f"{found.id} is a {found.kind}",
+            f"{artifact.id} is a {artifact.kind}",
             expected="a model artifact",
             fix="`temper artifacts list model` shows them",
         )
-    return Source(found.id, found.model_dir, found, base_of(found, store))
+    return Source(artifact.id, artifact.model_dir, artifact, base_of(artifact, store))
 
 
 def base_of(artifact: ModelArtifact, store: "Store") -> ModelArtifact | None:
-    """The model that an adapter was trained on, as it was then; None for a whole model.
+    """The unchanged model that an adapter was trained on; None for a whole model.
 
     Raises:
         ArtifactError: it is no longer in the store, or was made again with other weights.
@@ -123,8 +123,8 @@ def open_model(source: Source) -> Any:
     load = load_scorer if source.is_scorer else load_causal_lm
     if source.base is None:
         return load(source.folder, trust_remote_code=source.trusts_remote_code)
-    more: dict[str, Any] = {"new_head": True} if source.is_scorer else {}
-    base = load(source.base.model_dir, trust_remote_code=source.base.trusts_remote_code, **more)
+    head: dict[str, Any] = {"new_head": True} if source.is_scorer else {}
+    base = load(source.base.model_dir, trust_remote_code=source.base.trusts_remote_code, **head)
     return load_adapter(base, source.folder)
 
 

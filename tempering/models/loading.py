@@ -1,8 +1,8 @@
 """Making, loading and saving models and tokenizers: safetensors in a plain Hugging Face folder.
 
-Everything reads local folders (a Hub model is adopted into the store first), and safetensors alone.
-Remote code runs only where a config has said so. `save_model` leaves files world-readable and a
-tokenizer class that transformers 4 reads.
+Everything reads local folders (a Hub model is adopted into the store first), and only safetensors.
+Remote code runs only if a config says so. `save_model` writes world-readable files and a tokenizer class
+that transformers 4 reads.
 """
 
 import importlib.util
@@ -32,7 +32,7 @@ def new_model(config: Architecture, tokenizer: "PreTrainedTokenizerBase", seed: 
     """A freshly initialised causal LM in fp32 whose vocabulary is the tokenizer's.
 
     Raises:
-        ConfigError: there is no such architecture, or it has not the settings asked for.
+        ConfigError: an unknown architecture, or a setting that it does not have.
     """
     from transformers import AutoModelForCausalLM, set_seed
 
@@ -84,11 +84,15 @@ def load_scorer(
 
     set_seed(seed)
     model = _load(
-        AutoModelForSequenceClassification, folder, weights=weights, trust_remote_code=trust_remote_code,
-        allowed_missing=("score.",) if new_head else (), num_labels=1,
-    )  # fmt: skip
+        AutoModelForSequenceClassification,
+        folder,
+        weights=weights,
+        trust_remote_code=trust_remote_code,
+        allowed_missing=("score.",) if new_head else (),
+        num_labels=1,
+    )
     if hasattr(model, "score"):
-        model.score.float()  # what is learnt here stays in fp32, however the body is held
+        model.score.float()  # the head is trained, so it stays in fp32 whatever the dtype of the body
     return pooled_at_last_real_token(model)
 
 
@@ -103,7 +107,7 @@ def load_body(folder: str | Path, *, weights: Weights = "fp32", trust_remote_cod
     return _load(AutoModel, folder, weights=weights, trust_remote_code=trust_remote_code)
 
 
-_OTHER_HEADS = {"lm_head.weight", "lm_head.bias", "score.weight"}  # left over where another head is asked for
+_OTHER_HEADS = {"lm_head.weight", "lm_head.bias", "score.weight"}  # unused when another head is loaded
 
 
 def _load(
@@ -118,11 +122,17 @@ def _load(
     if not any(Path(folder).glob("*.safetensors")):
         raise no_safetensors(Path(folder))
     check_index(Path(folder))
+    # transformers loads what it can and reports the rest, also shapes that differ.
     try:
-        model, loaded = auto.from_pretrained(
-            str(folder), output_loading_info=True, trust_remote_code=trust_remote_code, use_safetensors=True,
-            ignore_mismatched_sizes=True, **held_as(weights), **kwargs,
-        )  # fmt: skip
+        model, loading = auto.from_pretrained(
+            str(folder),
+            output_loading_info=True,
+            trust_remote_code=trust_remote_code,
+            use_safetensors=True,
+            ignore_mismatched_sizes=True,
+            **held_as(weights),
+            **kwargs,
+        )
     except _BAD_CONFIG as error:
         raise ArtifactError(
             f"{folder}: {_first_line(error)}",
@@ -135,57 +145,65 @@ def _load(
             expected="complete safetensors files, as named in the index",
             fix="download them again",
         ) from None
-    missing = [key for key in loaded["missing_keys"] if not key.startswith(allowed_missing or ("\0",))]
-    unexpected = sorted(set(loaded["unexpected_keys"]) - _OTHER_HEADS)
-    shapes = [f"{key} {list(found)} for {list(wanted)}" for key, found, wanted in loaded["mismatched_keys"]]
+    # Every weight of the model must have come from the folder, and nothing may be left over.
+    missing = [key for key in loading["missing_keys"] if not key.startswith(allowed_missing or ("\0",))]
+    unexpected = sorted(set(loading["unexpected_keys"]) - _OTHER_HEADS)
+    shapes = [
+        f"{key} {list(stored)} for {list(expected)}" for key, stored, expected in loading["mismatched_keys"]
+    ]
     if missing or unexpected or shapes:
         faults = {"missing": missing, "unexpected": unexpected, "of another shape": shapes}
-        said = "; ".join(f"{what}: {', '.join(sorted(names)[:5])}" for what, names in faults.items() if names)
+        summary = "; ".join(
+            f"{fault}: {', '.join(sorted(names)[:5])}" for fault, names in faults.items() if names
+        )
         raise ArtifactError(
-            f"{folder}: its weights do not fit the model. {said}",
+            f"{folder}: its weights do not fit the model. {summary}",
             expected=f"the weights of a {type(model).__name__}",
             fix="use a folder of that kind; a reward model comes from the reward_model stage",
         )
+    # Complete weights can still be broken ones.
     refuse_no_numbers(model.named_parameters(), folder)
     return model.eval()
 
 
 _BAD_CONFIG = (
-    ValueError, KeyError, TypeError, AttributeError, RuntimeError, ZeroDivisionError, ImportError,
+    *(ValueError, KeyError, TypeError, AttributeError, RuntimeError, ZeroDivisionError, ImportError),
     StrictDataclassError,
-)  # fmt: skip
+)
 """What transformers raises on settings that contradict each other or make no sense."""
 
 
 def check_index(folder: Path) -> None:
-    """The shards of a model lie in its folder: its digest covers them, and no pickle is among them.
+    """Refuse shards outside the model's folder, which its digest does not cover, and pickled ones.
 
     Raises:
-        ArtifactError: the index cannot be read, or names something else.
+        ArtifactError: the index cannot be read, or names such a file.
     """
     index = folder / "model.safetensors.index.json"
     try:
-        named = {str(name) for name in json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()}
+        shards = {str(name) for name in json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()}
     except FileNotFoundError:
         return
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise ArtifactError(f"{index} cannot be read: {error}", expected="a weight_map of shards") from None
-    away = sorted(name for name in named if Path(name).name != name or not name.endswith(".safetensors"))
-    if away:
+    misplaced = sorted(
+        name for name in shards if Path(name).name != name or not name.endswith(".safetensors")
+    )
+    if misplaced:
         raise ArtifactError(
-            f"{index} names {away[0]}, which is in another folder or is not safetensors",
+            f"{index} names {misplaced[0]}, which is in another folder or is not safetensors",
             expected="names of safetensors files in the same folder",
             fix="put the shards next to the index; `temper convert` reads pickled ones",
         )
 
 
-def refuse_no_numbers(named: Any, folder: str | Path) -> None:
-    """Refuse weights that hold NaN or infinity: whatever is made of them is nothing.
+def refuse_no_numbers(parameters: Any, folder: str | Path) -> None:
+    """Refuse weights that hold NaN or infinity: nothing good can be made from them.
 
     Raises:
-        ArtifactError: naming the first of them.
+        ArtifactError: naming the first five tensors.
     """
-    bad = [name for name, tensor in named if tensor.is_floating_point() and not tensor.isfinite().all()]
+    bad = [name for name, tensor in parameters if tensor.is_floating_point() and not tensor.isfinite().all()]
     if bad:
         raise ArtifactError(
             f"{folder}: NaN or infinity in {', '.join(bad[:5])}",
@@ -206,17 +224,19 @@ def held_as(weights: Weights) -> dict[str, Any]:
     """
     if weights != "nf4":
         return {"dtype": DTYPES.get(weights, "auto")}
-    there = {
+    # Refused before anything is loaded, with all that is missing.
+    requirements = {
         "a CUDA GPU": torch.cuda.is_available(),
         "the package bitsandbytes": importlib.util.find_spec("bitsandbytes") is not None,
     }
-    lacking = [what for what, found in there.items() if not found]
-    if lacking:
+    missing = [requirement for requirement, available in requirements.items() if not available]
+    if missing:
         raise ConfigError(
-            f"base_weights: nf4 needs {' and '.join(lacking)}, which this machine doesn't have",
+            f"base_weights: nf4 needs {' and '.join(missing)}, which this machine doesn't have",
             expected="a CUDA GPU and bitsandbytes",
             fix="set adapter.base_weights to bf16 or fp32, or run on such a machine",
         )
+    # QLoRA's settings (Dettmers et al. 2023): NF4, quantised constants, bf16 arithmetic.
     from transformers import BitsAndBytesConfig
 
     return {
@@ -231,7 +251,7 @@ def held_as(weights: Weights) -> dict[str, Any]:
 
 
 def no_safetensors(folder: Path) -> ArtifactError:
-    """Nothing that is loaded here; a pickle may run code when it is opened, so it is never touched."""
+    """The error for a folder without safetensors: a pickle may run code when opened, so it is never read."""
     pickles = sorted(path.name for path in folder.glob("*") if path.suffix in (".bin", ".pt", ".pth"))
     return ArtifactError(
         f"{folder} has no safetensors{f', only {pickles[0]}' if pickles else ''}",
@@ -251,15 +271,15 @@ def save_model(model: "PreTrainedModel", tokenizer: "PreTrainedTokenizerBase", f
 
 
 def stop_ids(model: "PreTrainedModel", tokenizer: "PreTrainedTokenizerBase") -> list[int]:
-    """The tokens that end an answer: the tokenizer's EOS first, then what the model's makers added."""
-    named = getattr(getattr(model, "generation_config", None), "eos_token_id", None)
-    return with_more(tokenizer.eos_token_id, named)
+    """The tokens that end an answer: the tokenizer's EOS, then those of the model's generation config."""
+    configured = getattr(getattr(model, "generation_config", None), "eos_token_id", None)
+    return with_more(tokenizer.eos_token_id, configured)
 
 
-def with_more(eos: int, named: int | list[int] | None) -> list[int]:
-    """EOS and the end tokens that a generation config names, each once."""
-    more = named if isinstance(named, list) else [named]
-    return list(dict.fromkeys([eos, *(token for token in more if token is not None)]))
+def with_more(eos: int, configured: int | list[int] | None) -> list[int]:
+    """EOS and the end tokens `configured` by a generation config, each once."""
+    others = configured if isinstance(configured, list) else [configured]
+    return list(dict.fromkeys([eos, *(token for token in others if token is not None)]))
 
 
 def parameter_count(model: "PreTrainedModel") -> int:
@@ -268,7 +288,11 @@ def parameter_count(model: "PreTrainedModel") -> int:
 
 
 def load_weights(model: Any, folder: Path) -> None:
-    """Put the weights of a checkpoint folder (full model or adapter) into `model`, in place."""
+    """Load the weights of a checkpoint folder (full model or adapter) into `model`, in place.
+
+    Raises:
+        ArtifactError: they are not the weights of this model.
+    """
     from safetensors.torch import load_file
 
     if hasattr(model, "peft_config"):
@@ -290,7 +314,7 @@ def load_weights(model: Any, folder: Path) -> None:
 
 def _not_this_model(folder: Path, names: list[str]) -> ArtifactError:
     return ArtifactError(
-        f"{folder}: missing or left over: {', '.join(names[:5])}",
+        f"{folder}: missing or unexpected: {', '.join(names[:5])}",
         expected="the weights of this model",
         fix="remove this checkpoint and run again",
     )

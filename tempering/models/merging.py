@@ -1,8 +1,8 @@
 """Folding an adapter into its base, and proving that nothing changed.
 
-The logits of base and adapter on real rows are compared with those of the merged model as it is read
-back from the disk, in the dtype it was written in: what later stages and users will load. bf16 keeps
-8 bits of a weight, so its tolerance is wider, and stated.
+The logits of base and adapter on real rows are compared with those of the merged model, read back from
+disk in the dtype it was written in: what later stages and users will load. bf16 keeps 8 bits of a weight,
+so its tolerance is wider, and stated.
 """
 
 from collections.abc import Callable
@@ -27,10 +27,10 @@ def merge_adapter(
     config: MergeConfig,
     save: Callable[[Any], Path],
 ) -> list[dict[str, float]]:
-    """Write `base` with `adapter` folded in by `save`, which returns the folder it was written to.
+    """Fold `adapter` into `base` and write it by `save`, which returns the folder it wrote to.
 
     Returns:
-        a row per compared sequence: `difference` (largest of its logits), `scale` (largest logit).
+        a row per compared sequence: `difference` (the largest between its logits), `scale` (largest logit).
 
     Raises:
         ArtifactError: `adapter` holds none, was trained on another base, or the logits differ by
@@ -38,6 +38,7 @@ def merge_adapter(
     """
     import torch
 
+    # The base with its adapter, as it was trained.
     check_base(base, adapter)
     load = load_scorer if adapter.details.get("head") == "score" else load_causal_lm
     trust = base.trusts_remote_code
@@ -47,27 +48,28 @@ def merge_adapter(
         torch.tensor([[token for name in _COLUMNS for token in row.get(name) or []]])
         for row in islice(iter_rows(rows), config.rows)
     ]
+    # The same rows before merging and after reading the merged weights back.
     before = _logits(model, batches)
     folder = save(model.merge_and_unload().to(DTYPES[config.dtype]))
     del model
     after = _logits(load(folder, weights=config.dtype, trust_remote_code=trust), batches)
-    found = [
+    differences = [
         {"row": row, "difference": float((a - b).abs().max()), "scale": float(a.abs().max())}
         for row, (a, b) in enumerate(zip(before, after, strict=True))
     ]
-    # not max(): a NaN, which fp16 may give, compares as neither larger nor smaller
-    over = [row["difference"] for row in found if not row["difference"] <= config.allowed]
-    if over:
+    # Not max(): fp16 may give NaN, which is neither larger nor smaller than the tolerance.
+    excessive = [row["difference"] for row in differences if not row["difference"] <= config.allowed]
+    if excessive:
         raise ArtifactError(
-            f"merging {adapter.id} in {config.dtype} changes the logits by {over[0]:.2g}",
+            f"merging {adapter.id} in {config.dtype} changes the logits by {excessive[0]:.2g}",
             expected=f"at most {config.allowed:.2g}",
             fix="merge in fp32, or raise merge.tolerance if that is acceptable",
         )
-    return found
+    return differences
 
 
 def check_base(base: ModelArtifact, adapter: ModelArtifact) -> None:
-    """Refuse an adapter that is none, or that was trained on another model.
+    """Refuse an artifact without an adapter, or one that was trained on another model.
 
     Raises:
         ArtifactError: naming both.
@@ -81,7 +83,7 @@ def check_base(base: ModelArtifact, adapter: ModelArtifact) -> None:
         raise ArtifactError(
             f"{adapter.id} was trained on {trained_on.id}, not on {base.id}",
             expected="the same base model",
-            fix="merge into the model that it was trained on",
+            fix="merge it into the model that it was trained on",
         )
 
 

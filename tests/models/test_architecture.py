@@ -132,7 +132,7 @@ def test_a_shape_on_the_hub_is_pinned_to_its_commit(monkeypatch: pytest.MonkeyPa
         ({"model_type": "vit"}, "no causal language model is 'vit'", "causal"),
         ({"overrides": {"hiden_size": 3}}, "no setting 'hiden_size'", "'hidden_size'"),
         ({"kind": "kgram", "overrides": {"k": 3}}, "'kgram' model has no setting 'k'", "context_size"),
-        ({"overrides": {"num_attention_heads": 7}}, "not a multiple", "go together"),
+        ({"overrides": {"num_attention_heads": 7}}, "not a multiple", "fit together"),
         ({"name_or_path": "/nowhere/at/all"}, "no config.json", "correct the path"),
     ],
 )
