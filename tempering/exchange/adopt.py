@@ -1,8 +1,8 @@
-"""Adopting a model from elsewhere: everything that could spoil a training is refused here, at the door.
+"""Adopting an external model: everything that could spoil training is refused here, at the door.
 
-What arrives is a folder in Hugging Face layout. What leaves is an artifact like any other: whole
-safetensors, a tokenizer with EOS and a pad token of its own, embeddings for all its tokens, and the
-digests of the files it came from.
+In comes a folder in Hugging Face layout. Out goes an artifact like any other: complete safetensors, a
+tokenizer with EOS and a separate pad token, embeddings for all its tokens, and the digests of the source
+files.
 """
 
 import json
@@ -34,107 +34,120 @@ def adopt_model(out: Draft, config: AdoptConfig) -> dict[str, float | int | str]
     """Load what `config` names, complete it and write it into the draft.
 
     Raises:
-        ArtifactError: no whole model of a known kind, weights that do not fit, a tokenizer with more ids
-            than the model has embeddings.
-        ConfigError: it needs code of its own and is not trusted.
+        ArtifactError: not a complete model of a known kind, weights that do not fit, a tokenizer with more
+            ids than the model has embeddings.
+        ConfigError: it needs its own code and is not trusted.
         DataError: no usable tokenizer (none, not fast, no EOS), or the Hub cannot give the model.
     """
+    # Refuse what config.json alone rules out, then load as the head demands.
     folder = source_folder(config)
-    described = check_folder(folder, config)
+    settings = check_folder(folder, config)
     tokenizer = load_tokenizer(folder, trust_remote_code=config.trust_remote_code)
-    head = head_of(folder, described)
+    head = head_of(folder, settings)
     load: Any = load_scorer if head == "score" else load_causal_lm
     model = load(folder, weights="as_is", trust_remote_code=config.trust_remote_code)
-    chats = tokenizer.chat_template is not None
+    # Add what training needs; each addition is a warning in the log.
+    has_template = tokenizer.chat_template is not None
     for line in complete(model, tokenizer, folder):
         out.warn(line)
     save_model(model, tokenizer, out.model_dir)
+    # What was loaded must be what the fingerprint was computed from.
     files = _files(folder)
     check_unchanged(out, config, files)
     out.write_table("source_files", files)
+    # Later stages read these details instead of the model.
+    prompt_format = config.prompt_format
+    if prompt_format == "auto":
+        prompt_format = "chat" if has_template else "plain"
     out.details |= {
         "head": head,
         "adapter": False,
         "parameters": parameter_count(model),
         "tokenizer": tokenizer_digest(tokenizer),
-        "prompt_format": config.prompt_format
-        if config.prompt_format != "auto"
-        else ("chat" if chats else "plain"),
+        "prompt_format": prompt_format,
         "source": _source(config),
     }
-    if config.trust_remote_code and "auto_map" in described:
+    if config.trust_remote_code and "auto_map" in settings:
         out.details["trust_remote_code"] = True
     return {"parameters": out.details["parameters"], "vocab_size": len(tokenizer)}
 
 
 def source_folder(config: AdoptConfig) -> Path:
-    """Where its files lie on this machine, fetched if need be."""
+    """The local folder with its files, fetched if need be."""
     return config.folder or model_files(config.name_or_path, config.revision, code=config.trust_remote_code)
 
 
 def check_unchanged(out: Draft, config: AdoptConfig, files: list[dict[str, Any]]) -> None:
-    """What was loaded is what the fingerprint was made of, else a later run would find other weights.
+    """Refuse files that changed since planning: the artifact would carry the fingerprint of other weights.
 
     Raises:
-        ArtifactError: a file of a local folder has changed since planning; a commit of the Hub cannot.
+        ArtifactError: naming a changed file of a local folder; a Hub commit cannot change.
     """
-    hashed = dict(out.ticket.hashed["files"]) if out.ticket is not None and config.folder else {}
-    now = {row["file"]: row["sha256"] for row in files}
-    changed = sorted(name for name, digest in hashed.items() if now.get(name) != digest)
+    planned = dict(out.ticket.hashed["files"]) if out.ticket is not None and config.folder else {}
+    current = {row["file"]: row["sha256"] for row in files}
+    changed = sorted(name for name, digest in planned.items() if current.get(name) != digest)
     if changed:
         raise ArtifactError(
-            f"{config.name_or_path} changed while it was being adopted: {changed[0]}",
-            expected="files that don't change",
-            fix="run again when nothing else writes to it",
+            f"{config.name_or_path} changed while it was adopted: {changed[0]}",
+            expected="files that stay as they are",
+            fix="run again when nothing writes to it any more",
         )
 
 
 def check_folder(folder: Path, config: AdoptConfig) -> dict[str, Any]:
-    """The folder's config.json, where a whole model lies there that may be loaded."""
+    """The settings in the folder's config.json, if it holds a complete model that may be loaded.
+
+    Raises:
+        ArtifactError: only an adapter, a config.json that cannot be read, or no safetensors.
+        ConfigError: the model brings its own code and is not trusted.
+    """
     if is_adapter(folder):
         raise ArtifactError(
             f"{folder} has only an adapter",
             expected="a whole model",
             fix="merge it into its base model first, with PEFT's merge_and_unload",
         )
+    # config.json says what the weights are.
     try:
-        described: Any = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+        settings: Any = json.loads((folder / "config.json").read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise ArtifactError(
             f"{folder}/config.json cannot be read: {error}",
             expected="a folder in Hugging Face layout: config.json, model.safetensors, tokenizer.json",
         ) from None
+    # The weights: safetensors, all in this folder.
     if not any(folder.glob("*.safetensors")):
         raise no_safetensors(folder)
     check_index(folder)
-    if not isinstance(described, dict):
-        raise ArtifactError(f"{folder}/config.json is not a mapping", expected="a model's settings")
-    if "auto_map" in described and not _is_known(described) and not config.trust_remote_code:
+    if not isinstance(settings, dict):
+        raise ArtifactError(f"{folder}/config.json does not hold a mapping", expected="a model's settings")
+    # Foreign code runs only with permission.
+    if "auto_map" in settings and not _is_known(settings) and not config.trust_remote_code:
         raise ConfigError(
-            f"{config.name_or_path} brings its own Python code ({described['auto_map']})",
+            f"{config.name_or_path} brings its own Python code ({settings['auto_map']})",
             expected="an architecture that transformers or Tempering knows",
             fix="read it; if you trust it, name the model under `models:` with trust_remote_code: true",
         )
-    return described
+    return settings
 
 
-def _is_known(described: dict[str, Any]) -> bool:
+def _is_known(settings: dict[str, Any]) -> bool:
     from transformers import CONFIG_MAPPING
 
-    return described.get("model_type") in CONFIG_MAPPING
+    return settings.get("model_type") in CONFIG_MAPPING
 
 
-def head_of(folder: Path, described: dict[str, Any]) -> str:
+def head_of(folder: Path, settings: dict[str, Any]) -> str:
     """`causal_lm` or `score`, by the architecture that config.json names.
 
     Raises:
         ArtifactError: another architecture, or a classifier with several outputs.
     """
-    names = described.get("architectures") or ["none"]
+    names = settings.get("architectures") or ["none"]
     if any(name.endswith(_CAUSAL) for name in names):
         return "causal_lm"
     if any(name.endswith(_SCORER) for name in names):
-        outputs = len(described.get("id2label") or "12")  # transformers' default is two
+        outputs = len(settings.get("id2label") or "12")  # transformers' default is two
         if outputs != 1:
             raise ArtifactError(
                 f"{folder} is a classifier with {outputs} outputs",
@@ -144,41 +157,41 @@ def head_of(folder: Path, described: dict[str, Any]) -> str:
     raise ArtifactError(
         f"{folder}: config.json names the architecture {', '.join(names)}",
         expected="a causal language model (...ForCausalLM) or a reward model (...ForSequenceClassification)",
-        fix="choose a model of that kind",
+        fix="name a model of that kind",
     )
 
 
 def complete(model: Any, tokenizer: Any, folder: Path) -> list[str]:
-    """Give tokenizer and model what training needs, in place; what was done, in words.
+    """Add what training needs to tokenizer and model, in place; returns the changes, in words.
 
     Raises:
-        ArtifactError: the tokenizer has ids that the model has no embedding for.
+        ArtifactError: the tokenizer has ids without an embedding in the model.
         DataError: no EOS token.
     """
     rows = check_vocabulary(model, tokenizer, folder)
-    done = missing_pieces(tokenizer)
+    changes = missing_pieces(tokenizer)
     if len(tokenizer) > rows:
         _grow(model, rows, len(tokenizer))
-        done.append(f"embeddings grown from {rows} to {len(tokenizer)}")
+        changes.append(f"embeddings grown from {rows} to {len(tokenizer)}")
     for config in (model.config.get_text_config(), getattr(model, "generation_config", None)):
         if config is not None:
             config.pad_token_id = tokenizer.pad_token_id
             if config.eos_token_id is None:
                 config.eos_token_id = tokenizer.eos_token_id
-    return done
+    return changes
 
 
 def check_vocabulary(model: Any, tokenizer: Any, folder: Path) -> int:
-    """The number of embeddings of `model`, where it has one for each id of its tokenizer.
+    """The number of embeddings of `model`, which must have one for each id of its tokenizer.
 
     Raises:
-        ArtifactError: it has not.
+        ArtifactError: the tokenizer has more ids.
     """
     rows: int = model.get_input_embeddings().weight.shape[0]
-    known = max(tokenizer.get_vocab().values()) + 1
-    if known > rows:
+    ids = max(tokenizer.get_vocab().values()) + 1
+    if ids > rows:
         raise ArtifactError(
-            f"{folder}: its tokenizer has ids up to {known - 1}, its model embeddings for {rows} tokens",
+            f"{folder}: its tokenizer has ids up to {ids - 1}, its model embeddings for {rows} tokens",
             expected="a tokenizer whose ids all have an embedding",
             fix="use the tokenizer that the model was trained with",
         )
@@ -205,7 +218,7 @@ def _files(folder: Path) -> list[dict[str, Any]]:
 
 
 def _source(config: AdoptConfig) -> dict[str, str]:
-    """Where it came from; of a local folder its name alone, which a moved checkout keeps."""
+    """Where it came from; of a local folder only its name, which does not change when a checkout moves."""
     if config.folder is not None:
         return {"folder": config.folder.resolve().name}
     return {"hub": config.name_or_path, "commit": model_commit(config.name_or_path, config.revision)}

@@ -1,4 +1,4 @@
-"""A model folder for people: all of it appears at once, readable by everybody, or nothing does."""
+"""A model folder for people: all of it appears at once, or nothing does."""
 
 import glob
 import os
@@ -16,18 +16,18 @@ _OURS = (".safetensors", ".json", ".jinja", ".txt", ".model", ".md", ".py")
 
 
 def is_model_folder(folder: Path) -> bool:
-    """Whether it holds a model and nothing else, and is no part of an artifact: what may be replaced."""
+    """Whether it holds a model and nothing else, and is not part of an artifact: it may be replaced."""
     if any((above / "manifest.json").is_file() for above in (folder, *folder.absolute().parents)):
         return False
-    inside = list(folder.iterdir())
-    names = {path.name for path in inside}
-    ours = all(path.is_file() and path.name.endswith(_OURS) for path in inside)
-    weights = any(name.endswith(".safetensors") for name in names)
-    return ours and weights and bool(names & set(_MODEL))
+    paths = list(folder.iterdir())
+    names = {path.name for path in paths}
+    only_model_files = all(path.is_file() and path.name.endswith(_OURS) for path in paths)
+    has_weights = any(name.endswith(".safetensors") for name in names)
+    return only_model_files and has_weights and bool(names & set(_MODEL))
 
 
 def check_free(folder: Path, force: bool) -> None:
-    """Refuse a folder that holds something; with `force` only one that is no model folder.
+    """Refuse a folder that holds something; with `force` only one that is not a model folder.
 
     Raises:
         UserError: naming it.
@@ -36,7 +36,7 @@ def check_free(folder: Path, force: bool) -> None:
         return
     if not folder.is_dir() or (force and not is_model_folder(folder)):
         raise UserError(
-            f"{folder} exists and is not a model folder, has other files too, or is part of an artifact",
+            f"{folder} exists and is not a model folder, holds other files too, or is part of an artifact",
             expected="a new or empty folder, or with --force a model folder to replace",
             fix="choose another name",
         )
@@ -44,7 +44,7 @@ def check_free(folder: Path, force: bool) -> None:
         raise UserError(
             f"{folder} already exists",
             expected="a new or empty folder",
-            fix="choose another name, or replace it with --force",
+            fix="choose another name, or replace it by --force",
         )
 
 
@@ -72,9 +72,9 @@ def whole_folder(folder: Path, *, force: bool = False) -> Iterator[Path]:
 
 
 def _sweep(target: Path) -> None:
-    """Remove what processes that were killed left half written beside `target`."""
+    """Remove the temporary folders that killed processes left beside `target`."""
     for leftover in target.parent.glob(f".tmp-{glob.escape(target.name)}-*"):
         pid = leftover.name.rpartition("-")[2]
-        # Our own number there was that of a process before this one.
+        # Our own process number can only be that of an earlier process.
         if pid.isdigit() and (int(pid) == os.getpid() or not process_exists(int(pid))):
             shutil.rmtree(leftover, ignore_errors=True)

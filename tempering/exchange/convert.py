@@ -1,8 +1,8 @@
-"""`temper convert`: a pickled PyTorch state as a Hugging Face folder of safetensors.
+"""`temper convert`: from a pickled PyTorch state to a Hugging Face folder of safetensors.
 
-The only place where a pickle is read, and by `weights_only=True`: torch's reader makes tensors and plain
-containers and refuses everything else before it is called. What was read must fill the model of config.json
-exactly; nothing is written until it does.
+The only place that reads pickles, and with `weights_only=True`: torch's reader makes tensors and plain
+containers and refuses everything else before it is called. The tensors must fill the model of config.json
+exactly; nothing is written until they do.
 """
 
 import json
@@ -22,35 +22,40 @@ State = dict[str, Any]
 _SUFFIXES = (".pt", ".pth", ".bin", ".ckpt")
 _WRAPPERS = ("model", "state_dict", "model_state_dict", "module")
 _SHOWN = 5
-_DEEPEST = 5  # wrappers in wrappers; a pickle may hold itself
+_DEEPEST = 5  # wrappers in wrappers; a pickle may contain itself
 
 
 def convert(
     source: Path, folder: Path, *, like: Path | None = None, head: Head = "auto", force: bool = False
 ) -> Path:
-    """Write the state in `source` as safetensors with config and tokenizer; all of it or nothing.
+    """Write the state in `source` as safetensors with config and tokenizer, all or nothing.
 
     Args:
         source: a pickled state, or a folder with pytorch_model.bin (or its index) and config.json.
-        like: where config.json and the tokenizer are, if not beside the state.
-        head: what the model ends in; auto: as the architecture in config.json says.
+        like: folder of config.json and the tokenizer, if they are not beside the state.
+        head: the head of the model; auto: as the architecture in config.json says.
 
     Raises:
-        UserError: there is no such file, it holds code, or it is damaged.
-        ArtifactError: its tensors are not those of the model, or tokenizer and model do not fit.
+        UserError: the file is missing or damaged, or holds code.
+        ArtifactError: its tensors do not fit the model, or the tokenizer does not.
     """
     from tempering.data.tokenizers import load_tokenizer
     from tempering.exchange.adopt import check_vocabulary
     from tempering.models.loading import refuse_no_numbers, save_model
 
+    # Where it goes to must be free, and not where it comes from.
     check_free(folder, force)
     if folder.resolve() in {path.resolve() for path in (source, source.parent, like) if path is not None}:
-        raise UserError(f"{folder} is the source of the state", fix="choose another folder to write to")
+        raise UserError(
+            f"{folder} holds the state that is to be converted", fix="choose another folder to write to"
+        )
+    # An empty model, and a tokenizer that fits it.
     files = state_files(source)
-    described = like or (source if source.is_dir() else source.parent)
-    model = _empty_model(described, head)
-    tokenizer = load_tokenizer(described)
-    check_vocabulary(model, tokenizer, described)
+    config_folder = like or (source if source.is_dir() else source.parent)
+    model = _empty_model(config_folder, head)
+    tokenizer = load_tokenizer(config_folder)
+    check_vocabulary(model, tokenizer, config_folder)
+    # The tensors must fill it exactly, with numbers.
     state: State = {}
     for path in files:
         state |= read_state(path)
@@ -65,8 +70,9 @@ def state_files(source: Path) -> list[Path]:
     """The pickled files of a state.
 
     Raises:
-        UserError: there are none.
+        UserError: there are none, or more than one to choose from.
     """
+    # A file: the state itself.
     if source.is_file():
         if source.suffix == ".safetensors":
             raise UserError(
@@ -78,6 +84,7 @@ def state_files(source: Path) -> list[Path]:
             f"{source} does not exist",
             expected="a .pt, .pth or .bin file, or a folder with pytorch_model.bin",
         )
+    # A folder with an index: its shards.
     index = source / "pytorch_model.bin.index.json"
     if index.is_file():
         try:
@@ -92,29 +99,30 @@ def state_files(source: Path) -> list[Path]:
                 fix="download the missing files",
             )
         return [source / name for name in names]
-    found = [source / "pytorch_model.bin"] if (source / "pytorch_model.bin").is_file() else []
-    found = found or sorted(path for path in source.iterdir() if path.suffix in _SUFFIXES)
-    if len(found) != 1:
-        there = ", ".join(path.name for path in found) or "none"
+    # A folder without: pytorch_model.bin, or the only pickle in it.
+    pickles = [source / "pytorch_model.bin"] if (source / "pytorch_model.bin").is_file() else []
+    pickles = pickles or sorted(path for path in source.iterdir() if path.suffix in _SUFFIXES)
+    if len(pickles) != 1:
+        listing = ", ".join(path.name for path in pickles) or "none"
         raise UserError(
-            f"{source} holds {len(found)} pickled states: {there}",
+            f"{source} holds {len(pickles)} pickled states: {listing}",
             expected="pytorch_model.bin, its index, or one file to convert",
             fix="name the file itself, with --like for its config.json",
         )
-    return found
+    return pickles
 
 
 def read_state(path: Path) -> State:
-    """The tensors of a pickled file by their names in the model; no code in it is run.
+    """The tensors of a pickled file by their names in the model; code in it is never run.
 
     Raises:
-        UserError: it holds something else than tensors, or is damaged.
+        UserError: it holds anything but tensors, or is damaged.
     """
     import torch
 
     try:
-        with warnings.catch_warnings(action="ignore"):  # of pickle protocols, in words for torch's makers
-            read = torch.load(
+        with warnings.catch_warnings(action="ignore"):  # about pickle protocols, meant for torch's developers
+            content = torch.load(
                 path, weights_only=True, map_location="cpu", mmap=zipfile.is_zipfile(path) or None
             )
     except pickle.UnpicklingError as error:
@@ -125,22 +133,21 @@ def read_state(path: Path) -> State:
             expected="a file that torch.save wrote",
             fix="download it again, or save it again with torch.save(model.state_dict(), ...)",
         ) from None
-    return _named(_unwrapped(read, path), path)
+    return _named(_unwrapped(content, path), path)
 
 
 def _unsafe(path: Path, error: pickle.UnpicklingError) -> UserError:
-    """Of torch's message only what was found: it goes on to say how to run the code."""
-    named = re.search(r"GLOBAL (\S+)", str(error))
-    if named:
+    """The finding alone of torch's message, which also explains how to run the code."""
+    global_name = re.search(r"GLOBAL (\S+)", str(error))
+    if global_name:
         return UserError(
-            f"{path} contains more than tensors: it asks for {named[1]}, which was not run",
-            expected="a state dict of tensors; a pickle with code in it can do anything to this machine",
-            fix="ask its authors for safetensors, or save it again with torch.save(model.state_dict(), ...)",
+            f"{path} holds more than tensors: it asks for {global_name[1]}, which was not run",
+            expected="a state dict of tensors; a pickle with code can do anything to this machine",
+            fix="ask its authors for safetensors, or save it anew with torch.save(model.state_dict(), ...)",
         )
-    why = re.search(r"WeightsUnpickler error:\s*([^\n]+)", str(error))
-    reason = f" ({why[1].strip()})" if why else ""
+    cause = re.search(r"WeightsUnpickler error:\s*([^\n]+)", str(error))
     return UserError(
-        f"{path} is not a pickled PyTorch state{reason}; nothing in it was run",
+        f"{path} is not a pickled PyTorch state{f' ({cause[1].strip()})' if cause else ''}; nothing was run",
         expected="a file that torch.save wrote",
         fix="download it again, or save it again with torch.save(model.state_dict(), ...)",
     )
@@ -150,32 +157,34 @@ def _first_line(error: BaseException) -> str:
     return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
 
 
-def _unwrapped(read: Any, path: Path) -> Mapping[str, Any]:
+def _unwrapped(content: Any, path: Path) -> Mapping[str, Any]:
     for _ in range(_DEEPEST):
-        if not isinstance(read, Mapping):
+        if not isinstance(content, Mapping):
             break
-        inner = next((read[key] for key in _WRAPPERS if isinstance(read.get(key), Mapping)), None)
+        inner = next((content[key] for key in _WRAPPERS if isinstance(content.get(key), Mapping)), None)
         if inner is None:
-            return read
-        read = inner
+            return content
+        content = inner
     raise UserError(
-        f"{path} holds a {type(read).__name__}",
+        f"{path} holds a {type(content).__name__}",
         expected="tensors by name, or a dictionary with them under model, state_dict or model_state_dict",
         fix="save the state dict: torch.save(model.state_dict(), ...)",
     )
 
 
 def _named(tensors: Mapping[str, Any], path: Path) -> State:
-    """The tensors by their own names: what DDP and torch.compile put before them is taken off."""
+    """The tensors by their own names, without the prefixes of DDP and torch.compile."""
     import torch
 
-    other = [str(key) for key, value in tensors.items() if not isinstance(value, torch.Tensor)]
-    if other or not tensors:
+    # Refuse anything but tensors.
+    strangers = [str(key) for key, value in tensors.items() if not isinstance(value, torch.Tensor)]
+    if strangers or not tensors:
         raise UserError(
-            f"{path} contains non-tensors: {', '.join(other[:_SHOWN]) or 'it is empty'}",
+            f"{path} holds more than tensors: {', '.join(strangers[:_SHOWN]) or 'it is empty'}",
             expected="tensors by name",
             fix="save only the state dict: torch.save(model.state_dict(), ...)",
         )
+    # Names without prefixes must still be distinct.
     state: State = {}
     for key, tensor in tensors.items():
         name = str(key).replace("_orig_mod.", "")
@@ -196,20 +205,22 @@ def _empty_model(folder: Path, head: Head) -> Any:
 
     if not (folder / "config.json").is_file():
         raise UserError(
-            f"{folder} has no config.json, so the state's architecture is unknown",
-            expected="config.json and a tokenizer next to the state",
-            fix="pass a folder that has them with --like",
+            f"{folder} holds no config.json, so the architecture is unknown",
+            expected="config.json and a tokenizer beside the state",
+            fix="name a folder that has them with --like",
         )
+    # config.json decides the architecture, without code that comes with it.
     try:
         config = AutoConfig.from_pretrained(str(folder), trust_remote_code=False, local_files_only=True)
     except (ValueError, KeyError, OSError) as error:
         raise ArtifactError(
             f"{folder / 'config.json'}: {_first_line(error)}",
             expected="a model type that transformers or Tempering knows",
-            fix="correct config.json; models with their own code are not converted",
+            fix="correct config.json; models with their own code cannot be converted",
         ) from None
-    named = (config.architectures or [""])[0]
-    scores = head == "score" or (head == "auto" and "SequenceClassification" in named)
+    # On the meta device a model has shapes and no memory.
+    architecture = (config.architectures or [""])[0]
+    scores = head == "score" or (head == "auto" and "SequenceClassification" in architecture)
     auto: Any = AutoModelForSequenceClassification if scores else AutoModelForCausalLM
     with torch.device("meta"):
         return auto.from_config(config)
@@ -219,34 +230,37 @@ def fill(model: Any, state: State, what: str) -> None:
     """Put `state` into a model on the meta device, in place.
 
     Raises:
-        ArtifactError: a tensor is missing, too many, of another shape, or tied to another that differs.
+        ArtifactError: a tensor is missing, unexpected, of another shape, or differs from one it is tied to.
     """
-    wanted = model.state_dict()
-    state = _without_buffers(model, _with_base_prefix(model, state, wanted), wanted)
-    state = _completed(model, state, wanted, what)
+    # Allow for what older versions saved differently: buffers, base prefixes, tied weights.
+    expected = model.state_dict()
+    state = _without_buffers(model, _with_base_prefix(model, state, expected), expected)
+    state = _completed(model, state, expected, what)
+    # Every name, shape and kind of number must agree.
     faults = {
-        "missing": sorted(f"{name} {_shape(wanted[name])}" for name in wanted.keys() - state.keys()),
-        "unexpected": sorted(f"{name} {_shape(state[name])}" for name in state.keys() - wanted.keys()),
+        "missing": sorted(f"{name} {_shape(expected[name])}" for name in expected.keys() - state.keys()),
+        "unexpected": sorted(f"{name} {_shape(state[name])}" for name in state.keys() - expected.keys()),
         "of another shape": sorted(
-            f"{name} {_shape(state[name])} for {_shape(wanted[name])}"
-            for name in wanted.keys() & state.keys()
-            if wanted[name].shape != state[name].shape
+            f"{name} {_shape(state[name])} for {_shape(expected[name])}"
+            for name in expected.keys() & state.keys()
+            if expected[name].shape != state[name].shape
         ),
         "not in floating point": sorted(
             f"{name} {state[name].dtype}"
-            for name in wanted.keys() & state.keys()
-            if wanted[name].is_floating_point() and not state[name].is_floating_point()
+            for name in expected.keys() & state.keys()
+            if expected[name].is_floating_point() and not state[name].is_floating_point()
         ),
     }
     if any(faults.values()):
-        said = "; ".join(
+        summary = "; ".join(
             f"{len(names)} {fault}: {', '.join(names[:_SHOWN])}" for fault, names in faults.items() if names
         )
         raise ArtifactError(
-            f"{what} does not fit the model. {said}",
-            expected=f"exactly the {len(wanted)} tensors of a {type(model).__name__}",
-            fix="pass the config.json it was trained with by --like, or another --head",
+            f"{what} does not fit the model. {summary}",
+            expected=f"exactly the {len(expected)} tensors of a {type(model).__name__}",
+            fix="name the folder of its config.json with --like, or another --head",
         )
+    # Takes the tensors themselves: no second copy in memory.
     model.load_state_dict(state, strict=True, assign=True)
     model.tie_weights()
 
@@ -255,38 +269,40 @@ def _shape(tensor: Any) -> str:
     return str(list(tensor.shape))
 
 
-def _without_buffers(model: Any, state: State, wanted: State) -> State:
-    """Without masks and frequencies that older versions saved and every version computes."""
-    ignored = [str(one) for one in (model._keys_to_ignore_on_load_unexpected or ())]
-    ends = ("rotary_emb.inv_freq", ".attn.masked_bias", *ignored)
-    return {name: one for name, one in state.items() if name in wanted or not name.endswith(ends)}
+def _without_buffers(model: Any, state: State, expected: State) -> State:
+    """`state` without the masks and frequencies that older versions saved and every version computes."""
+    ignored = [str(pattern) for pattern in (model._keys_to_ignore_on_load_unexpected or ())]
+    suffixes = ("rotary_emb.inv_freq", ".attn.masked_bias", *ignored)
+    return {name: tensor for name, tensor in state.items() if name in expected or not name.endswith(suffixes)}
 
 
-def _with_base_prefix(model: Any, state: State, wanted: State) -> State:
-    """A bare body's weights under the names they have below a head (GPT-2's own checkpoints)."""
+def _with_base_prefix(model: Any, state: State, expected: State) -> State:
+    """The weights of a bare body (as GPT-2's own) under the names they have below a head."""
     prefix = f"{model.base_model_prefix}."
     if any(name.startswith(prefix) for name in state):
         return state
-    return {f"{prefix}{name}" if f"{prefix}{name}" in wanted else name: one for name, one in state.items()}
+    return {
+        f"{prefix}{name}" if f"{prefix}{name}" in expected else name: tensor for name, tensor in state.items()
+    }
 
 
-def _completed(model: Any, state: State, wanted: State, what: str) -> State:
-    """With the tied weights that were left out; both there, they must be the same."""
+def _completed(model: Any, state: State, expected: State, what: str) -> State:
+    """`state` with the tied weights that were left out; where both were saved, they must be equal."""
     import torch
 
     tied = model._tied_weights_keys or {}
     if not model.config.get_text_config().tie_word_embeddings:
         return state
     state = dict(state)
-    for one, other in tied.items() if isinstance(tied, Mapping) else ():
-        if one not in wanted or other not in wanted:
+    for name, partner in tied.items() if isinstance(tied, Mapping) else ():
+        if name not in expected or partner not in expected:
             continue
-        if one in state and other in state and not torch.equal(state[one], state[other]):
+        if name in state and partner in state and not torch.equal(state[name], state[partner]):
             raise ArtifactError(
-                f"{what} holds {one} and {other}, which differ, and config.json ties them",
+                f"{what} holds {name} and {partner}, which differ although config.json ties them",
                 expected="the same tensor under both names",
                 fix="set tie_word_embeddings to false in config.json",
             )
-        if one in state or other in state:
-            state[one] = state[other] = state[other if other in state else one]
+        if name in state or partner in state:
+            state[name] = state[partner] = state[partner if partner in state else name]
     return state

@@ -1,7 +1,7 @@
 """Exporting a model artifact as a plain Hugging Face folder with a model card.
 
-Weights are safetensors in files of at most 5 GB, files are readable by everybody, and what transformers 4
-reads otherwise than 5 is written for both (see `portable`). A model that was trained on running text gets
+Weights are safetensors in files of at most 5 GB, files are readable by everybody, and configs are written
+for transformers 4 as well as 5 (see `transformers4_config`). A model that was trained on running text gets
 no chat template: it has never seen one.
 """
 
@@ -39,12 +39,12 @@ def export_model(
     adapter: bool = False,
     force: bool = False,
 ) -> Path:
-    """Write weights, config, tokenizer and card of `artifact`; all of it or nothing.
+    """Write weights, config, tokenizer and card of `artifact`, all or nothing.
 
     Args:
-        dtype: convert the weights; null: as they are.
+        dtype: of the written weights; None: as they are.
         adapter: export an adapter as a PEFT folder; a whole model is then refused.
-        force: replace a model folder that is there.
+        force: replace an existing model folder.
 
     Raises:
         ArtifactError: an adapter without `adapter`, or a whole model with it.
@@ -73,11 +73,12 @@ def _check_kind(artifact: ModelArtifact, adapter: bool) -> None:
         raise ArtifactError(
             f"{artifact.id} has no adapter",
             expected="the artifact of a stage with `adapter:`",
-            fix="leave --adapter out: it is a whole model",
+            fix="drop --adapter: it is a whole model",
         )
 
 
 def _weights(source: Path, folder: Path, dtype: Dtype | None) -> None:
+    # Copy the files if nothing about them changes.
     files = sorted(source.glob("*.safetensors"))
     if dtype is None and all(path.stat().st_size <= _LARGEST for path in files):
         for path in [*files, *source.glob("*.safetensors.index.json")]:
@@ -87,12 +88,16 @@ def _weights(source: Path, folder: Path, dtype: Dtype | None) -> None:
     from huggingface_hub import save_torch_state_dict
     from safetensors.torch import load_file
 
+    # Else convert all tensors and divide them into shards anew.
     state: dict[str, Any] = {}
     for path in files:
         state |= load_file(path)
     if dtype is not None:
-        wanted = getattr(torch, _TORCH_NAMES[dtype])
-        state = {name: one.to(wanted) if one.is_floating_point() else one for name, one in state.items()}
+        target = getattr(torch, _TORCH_NAMES[dtype])
+        state = {
+            name: tensor.to(target) if tensor.is_floating_point() else tensor
+            for name, tensor in state.items()
+        }
     stem = "adapter_model" if is_adapter(source) else "model"
     save_torch_state_dict(
         state, folder, filename_pattern=stem + "{suffix}.safetensors", max_shard_size=_LARGEST
@@ -104,19 +109,19 @@ def _tokenizer(artifact: ModelArtifact, folder: Path) -> None:
     prompt_format = artifact.details.get("prompt_format", "chat")
     if prompt_format == "plain":
         tokenizer.chat_template = None
-    elif prompt_format == "role_markers" or prompt_format == "turn_markers":
+    elif prompt_format in ("role_markers", "turn_markers"):
         tokenizer.chat_template = chat_template(prompt_format)
     save_tokenizer(tokenizer, folder)
     path = folder / "tokenizer_config.json"
-    written = read_json(path)
-    written.pop("chat_template", None)
+    settings = read_json(path)
+    settings.pop("chat_template", None)
     if tokenizer.chat_template:  # transformers before 4.50 does not look at chat_template.jinja
-        written["chat_template"] = tokenizer.chat_template
-    write_json(path, written)
+        settings["chat_template"] = tokenizer.chat_template
+    write_json(path, settings)
 
 
 def _configs(artifact: ModelArtifact, folder: Path, dtype: Dtype | None) -> dict[str, Any]:
-    """Write config.json and generation_config.json, or adapter_config.json; what the first one says."""
+    """Write config.json and generation_config.json and return the former; for an adapter its own config."""
     source = artifact.model_dir
     if is_adapter(source):
         write_json(
@@ -139,12 +144,13 @@ def _generation(artifact: ModelArtifact, folder: Path) -> dict[str, Any]:
         raise DataError(
             f"the tokenizer of {artifact.id} has no EOS token", expected="a token that ends an answer"
         )
-    known = read_json(artifact.model_dir / "generation_config.json")
-    stop = with_more(tokenizer.eos_token_id, known.get("eos_token_id"))
+    adopted = read_json(artifact.model_dir / "generation_config.json")
+    stop = with_more(tokenizer.eos_token_id, adopted.get("eos_token_id"))
+    # Sampling as in training, else as the model says, else plain.
     trained = {key: artifact.manifest.config.get(key) for key in _SAMPLING}
-    kept = {key: known.get(key) for key in _SAMPLING}
+    own = {key: adopted.get(key) for key in _SAMPLING}
     sampling = {
-        key: next((one[key] for one in (trained, kept) if one[key] is not None), default)
+        key: next((settings[key] for settings in (trained, own) if settings[key] is not None), default)
         for key, default in _SAMPLING.items()
     }
-    return generation_config(known, tokenizer, stop, sampling)
+    return generation_config(adopted, tokenizer, stop, sampling)

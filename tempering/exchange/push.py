@@ -1,8 +1,8 @@
 """Uploading a model folder to the Hugging Face Hub, in one commit.
 
-The token comes from HF_TOKEN or the hub's own login, goes into the request header and nowhere else. What can
-be known before (no token, offline, an impossible name) is said before anything is computed. Requests have a
-time limit and are repeated a few times by the hub's library, never without end.
+The token comes from HF_TOKEN or the hub's own login and goes only into the request header. What is known
+before (no token, offline, an impossible name) is refused before anything is computed. Requests have a time
+limit, and the hub's library repeats them a few times, never without end.
 """
 
 import os
@@ -15,13 +15,13 @@ from typing import Any
 
 from tempering.errors import UserError
 
-_TIMEOUT = 60.0  # seconds without an answer, of one request
+_TIMEOUT = 60.0  # seconds per request without an answer
 _STALE = re.compile(r".*\.safetensors|.*\.safetensors\.index\.json|pytorch_model.*\.bin")
 
 
 @dataclass(frozen=True)
 class Pushed:
-    """What arrived where."""
+    """What was uploaded, and where it is."""
 
     repo: str
     commit: str
@@ -30,23 +30,25 @@ class Pushed:
 
 
 def check_push(repo: str) -> None:
-    """Refuse what cannot work, before any work.
+    """Refuse a push that cannot work, before any work.
 
     Raises:
-        UserError: no name of a repository, offline, or no token.
+        UserError: not the name of a repository, offline, or no token.
     """
     from huggingface_hub import constants, errors, get_token
     from huggingface_hub.utils._validators import validate_repo_id
 
+    # The name: OWNER/NAME by the Hub's own rules.
     try:
         validate_repo_id(repo)
-        named = repo.count("/") == 1
+        valid = repo.count("/") == 1
     except errors.HFValidationError:
-        named = False
-    if not named:
+        valid = False
+    if not valid:
         raise UserError(
             f"{repo!r} cannot be the name of a model on the Hub", expected="OWNER/NAME", fix="correct it"
         )
+    # The way there: a network and a token.
     if constants.is_offline_mode():
         raise UserError(
             f"HF_HUB_OFFLINE is set, so nothing can be pushed to {repo}",
@@ -62,21 +64,21 @@ def check_push(repo: str) -> None:
 
 
 def push_folder(folder: Path, repo: str, *, private: bool = True, message: str = "Model") -> Pushed:
-    """Make the repository if it is not there, and put the files of `folder` into it.
+    """Upload the files of `folder` to a repository, which is created if need be.
 
-    Weights of an earlier push that are not among them are removed: old shards beside new ones would mix.
+    Other weights of an earlier push are removed: old and new shards would mix.
 
     Args:
-        private: of a repository that is made now; one that is there keeps what it is.
+        private: of a new repository; an existing one stays as it is.
 
     Raises:
-        UserError: no token, no right, no network, or the Hub refuses.
+        UserError: no token, no permission, no network, or the Hub refuses.
     """
     check_push(repo)
     from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi, get_session
 
     names = sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
-    with _said(repo):
+    with _readable_errors(repo):
         get_session().timeout = _TIMEOUT
         api = HfApi()
         api.create_repo(repo, private=private, exist_ok=True)
@@ -93,18 +95,20 @@ def push_folder(folder: Path, repo: str, *, private: bool = True, message: str =
 
 
 @contextmanager
-def _said(repo: str) -> Iterator[None]:
-    """Turn what the Hub and its library raise into a message without a secret in it."""
+def _readable_errors(repo: str) -> Iterator[None]:
+    """Turn the exceptions of the Hub and its library into messages without secrets."""
     from huggingface_hub import errors
 
     try:
         yield
     except errors.OfflineModeIsEnabled:
-        raise UserError(f"HF_HUB_OFFLINE is set, so nothing can be pushed to {repo}",
-                        fix="unset HF_HUB_OFFLINE") from None  # fmt: skip
+        raise UserError(
+            f"HF_HUB_OFFLINE is set, so nothing can be pushed to {repo}", fix="unset HF_HUB_OFFLINE"
+        ) from None
     except errors.HfHubHTTPError as error:
         raise _refused(repo, error.response.status_code, error.server_message or "") from None
     except Exception as error:
+        # The uploader wraps HTTP errors; what comes from neither is a fault of ours and propagates.
         cause: Any = error
         while cause is not None and not isinstance(cause, errors.HfHubHTTPError):
             cause = cause.__cause__
@@ -115,36 +119,39 @@ def _said(repo: str) -> Iterator[None]:
         raise UserError(
             f"the Hub cannot be reached to push to {repo}: {type(error).__name__}: {_clean(str(error))}",
             expected="a network, and HF_ENDPOINT unset or correct",
-            fix="push again when it is reachable; the commit comes last, so nothing was changed there",
+            fix="push again when it can be reached; the commit comes last, so nothing has changed there",
         ) from None
 
 
-def _refused(repo: str, status: int, said: str) -> UserError:
+def _refused(repo: str, status: int, answer: str) -> UserError:
     owner = repo.split("/")[0]
-    why = f"the Hub answered {status} to the push to {repo}" + (f": {_clean(said)}" if said else "")
+    problem = f"the Hub answered {status} to the push to {repo}" + (f": {_clean(answer)}" if answer else "")
+    # What to do depends on the status alone.
     match status:
         case 401:
             return UserError(
-                why, expected="a valid token", fix="set HF_TOKEN to a new one: it is wrong or expired"
+                problem, expected="a valid token", fix="set HF_TOKEN to a new one: it is wrong or expired"
             )
         case 403:
             return UserError(
-                why,
-                expected=f"a token with write access to {owner}",
-                fix="give the token write access, or push to an owner that it can write to",
+                problem,
+                expected=f"a token that may write for {owner}",
+                fix=f"give the token write access, or push to an owner it belongs to instead of {owner}",
             )
         case 404:
-            return UserError(why, expected=f"an owner {owner} that you belong to", fix="correct OWNER/NAME")
+            return UserError(
+                problem, expected=f"an owner {owner} that you belong to", fix="correct OWNER/NAME"
+            )
         case 429:
-            return UserError(why, expected="fewer requests", fix="wait, then push again")
+            return UserError(problem, expected="fewer requests", fix="wait, then push again")
         case _:
-            return UserError(why, expected="an accepted commit", fix="push again later" if status >= 500
-                             else "see the Hub's answer above")  # fmt: skip
+            fix = "push again later" if status >= 500 else "see the Hub's answer above"
+            return UserError(problem, expected="an accepted commit", fix=fix)
 
 
 def _is_outside(error: BaseException) -> bool:
-    """Errors of sockets, of the HTTP library and of the uploader, whichever the hub's library is built on."""
-    modules = {type(one).__module__.split(".")[0] for one in _chain(error)}
+    """Whether sockets, the HTTP library or the uploader raised it, whichever the hub's library uses."""
+    modules = {type(cause).__module__.split(".")[0] for cause in _chain(error)}
     return isinstance(error, OSError | RuntimeError) or bool(
         modules & {"httpx", "httpx2", "httpcore", "httpcore2", "requests", "hf_xet"}
     )
@@ -157,7 +164,7 @@ def _chain(error: BaseException | None) -> Iterator[BaseException]:
 
 
 def _clean(text: str) -> str:
-    """One short line without the token, should a library ever put it into a message."""
+    """One short line without the token, in case a library puts it into a message."""
     from huggingface_hub import get_token
 
     for secret in filter(None, (get_token(), os.environ.get("HF_TOKEN"))):

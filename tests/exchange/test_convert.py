@@ -166,7 +166,10 @@ def reshaped(state: dict[str, Any]) -> dict[str, Any]:
         ),
         (reshaped, r"model\.norm\.weight \[31\] for \[32\]"),
         (lambda state: dict(list(state.items())[:3]), r"\d+ missing: "),
-        (lambda state: state | {"lm_head.weight": torch.ones(400, 32)}, "differ, and config.json ties them"),
+        (
+            lambda state: state | {"lm_head.weight": torch.ones(400, 32)},
+            "differ although config.json ties them",
+        ),
     ],
     ids=["renamed", "reshaped", "few", "untied"],
 )
@@ -193,7 +196,7 @@ def test_other_mistakes(like: Path, tmp_path: Path) -> None:
         (torn, like, UserError, "torn.pt"),
         (text, like, UserError, "text.pt"),
         (saved(tmp_path / "list.pt", [1, 2]), like, UserError, "holds a list"),
-        (saved(tmp_path / "mixed.pt", {"a": torch.ones(1), "b": 3}), like, UserError, "non-tensors: b"),
+        (saved(tmp_path / "mixed.pt", {"a": torch.ones(1), "b": 3}), like, UserError, "more than tensors: b"),
         (state, bare, DataError, "no tokenizer"),
         (tmp_path, like, UserError, "pickled states"),
     ):
@@ -244,5 +247,5 @@ def test_force_replaces_a_model_folder_and_nothing_else(tmp_path: Path) -> None:
         check_free(model, force=True)
     (model.parent / "manifest.json").unlink()
     (model / "thesis.odt").touch()
-    with pytest.raises(UserError, match="other files"):
+    with pytest.raises(UserError, match="other files too"):
         check_free(model, force=True)

@@ -222,7 +222,7 @@ def test_what_is_there_is_replaced_only_when_told(sft: Any, tmp_path: Path) -> N
     other = tmp_path / "documents"
     other.mkdir()
     (other / "novel.txt").write_text("x")
-    with pytest.raises(UserError, match="not a model folder"):
+    with pytest.raises(UserError, match="is not a model folder"):
         export_model(sft, other, force=True)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["documents", "out"]
 
@@ -326,7 +326,7 @@ def test_pushing_again_removes_weights_that_are_no_longer_there(hub: HubStandIn,
         ({}, {"HF_TOKEN": ""}, "there is no token"),
         ({}, {"HF_HUB_OFFLINE": "1"}, "unset HF_HUB_OFFLINE"),
         ({"/api/repos/create": (403, "You don't have the rights")}, {}, "write access"),
-        ({"/commit/": (403, "Forbidden")}, {}, "a token with write access to ada"),
+        ({"/commit/": (403, "Forbidden")}, {}, "a token that may write for ada"),
         ({"/commit/": (413, "too large for your plan")}, {}, "too large for your plan"),
         ({}, {"HF_ENDPOINT": "http://127.0.0.1:9"}, "cannot be reached"),
     ],
