@@ -1,6 +1,6 @@
-"""Answering many prompts: checked first, then a window of batches at a time.
+"""Answer many prompts: checked first, then a window of batches at a time.
 
-Inside a window prompts are taken by length, so that batches hold little padding. Model, prompts, seed and
+Inside a window prompts are sorted by length, so that batches hold little padding. Model, prompts, seed and
 batch size decide the answers; where they are written does not.
 """
 
@@ -18,7 +18,7 @@ _WINDOW = 8  # batches
 
 @dataclass(frozen=True)
 class Looked:
-    """What a first look at the prompts found. `cut`: running texts of which the beginning is not read."""
+    """A first look at the prompts. `cut`: running texts that are too long, whose beginning is not read."""
 
     count: int
     as_messages: bool
@@ -26,10 +26,10 @@ class Looked:
 
 
 def look_at(speaker: Speaker, prompts: Iterable[Prompt]) -> Looked:
-    """Count the prompts and see that every one can be answered.
+    """Count the prompts and check that each can be answered.
 
     Raises:
-        DataError: naming the prompt that is too long or that the template refuses.
+        DataError: naming a prompt that is too long or that the template refuses.
     """
     count = cut = 0
     as_messages = False
@@ -58,22 +58,27 @@ def answers(
 
     Args:
         each: answers to each prompt.
-        progress: called with the number of answers that a batch brought.
+        progress: called after each batch with the number of its answers.
+
+    Yields:
+        the rows of one window.
     """
-    source, done = iter(prompts), 0
+    # A window of several batches lets the speaker sort by length; memory stays bounded.
+    source, answered = iter(prompts), 0
     size = max(1, _WINDOW * speaker.model.batch_size // each)
     while window := list(islice(source, size)):
-        asked = [prompt.messages for prompt in window for _ in range(each)]
-        found = speaker.answer(asked, speaker.seed + done * each, progress)
+        # Several answers to a prompt are neighbours, and each has its own seed.
+        conversations = [prompt.messages for prompt in window for _ in range(each)]
+        replies = speaker.answer(conversations, speaker.seed + answered * each, progress)
         yield [
             {
-                "index": done + number // each,
+                "index": answered + number // each,
                 "sample": number % each,
                 "prompt": window[number // each].shown(as_messages),
                 "completion": answer.text,
                 "ended": answer.ended,
                 "tokens": answer.tokens,
             }
-            for number, answer in enumerate(found)
+            for number, answer in enumerate(replies)
         ]
-        done += len(window)
+        answered += len(window)

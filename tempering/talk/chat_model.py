@@ -1,8 +1,7 @@
-"""Talking to a model, in the prompt format it was trained on.
+"""Talk to a model in the prompt format it was trained on.
 
-A conversation that grows too long loses its oldest turns, an exchange at a time: the system turn and
-the last question stay. Running text (a base model) is cut at its beginning. A stop text ends an answer
-and is no part of it.
+A conversation that grows too long loses its oldest exchanges; the system turn and the last question stay.
+Running text (a base model) is cut at its beginning. A stop text ends an answer and is not part of it.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -23,7 +22,7 @@ _DEFAULT_LENGTH = 128
 
 @dataclass(frozen=True)
 class Prepared:
-    """A conversation as token ids; `dropped` turns (or tokens of running text) did not fit."""
+    """A conversation as token ids; `dropped` counts turns (or tokens of running text) that did not fit."""
 
     ids: list[int]
     dropped: int = 0
@@ -44,7 +43,7 @@ class Speaker:
     Args:
         sampling: how tokens are chosen; `max_new_tokens` 0: 128, or half of the model's positions.
         stop: texts that end an answer.
-        prompt_format: null: the one it was trained on.
+        prompt_format: None: the one it was trained on.
 
     Raises:
         ArtifactError: it is a reward model.
@@ -75,7 +74,7 @@ class Speaker:
             return replace(sampling, max_new_tokens=min(_DEFAULT_LENGTH, self.room // 2))
         if sampling.max_new_tokens >= self.room:
             raise UserError(
-                f"--max-new-tokens is {sampling.max_new_tokens}, and the model has {self.room} positions",
+                f"--max-new-tokens is {sampling.max_new_tokens}, but the model has {self.room} positions",
                 expected="room for a prompt",
                 fix=f"set it to less than {self.room}",
             )
@@ -83,50 +82,52 @@ class Speaker:
 
     @property
     def is_plain(self) -> bool:
-        """Whether text simply goes on."""
+        """Whether the model continues running text, without turns."""
         return self.model.prompt_format == "plain"
 
     def prepare(self, conversation: Messages) -> Prepared:
-        """Its token ids, without the oldest turns where all of it does not fit.
+        """Its token ids, without the oldest turns if it does not fit.
 
         Raises:
             DataError: the last question alone is too long, or the template refuses the conversation.
         """
         keep = self.room - self.sampling.max_new_tokens
+        # Running text: its end is what the answer continues.
         if self.is_plain:
             ids = self.model.prompt(conversation)
             return Prepared(ids[-keep:], max(0, len(ids) - keep))
+        # Turns: drop exchanges from the oldest on, so that the first one left is a question.
         system = [turn for turn in conversation[:1] if turn["role"] == "system"]
         turns = conversation[len(system) :]
         dropped = 0
         while len(ids := self.model.prompt([*system, *turns[dropped:]])) > keep:
-            later = [at for at in range(dropped + 1, len(turns)) if turns[at]["role"] == "user"]
-            if not later:
+            starts = [at for at in range(dropped + 1, len(turns)) if turns[at]["role"] == "user"]
+            if not starts:
                 raise DataError(
-                    f"the prompt has {len(ids)} tokens; with {self.sampling.max_new_tokens} of an answer "
-                    f"that is more than the model's {self.room} positions",
+                    f"the prompt has {len(ids)} tokens; with {self.sampling.max_new_tokens} for the answer "
+                    f"that exceeds the model's {self.room} positions",
                     expected=f"at most {keep} tokens",
                     fix="shorten it, or lower --max-new-tokens",
                 )
-            dropped = later[0]
+            dropped = starts[0]
         return Prepared(ids, dropped)
 
     def stream(self, prepared: Prepared, seed: int) -> Iterator[str]:
         """The answer, piece by piece."""
         generator = torch.Generator().manual_seed(seed)
-        text, shown = "", 0
+        text, yielded = "", 0
         tokens: list[int] = []
         for token in self.model.decoder().stream(prepared.ids, self.sampling, generator):
             tokens.append(token)
             text, stopped = self._cut(self._decoded(tokens))
             end = len(text) if stopped else _certain(text, self.stop)
-            if end > shown:
-                yield text[shown:end]
-                shown = end
+            if end > yielded:
+                yield text[yielded:end]
+                yielded = end
             if stopped:
                 return
-        if len(text) > shown:
-            yield text[shown:]
+        if len(text) > yielded:
+            yield text[yielded:]
 
     def answer(
         self,
@@ -134,7 +135,7 @@ class Speaker:
         seed: int,
         progress: Callable[[int], None] = lambda count: None,
     ) -> list[Answer]:
-        """The answer to each conversation; `progress` hears how many a batch brought."""
+        """The answer to each conversation; `progress` is called with the number of answers in each batch."""
         prompts = [self.prepare(conversation).ids for conversation in conversations]
         answers: dict[int, Answer] = {}
         for places, rollout in self.model.rollouts(prompts, self.sampling, seed):
@@ -161,7 +162,7 @@ class Speaker:
 
 
 def _certain(text: str, stop: Sequence[str]) -> int:
-    """How much of an unfinished text may be shown: not half a character, nor what may become a stop text."""
+    """Length of what may be shown of an unfinished text: no half character, no beginning of a stop text."""
     end = len(text.rstrip("\ufffd"))
-    begun = [length for word in stop for length in range(1, len(word)) if text.endswith(word[:length])]
-    return min(end, len(text) - max(begun, default=0))
+    beginnings = [length for word in stop for length in range(1, len(word)) if text.endswith(word[:length])]
+    return min(end, len(text) - max(beginnings, default=0))

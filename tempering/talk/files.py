@@ -1,8 +1,7 @@
 """Prompts from files and answers into files, a few rows at a time.
 
-A text file holds a prompt a line; JSON, JSONL, CSV, Parquet and Arrow a column `prompt` of strings or
-messages. Answers go to a file beside the wanted one and take its place when all are there: what is
-there is whole.
+A text file holds one prompt per line; JSON, JSONL, CSV, Parquet and Arrow a column `prompt` of strings or
+messages. Answers go to a temporary file that takes its name when it is complete.
 """
 
 import json
@@ -26,60 +25,60 @@ SUFFIXES = (".parquet", ".jsonl")
 
 @dataclass(frozen=True)
 class Prompt:
-    """`where` it stands, for messages; `is_text`: it was given as a string."""
+    """A prompt and `where` it is, for messages; `is_text`: it was a string."""
 
     messages: Messages
     where: str
     is_text: bool = True
 
     def shown(self, as_messages: bool) -> str | Messages:
-        """What the column `prompt` of the answers holds."""
+        """Its value in the column `prompt` of the answers."""
         return self.messages if as_messages else self.messages[-1]["content"]
 
 
 def given_prompts(texts: Iterable[str]) -> list[Prompt]:
-    """Prompts of the command line.
+    """The prompts of the command line.
 
     Raises:
-        UserError: one is empty.
+        UserError: a prompt is empty.
     """
-    found = [Prompt([{"role": "user", "content": _clean(text)}], f"--prompt {text!r}") for text in texts]
-    if any(not prompt.messages[0]["content"].strip() for prompt in found):
-        raise UserError("--prompt is empty", expected="what the user says")
-    return found
+    prompts = [Prompt([{"role": "user", "content": _clean(text)}], f"--prompt {text!r}") for text in texts]
+    if any(not prompt.messages[0]["content"].strip() for prompt in prompts):
+        raise UserError("--prompt is empty", expected="the text of a prompt")
+    return prompts
 
 
 def read_prompts(path: Path) -> Iterator[Prompt]:
-    """The prompts of a file, as they are read.
+    """The prompts of a file, one by one.
 
     Raises:
-        DataError: the file is missing, damaged or holds none, or a row has no prompt, with its place.
+        DataError: the file is missing, damaged or empty, or a row has no prompt, with its place.
     """
     kind = file_format(path)
     column = "text" if kind == "text" else "prompt"
-    counted = "line" if kind in ("text", "jsonl") else "row"
+    unit = "line" if kind in ("text", "jsonl") else "row"
     empty = True
     for record in read_records(path):
         if isinstance(record, Rejected):
             if record.kept:
                 continue
             raise DataError(
-                f"{path}, {counted} {record.line}: {record.reason}",
+                f"{path}, {unit} {record.line}: {record.reason}",
                 expected="a prompt in every row",
                 fix="correct or remove the row",
             )
         place, row = record
-        yield _prompt(row, column, f"{path}, {counted} {place}")
+        yield _prompt(row, column, f"{path}, {unit} {place}")
         empty = False
     if empty:
-        raise DataError(f"{path} holds no prompt", expected="one prompt a line, or a column `prompt`")
+        raise DataError(f"{path} holds no prompt", expected="one prompt per line, or a column `prompt`")
 
 
 def _prompt(row: dict[str, Any], column: str, where: str) -> Prompt:
     value = row.get(column)
     if value is None:
         raise DataError(
-            f"{where} has no `{column}`; there is {', '.join(row) or 'nothing'}",
+            f"{where} has no column `{column}`, only {', '.join(row) or 'nothing'}",
             expected=f"a column `{column}` of strings or of messages",
             fix="rename the column",
         )
@@ -91,33 +90,37 @@ def _prompt(row: dict[str, Any], column: str, where: str) -> Prompt:
 
 
 def _clean(text: str) -> str:
-    """Without what no tokenizer takes: bytes of the command line that are not UTF-8."""
+    """Replace bytes of the command line that are not UTF-8, which no tokenizer takes."""
     return text.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
 
 
 def check_out(path: Path) -> None:
-    """Refuse a place for answers before anything is computed.
+    """Refuse a bad path for the answers before anything is computed.
 
     Raises:
-        UserError: another kind of file, or a folder that is not there.
+        UserError: another kind of file, or a missing folder.
     """
     if path.suffix not in SUFFIXES:
-        raise UserError(f"--out {path} has no known ending", expected=" or ".join(SUFFIXES))
+        raise UserError(f"--out {path} has an unknown suffix", expected=" or ".join(SUFFIXES))
     if not path.absolute().parent.is_dir() or path.is_dir():
-        what = "is a folder" if path.is_dir() else f"lies in {path.parent}, which is no folder"
-        raise UserError(f"--out {path} {what}", expected="a file in a folder that is there")
+        problem = "is a folder" if path.is_dir() else f"is in {path.parent}, which is not a folder"
+        raise UserError(f"--out {path} {problem}", expected="a file in an existing folder")
 
 
 @contextmanager
 def answers_file(path: Path, as_messages: bool) -> Iterator[Write]:
-    """A function that takes rows; `path` is replaced by what it wrote when all went well."""
+    """A function that writes rows; `path` is replaced once all are written.
+
+    Raises:
+        UserError: `path` cannot be written.
+    """
     rows_file = _parquet if path.suffix == ".parquet" else _lines
     try:
         with whole_file(path) as temporary, rows_file(temporary, as_messages) as write:
             yield write
     except OSError as error:
         raise UserError(
-            f"cannot write {path}: {error.strerror or error}", fix="choose a place you may write to"
+            f"cannot write {path}: {error.strerror or error}", fix="choose a path you may write to"
         ) from None
 
 
