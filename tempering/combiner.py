@@ -1,4 +1,4 @@
-"""`DatasetCombiner`: several data sets in, one tokenised data set out, for use from Python.
+"""`DatasetCombiner`: mix several data sets into one tokenised data set, from Python.
 
     combiner = DatasetCombiner(
         [TinyStoriesConfig(path="stories.txt"), SentimentConfig(path="imdb.jsonl")],
@@ -8,7 +8,7 @@
     combiner.set_token_limit(100_000)
     dataset = combiner.load()    # input_ids, query, num_tokens, ...
 
-The stages `dataset` and `sample` do the same work in a pipeline, with everything kept as artifacts.
+In a pipeline the stages `dataset` and `sample` do the same work and keep everything as artifacts.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -35,17 +35,17 @@ class DatasetCombiner:
     """Mixes data sets by weight, tokenises them and cuts the mix to a token limit.
 
     Args:
-        builders: the data sets; they are called `0-tinystories`, `1-sentiment` and so on.
+        builders: the data sets, named `0-tinystories`, `1-sentiment` and so on.
         tokenizer: a tokenizer, or a folder or Hub name of one.
-        weights: share of each data set in the tokens; all alike by default.
+        weights: share of each data set in the tokens; equal by default.
         fractions: share of the rows of each data set that may be used.
-        row_counts: most rows of each data set.
+        row_counts: maximum rows of each data set.
         seed: decides the order.
         settings: further fields of `SampleConfig` (`row_type`, `max_length`, `prompt_format`,
             `query_min_length`, ...).
 
     Raises:
-        ConfigError: a setting that is not valid, or lists of different lengths.
+        ConfigError: an invalid setting, or lists of different lengths.
     """
 
     def __init__(
@@ -59,30 +59,33 @@ class DatasetCombiner:
         seed: int = 0,
         **settings: Any,
     ) -> None:
-        self.builders = {f"{at}-{one.kind}": one for at, one in enumerate(builders)}
+        # Names that are distinct, and readable in rows and messages.
+        self.builders = {f"{index}-{builder.kind}": builder for index, builder in enumerate(builders)}
         self.tokenizer = load_tokenizer(tokenizer) if isinstance(tokenizer, str | Path) else tokenizer
-        cleaned = [name for name, one in self.builders.items() if one.quality.decontaminate]
+        # Decontamination names other data sets of a pipeline.
+        cleaned = [name for name, builder in self.builders.items() if builder.quality.decontaminate]
         if cleaned:
             raise ConfigError(
-                f"{cleaned[0]} is to be cleaned of other data sets (quality.decontaminate), "
-                "which have no names here",
-                fix="do that in a pipeline",
+                f"{cleaned[0]} sets quality.decontaminate, but data sets have no names here",
+                fix="decontaminate in a pipeline",
             )
-        given = {"weight": weights, "fraction": fractions, "rows": row_counts}
-        for what, values in given.items():
+        # A list per setting has one value per data set.
+        shares = {"weight": weights, "fraction": fractions, "rows": row_counts}
+        for setting, values in shares.items():
             if values is not None and len(values) != len(self.builders):
                 raise ConfigError(
-                    f"there are {len(values)} values of {what} for {len(self.builders)} data sets",
-                    expected="one for each data set",
+                    f"there are {len(values)} values of {setting} for {len(self.builders)} data sets",
+                    expected="one per data set",
                 )
+        # Settings per data set, and those of the mix; a wrong one fails here, not after reading.
         self.sources: dict[str, dict[str, float | int | None]] = {
-            name: {what: values[at] for what, values in given.items() if values is not None}
-            for at, name in enumerate(self.builders)
+            name: {setting: values[index] for setting, values in shares.items() if values is not None}
+            for index, name in enumerate(self.builders)
         }
         self.settings: dict[str, Any] = {**settings, "seed": seed}
         self.tokens = 0
         self.warnings: list[str] = []
-        _ = self.config  # a wrong setting is said here, not after reading
+        _ = self.config
 
     @property
     def config(self) -> SampleConfig:
@@ -90,12 +93,16 @@ class DatasetCombiner:
         return validate(SampleConfig, {"datasets": self.sources, **self.settings}, "DatasetCombiner")
 
     def set_token_limit(self, limit: int | None, per_source: Sequence[int | None] | None = None) -> Self:
-        """At most about `limit` tokens in all (to within one sample), and of each source if wanted."""
+        """Limit the tokens in total (to within one sample), and optionally per source.
+
+        Raises:
+            ConfigError: an invalid limit, or not one per data set.
+        """
         self.settings["token_limit"] = limit
         if per_source is not None and len(per_source) != len(self.sources):
             raise ConfigError(
                 f"there are {len(per_source)} token limits for {len(self.sources)} data sets",
-                expected="one for each data set, or none",
+                expected="one per data set, or none",
             )
         for name, most in zip(self.sources, per_source or [None] * len(self.sources), strict=True):
             self.sources[name]["token_limit"] = most
@@ -105,7 +112,7 @@ class DatasetCombiner:
     def load(self, part: str = "train") -> "datasets.Dataset":
         """All samples of a part as a data set: `input_ids`, `query`, `num_tokens` and the rest.
 
-        Of the further facts, `tokens` and `warnings` are filled in.
+        Also fills in `tokens` and `warnings`.
 
         Raises:
             DataError: as the stages `dataset` and `sample` do.
@@ -126,7 +133,7 @@ class DatasetCombiner:
         types = {name: builder.row_type for name, builder in self.builders.items()}
         for name, builder in self.builders.items():
             build_parts(builder, folder / name, folder / f"{name}.rejected.parquet")
-        made = make_sample(
+        sample = make_sample(
             config,
             self.tokenizer,
             types,
@@ -135,7 +142,7 @@ class DatasetCombiner:
             folder / "sample.rejected.parquet",
             losses=self._losses,
         )
-        self.tokens, self.warnings = made.mixes["train"].tokens, made.warnings
+        self.tokens, self.warnings = sample.mixes["train"].tokens, sample.warnings
         return folder / "sample"
 
     def _losses(self, rows: Iterable[Values]) -> "np.ndarray":
@@ -148,12 +155,12 @@ class DatasetCombiner:
         if not Path(str(curriculum.model)).is_dir():
             raise ConfigError(
                 f"curriculum.model is {curriculum.model!r}",
-                expected="the folder of a model, outside a pipeline",
+                expected="the folder of a model: there are no stages outside a pipeline",
             )
         return losses(Path(str(curriculum.model)), rows, "cuda" if torch.cuda.is_available() else "cpu")
 
     def _query(self, values: Mapping[str, Any]) -> str:
-        """The decoded prompt: of a document, the whole of it."""
+        """The decoded prompt; of a document all of its text."""
         ids = values.get("prompt_ids") or values["input_ids"]
         mask = values.get("completion_mask")
         text: str = self.tokenizer.decode(ids[: mask.index(True)] if mask else ids)
