@@ -200,6 +200,7 @@ def _good(
         if isinstance(item, Notice):
             dataset.notices.append(item.text)
             continue
+        # A row that was rejected and kept all the same is not one more row.
         if not isinstance(item, Rejected) or not item.kept:
             if seen == most:
                 dataset.more = True

@@ -75,6 +75,7 @@ def look_at_sample(
     progress: Progress = lambda what, done: None,
 ) -> None:
     """Make a sample row by row, from data sets that have been read, and note what is found."""
+    # What the sample is made from, and whether its data sets go together.
     config = sample.config
     sample.more = any(datasets[key].more for key in config.datasets)
     types = {key: datasets[key].row_type for key in config.datasets}
@@ -85,6 +86,7 @@ def look_at_sample(
         sample.error = error
         return
 
+    # The sample as its stage would make it, with a look at every training row.
     encoder = encoder_of(config, tokenizer, sample.row_type)
     limits = {"train": config.token_limit, "eval": config.eval_token_limit}
     column = config.curriculum.column if config.curriculum else None

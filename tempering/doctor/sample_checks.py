@@ -43,6 +43,8 @@ def _unfit(sample: Sample, part: str, mix: Mix) -> Iterator[Check]:
     where = "" if part == "train" else " of the eval part"
     text = f"{lost:,} of {rows(total)}{where} cannot be used ({share(lost, total)}): "
     text += ", ".join(f"{count:,} × {reason}" for reason, count in reasons.most_common(3))
+
+    # The stage would end where too many are lost.
     try:
         check_rejected(mix, sample.config.max_rejected_fraction)
     except DataError as error:
@@ -95,6 +97,8 @@ def _eos(sample: Sample) -> Iterator[Check]:
     ends, ended, inner, inner_ended = numbers.values()
     if not ends:
         return
+
+    # Answers at the end of a row, then those inside conversations.
     level, text, fix = Level.OK, "every answer ends with EOS", ""
     missing = ""
     if sample.row_type is RowType.TEXT:
@@ -111,6 +115,8 @@ def _eos(sample: Sample) -> Iterator[Check]:
             "conversations do not"
         )
         fix = "give the tokenizer a template with {{ eos_token }} after each answer"
+
+    # Without a single EOS nothing teaches the model to stop.
     if missing:
         level, text = Level.FATAL, f"{missing}: a model would not learn to stop"
         fix = "check the tokenizer's EOS token and its chat template"

@@ -94,6 +94,7 @@ def template_checks(chosen: Chosen, prompt_format: PromptFormat) -> Iterator[Che
     tokenizer = chosen.tokenizer
     if prompt_format == "plain":
         return
+    # A conversation of two turns shows what stands between answers.
     try:
         text = render_conversation(tokenizer, _PROBE, prompt_format)
     except Unfit as error:
@@ -110,6 +111,8 @@ def template_checks(chosen: Chosen, prompt_format: PromptFormat) -> Iterator[Che
         yield Check("template", Level.WARNING, text, fix, numbers)
         return
     yield Check("template", Level.OK, "the template writes EOS", numbers=numbers)
+
+    # Other trainers take the mask of answers from the marks.
     if prompt_format == "chat" and not _MARK.search(str(tokenizer.chat_template or "")):
         text = (
             "the chat template has no {% generation %} marks; the mask is made without them here, "
