@@ -1,6 +1,6 @@
 """Writing so that a crash leaves the old file or folder or the new one, never half of one.
 
-It is written beside its place, under a name that begins with `.tmp-`, and renamed when it is whole.
+It is written beside its place, under a name that begins with `.tmp-`, and renamed when it is complete.
 """
 
 import errno
@@ -53,7 +53,7 @@ def write_atomic(path: Path, content: bytes, *, durable: bool = True) -> None:
 
 
 def publish_folder(temporary: Path, folder: Path, *, durable: bool = False) -> None:
-    """Give the written folder `temporary` the name `folder`, replacing one that is there; all may read it.
+    """Give the written folder `temporary` the name `folder`, replacing an existing one; all may read it.
 
     Args:
         durable: all of it is on the disk, and its new name too, when this returns.
@@ -63,20 +63,20 @@ def publish_folder(temporary: Path, folder: Path, *, durable: bool = False) -> N
         path.chmod(0o755 if path.is_dir() else 0o644)
         if durable:
             sync(path)
-    # An older one stands aside, whole, until the new one has its place.
-    old = folder.with_name(f".tmp-{folder.name}-old-{os.getpid()}")
-    shutil.rmtree(old, ignore_errors=True)
+    # An existing one moves aside, intact, until the new one has its place.
+    previous = folder.with_name(f".tmp-{folder.name}-old-{os.getpid()}")
+    shutil.rmtree(previous, ignore_errors=True)
     if folder.exists():
-        folder.rename(old)
+        folder.rename(previous)
     try:
         temporary.rename(folder)
     except OSError:
-        if old.exists():
-            old.rename(folder)
+        if previous.exists():
+            previous.rename(folder)
         raise
     if durable:
         sync(folder.parent)
-    shutil.rmtree(old, ignore_errors=True)
+    shutil.rmtree(previous, ignore_errors=True)
 
 
 def sync(path: Path) -> None:
@@ -89,7 +89,7 @@ def sync(path: Path) -> None:
 
 
 @contextmanager
-def store_errors(what: str) -> Iterator[None]:
+def store_errors(failure: str) -> Iterator[None]:
     """Turn a full disk, missing rights and the like into a StoreError that says what to do."""
     try:
         yield
@@ -98,7 +98,7 @@ def store_errors(what: str) -> Iterator[None]:
         if reason is None:
             raise
         raise StoreError(
-            f"{what}: {reason} ({error.filename or error.strerror})",
+            f"{failure}: {reason} ({error.filename or error.strerror})",
             expected="a folder this user can write to, with space left",
             fix="free space or change the rights there, or choose another store with --store",
         ) from error

@@ -44,10 +44,12 @@ def code_files(module: str) -> dict[str, str]:
     return dict(sorted(digests.items()))
 
 
-def code_changes(old: dict[str, str], new: dict[str, str]) -> list[tuple[str, str | None, str | None]]:
-    """(module, old digest, new digest) of each module that is not the same."""
-    names = sorted(old.keys() | new.keys())
-    return [(name, old.get(name), new.get(name)) for name in names if old.get(name) != new.get(name)]
+def code_changes(before: dict[str, str], after: dict[str, str]) -> list[tuple[str, str | None, str | None]]:
+    """(module, digest before, digest after) of each module that differs."""
+    names = sorted(before.keys() | after.keys())
+    return [
+        (name, before.get(name), after.get(name)) for name in names if before.get(name) != after.get(name)
+    ]
 
 
 def code_state(files: Mapping[str, str]) -> CodeState:
@@ -63,12 +65,12 @@ def _is_plumbing(name: str) -> bool:
 
 def _file(name: str) -> Path | None:
     """The source of a module of the packages `tempering` and `tasks` (or of any that is imported)."""
-    package, *rest = name.split(".")
+    package, *parts = name.split(".")
     top = sys.modules.get(package)
     if package not in ("tempering", "tasks") or top is None or not getattr(top, "__path__", None):
-        loaded = getattr(sys.modules.get(name), "__file__", None)
-        return Path(loaded) if loaded and "site-packages" not in loaded else None
-    base = Path(next(iter(top.__path__))).joinpath(*rest)
+        origin = getattr(sys.modules.get(name), "__file__", None)
+        return Path(origin) if origin and "site-packages" not in origin else None
+    base = Path(next(iter(top.__path__))).joinpath(*parts)
     for path in (base / "__init__.py", base.with_suffix(".py")):
         if path.is_file():
             return path
@@ -82,8 +84,8 @@ def _scan(path: Path, _mtime_ns: int) -> tuple[str, tuple[str, ...]]:
     for source, targets, plain in _IMPORT.findall(text.decode(errors="replace")):
         names.append(source or plain)
         names += [f"{source}.{word}" for word in re.findall(r"\w+", targets)] if source else []
-    ours = tuple(name for name in names if name.split(".")[0] in ("tempering", "tasks"))
-    return hashlib.sha256(text).hexdigest()[:16], ours
+    imports = tuple(name for name in names if name.split(".")[0] in ("tempering", "tasks"))
+    return hashlib.sha256(text).hexdigest()[:16], imports
 
 
 def _git(*arguments: str) -> str | None:
@@ -91,9 +93,9 @@ def _git(*arguments: str) -> str | None:
     if "site-packages" in folder.parts:  # installed: a repository around it is somebody else's
         return None
     try:
-        done = subprocess.run(
+        process = subprocess.run(
             ["git", *arguments], cwd=folder, capture_output=True, text=True, timeout=10, check=False
         )
     except (OSError, subprocess.TimeoutExpired):
         return None
-    return done.stdout.strip() if done.returncode == 0 else None
+    return process.stdout.strip() if process.returncode == 0 else None

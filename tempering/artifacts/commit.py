@@ -24,9 +24,19 @@ from tempering.artifacts.names import artifact_folder, stage_folder
 from tempering.artifacts.partial import INPUTS_FILE, remove
 
 _LIBRARIES = (
-    "tempering", "torch", "transformers", "trl", "peft", "accelerate", "tokenizers", "safetensors",
-    "datasets", "pyarrow", "numpy", "vllm",
-)  # fmt: skip
+    "tempering",
+    "torch",
+    "transformers",
+    "trl",
+    "peft",
+    "accelerate",
+    "tokenizers",
+    "safetensors",
+    "datasets",
+    "pyarrow",
+    "numpy",
+    "vllm",
+)
 
 
 def commit(root: Path, draft: Draft, summary: Mapping[str, Any], seconds: float | None) -> Artifact:
@@ -58,7 +68,7 @@ def commit(root: Path, draft: Draft, summary: Mapping[str, Any], seconds: float 
 
 
 def _rename(source: Path, target: Path) -> bool:
-    """False where `target` was taken in the meantime."""
+    """False where another run has taken the name meanwhile."""
     try:
         source.rename(target)
     except OSError:
@@ -102,6 +112,7 @@ def _manifest(
     summary: Mapping[str, Any],
     seconds: float | None,
 ) -> Manifest:
+    # In the order of the file: what it is, what made it, what it cost, what it holds.
     return Manifest(
         stage=ticket.node,
         kind=ticket.makes.kind,

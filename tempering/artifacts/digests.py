@@ -14,7 +14,7 @@ from tempering.artifacts.atomic import write_atomic
 from tempering.errors import ConfigError
 
 _RACY = 2_000_000_000  # ns
-_MOST = 20_000  # entries kept
+_MOST = 20_000  # entries
 
 
 def sha256_file(path: Path) -> str:
@@ -29,7 +29,7 @@ class DigestCache:
     def __init__(self, path: Path) -> None:
         self.path = path
         self._entries: dict[str, list[int | str]] | None = None
-        self._new: dict[str, list[int | str]] = {}
+        self._additions: dict[str, list[int | str]] = {}
 
     def sha256(self, path: Path) -> str:
         """The digest of `path`, from the cache where size and time have not changed."""
@@ -42,14 +42,14 @@ class DigestCache:
         after = path.stat()
         unchanged = (after.st_size, after.st_mtime_ns) == (stat.st_size, stat.st_mtime_ns)
         if unchanged and time.time_ns() - stat.st_mtime_ns > _RACY:
-            self._new[str(path)] = self._load()[str(path)] = [stat.st_size, stat.st_mtime_ns, digest]
+            self._additions[str(path)] = self._load()[str(path)] = [stat.st_size, stat.st_mtime_ns, digest]
         return digest
 
     def save(self) -> None:
         """Write new digests; a cache that cannot be written is only slower."""
-        if not self._new:
+        if not self._additions:
             return
-        merged = {**self._read(), **self._new}
+        merged = {**self._read(), **self._additions}
         if len(merged) > _MOST:
             merged = {path: entry for path, entry in merged.items() if Path(path).exists()}
         try:
@@ -57,7 +57,7 @@ class DigestCache:
             write_atomic(self.path, json.dumps(merged).encode(), durable=False)
         except OSError:
             return
-        self._new.clear()
+        self._additions.clear()
 
     def _load(self) -> dict[str, list[int | str]]:
         if self._entries is None:
@@ -73,7 +73,7 @@ class DigestCache:
 
 
 def external_digests(files: Iterable[tuple[str, Path]], cache: DigestCache) -> list[tuple[str, str]]:
-    """(name, digest) of each named file, and of all files inside each folder, in the given order.
+    """(name, digest) of each named file, and of all files inside each folder, in order.
 
     Raises:
         ConfigError: naming a file that is missing or cannot be read.
@@ -85,8 +85,8 @@ def external_digests(files: Iterable[tuple[str, Path]], cache: DigestCache) -> l
                 inside = sorted(file for file in path.rglob("*") if file.is_file())
                 names = (f"{name}/{file.relative_to(path).as_posix()}" for file in inside)
                 digests += zip(names, map(cache.sha256, inside), strict=True)
-            elif path.exists() and not path.is_file():  # a pipe would be waited for without end
-                raise ConfigError(f"{path} is no regular file", expected="a file or a folder")
+            elif path.exists() and not path.is_file():  # reading a pipe might never end
+                raise ConfigError(f"{path} is not a regular file", expected="a file or a folder")
             else:
                 digests.append((name, cache.sha256(path)))
         except OSError as error:

@@ -61,12 +61,14 @@ class Draft:
         ticket: Ticket | None = None,
         lease: "Lease | None" = None,
     ) -> None:
+        # What it was opened with.
         self.path = Path(path)
         self.path.mkdir(parents=True, exist_ok=True)
         self.seed = seed
         self.runtime = runtime or RuntimeConfig()
         self.on_progress, self.on_log = on_progress, on_log
         self.ticket, self.lease = ticket, lease
+        # What the stage sets: `_OUTCOME` travels back to the parent.
         self.name: str = ""
         """The model's or data set's name for the folder; the node's name where the stage sets none."""
         self.name_tokens: int | None = None
@@ -77,7 +79,7 @@ class Draft:
         """Facts for later stages and readers; goes into the manifest."""
         self.resumed_from_tokens: int | None = None
         self.device: str = "cpu"
-        """The device that was really used; a stage that chooses one says so here."""
+        """The device in use; a stage that chooses one sets it here."""
         self._last_progress = 0.0
 
     @property
@@ -150,7 +152,7 @@ class Draft:
             setattr(self, key, outcome[key])
 
     def close(self) -> None:
-        """Give the lease back; the folder stays, so that the stage can go on from its checkpoints."""
+        """Give the lease back; the folder stays, so that the stage can resume from its checkpoints."""
         if self.lease is not None:
             self.lease.release()
             self.lease = None
@@ -171,4 +173,4 @@ def checkpoints_in(folder: Path) -> list[Path]:
         folders = [(checkpoint_tokens(path.name), path) for path in (folder / "checkpoints").iterdir()]
     except (FileNotFoundError, NotADirectoryError):
         return []
-    return [path for tokens, path in sorted((t, p) for t, p in folders if t is not None)]
+    return [path for tokens, path in sorted((tokens, path) for tokens, path in folders if tokens is not None)]

@@ -64,7 +64,7 @@ def canonical_json(value: Any, where: str = "value") -> str:
     """One text for one value: sorted keys, no spaces, shortest exact floats, `-0.0` as `0.0`.
 
     Raises:
-        ConfigError: NaN, infinity, keys that are no strings, and types JSON does not have.
+        ConfigError: NaN, infinity, keys that are not strings, and types JSON does not have.
     """
     clean = _canonical(value, where)
     return json.dumps(clean, sort_keys=True, ensure_ascii=False, separators=(",", ":"), allow_nan=False)

@@ -39,7 +39,7 @@ def first_damage(folder: Path, manifest: Manifest, digests: DigestCache) -> Dama
 
 
 def verify_folder(folder: Path) -> list[Damage]:
-    """Everything that is wrong with the artifact in `folder`, every file hashed."""
+    """All damage to the artifact in `folder`; every file is hashed."""
     try:
         manifest = read_manifest(folder, sealed=False)
     except ArtifactError as error:

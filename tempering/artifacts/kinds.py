@@ -1,4 +1,4 @@
-"""The kinds of artifacts: what a stage is given as input, and what it makes.
+"""The kinds of artifacts: what a stage takes as input, and what it makes.
 
 Stage is not kind: pretrain, sft, dpo, ppo, rloo and merge all make a `ModelArtifact`, so any can
 feed any. `payload` names what later stages read; only those files are in the payload digest, so
@@ -36,7 +36,7 @@ class Artifact:
 
     @property
     def id(self) -> str:
-        """`<stage folder>/<folder>`, and `/<checkpoint>` where one was asked for."""
+        """`<stage folder>/<folder>`, and `/<checkpoint>` for one of its checkpoints."""
         return f"{self.manifest.id}/{self.checkpoint}" if self.checkpoint else self.manifest.id
 
     @property
@@ -75,9 +75,9 @@ class Artifact:
         try:
             return pd.read_parquet(self.path / name)
         except FileNotFoundError:
-            there = sorted(file for file in self.manifest.files if file.endswith(".parquet"))
+            tables = sorted(file for file in self.manifest.files if file.endswith(".parquet"))
             raise ArtifactError(
-                f"{self.id} has no {name}", expected=f"one of: {', '.join(there) or 'no tables'}"
+                f"{self.id} has no {name}", expected=f"one of: {', '.join(tables) or 'no tables'}"
             ) from None
 
 

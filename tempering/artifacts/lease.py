@@ -3,7 +3,7 @@
 `flock` on a small file: the kernel frees it at once when the holder dies, whatever killed it. The file
 holds who has it, for the waiting message. It is removed on release, therefore a taken lock is
 checked to be still the file under that name. A lease is taken once and handed on: whoever asks for it
-a second time waits, in the same process too.
+a second time waits, even in the same process.
 """
 
 import errno

@@ -20,7 +20,7 @@ class Branch:
     artifact: Artifact | None
     inputs: tuple["Branch", ...] = ()
     rebuilt: bool = False
-    """The folder now holds another payload than the one that was used."""
+    """The folder now holds another payload than the one used then."""
 
     def to_json(self) -> dict[str, Any]:
         """The branch as plain JSON."""
@@ -50,5 +50,5 @@ def _branch(store: "Store", role: str, ref: InputRef) -> Branch:
         artifact = store.get(ref.id, check=False)
     except ArtifactError:
         return Branch(role, ref.id, None)
-    changed = artifact.payload_digest != ref.payload_digest
-    return Branch(role, ref.id, artifact, _inputs(store, artifact), changed)
+    rebuilt = artifact.payload_digest != ref.payload_digest
+    return Branch(role, ref.id, artifact, _inputs(store, artifact), rebuilt)

@@ -32,7 +32,7 @@ class FileEntry(_Part):
 
 
 class InputRef(_Part):
-    """The artifact a role was filled with."""
+    """The artifact that filled a role."""
 
     id: str
     payload_digest: str
@@ -106,9 +106,9 @@ def read_manifest(folder: Path, *, sealed: bool = True) -> Manifest:
     return manifest
 
 
-def _broken(path: Path, what: str) -> ArtifactError:
+def _broken(path: Path, fault: str) -> ArtifactError:
     return ArtifactError(
-        f"{path} {what}",
+        f"{path} {fault}",
         expected="the manifest as the stage wrote it",
         fix="restore it from a copy, or remove the folder and let the stage run again",
     )

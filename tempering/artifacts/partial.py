@@ -1,7 +1,7 @@
 """Partials: work in progress that a killed run left, and what of it may be used.
 
 `inputs.json` says from which input payloads and by which code it was made. Made from others, it is
-discarded; otherwise its checkpoints and logs are kept and the stage goes on from them.
+discarded; otherwise its checkpoints and logs stay and the stage resumes from them.
 """
 
 import json
@@ -21,19 +21,19 @@ INPUTS_FILE = "inputs.json"
 def resume_point(
     partial: Path, inputs: Mapping[str, str | None], code: Mapping[str, str] | None = None
 ) -> str | None:
-    """The newest checkpoint's name, or None where there is nothing to go on from.
+    """The newest checkpoint's name, or None where there is nothing to resume from.
 
     Args:
         inputs: role -> payload digest; None matches any.
-        code: module -> digest; where given, a partial made by other code does not count.
+        code: module -> digest; if set, a partial made by other code does not count.
     """
-    origin = _left(partial)
+    origin = _origin(partial)
     if origin is None or (code is not None and origin["code"] != dict(code)):
         return None
-    made_from = origin["inputs"]
-    if made_from.keys() != inputs.keys():
+    payloads = origin["inputs"]
+    if payloads.keys() != inputs.keys():
         return None
-    if any(digest is not None and digest != made_from[role] for role, digest in inputs.items()):
+    if any(digest is not None and digest != payloads[role] for role, digest in inputs.items()):
         return None
     checkpoints = checkpoints_in(partial)
     return checkpoints[-1].name if checkpoints else None
@@ -46,22 +46,22 @@ def open_partial(
     if fresh or resume_point(partial, inputs) is None:
         _discard(partial)
         partial.mkdir(parents=True)
-        made_from = {"inputs": dict(inputs), "code": dict(code)}
-        write_atomic(partial / INPUTS_FILE, json.dumps(made_from).encode())
+        origin = {"inputs": dict(inputs), "code": dict(code)}
+        write_atomic(partial / INPUTS_FILE, json.dumps(origin).encode())
     else:
         for name in (FILE_NAME, "config.yaml", *outputs):
             remove(partial / name)
 
 
 def remove(path: Path) -> None:
-    """Remove a file or a folder, if there."""
+    """Remove a file or a folder, if it exists."""
     if path.is_dir() and not path.is_symlink():
         shutil.rmtree(path)
     else:
         path.unlink(missing_ok=True)
 
 
-def _left(partial: Path) -> dict[str, dict[str, str]] | None:
+def _origin(partial: Path) -> dict[str, dict[str, str]] | None:
     try:
         tree = json.loads((partial / INPUTS_FILE).read_bytes())
         return {"inputs": dict(tree["inputs"]), "code": dict(tree["code"])}

@@ -55,8 +55,8 @@ def latest(store: "Store", node: str) -> Path | None:
 
 
 def _by_stage(store: "Store", body: str) -> Path | None:
-    node, _, which = body.partition("@")
-    if which != "latest":
+    node, _, version = body.partition("@")
+    if version != "latest":
         raise ArtifactError(f"unknown reference {body!r}", expected=f"{node}@latest")
     return latest(store, node)
 
@@ -68,16 +68,16 @@ def _by_name(store: "Store", body: str) -> Path | None:
                 return folder
         return None
     folders = list(store.folders())
-    named = [folder for folder in folders if folder.name == body]
-    if named:
-        return _only(named, body)
+    matches = [folder for folder in folders if folder.name == body]
+    if matches:
+        return _only(matches, body)
     if re.fullmatch(r"[0-9a-f]{4,64}", body):
         return _by_fingerprint(folders, body)
     return None
 
 
 def _by_fingerprint(folders: list[Path], prefix: str) -> Path | None:
-    """Several artifacts of one fingerprint (forced rebuilds) are no ambiguity: the newest is meant."""
+    """Several artifacts of one fingerprint (forced rebuilds) are not ambiguous: the newest is meant."""
     matches = []
     for folder in folders:
         if (fingerprint8(folder.name) or "").startswith(prefix[:8]):
@@ -118,8 +118,8 @@ def _unknown(store: "Store", ref: str) -> ArtifactError:
 
 def _no_checkpoint(folder: Path, checkpoint: str) -> ArtifactError:
     inside = folder / "checkpoints"
-    there = sorted(path.name for path in inside.iterdir()) if inside.is_dir() else []
+    names = sorted(path.name for path in inside.iterdir()) if inside.is_dir() else []
     return ArtifactError(
         f"{folder.parent.name}/{folder.name} has no {checkpoint}",
-        expected=f"one of: {', '.join(there) or 'none, it has no checkpoints'}",
+        expected=f"one of: {', '.join(names) or 'none; it keeps no checkpoints'}",
     )

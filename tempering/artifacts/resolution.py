@@ -1,4 +1,4 @@
-"""What the store answers: why no artifact can be used, and what an artifact that is asked for comes to."""
+"""What the store answers: why no artifact can be used, and what becomes of a request for one."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -34,9 +34,9 @@ class Miss:
 
 @dataclass(frozen=True)
 class Resolution:
-    """An artifact that is asked for, and what the store has of it: `cached`, or what a draft needs.
+    """A request for an artifact, and what the store has of it: `cached`, or what a draft needs.
 
-    `resume_from` is the checkpoint that a draft would go on from.
+    `resume_from` is the checkpoint that a draft would resume from.
     """
 
     stage: Stage
@@ -44,7 +44,7 @@ class Resolution:
     inputs: Mapping[str, InputRef]
     fingerprint: Fingerprint
     code: Mapping[str, str]
-    """Module -> digest, when the stage's turn had come."""
+    """Module -> digest, at the stage's turn."""
     force: bool = False
     strict_code: bool = False
     cached: Artifact | None = None

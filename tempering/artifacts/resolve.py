@@ -55,8 +55,8 @@ def resolve(
 
     Args:
         inputs: role -> artifact, None, or a mapping of artifacts, as the stage is called.
-        force: make it again even where it is there.
-        strict_code: one that other code has made does not count.
+        force: make it again even if it exists.
+        strict_code: an artifact made by other code does not count.
         earlier: the fingerprint it was planned with.
     """
     stage.check_inputs(inputs)
@@ -101,7 +101,7 @@ def flatten(inputs: Mapping[str, Any]) -> dict[str, Artifact]:
 def claim(
     store: Store, resolution: Resolution, *, waiting: Waiting = lambda holder: None
 ) -> Iterator[tuple[Resolution, Lease]]:
-    """Hold the lease of an artifact that was not there, and look again: it may have been made meanwhile.
+    """Hold the lease of a missing artifact, and look again: it may have been made meanwhile.
 
     An external file that changed meanwhile makes it another artifact, with another lease.
     """
@@ -127,11 +127,13 @@ def build(
     on_log: OnLog | None = None,
 ) -> Artifact:
     """The artifact of `stage`, cached or made now in this process."""
+    # Without a lease first: most calls end here.
     inputs = inputs or {}
     strict = runtime.strict_code if runtime else False
     resolution = resolve(store, stage, config, inputs, force=force, strict_code=strict)
     if resolution.cached is not None:
         return resolution.cached
+    # Another process may have made it while this one waited.
     with claim(store, resolution) as (resolution, lease):
         if resolution.cached is not None:
             return resolution.cached

@@ -75,7 +75,9 @@ class Run:
 
     def stage(self, node: str, action: Action, **fields: Any) -> None:
         """Record what happened to `node` (fields of `StageRecord`), replacing an earlier entry."""
-        entry = StageRecord.model_validate({"action": action, **{key: plain(v) for key, v in fields.items()}})
+        entry = StageRecord.model_validate(
+            {"action": action, **{key: plain(value) for key, value in fields.items()}}
+        )
         with self._lock:
             self.record.stages[node] = entry
             self._write()
@@ -100,6 +102,7 @@ class Runs:
 
     def start(self, pipeline: str, *, command: str = "", config: Mapping[str, Any] | None = None) -> Run:
         """Open a new record in state "running"."""
+        # An id of its own: two runs may start in the same microsecond.
         with store_errors(f"cannot write run records to {self.folder}"):
             self.folder.mkdir(parents=True, exist_ok=True)
             while True:
@@ -110,6 +113,7 @@ class Runs:
                     break
                 except FileExistsError:
                     continue
+        # Who runs what, on the disk before anything is done.
         record = RunRecord(
             id=name,
             pipeline=pipeline,
@@ -124,7 +128,7 @@ class Runs:
         return run
 
     def newest(self, pipeline: str | None = None) -> Iterator[RunRecord]:
-        """Records, newest first, of one pipeline or of all; unreadable ones are left out."""
+        """Records, newest first, of one pipeline or of all; unreadable ones are skipped."""
         for path in sorted(self.folder.glob("*.json"), reverse=True):
             record = _read(path)
             if record is not None and pipeline in (None, record.pipeline):

@@ -84,17 +84,17 @@ class Stage:
         """Refuse inputs of the wrong kind before anything is computed.
 
         Raises:
-            ArtifactError: naming the role, what it was given and what it takes.
+            ArtifactError: naming the role, what it got and what it takes.
         """
         self.check_roles(inputs)
         for role in self.roles.values():
-            given = inputs.get(role.name)
-            for artifact in (given or {}).values() if role.many else [given]:
+            source = inputs.get(role.name)
+            for artifact in (source or {}).values() if role.many else [source]:
                 if artifact is not None and not role.accepts(artifact):
-                    known = isinstance(artifact, Artifact)
-                    what = f"{artifact.id}, a {artifact.kind}" if known else repr(artifact)
+                    is_artifact = isinstance(artifact, Artifact)
+                    words = f"{artifact.id}, a {artifact.kind}" if is_artifact else repr(artifact)
                     raise ArtifactError(
-                        f"stage {self.name}: input {role.name} is {what}",
+                        f"stage {self.name}: input {role.name} is {words}",
                         expected=f"a {role.wants} artifact",
                         fix=f"set `{role.name}:` of {self.name} to a stage or artifact that makes one",
                     )
@@ -139,13 +139,13 @@ def stage(
     Args:
         version: raised by hand when the meaning of the output changes; part of the fingerprint.
         makes: the kind of artifact it leaves.
-        label: what readers call it ("DPO"); the name in words unless given.
+        label: what readers call it ("DPO"); by default the name in words.
         trains: it makes a model by training. A pipeline can have any number of such stages, each a section of
             its own whose config is a `StageConfig`, and it needs the slot.
         aligns: it is meant to make a model better than SFT did; the report compares it with where it started.
         head: the head of the model it makes: a language model's, or a scorer's.
         loss_unit: of its training loss, for the report's curves.
-        color: of the stage that is called like its kind, in the report's palette; a free one unless given.
+        color: of the stage that is called like its kind, in the report's palette; by default a free one.
         slot: it computes as much as training does, and needs the slot too (at most
             `runtime.max_parallel_stages` at a time).
         parallel: `runtime.processes` of them can share its work.
@@ -153,6 +153,7 @@ def stage(
     """
 
     def register(function: Callable[..., Summary]) -> Stage:
+        # The signature is the contract: the config's class, and a role per keyword.
         hints = typing.get_type_hints(function)
         parameters = inspect.signature(function).parameters
         keyword_only = [key for key, value in parameters.items() if value.kind is value.KEYWORD_ONLY]
@@ -173,8 +174,9 @@ def stage(
             parallel=parallel,
             preload=preload,
         )
-        old = _REGISTRY.get(name)
-        assert old is None or old.module == entry.module, f"two stages are called {name!r}"
+        # Imported twice is fine, two stages of one name are not.
+        namesake = _REGISTRY.get(name)
+        assert namesake is None or namesake.module == entry.module, f"two stages are called {name!r}"
         _REGISTRY[name] = entry
         return entry
 
@@ -207,9 +209,9 @@ def section_kinds() -> Mapping[str, Stage]:
 
 
 def _load_stage(module: str, name: str) -> Stage:
-    found = getattr(importlib.import_module(module), name)
-    assert isinstance(found, Stage), f"{module}.{name} is not a stage"
-    return found
+    entry = getattr(importlib.import_module(module), name)
+    assert isinstance(entry, Stage), f"{module}.{name} is not a stage"
+    return entry
 
 
 def _role(name: str, hint: Any) -> Role:

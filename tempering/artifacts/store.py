@@ -35,7 +35,7 @@ class Store:
     """The artifact store at `root`.
 
     Raises:
-        StoreError: `root` cannot be made, is no folder, or (`writable`) cannot be written to.
+        StoreError: `root` cannot be made, is not a folder, or (`writable`) cannot be written to.
     """
 
     def __init__(self, root: str | Path, *, writable: bool = True) -> None:
@@ -73,7 +73,7 @@ class Store:
 
         Args:
             inputs: role -> payload digest; None where it is not known yet (it matches any).
-            code: module -> digest; where given, an artifact made by other code is a miss.
+            code: module -> digest; if set, an artifact made by other code is a miss.
         """
         misses: list[Miss] = []
         for folder, manifest in self._with_fingerprint(fingerprint):
@@ -107,18 +107,19 @@ class Store:
     ) -> Miss | None:
         if manifest is None:
             return Miss("damaged", _id(folder), ((FILE_NAME, None, "it is missing or was changed"),))
+        # Inputs first: comparing them reads no file of the artifact.
         changes = [
-            (role, old.payload_digest if old else None, inputs.get(role))
+            (role, ref.payload_digest if ref else None, inputs.get(role))
             for role in sorted(manifest.inputs.keys() | inputs.keys())
-            if not _same_input(old := manifest.inputs.get(role), role, inputs)
+            if not _same_input(ref := manifest.inputs.get(role), role, inputs)
         ]
         if changes:
             return Miss("inputs", _id(folder), tuple(changes))
         damage = first_damage(folder, manifest, self.digests)
         if damage is not None:
             return Miss("damaged", _id(folder), ((damage.file, None, damage.what),))
-        if code is not None and (other := code_changes(manifest.code.files, dict(code))):
-            return Miss("code", _id(folder), tuple(other))
+        if code is not None and (modules := code_changes(manifest.code.files, dict(code))):
+            return Miss("code", _id(folder), tuple(modules))
         return None
 
     def get(self, ref: str, *, check: bool = True) -> Artifact:
@@ -138,13 +139,13 @@ class Store:
         return artifact_from(folder, manifest, checkpoint)
 
     def folders(self) -> Iterator[Path]:
-        """All artifact folders; what lies under `.partial` is none."""
+        """All artifact folders; work in progress under `.partial` does not count."""
         for stage in _folders_in(self.root):
             if not stage.name.startswith(".") and stage.name != "runs":
                 yield from (folder for folder in _folders_in(stage) if fingerprint8(folder.name))
 
     def verify(self, ref: str | None = None) -> Mapping[str, Sequence[Damage]]:
-        """Id -> everything that is wrong with it, for one artifact or all; every file is hashed."""
+        """Id -> its damage, for one artifact or all; every file is hashed."""
         folders = [refs.find(self, ref)[0]] if ref else sorted(self.folders())
         return {_id(folder): verify_folder(folder) for folder in folders}
 
@@ -174,7 +175,7 @@ class Store:
         *,
         runtime: RuntimeConfig | None = None,
     ) -> Draft:
-        """Open a draft of what was asked for and is not there; it takes over the lease of its fingerprint.
+        """Open a draft of a missing artifact; it takes over the lease of its fingerprint.
 
         It keeps the checkpoints of a killed run made from the same inputs, unless it must be fresh.
         """
@@ -225,10 +226,10 @@ class Store:
         return self.root / ".partial" / f"{slug(stage)}-{fingerprint}"
 
 
-def _same_input(old: InputRef | None, role: str, inputs: Mapping[str, str | None]) -> bool:
-    if old is None or role not in inputs:
+def _same_input(ref: InputRef | None, role: str, inputs: Mapping[str, str | None]) -> bool:
+    if ref is None or role not in inputs:
         return False
-    return inputs[role] is None or inputs[role] == old.payload_digest
+    return inputs[role] is None or inputs[role] == ref.payload_digest
 
 
 def _folders_in(folder: Path) -> Iterator[Path]:

@@ -1,4 +1,4 @@
-"""Parquet out: rows, frames and tables, in a file that is whole or not there.
+"""Parquet out: rows, frames and tables, in a file that is complete or absent.
 
 Rows need not have the same keys (training logs do not): a missing one is null.
 """

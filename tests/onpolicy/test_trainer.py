@@ -243,7 +243,7 @@ def test_linear_control_is_at_its_end_when_the_run_is(tmp_path: Any) -> None:
     [
         ({"kl_in": "loss"}, "gradient of its mean is zero"),
         ({"min_new_tokens": 99}, "more than max_new_tokens"),
-        ({"kl_control": "adaptive", "kl_horizon": 3}, "turn the coefficient round"),
+        ({"kl_control": "adaptive", "kl_horizon": 3}, "reverse the coefficient"),
         ({"kl_control": "adaptive", "kl_coef": 0}, "0 stays 0"),
         ({"target_kl": 3.0}, "it is for adaptive"),
         ({"kl_coef_end": 1.0}, "it is for linear"),
