@@ -87,6 +87,7 @@ def dataset_rows(datasets: Mapping[str, DatasetArtifact]) -> list[DatasetRow]:
     """Rows, characters and rejections of each data set, by name."""
     table = []
     for name in sorted(datasets):
+        # What it holds, and what was turned away at the door and why.
         artifact = datasets[name]
         # Rows and characters of each part, where the artifact knows them.
         parts = {str(row.get("part")): row for row in rows_of(artifact, "summary")}

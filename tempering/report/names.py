@@ -24,7 +24,7 @@ class Model:
     color: str
     kind: Stage | None = None
     outside: bool = False
-    """It came from elsewhere: what others start from."""
+    """It is external: what others start from."""
     parent: str | None = None
 
     @property
@@ -55,17 +55,19 @@ def cast(
         kinds: key -> the kind of stage that made it, where that is not the key itself.
         parents: key -> the model it was trained from.
     """
+    # A stage called like its kind has the kind's colour.
     names = list(dict.fromkeys(keys))
     stage = {name: stages().get(kinds.get(name, name)) for name in names}
-    own = {name: kind.color for name, kind in stage.items() if kind and kind.name == name}
-    taken = {color for kind in section_kinds().values() if (color := kind.color) is not None}
-    used = {color for color in own.values() if color is not None}
-    free = [color for color in range(_COLORS) if color not in taken]
-    free += sorted(taken - used)
+    colors = {name: kind.color for name, kind in stage.items() if kind and kind.name == name}
+    # The others take colours that no kind has, then those of kinds that are not on the page.
+    reserved = {color for kind in section_kinds().values() if (color := kind.color) is not None}
+    present = {color for color in colors.values() if color is not None}
+    free = [color for color in range(_COLORS) if color not in reserved]
+    free += sorted(reserved - present)
     models: dict[str, Model] = {}
     spare = itertools.cycle(free or range(_COLORS))
     for name in names:
-        color = own.get(name)
+        color = colors.get(name)
         models[name] = Model(
             name,
             label_of(name),

@@ -81,34 +81,34 @@ def duration(seconds: float | None) -> str:
         return f"{seconds:.0f} s" if seconds >= 9.95 or seconds == 0 else f"{seconds:.1f} s"
     for size, unit, part, part_unit in _SPAN_UNITS:
         if seconds >= size - 0.5:
-            whole = round(seconds / part)
+            amount = round(seconds / part)
             per = size // part
-            return f"{whole // per} {unit} {whole % per:02d} {part_unit}"
+            return f"{amount // per} {unit} {amount % per:02d} {part_unit}"
     return MISSING
 
 
 def moment(created: str) -> str:
     """An ISO time as `21 November 2026, 10:15 UTC`; what is not one stays as it is."""
     try:
-        found = datetime.fromisoformat(created)
+        time = datetime.fromisoformat(created)
     except ValueError:
         return created
-    zone = " UTC" if found.tzinfo is not None and not found.utcoffset() else ""
-    return f"{found.day} {found.strftime('%B %Y, %H:%M')}{zone}"
+    zone = " UTC" if time.tzinfo is not None and not time.utcoffset() else ""
+    return f"{time.day} {time.strftime('%B %Y, %H:%M')}{zone}"
 
 
 def visible(text: object, limit: int = 1500) -> str:
     """`text` without invisible surprises: control characters become their symbols, direction marks go.
 
-    Escaping is the template's work; this is for what stays harmful or unreadable when escaped.
+    Escaping is the template's work; this is for what escaping leaves harmful or unreadable.
     """
     cut = str(text).encode("utf-8", "replace").decode("utf-8")
-    kept = _BIDI.sub("", cut[:limit].replace("\r\n", "\n"))
-    shown = "".join(_shown(char) for char in kept)
-    return shown if len(cut) <= limit else f"{shown}… ({len(cut) - limit:,} more characters)"
+    plain = _BIDI.sub("", cut[:limit].replace("\r\n", "\n"))
+    readable = "".join(_symbol(char) for char in plain)
+    return readable if len(cut) <= limit else f"{readable}… ({len(cut) - limit:,} more characters)"
 
 
-def _shown(char: str) -> str:
+def _symbol(char: str) -> str:
     if char in "\n\t" or unicodedata.category(char) not in ("Cc", "Cn", "Co"):
         return char
     code = ord(char)

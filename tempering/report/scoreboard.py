@@ -81,15 +81,16 @@ class Table:
 
 def headline_chart(line: Line, cast: Mapping[str, Model], deltas: Mapping[str, Difference]) -> Headline:
     """Dots and whiskers of every model, with the paired difference to the stage before."""
-    shown = {key: line.figures[key] for key in cast if key in line.figures}
+    figures = {key: line.figures[key] for key in cast if key in line.figures}
     scale, places = _scale(line), _places(line)
     spread = decimals([value for item in deltas.values() for value in (item.mean, item.low, item.high)])
-    best = line.best(shown) if len(shown) > 1 else None
+    best = line.best(figures) if len(figures) > 1 else None
     bars = [
-        _bar(item, cast, scale, places, item is best, deltas.get(key), spread) for key, item in shown.items()
+        _bar(item, cast, scale, places, item is best, deltas.get(key), spread)
+        for key, item in figures.items()
     ]
     title = line.measure.label
-    rows = max((item.n for item in shown.values()), default=0)
+    rows = max((item.n for item in figures.values()), default=0)
     base = guess(line.baseline)
     below = axis(scale, baseline=line.baseline, title=f"Axis: {title}")
     return Headline(title, line.benchmark, line.better, base, rows, bars, below)
@@ -104,6 +105,7 @@ def _bar(
     delta: Difference | None,
     spread: int,
 ) -> Bar:
+    # The model's own figure.
     model = cast[item.model]
     chart = strip(
         item.numbers,
@@ -114,11 +116,12 @@ def _bar(
         height=46,
         ticks=True,
     )
-    said = number(item.value, places), interval(item.low, item.high, places)
+    figure = number(item.value, places), interval(item.low, item.high, places)
+    # Its difference to the stage before, where rows can be paired.
     if delta is None:
-        return Bar(model, chart, *said, best, "", "", "", "")
+        return Bar(model, chart, *figure, best, "", "", "", "")
     change = number(delta.mean, spread, sign=True), interval(delta.low, delta.high, spread, sign=True)
-    return Bar(model, chart, *said, best, *change, cast[delta.against].label, delta.effect)
+    return Bar(model, chart, *figure, best, *change, cast[delta.against].label, delta.effect)
 
 
 def score_tables(groups: Iterable[Sequence[Line]], cast: Mapping[str, Model]) -> list[Table]:

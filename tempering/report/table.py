@@ -1,6 +1,6 @@
 """The numbers of the report as rows: the same for the page, the Parquet file and `--json`.
 
-What a metric is called, and which one a page is about, the benchmark's class says (see
+The benchmark's class says what a metric is called and which one a page is about (see
 `tempering.evaluation.benchmarks`); an evaluation's config says which class that is.
 """
 
@@ -69,8 +69,8 @@ class Line:
     def best(self, among: Iterable[str] | None = None) -> Figure | None:
         """The figure with the best value; the first in order where several are equal."""
         keys = self.figures if among is None else [key for key in among if key in self.figures]
-        measured = [self.figures[key] for key in keys if self.figures[key].value is not None]
-        return max(measured, key=lambda item: item.gain, default=None)
+        figures = [self.figures[key] for key in keys if self.figures[key].value is not None]
+        return max(figures, key=lambda item: item.gain, default=None)
 
 
 def metric_rows(evaluations: Mapping[str, EvaluationArtifact]) -> list[dict[str, Any]]:
@@ -97,7 +97,7 @@ def figures(evaluations: Mapping[str, EvaluationArtifact]) -> list[Figure]:
 
 
 def described(evaluations: Mapping[str, EvaluationArtifact]) -> dict[str, type[Benchmark]]:
-    """Name of a benchmark -> its class, where an evaluation's config names a kind that there is."""
+    """Name of a benchmark -> its class, where an evaluation's config names a known kind."""
     settings = [
         item
         for artifact in evaluations.values()
@@ -122,7 +122,7 @@ def families(every: Iterable[Line]) -> list[list[Line]]:
     for line in every:
         keys = set(line.figures)
         touching = [group for group in groups if group[0] & keys]
-        merged = [other for group in touching for other in group[1]] + [line]
+        merged = [member for group in touching for member in group[1]] + [line]
         at = groups.index(touching[0]) if touching else len(groups)
         groups = [group for group in groups if group not in touching]
         groups.insert(at, (keys.union(*(group[0] for group in touching)), merged))

@@ -55,15 +55,18 @@ def _sentence(
     deltas: Mapping[str, Difference],
 ) -> str:
     places = decimals([value for item in line.figures.values() for value in item.numbers])
-    name, metric, said = cast[best.model].label, _in_a_sentence(line.measure.label), _said(best, places)
+    name, metric = cast[best.model].label, _in_a_sentence(line.measure.label)
+    figure = _with_interval(best, places)
+    # Without an aligned model there is no claim about alignment.
     if not cast[best.model].aligned:
-        others = sum(item.value is not None for item in line.figures.values())
-        if others < 2:
-            return f"{name} has a {metric} of {said}; there is no other model to compare it with."
-        return f"{name} has the best {metric} of {others} models, {said}; none of them is an aligned one."
-    lead = f"{name} reaches a {metric} of {said}"
+        count = sum(item.value is not None for item in line.figures.values())
+        if count < 2:
+            return f"{name} has a {metric} of {figure}; there is no other model to compare it with."
+        return f"{name} has the best {metric} of {count} models, {figure}; none of them is an aligned one."
+    # Else: which is best, and how it compares with the model before alignment.
+    lead = f"{name} reaches a {metric} of {figure}"
     if aligned > 1:
-        lead = f"{name} is the best of {aligned} aligned models in {metric}: {said}"
+        lead = f"{name} is the best of {aligned} aligned models in {metric}: {figure}"
     if base is None or base.value is None:
         return f"{lead}; there is no model before alignment to compare it with."
     return f"{lead}{_against(best, base, cast, places, deltas.get(best.model))}"
@@ -72,33 +75,34 @@ def _sentence(
 def _against(
     best: Figure, base: Figure, cast: Mapping[str, Model], places: int, delta: Difference | None
 ) -> str:
-    name, said = f"{cast[base.model].label}’s", _said(base, places, "")
+    name, figure = f"{cast[base.model].label}’s", _with_interval(base, places, "")
     if None in (best.low, best.high, base.low, base.high):
-        return f", against {name} {said}; without both intervals nothing more can be said."
+        return f", against {name} {figure}; without both intervals nothing more can be said."
     side = separated(best, base)
     above, below = ("below", "above") if best.better == "lower" else ("above", "below")
     if side > 0:
-        return f", wholly {above} {name} {said}."
+        return f", wholly {above} {name} {figure}."
     if side < 0:
-        return f", wholly {below} {name} {said}: alignment did not help."
-    text = f", but its interval overlaps {name} {said}"
+        return f", wholly {below} {name} {figure}: alignment did not help."
+    text = f", but its interval overlaps {name} {figure}"
     if delta is not None and delta.against == base.model and delta.effect != "unclear":
         return f"{text}; row by row the difference is {_delta(delta)}, {delta.effect}."
     return f"{text}: no clear gain from alignment."
 
 
-def separated(one: Figure, other: Figure) -> int:
-    """1 where the interval of `one` lies wholly on the better side of `other`'s, -1 on the worse, else 0."""
-    if one.low is None or one.high is None or other.low is None or other.high is None:
+def separated(figure: Figure, other: Figure) -> int:
+    """1 where `figure`'s interval lies wholly on the better side of `other`'s, -1 on the worse, else 0."""
+    if figure.low is None or figure.high is None or other.low is None or other.high is None:
         return 0
-    above = (one.low > other.high) - (one.high < other.low)
-    return -above if one.better == "lower" else above
+    above = (figure.low > other.high) - (figure.high < other.low)
+    return -above if figure.better == "lower" else above
 
 
 def _notes(
     line: Line, cast: Mapping[str, Model], deltas: Mapping[str, Difference], best: Figure
 ) -> list[str]:
     """Stages that did not help, plainly; and the limits of the metric."""
+    # Stages that made it worse, or not clearly better.
     notes = []
     for key, delta in deltas.items():
         name, against = cast[key].label, cast[delta.against].label
@@ -106,19 +110,21 @@ def _notes(
             notes.append(f"{name} made it worse: {_delta(delta)} against {against}.")
         elif delta.effect == "unclear":
             notes.append(f"{name} did not clearly help: {_delta(delta)} against {against}.")
-    close = [
+    # Aligned models that the best one does not clearly beat.
+    rivals = [
         cast[key].label
         for key, item in line.figures.items()
         if key != best.model and cast[key].aligned and None not in item.numbers and not separated(best, item)
     ]
-    if close and cast[best.model].aligned:
+    if rivals and cast[best.model].aligned:
         name = cast[best.model].label
-        notes.append(f"{name} is not clearly ahead of {' and '.join(close)}: their intervals overlap.")
+        notes.append(f"{name} is not clearly ahead of {' and '.join(rivals)}: their intervals overlap.")
+    # Chance, and what the metric cannot see.
     if best.baseline is not None and best.low is not None and best.high is not None:
-        guessing = Figure(
+        chance = Figure(
             "", line.metric, best.baseline, best.baseline, best.baseline, 0, None, line.better, ""
         )
-        if separated(best, guessing) <= 0:
+        if separated(best, chance) <= 0:
             notes.append(f"No model is clearly better than guessing ({guess(best.baseline)}).")
     if line.measure.caveat:
         notes.append(line.measure.caveat)
@@ -129,9 +135,9 @@ def _in_a_sentence(label: str) -> str:
     return label if label.isupper() or label[1:2].isdigit() else label[0].lower() + label[1:]
 
 
-def _said(item: Figure, places: int, what: str = "95% interval ") -> str:
+def _with_interval(item: Figure, places: int, prefix: str = "95% interval ") -> str:
     around = interval(item.low, item.high, places)
-    return number(item.value, places) + (f" ({what}{around})" if around else "")
+    return number(item.value, places) + (f" ({prefix}{around})" if around else "")
 
 
 def _delta(delta: Difference) -> str:
