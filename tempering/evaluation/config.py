@@ -1,4 +1,4 @@
-"""What is measured, on which data sets. A benchmark is an evaluation set with its metric."""
+"""What to measure, on which data sets. A benchmark is an evaluation set with its metric."""
 
 from pydantic import Field
 
@@ -12,16 +12,16 @@ class EvaluateConfig(Config):
 
     models: list[str] | None = Field(
         None,
-        description="stages whose models are evaluated (those switched off are passed over); null: all",
+        description="stages whose models are evaluated (those switched off are skipped); null: all",
     )
     benchmarks: dict[str, AnyBenchmark] = Field(default_factory=dict, description="name -> benchmark")
     reward_model: str | None = Field("reward_model", description="scores completions; null: no reward metric")
     baseline: str | None = Field("sft", description="model that win rates are against; null: none")
-    seed: int = Field(0, ge=0, description="of the sampling; the pipeline's unless given")
+    seed: int = Field(0, ge=0, description="of the sampling; by default the pipeline's")
     batch_size: int = Field(
-        128, ge=1, description="sequences a forward pass; decides the samples that are drawn"
+        128, ge=1, description="sequences per forward pass; changes which samples are drawn"
     )
 
     def measuring(self, measured: Measured) -> dict[str, AnyBenchmark]:
-        """The benchmarks that apply to that sort of model."""
+        """The benchmarks for models of this sort."""
         return {name: item for name, item in self.benchmarks.items() if item.measures == measured}

@@ -26,7 +26,9 @@ class Findings:
         if isinstance(measure.baseline, float):
             baseline = measure.baseline
         self.metrics.append(mean_metric(metric, values, self.name, better=measure.better, baseline=baseline))
-        self.keep("scores", ({"metric": metric, "row": row, "value": v} for row, v in enumerate(values)))
+        self.keep(
+            "scores", ({"metric": metric, "row": row, "value": value} for row, value in enumerate(values))
+        )
 
     def keep(self, table: str, rows: Iterable[Row]) -> None:
         """Rows for a table, under the benchmark's name."""
@@ -41,9 +43,9 @@ def run_benchmark(name: str, benchmark: Benchmark, rows: list[Row], tools: Tools
 
 
 def tables_of(findings: Iterable[Findings]) -> dict[str, list[Row]]:
-    """The rows of all benchmarks by table; completions and scores are there also without any."""
+    """The rows of all benchmarks by table; completions and scores are there even if empty."""
     tables: dict[str, list[Row]] = {"completions": [], "scores": []}
-    for found in findings:
-        for table, rows in found.tables.items():
+    for finding in findings:
+        for table, rows in finding.tables.items():
             tables.setdefault(table, []).extend(rows)
     return tables

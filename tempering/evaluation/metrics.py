@@ -56,8 +56,8 @@ def bootstrap(values: Sequence[float], *, resamples: int = 2000) -> tuple[float,
 
 def mean_metric(name: str, values: Sequence[float | None], benchmark: str, **more: Any) -> Metric:
     """Mean of `values` (None and NaN left out) with its interval; yes/no values get Wilson's."""
-    kept = [float(value) for value in values if value is not None and not math.isnan(value)]
-    value = sum(kept) / len(kept) if kept else math.nan
-    yes_no = all(item in (0.0, 1.0) for item in kept)
-    low, high = wilson(sum(kept), len(kept)) if yes_no else bootstrap(kept)
-    return Metric(name, value, low, high, len(kept), benchmark, **more)
+    numbers = [float(value) for value in values if value is not None and not math.isnan(value)]
+    value = sum(numbers) / len(numbers) if numbers else math.nan
+    yes_no = all(item in (0.0, 1.0) for item in numbers)
+    low, high = wilson(sum(numbers), len(numbers)) if yes_no else bootstrap(numbers)
+    return Metric(name, value, low, high, len(numbers), benchmark, **more)

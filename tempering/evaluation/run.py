@@ -49,12 +49,12 @@ def evaluate_model(
     measured: Measured = "scorer" if is_scorer else "policy"
     benchmarks = config.measuring(measured)
     for name in [name for name in config.benchmarks if name not in benchmarks]:
-        out.warn(f"benchmark {name} is left out: it does not measure a {measured}, which {model.id} is")
+        out.warn(f"benchmark {name} is skipped: {model.id} is a {measured}, which it does not measure")
     findings = []
     for name, benchmark in benchmarks.items():
         rows = benchmark_rows(datasets[benchmark.dataset], benchmark, out)
-        own = replace(tools, baseline=rewards.get(name, {}))
-        findings.append(run_benchmark(name, benchmark, rows, own))
+        toolbox = replace(tools, baseline=rewards.get(name, {}))
+        findings.append(run_benchmark(name, benchmark, rows, toolbox))
         out.progress(len(findings), len(benchmarks), unit="benchmarks")
     if tools.policy is not None and tools.policy.cut:
         out.warn(
@@ -63,7 +63,7 @@ def evaluate_model(
 
     # Write the tables.
     assert config.models, "the graph names the one model of this evaluation"
-    metrics = [metric for found in findings for metric in found.metrics]
+    metrics = [metric for finding in findings for metric in finding.metrics]
     out.write_table("metrics", [metric.row(config.models[0]) for metric in metrics])
     for table, rows in tables_of(findings).items():
         out.write_table(table, rows)
@@ -72,8 +72,8 @@ def evaluate_model(
 
 def language_model(model: ModelArtifact, prompt_format: Any, device: Any, batch_size: int) -> LanguageModel:
     """The model that is evaluated; its own code runs where it was adopted with that permission."""
-    loaded = load_causal_lm(model.model_dir, trust_remote_code=model.trusts_remote_code)
-    return LanguageModel(model.model_dir, prompt_format, device, batch_size, model=loaded)
+    weights = load_causal_lm(model.model_dir, trust_remote_code=model.trusts_remote_code)
+    return LanguageModel(model.model_dir, prompt_format, device, batch_size, model=weights)
 
 
 def check_rows(name: str, benchmark: Benchmark, dataset: DatasetArtifact) -> None:
@@ -110,9 +110,9 @@ def baseline_rewards(baseline: EvaluationArtifact | None) -> dict[str, dict[int,
 def headline(metrics: Sequence[Metric]) -> dict[str, float | int | str]:
     """The first metrics; a metric that several benchmarks have carries the benchmark's name."""
     names = [metric.metric for metric in metrics]
-    shared = {name for name in names if names.count(name) > 1}
+    ambiguous = {name for name in names if names.count(name) > 1}
     return {
-        f"{metric.benchmark} {metric.metric}" if metric.metric in shared else metric.metric: round(
+        f"{metric.benchmark} {metric.metric}" if metric.metric in ambiguous else metric.metric: round(
             metric.value, 4
         )
         for metric in metrics[:6]

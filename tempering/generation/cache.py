@@ -23,7 +23,7 @@ class FilledLayer(CacheLayerMixin):
         self.length, self.filled = length, 0
 
     def lazy_initialization(self, key_states: Tensor, value_states: Tensor) -> None:
-        """Allocate what the first keys and values ask for."""
+        """Allocate buffers that fit the first keys and values."""
         self.keys, self.values = (
             states.new_empty(*states.shape[:2], self.length, states.shape[-1])
             for states in (key_states, value_states)
@@ -32,7 +32,7 @@ class FilledLayer(CacheLayerMixin):
         self.is_initialized = True
 
     def update(self, key_states: Tensor, value_states: Tensor, *_: Any, **__: Any) -> tuple[Tensor, Tensor]:
-        """Write the new ones behind the old ones; all that are there, as views."""
+        """Append the new keys and values; views of all so far."""
         if not self.is_initialized:
             self.lazy_initialization(key_states, value_states)
         start, self.filled = self.filled, self.filled + key_states.shape[-2]
@@ -54,15 +54,15 @@ class FilledLayer(CacheLayerMixin):
 
 
 def new_cache(model: Any, length: int, *, static: bool = False) -> Any:
-    """The cache that `model` decodes with: of its own kind where it has one, else keys and values.
+    """The cache that `model` decodes with: the model's own, else keys and values.
 
     Args:
         length: most tokens, prompt included.
-        static: of fixed shape at every step, as `torch.compile` and CUDA graphs want it.
+        static: of fixed shape at every step, as `torch.compile` and CUDA graphs need it.
     """
-    own = getattr(model, "new_cache", None)
-    if own is not None:
-        return own()
+    make = getattr(model, "new_cache", None)
+    if make is not None:
+        return make()
     if static:
         return StaticCache(config=model.config, max_cache_len=length)
     layers = DynamicCache(config=model.config).layers

@@ -2,8 +2,8 @@
 
 Rows are decoded together, prompts of like length side by side. A row that has ended leaves the batch once
 enough of its neighbours have (`SHRINK`), so that short completions do not wait for long ones; when the last
-row ends, so does decoding. Chance comes from the numbers that are passed in, one a row and step: how rows
-are put together changes what a row says by rounding at most.
+row ends, so does decoding. Chance comes from the numbers that are passed in, one per row and step: how rows
+are batched changes what a row says by rounding at most.
 """
 
 from collections.abc import Iterator
@@ -26,7 +26,7 @@ class Decoder:
     """One process, early exit when all rows have ended.
 
     Args:
-        model: a causal LM; its train/eval mode is left as found, it decodes in eval mode.
+        model: a causal LM; it decodes in eval mode, and its own mode is restored afterwards.
         eos_ids: tokens that end a completion.
         pad_id: fills up prompts (left) and completions (right).
         decode_batch_size: rows decoded together; None: all.
@@ -88,7 +88,7 @@ class Decoder:
         tokens = ids.new_full((len(ids), width), self.pad_id)
         logprobs = torch.zeros(len(ids), width, device=ids.device)
         counts = torch.zeros(len(ids), width, dtype=torch.bool, device=ids.device)
-        ended = torch.zeros(len(ids), dtype=torch.bool, device=ids.device)
+        ends = torch.zeros(len(ids), dtype=torch.bool, device=ids.device)
         # Batch by batch, token by token; `rows` are the rows of the rollout that are still in the batch.
         for places in length_batches([*map(len, prompts)], self.decode_batch_size or len(prompts)):
             rows = torch.tensor(places, device=ids.device)
@@ -100,12 +100,12 @@ class Decoder:
                 logprobs[rows, step] = torch.where(batch.alive, logprob, 0.0)
                 counts[rows, step] = batch.alive
                 over = batch.alive & torch.isin(token, self.eos)
-                ended[rows] |= over
+                ends[rows] |= over
                 rows = rows[batch.without(over)]
                 if not len(rows):
                     break
-        used = int(counts.any(0).sum())
-        return Rollout(ids, mask, tokens[:, :used], counts[:, :used], logprobs[:, :used], ended)
+        length = int(counts.any(0).sum())
+        return Rollout(ids, mask, tokens[:, :length], counts[:, :length], logprobs[:, :length], ends)
 
 
 class _Batch:
@@ -117,14 +117,14 @@ class _Batch:
     def __init__(self, decoder: Decoder, prompts: list[list[int]], sampling: Sampling) -> None:
         self.decoder, self.sampling = decoder, sampling
         device = decoder.model.device
-        different = list(dict.fromkeys(map(tuple, prompts)))
-        place = {prompt: index for index, prompt in enumerate(different)}
-        self.source = torch.tensor([place[tuple(prompt)] for prompt in prompts], device=device)
-        self.ids, mask = pad_left([list(prompt) for prompt in different], decoder.pad_id, device)
+        unique = list(dict.fromkeys(map(tuple, prompts)))
+        index_of = {prompt: index for index, prompt in enumerate(unique)}
+        self.source = torch.tensor([index_of[tuple(prompt)] for prompt in prompts], device=device)
+        self.ids, mask = pad_left([list(prompt) for prompt in unique], decoder.pad_id, device)
         self.length = self.ids.shape[1]  # tokens that attention may look at
-        self.seen = torch.cat([mask, mask.new_ones(len(mask), sampling.max_new_tokens)], dim=1)
+        self.attention = torch.cat([mask, mask.new_ones(len(mask), sampling.max_new_tokens)], dim=1)
         self.positions = position_ids(mask)
-        self.cache = new_cache(decoder.model, self.seen.shape[1], static=decoder.static)
+        self.cache = new_cache(decoder.model, self.attention.shape[1], static=decoder.static)
         self.met = met_tokens(self.ids, mask, decoder.model, sampling)
         self.alive = torch.ones(len(prompts), dtype=torch.bool, device=device)
 
@@ -153,13 +153,13 @@ class _Batch:
 
     def _mask(self) -> Tensor:
         if not self.decoder.static:
-            return self.seen[:, : self.length]
-        places = torch.arange(self.seen.shape[1], device=self.seen.device)
+            return self.attention[:, : self.length]
+        places = torch.arange(self.attention.shape[1], device=self.attention.device)
         queries = places[self.length - self.ids.shape[1] : self.length]
-        return (places <= queries[:, None])[None, None] & self.seen[:, None, None].bool()
+        return (places <= queries[:, None])[None, None] & self.attention[:, None, None].bool()
 
     def without(self, over: Tensor) -> Tensor:
-        """Take out rows that are over, when it pays; the places (of those before) that are left."""
+        """Take out rows that are over, when it pays; the places (among the rows before) that stay."""
         self.alive = self.alive & ~over
         places = torch.arange(len(self.alive), device=over.device)
         living = int(self.alive.sum())
@@ -167,13 +167,13 @@ class _Batch:
             return places[:0]
         if self.decoder.static or living > SHRINK * len(places):
             return places
-        left = places[self.alive]
-        self.alive, self.ids = self.alive[left], self.ids[left]
-        self._take(left)
-        return left
+        survivors = places[self.alive]
+        self.alive, self.ids = self.alive[survivors], self.ids[survivors]
+        self._take(survivors)
+        return survivors
 
     def _take(self, rows: Tensor) -> None:
-        """Let row i go on from where row `rows[i]` was."""
+        """Let row i continue from where row `rows[i]` was."""
         self.cache.reorder_cache(rows)
-        self.positions, self.seen = self.positions[rows], self.seen[rows]
+        self.positions, self.attention = self.positions[rows], self.attention[rows]
         self.met = None if self.met is None else self.met[rows]

@@ -1,8 +1,8 @@
-"""How hard rows are to a model: the mean cross-entropy of what they train on, in nats a token.
+"""How hard rows are to a model: the mean cross-entropy of what they train on, in nats per token.
 
 Goes through the evaluation's own log-probabilities, so all logits never exist at once. Rows come as a
-stream and are held by the million tokens: sorted by length inside of such a chunk and cut into batches
-of bounded tokens. What is kept is 8 bytes a row.
+stream and are held in chunks of a million tokens: sorted by length inside a chunk and cut into batches
+of bounded tokens. It keeps 8 bytes per row.
 """
 
 from array import array
@@ -18,13 +18,13 @@ if TYPE_CHECKING:
     from tempering.generation.language_model import LanguageModel
 
 CHUNK_TOKENS = 1 << 20
-"""Tokens that are held at a time."""
+"""Tokens in memory at a time."""
 BATCH_TOKENS = 16384
 """Positions of a batch, padding included; a single longer row is a batch by itself."""
 
 
 @dataclass(frozen=True)
-class _Measured:
+class _Span:
     """Token ids a loss is taken of, after ids that are only read; `counts` marks those that count."""
 
     before: list[int]
@@ -44,7 +44,7 @@ def losses(
         device: where the model runs.
 
     Returns:
-        (N,) nats a token, in the order of `rows`; NaN for a row without a token to predict. The first
+        (N,) nats per token, in the order of `rows`; NaN for a row without a token to predict. The first
         token of a row has nothing before it and never counts.
     """
     import numpy as np
@@ -52,19 +52,19 @@ def losses(
     from tempering.generation.language_model import LanguageModel
     from tempering.models.loading import load_causal_lm
 
-    loaded = load_causal_lm(model_dir, trust_remote_code=trust_remote_code)
-    model = LanguageModel(model_dir, "plain", device, batch_size=BATCH_TOKENS, model=loaded)
+    weights = load_causal_lm(model_dir, trust_remote_code=trust_remote_code)
+    model = LanguageModel(model_dir, "plain", device, batch_size=BATCH_TOKENS, model=weights)
     values = array("d")
     for chunk in _chunks(rows):
         values.extend(_chunk_losses(model, chunk))
     return np.array(values, dtype=np.float64)
 
 
-def _chunks(rows: Iterable[Mapping[str, Any]]) -> Iterator[list[_Measured]]:
-    chunk: list[_Measured] = []
+def _chunks(rows: Iterable[Mapping[str, Any]]) -> Iterator[list[_Span]]:
+    chunk: list[_Span] = []
     tokens = 0
     for row in rows:
-        chunk.append(_measured(row))
+        chunk.append(_span(row))
         tokens += len(chunk[-1].before) + len(chunk[-1].after)
         if tokens >= CHUNK_TOKENS:
             yield chunk
@@ -72,7 +72,7 @@ def _chunks(rows: Iterable[Mapping[str, Any]]) -> Iterator[list[_Measured]]:
     yield chunk
 
 
-def _measured(row: Mapping[str, Any]) -> _Measured:
+def _span(row: Mapping[str, Any]) -> _Span:
     if "chosen_ids" in row:
         before, after = list(row["prompt_ids"]), list(row["chosen_ids"])
         ids, mask = before + after, [False] * len(before) + [True] * len(after)
@@ -81,30 +81,30 @@ def _measured(row: Mapping[str, Any]) -> _Measured:
         mask = list(row.get("completion_mask") or [True] * len(ids))
     places = [place for place, counts in enumerate(mask) if counts and place]
     start, end = (places[0], places[-1] + 1) if places else (len(ids), len(ids))
-    return _Measured(ids[:start], ids[start:end], mask[start:end])
+    return _Span(ids[:start], ids[start:end], mask[start:end])
 
 
-def _chunk_losses(model: "LanguageModel", chunk: list[_Measured]) -> list[float]:
+def _chunk_losses(model: "LanguageModel", chunk: list[_Span]) -> list[float]:
     losses = [float("nan")] * len(chunk)
     for batch in _batches(chunk):
         logprobs = model.logprobs([(chunk[index].before, chunk[index].after) for index in batch])
         for index, values in zip(batch, logprobs, strict=True):
-            counted = [value for value, counts in zip(values, chunk[index].counts, strict=True) if counts]
-            losses[index] = -sum(counted) / len(counted)
+            scored = [value for value, counts in zip(values, chunk[index].counts, strict=True) if counts]
+            losses[index] = -sum(scored) / len(scored)
     return losses
 
 
-def _batches(chunk: list[_Measured]) -> Iterator[list[int]]:
+def _batches(chunk: list[_Span]) -> Iterator[list[int]]:
     """Numbers of the rows that have something to predict, of like shape, by bounded tokens."""
-    able = [index for index, row in enumerate(chunk) if row.after]
-    able.sort(key=lambda index: (len(chunk[index].before), len(chunk[index].after)))
+    order = [index for index, row in enumerate(chunk) if row.after]
+    order.sort(key=lambda index: (len(chunk[index].before), len(chunk[index].after)))
     batch: list[int] = []
-    left = right = 0
-    for index in able:
-        left, right = max(left, len(chunk[index].before)), max(right, len(chunk[index].after))
-        if batch and (left + right) * (len(batch) + 1) > BATCH_TOKENS:
+    before = after = 0
+    for index in order:
+        before, after = max(before, len(chunk[index].before)), max(after, len(chunk[index].after))
+        if batch and (before + after) * (len(batch) + 1) > BATCH_TOKENS:
             yield batch
-            batch, left, right = [], len(chunk[index].before), len(chunk[index].after)
+            batch, before, after = [], len(chunk[index].before), len(chunk[index].after)
         batch.append(index)
     if batch:
         yield batch

@@ -1,4 +1,4 @@
-"""What every benchmark asks of a causal LM: completions, and log-probabilities of given text."""
+"""What every benchmark asks of a causal LM: completions, and log-probabilities of text."""
 
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -24,10 +24,10 @@ class LanguageModel:
 
     Args:
         folder: Hugging Face model folder.
-        prompt_format: `chat` (chat template) or `plain` (a base model: text goes on as text).
+        prompt_format: `chat` (chat template) or `plain` (a base model: it continues text).
         device: where to run.
-        batch_size: sequences a forward pass.
-        model, tokenizer: what of the folder is loaded already.
+        batch_size: sequences per forward pass.
+        model, tokenizer: parts of the folder already in memory.
     """
 
     def __init__(
@@ -82,12 +82,12 @@ class LanguageModel:
         return Decoder(self.model, stop_ids(self.model, self.tokenizer), self.tokenizer.pad_token_id)
 
     def complete(self, prompts: list[list[int]], sampling: Sampling, seed: int) -> list[tuple[str, bool]]:
-        """Completion text and whether it ended with EOS, for each prompt, in order."""
+        """Completion text and whether it ends with EOS, for each prompt, in order."""
         prompts = [self.fitting(prompt, sampling.max_new_tokens) for prompt in prompts]
         answers: dict[int, tuple[str, bool]] = {}
         for places, rollout in self.rollouts(prompts, sampling, seed):
-            texts, ended = rollout.texts(self.tokenizer), rollout.ended.tolist()
-            answers.update(zip(places, zip(texts, ended, strict=True), strict=True))
+            texts, ends = rollout.texts(self.tokenizer), rollout.ended.tolist()
+            answers.update(zip(places, zip(texts, ends, strict=True), strict=True))
         return [answers[place] for place in range(len(prompts))]
 
     def rollouts(
@@ -112,13 +112,13 @@ class LanguageModel:
         return [values[place] for place in range(len(rows))]
 
     def _logprobs(self, rows: list[tuple[list[int], list[int]]]) -> list[list[float]]:
-        left = max(len(prompt) for prompt, _ in rows)
-        right = max(len(completion) for _, completion in rows)
-        ids = torch.full((len(rows), left + right), self.tokenizer.pad_token_id)
+        longest_prompt = max(len(prompt) for prompt, _ in rows)
+        longest_answer = max(len(completion) for _, completion in rows)
+        ids = torch.full((len(rows), longest_prompt + longest_answer), self.tokenizer.pad_token_id)
         attention = torch.zeros_like(ids)
-        mask = torch.zeros(len(rows), right, dtype=torch.bool)
+        mask = torch.zeros(len(rows), longest_answer, dtype=torch.bool)
         for row, (prompt, completion) in enumerate(rows):
-            start, end = left - len(prompt), left + len(completion)
+            start, end = longest_prompt - len(prompt), longest_prompt + len(completion)
             ids[row, start:end] = torch.tensor(prompt + completion)
             attention[row, start:end] = 1
             mask[row, : len(completion)] = True
@@ -126,7 +126,7 @@ class LanguageModel:
         values, _ = completion_logprobs(
             self.model, ids.to(device), attention.to(device), mask.to(device), 1.0
         )
-        return [line[keep].tolist() for line, keep in zip(values.cpu(), mask, strict=True)]
+        return [line[counts].tolist() for line, counts in zip(values.cpu(), mask, strict=True)]
 
 
 def completed(tokenizer: Any, source: Source) -> Any:

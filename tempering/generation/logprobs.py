@@ -1,4 +1,4 @@
-"""Log-probabilities of given completions, without ever holding all logits.
+"""Log-probabilities of completions, without ever holding all logits.
 
 The backbone runs once; the LM head runs over chunks of the positions that count, recomputed in
 the backward pass, so memory is chunk x vocabulary instead of batch x length x vocabulary.
@@ -52,14 +52,14 @@ def hidden_states(model: Any, input_ids: Tensor, attention_mask: Tensor) -> Tens
 
 
 def without_adapter_wrapper(model: Any) -> Any:
-    """The causal LM inside a PEFT model; its adapter stays at work."""
+    """The causal LM inside a PEFT model; its adapter stays active."""
     return model.get_base_model() if hasattr(model, "peft_config") else model
 
 
 def logprobs_of(
     model: Any, hidden: Tensor, input_ids: Tensor, completion_mask: Tensor, temperature: float
 ) -> tuple[Tensor, Tensor]:
-    """`completion_logprobs` from hidden states (B, P + C, H) that are there already."""
+    """`completion_logprobs` from hidden states (B, P + C, H)."""
     base = without_adapter_wrapper(model)
     width = completion_mask.shape[1]
     states = hidden[:, -width - 1 : -1][completion_mask]  # (N, H): the state that predicts each token
@@ -72,8 +72,14 @@ def logprobs_of(
 def chunked_logprobs(model: Any, states: Tensor, tokens: Tensor, temperature: float) -> tuple[Tensor, Tensor]:
     """(N,) log-probabilities and entropies of `tokens` after `states` (N, H), by a causal LM's head."""
     parts = [
-        _chunk(model, states[i : i + CHUNK], tokens[i : i + CHUNK], temperature, len(states) > CHUNK)
-        for i in range(0, max(len(states), 1), CHUNK)
+        _chunk(
+            model,
+            states[start : start + CHUNK],
+            tokens[start : start + CHUNK],
+            temperature,
+            len(states) > CHUNK,
+        )
+        for start in range(0, max(len(states), 1), CHUNK)
     ]
     logprobs, entropy = (torch.cat(column) for column in zip(*parts, strict=True))
     return logprobs, entropy

@@ -1,4 +1,4 @@
-"""Rollouts: the completions of a batch of prompts, and what any engine that makes them must offer.
+"""Rollouts: the completions of a batch of prompts, and what an engine that makes them must offer.
 
 Log-probabilities are those of the temperature-scaled full distribution, before top-k, top-p, min-p,
 repetition penalty and minimum length, whatever those then leave to sample from.

@@ -1,8 +1,8 @@
 """Choosing the next token, in the order and the meaning of `generate()`.
 
-A token is found by inverse transform from one uniform number a row: five times cheaper than a number a
-token, and the numbers can be drawn ahead for a whole rollout, so that what a row says does not depend on
-the rows beside it.
+A token is found by inverse transform from one uniform number per row: five times cheaper than a number
+per token, and the numbers can be drawn ahead for an entire rollout, so that what a row says does not depend
+on the rows beside it.
 """
 
 import math
@@ -18,7 +18,7 @@ class Sampling:
     """How the next token is chosen.
 
     `temperature` 0 takes the likeliest. `min_p` drops what is less likely than this share of the likeliest
-    token (arXiv:2407.01082). `repetition_penalty` divides the logits of tokens that are there already,
+    token (arXiv:2407.01082). `repetition_penalty` divides the logits of tokens already in the text,
     or multiplies negative ones (arXiv:1909.05858, eq. 2); 1 is off.
     """
 
@@ -52,36 +52,38 @@ def sample_token(
     uniform: Tensor | None,
     met: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:
-    """One token a row, and its log-probability in the temperature-scaled full distribution.
+    """One token per row, and its log-probability in the temperature-scaled full distribution.
 
     Args:
         logits: (B, V) raw logits.
         uniform: (B,) numbers in [0, 1); not needed at temperature 0.
-        met: (B, V) True at tokens that the repetition penalty is put on; None: no penalty.
+        met: (B, V) True at tokens that pay the repetition penalty; None: no penalty.
 
     Returns:
         token (B,) and logprob (B,).
     """
+    # The full distribution gives the log-probability; the filters decide what may be sampled.
     logs = torch.log_softmax(logits / (sampling.temperature or 1.0), dim=-1)
     if met is None:
-        allowed = _filter(logs, sampling, eos, step)
+        candidates = _filter(logs, sampling, eos, step)
     else:
-        pressed = torch.where(met, _penalised(logits, sampling.repetition_penalty), logits)
-        pressed = torch.log_softmax(pressed / (sampling.temperature or 1.0), dim=-1)
-        allowed = _filter(pressed, sampling, eos, step)
+        penalised = torch.where(met, _penalised(logits, sampling.repetition_penalty), logits)
+        penalised = torch.log_softmax(penalised / (sampling.temperature or 1.0), dim=-1)
+        candidates = _filter(penalised, sampling, eos, step)
+    # Inverse transform, in fp64: an fp32 sum over the vocabulary would swallow rare tokens.
     if sampling.temperature == 0:
-        token = allowed.argmax(-1)
+        token = candidates.argmax(-1)
     else:
         assert uniform is not None, "sampling needs uniform numbers"
-        exact = torch.float32 if allowed.device.type == "mps" else torch.float64  # which has no float64
-        mass = allowed.exp().cumsum(-1, dtype=exact)
+        exact = torch.float32 if candidates.device.type == "mps" else torch.float64  # which has no float64
+        mass = candidates.exp().cumsum(-1, dtype=exact)
         shot = uniform[:, None].to(mass.device, exact) * mass[:, -1:]
         token = torch.searchsorted(mass, shot, right=True).squeeze(-1).clamp(max=mass.shape[-1] - 1)
     return token, logs.gather(-1, token[:, None]).squeeze(-1)
 
 
 def _filter(logs: Tensor, sampling: Sampling, eos: Tensor, step: int) -> Tensor:
-    """Log-probabilities with what may not be sampled at -inf."""
+    """Log-probabilities; -inf for what must not be sampled."""
     if step < sampling.min_new_tokens:
         logs = logs.index_fill(-1, eos, float("-inf"))
     if sampling.top_k and sampling.top_k < logs.shape[-1]:

@@ -67,9 +67,9 @@ class Benchmark(Config):
     max_rows: int | None = Field(None, ge=1, description="use the first rows only")
 
     row_types: ClassVar[tuple[RowType, ...]]
-    """The rows it can be run on."""
+    """The rows it takes."""
     measures: ClassVar[Measured] = "policy"
-    """The models that it is run for."""
+    """The models that it measures."""
     judged: ClassVar[bool] = False
     """Whether a reward model, if there is one, scores completions and compares them with the baseline's."""
     metrics: ClassVar[tuple[Measure, ...]]
@@ -79,7 +79,7 @@ class Benchmark(Config):
 
     @abstractmethod
     def run(self, rows: list[Row], tools: Tools, findings: "Findings") -> None:
-        """Measure the model on `rows` and add what was found to `findings`."""
+        """Measure the model on `rows` and add the results to `findings`."""
 
     @classmethod
     def kind_name(cls) -> str:

@@ -86,5 +86,5 @@ def _gold(table: list[Row], findings: "Findings") -> None:
 def _win_rate(table: list[Row], baseline: Mapping[int, float], findings: "Findings") -> None:
     pairs = [(row["reward"], baseline[row["row"]]) for row in table if row["row"] in baseline]
     if pairs:
-        wins = [1.0 if ours > theirs else 0.5 if ours == theirs else 0.0 for ours, theirs in pairs]
+        wins = [1.0 if reward > base else 0.5 if reward == base else 0.0 for reward, base in pairs]
         findings.add("win_rate", wins)

@@ -123,12 +123,10 @@ def _encoded(model: "LanguageModel", context: str, choices: list[str]) -> list[t
     # Tokenise context and choice together, then cut where the context ends.
     context, gap = context.rstrip(), context[len(context.rstrip()) :]
     texts = [context, *(context + _gap(context, gap, choice) + choice for choice in choices)]
-    before, *wholes = model.tokenizer(texts, add_special_tokens=False, verbose=False)["input_ids"]
+    before, *sequences = model.tokenizer(texts, add_special_tokens=False, verbose=False)["input_ids"]
     leading = leading_ids(model.tokenizer) or [model.tokenizer.eos_token_id]
-    cuts = [min(len(before), len(whole) - 1) for whole in wholes]
-    pairs = [
-        ([*leading, *whole[:cut]], whole[max(cut, 0) :]) for whole, cut in zip(wholes, cuts, strict=True)
-    ]
+    cuts = [min(len(before), len(ids) - 1) for ids in sequences]
+    pairs = [([*leading, *ids[:cut]], ids[max(cut, 0) :]) for ids, cut in zip(sequences, cuts, strict=True)]
 
     # Cut the context for the longest choice, and so for all alike.
     lengths = [len(answer) for _, answer in pairs]

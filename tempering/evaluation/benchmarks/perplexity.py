@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 class PerplexityBenchmark(Benchmark):
-    """Mean negative log-likelihood a token (nats) of texts, or of completions given their prompts."""
+    """Mean negative log-likelihood per token (nats) of texts, or of completions given their prompts."""
 
     kind: Literal["perplexity"]
     max_length: int = Field(512, ge=8, description="texts are cut to this many tokens")

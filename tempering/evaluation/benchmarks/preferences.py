@@ -27,5 +27,8 @@ class PreferencesBenchmark(Benchmark):
             tools.scorer(prompts, [row[side][-1]["content"] for row in rows])
             for side in ("chosen", "rejected")
         )
-        right = [1.0 if a > b else 0.5 if a == b else 0.0 for a, b in zip(chosen, rejected, strict=True)]
-        findings.add("accuracy", right)
+        points = [
+            1.0 if score > rival else 0.5 if score == rival else 0.0
+            for score, rival in zip(chosen, rejected, strict=True)
+        ]
+        findings.add("accuracy", points)

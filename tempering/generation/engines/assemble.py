@@ -1,4 +1,4 @@
-"""What engines that answer with lists of tokens share: the rollout made of them, and seeds from numbers."""
+"""What engines that answer with lists of tokens share: a rollout from them, and seeds from numbers."""
 
 from typing import Any
 
@@ -20,20 +20,22 @@ def assemble(
     lengths = [_length(tokens, eos_ids) for tokens in completions]
     ids, mask = pad_left(prompts, pad_id, device)
     shape = (len(completions), max(lengths, default=0))
+    # Right-padded tensors of what counts.
     tokens = torch.full(shape, pad_id)
-    found = torch.zeros(shape)
+    values = torch.zeros(shape)
     for row, length in enumerate(lengths):
         tokens[row, :length] = torch.tensor(completions[row][:length], dtype=torch.long)
-        found[row, :length] = torch.tensor(logprobs[row][:length])
+        values[row, :length] = torch.tensor(logprobs[row][:length])
+    # Which positions count, and which rows ended by themselves.
     counts = torch.arange(shape[1]) < torch.tensor(lengths)[:, None]
-    ended = torch.tensor(
+    ends = torch.tensor(
         [length > 0 and row[length - 1] in eos_ids for row, length in zip(completions, lengths, strict=True)]
     )
-    return Rollout(ids, mask, tokens.to(device), counts.to(device), found.to(device), ended.to(device))
+    return Rollout(ids, mask, tokens.to(device), counts.to(device), values.to(device), ends.to(device))
 
 
 def seeds(uniform: Tensor | None, rows: int) -> list[int]:
-    """A seed a row, all 53 bits of its first number; the row alone decides, not its neighbours."""
+    """A seed per row, all 53 bits of its first number; the row alone decides, not its neighbours."""
     if uniform is None:
         return [0] * rows
     return [int(number * 2**53) for number in uniform[:, 0].double().tolist()]

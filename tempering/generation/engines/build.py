@@ -20,9 +20,10 @@ def build_engine(
     Args:
         eos_ids: tokens that end a completion.
         pad_id: fills up rows.
-        sampling: checked at once by engines that cannot do all of it.
+        sampling: checked at once by engines that do not support all of it.
         accelerator: where accelerate shards the model (FSDP, ZeRO); our decoder needs a whole one.
     """
+    # Each engine is imported by itself: vLLM and transformers' generation are heavy.
     match config:
         case DecoderEngine():
             from tempering.generation.decoder import Decoder

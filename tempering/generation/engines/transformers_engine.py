@@ -36,16 +36,18 @@ class TransformersSampler:
         self.model, self.eos_ids, self.pad_id, self.accelerator = model, eos_ids, pad_id, accelerator
 
     def update(self, model: Any) -> None:
-        """Sample from `model` from now on: the live policy, or what accelerate has wrapped around it."""
+        """Sample from `model` from now on: the live policy, or accelerate's wrapper around it."""
         self.model = model
 
     @torch.no_grad()
     def generate(self, prompts: list[list[int]], sampling: Sampling, uniform: Tensor | None) -> Rollout:
         """Complete each prompt once; `uniform` seeds torch's generator, which is put back afterwards."""
+        # The policy as transformers knows it, with whole parameters.
         with ready_to_generate(self.model, self.accelerator) as policy:
             policy = without_adapter_wrapper(policy)
             ids, mask = pad_left(prompts, self.pad_id, policy.device)
             observer = LogprobObserver(sampling.temperature)
+            # The observer comes first: it must see the logits before any processor changes them.
             steps = [observer, *self._processors(sampling, mask)]
             with (
                 uncompiled(policy),
@@ -60,6 +62,7 @@ class TransformersSampler:
                     logits_processor=LogitsProcessorList(steps),
                     synced_gpus=steps_together(self.accelerator),
                 )
+        # The completions alone, without the prompts.
         tokens = sequences[:, ids.shape[1] :]
         logprobs = observer.logprobs(tokens)
         return assemble(prompts, tokens.tolist(), logprobs.tolist(), self.eos_ids, self.pad_id, ids.device)
@@ -98,15 +101,15 @@ class TransformersSampler:
 
 
 class LogprobObserver(LogitsProcessor):
-    """Notes the log-probability of each token that was taken; changes nothing.
+    """Records the log-probability of each token; changes nothing.
 
-    At each step it learns from the ids which token the last step took, so it keeps one distribution.
+    At each step the ids say which token the last step took, so it keeps one distribution.
     """
 
     def __init__(self, temperature: float) -> None:
         self.temperature = temperature or 1.0
         self.distribution: Tensor | None = None  # (B, V) of the step at hand
-        self.noted: list[Tensor] = []  # (B,) a step before it
+        self.values: list[Tensor] = []  # (B,) per step before it
 
     def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
         self._note(input_ids[:, -1])
@@ -114,15 +117,15 @@ class LogprobObserver(LogitsProcessor):
         return scores
 
     def logprobs(self, tokens: Tensor) -> Tensor:
-        """(B, C) of the whole completions, of which it has not seen the last token."""
+        """(B, C) of the completions, whose last token it has not seen."""
         self._note(tokens[:, -1])
         self.distribution = None
-        assert len(self.noted) == tokens.shape[1], "one distribution a token"
-        return torch.stack(self.noted, dim=1)
+        assert len(self.values) == tokens.shape[1], "one distribution per token"
+        return torch.stack(self.values, dim=1)
 
     def _note(self, token: Tensor) -> None:
         if self.distribution is not None:
-            self.noted.append(self.distribution.gather(-1, token[:, None]).squeeze(-1))
+            self.values.append(self.distribution.gather(-1, token[:, None]).squeeze(-1))
 
 
 @contextmanager
@@ -138,11 +141,11 @@ def _evaluating(model: Any) -> Iterator[None]:
 @contextmanager
 def _plain_settings(model: Any) -> Iterator[None]:
     """Without the defaults that came with the model, which `generate` would mix into ours."""
-    kept, model.generation_config = model.generation_config, GenerationConfig()
+    defaults, model.generation_config = model.generation_config, GenerationConfig()
     try:
         yield
     finally:
-        model.generation_config = kept
+        model.generation_config = defaults
 
 
 @contextmanager

@@ -29,12 +29,12 @@ CONCURRENCY = 64  # as many as the client keeps connections
 
 
 class VLLMSampler:
-    """Has a server complete prompts, one request a row, so that each has a seed of its own.
+    """Has a server complete prompts, one request per row, so that each has its own seed.
 
     Args:
         model: the policy whose weights are sent.
         accelerator: needed where accelerate shards the model: every process then takes part in `update`.
-        sampling: checked at once, where it is known already.
+        sampling: checked at once, if it is known.
     """
 
     exact = False
@@ -107,25 +107,25 @@ class VLLMSampler:
                 "seed": seed,
                 "min_tokens": sampling.min_new_tokens,
                 "stop_token_ids": self.eos_ids,
-                "ignore_eos": True,  # the server's own idea of it: ours are the stop tokens
+                "ignore_eos": True,  # the server's own EOS may differ: ours are the stop tokens
             },
         )
         tokens: list[int] = answer["completion_ids"][0]
-        found = zip(answer["logprobs"][0], answer["logprob_token_ids"][0], tokens, strict=True)
-        values = [dict(zip(ids, logs, strict=True))[token] for logs, ids, token in found]
+        columns = zip(answer["logprobs"][0], answer["logprob_token_ids"][0], tokens, strict=True)
+        values = [dict(zip(ids, logs, strict=True))[token] for logs, ids, token in columns]
         return tokens, [float("nan") if value is None else value for value in values]
 
     def _check_mode(self, sampling: Sampling) -> None:
-        wanted = logprobs_modes(sampling)
-        if self.mode is not None and self.mode not in wanted:
+        modes = logprobs_modes(sampling)
+        if self.mode is not None and self.mode not in modes:
             raise ConfigError(
                 f"the vLLM server at {self.client.base_url} reports --logprobs-mode {self.mode}",
-                expected=f"{' or '.join(wanted)}: log-probabilities after temperature, before all else",
-                fix=f"start it with: {START}{wanted[0]}",
+                expected=f"{' or '.join(modes)}: log-probabilities after temperature, before all else",
+                fix=f"start it with: {START}{modes[0]}",
             )
 
     def _join_server(self) -> None:
-        """Open the way that weights take, once."""
+        """Open the channel for weights, once."""
         if self.client.communicator is not None:
             return
         device = bare(self.model, self.accelerator).device
@@ -154,16 +154,17 @@ def logprobs_modes(sampling: Sampling) -> tuple[str, ...]:
     }
     if sampling.temperature == 0:  # the server's filters do nothing then
         changes |= {"top_k": False, "top_p": False, "min_p": False}
-    set_ones = [name for name, is_set in changes.items() if is_set]
-    modes = (("processed_logprobs",) if not set_ones else ()) + (
+    filters = [name for name, is_set in changes.items() if is_set]
+    # Processed is right where nothing but temperature acts, raw where temperature does not.
+    modes = (("processed_logprobs",) if not filters else ()) + (
         ("raw_logprobs",) if sampling.temperature in (0, 1) else ()
     )
     if not modes:
         raise ConfigError(
-            f"engine.kind: vllm with temperature {sampling.temperature:g} and {', '.join(set_ones)}: "
+            f"engine.kind: vllm with temperature {sampling.temperature:g} and {', '.join(filters)}: "
             "vLLM gives log-probabilities before both or after both",
             expected="those after temperature and before the others, as training needs them",
-            fix=f"set temperature: 1, or leave out {', '.join(set_ones)}, or set engine.kind: decoder",
+            fix=f"set temperature: 1, or leave out {', '.join(filters)}, or set engine.kind: decoder",
         )
     return modes
 
@@ -171,14 +172,14 @@ def logprobs_modes(sampling: Sampling) -> tuple[str, ...]:
 def _check_servable(model: Any, accelerator: Any) -> None:
     if hasattr(model, "new_cache"):
         raise ConfigError(
-            f"vLLM does not know models of type {model.config.model_type}",
+            f"vLLM does not support models of type {model.config.model_type}",
             expected="a family of transformers with engine.kind: vllm",
             fix="set engine.kind: decoder",
         )
     plugin = None if accelerator is None else getattr(accelerator.state, "fsdp_plugin", None)
     if plugin is not None and plugin.fsdp_version == 1:
         raise ConfigError(
-            "FSDP version 1 holds weights flattened, from which they cannot be sent one by one",
+            "FSDP version 1 flattens weights, which then cannot be sent one by one",
             expected="FSDP version 2 with engine.kind: vllm",
             fix="set fsdp_version: 2 in accelerate's configuration",
         )

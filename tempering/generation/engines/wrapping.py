@@ -1,7 +1,7 @@
 """Getting at a policy through what accelerate and PEFT wrap around it.
 
 The same work as in TRL's own trainers: whole parameters while sampling, and weights under the names that the
-model has without wrappers and adapters, as a server that serves it knows them.
+model has without wrappers and adapters, as a server knows them.
 """
 
 from collections.abc import Iterator
@@ -69,8 +69,8 @@ def steps_together(accelerator: Any) -> bool:
 def named_weights(model: Any, accelerator: Any = None) -> Iterator[tuple[str, Tensor]]:
     """(name, tensor) of every parameter, adapters merged in; the model stays what it was, bit for bit.
 
-    Gathering is a collective: where the model is sharded every process must iterate. The adapter is merged a
-    layer at a time, so that it costs one matrix of memory; PEFT's own unmerging subtracts, which leaves the
+    Gathering is a collective: where the model is sharded every process must iterate. The adapter is merged
+    layer by layer, so that it costs one matrix of memory; PEFT's own unmerging subtracts, which leaves the
     frozen base a rounding away from itself, more so at each rollout.
     """
     policy = bare(model, accelerator)
@@ -109,11 +109,11 @@ def _merged(layer: Any) -> Tensor:
             fix="set adapter.base_weights: bf16, or engine.kind: decoder",
         )
     with _gathered(list(layer.parameters())):
-        kept = weight.data.clone()
+        original = weight.data.clone()
         layer.merge()
         merged: Tensor = weight.data.clone()
         layer.unmerge()
-        weight.data.copy_(kept)
+        weight.data.copy_(original)
     return _all_of(merged)
 
 
