@@ -189,13 +189,13 @@ def test_damaged_columnar_files_are_named(records):
     whole = {"a.parquet": parquet(ROWS * 99), "a.arrow": arrow(ROWS * 99)}
     for name, content in whole.items():
         for damaged in (content[: len(content) // 2], content[:30], b"nothing like it", b"PAR1" * 9, b""):
-            with pytest.raises(DataError, match=rf"{name.replace('.', '[.]')} is no readable"):
+            with pytest.raises(DataError, match=rf"{name.replace('.', '[.]')} is not a readable"):
                 records(damaged, name)
     # Offsets that lead out of the file must be found before they are followed: that would end the process.
     offsets = b"".join(number.to_bytes(4, "little") for number in (6, 7, 9))
     lost = whole["a.arrow"].replace(offsets, (2**30).to_bytes(4, "little") * 3)
     assert lost != whole["a.arrow"]
-    with pytest.raises(DataError, match="is no readable Arrow"):
+    with pytest.raises(DataError, match="is not a readable Arrow"):
         records(lost, "a.arrow")
 
 

@@ -181,7 +181,7 @@ def test_invalid_bytes_in_an_array_cost_no_other_row(records):
         (b'[{"a": 1},\n{"a": x},\n{"a": 3}]', r"at row 1: Expecting value in line 2"),
         (b'[{"a": 1},\n{"a": "x"y"}, {"a": 3}' + b" " * 99 + b"]", r"at row 1: .* in line 2"),
         (b'[{"a": 1}\n{"a": 2}]', r"at row 1: a comma is missing in line 2"),
-        (b'[\n{"a": 1}]\n[{"a": 2}]', r"goes on after its JSON array"),
+        (b'[\n{"a": 1}]\n[{"a": 2}]', r"continues after its JSON array"),
     ],
 )
 def test_a_fault_within_an_array_is_an_error_with_its_row(records, content, said):

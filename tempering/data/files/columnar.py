@@ -42,8 +42,8 @@ def read_arrow(path: Path) -> Iterator[Item]:
             source.seek(0)
             reader = pa.ipc.open_file(source) if in_file_format else pa.ipc.open_stream(source)
             _require_distinct(path, reader.schema.names)
-            whole = map(reader.get_batch, range(reader.num_record_batches)) if in_file_format else reader
-            pieces = (piece for batch in whole for piece in _pieces(batch))
+            batches = map(reader.get_batch, range(reader.num_record_batches)) if in_file_format else reader
+            pieces = (piece for batch in batches for piece in _pieces(batch))
             # Offsets in a damaged file would lead anywhere in memory.
             yield from _rows(path, pieces, check=True)
 
@@ -77,13 +77,14 @@ def _one_by_one(path: Path, batch: Any, start: int) -> Iterator[Item]:
             not_utf8 = isinstance(error, UnicodeDecodeError) or "UTF8" in str(error)
             if isinstance(error, pa.ArrowInvalid) and not not_utf8:
                 raise
-            other = f"a value that Python cannot hold ({type(error).__name__})"
-            reason = "invalid UTF-8" if not_utf8 else other
+            reason = f"a value that Python cannot hold ({type(error).__name__})"
+            if not_utf8:
+                reason = "invalid UTF-8"
             yield Rejected(path.name, start + index, reason, excerpt(str(error)))
 
 
 @contextmanager
-def _damage(path: Path, what: str) -> Iterator[None]:
+def _damage(path: Path, form: str) -> Iterator[None]:
     import pyarrow as pa
 
     require_file(path)
@@ -91,8 +92,8 @@ def _damage(path: Path, what: str) -> Iterator[None]:
         yield
     except (pa.ArrowException, OSError, ValueError, KeyError, EOFError) as error:
         raise DataError(
-            f"{path} is no readable {what} file: {excerpt(str(error))}",
-            expected=f"a whole {what} file",
+            f"{path} is not a readable {form} file: {excerpt(str(error))}",
+            expected=f"a complete {form} file",
             fix="fetch the file again, or set `format`",
         ) from None
 
@@ -100,7 +101,7 @@ def _damage(path: Path, what: str) -> Iterator[None]:
 def _require_unpacked(path: Path) -> None:
     if is_packed(path):
         raise DataError(
-            f"{path} is packed as a whole",
+            f"{path} is packed",
             expected="Parquet and Arrow as they are (they are compressed inside)",
             fix="unpack it",
         )
@@ -111,6 +112,6 @@ def _require_distinct(path: Path, names: list[str]) -> None:
     if doubled:
         raise DataError(
             f"{path} has several columns called {', '.join(map(repr, doubled))}",
-            expected="one column a name",
+            expected="one column per name",
             fix="rename the columns",
         )

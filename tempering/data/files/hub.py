@@ -23,7 +23,7 @@ _README = "README.md"
 
 
 def hub_files(name: str, subset: str | None, revision: str, split: str | None) -> list[Path]:
-    """The files of a split of a data set on the Hub, fetched where they are not there yet.
+    """The files of a split of a data set on the Hub, fetched if they are not in the cache.
 
     Without `split`: those of the train split if there is one, else all.
 
@@ -32,17 +32,17 @@ def hub_files(name: str, subset: str | None, revision: str, split: str | None) -
             is not open to you, or the Hub cannot be reached and the cache does not hold all of it.
     """
     commit = hub_commit(name, revision)
-    where = f"the data set {name}"
+    place = f"the data set {name}"
     try:
         names, readme, complete = _contents(name, commit)
-        splits = splits_of(where, names, readme, subset)
-        where += f" (subset {subset})" if subset else ""
-        chosen = choose([Split(found, kind_of(found)) for found in splits], split, where)
-        wanted = [file for found, files in splits.items() if chosen in (None, found) for file in files]
-        if not complete and (gaps := missing_shards(wanted)):
+        splits = splits_of(place, names, readme, subset)
+        place += f" (subset {subset})" if subset else ""
+        choice = choose([Split(name, kind_of(name)) for name in splits], split, place)
+        files = [file for name, members in splits.items() if choice in (None, name) for file in members]
+        if not complete and (gaps := missing_shards(files)):
             raise Unreachable(f"the cache holds only a part of {', '.join(gaps)}")
         with ThreadPoolExecutor(_AT_ONCE) as pool:
-            paths = list(pool.map(partial(_fetched, name, commit), wanted))
+            paths = list(pool.map(partial(_fetched, name, commit), files))
     except Unreachable as reason:
         raise not_cached(name, revision, reason) from None
     _remember(name, revision, commit)

@@ -38,48 +38,48 @@ def splits_of(where: str, names: Collection[str], readme: str, subset: str | Non
         DataError: when there is no such subset, or it has no files that can be read.
     """
     readable = {name for name in names if known_suffix(name) and not _leaves(name)}
-    chosen = _subset(where, readable, readme, subset)
+    choice = _subset(where, readable, readme, subset)
     with TemporaryDirectory() as folder:
         root = Path(folder).resolve()
         for name in readable:
             (root / name).parent.mkdir(parents=True, exist_ok=True)
             (root / name).touch()
-        found = {split: list(files) for split, files in _matched(where, root, chosen)}
-    found = {split: [file for file in files if file in readable] for split, files in found.items()}
-    if not any(found.values()):
+        matches = {split: list(files) for split, files in _matches(where, root, choice)}
+    matches = {split: [file for file in files if file in readable] for split, files in matches.items()}
+    if not any(matches.values()):
         raise _nothing(where, names)
-    return {split: files for split, files in found.items() if files}
+    return {split: files for split, files in matches.items() if files}
 
 
 def missing_shards(files: Sequence[str]) -> list[str]:
-    """The sets of files that say how many they are (train-00000-of-00003) and are not all there."""
-    there: dict[tuple[str, int], int] = {}
+    """The sets of files that say how many they are (train-00000-of-00003) and are incomplete."""
+    counts: dict[tuple[str, int], int] = {}
     for file in files:
         if shard := _SHARD.search(file):
             key = (file[: shard.start()], int(shard[1]))
-            there[key] = there.get(key, 0) + 1
-    return [f"{stem} ({have} of {count} files)" for (stem, count), have in there.items() if have < count]
+            counts[key] = counts.get(key, 0) + 1
+    return [f"{stem} ({have} of {count} files)" for (stem, count), have in counts.items() if have < count]
 
 
-def _subset(where: str, names: Collection[str], readme: str, asked: str | None) -> Subset:
-    declared = _declared(where, readme)
-    if asked in declared:
-        return declared[asked]
+def _subset(where: str, names: Collection[str], readme: str, wish: str | None) -> Subset:
+    subsets = _readme_subsets(where, readme)
+    if wish in subsets:
+        return subsets[wish]
     folders = sorted({name.split("/")[0] for name in names if "/" in name})
-    if asked is None:
-        converted = not declared and bool(names) and all(_CONVERTED.fullmatch(name) for name in names)
+    if wish is None:
+        converted = not subsets and bool(names) and all(_CONVERTED.fullmatch(name) for name in names)
         if converted and len(folders) > 1:
-            raise _which(where, "several subsets", folders)
-        chosen = [one for one in declared.values() if one.default or len(declared) == 1]
-        if declared and not chosen:
-            raise _which(where, "several subsets", sorted(declared))
-        return chosen[0] if chosen else Subset()
-    if not declared and asked in folders:
-        return Subset(folder=asked)
-    raise _which(where, f"no subset {asked!r}", sorted(declared) or folders, asked)
+            raise _choice_error(where, "several subsets", folders)
+        defaults = [subset for subset in subsets.values() if subset.default or len(subsets) == 1]
+        if subsets and not defaults:
+            raise _choice_error(where, "several subsets", sorted(subsets))
+        return defaults[0] if defaults else Subset()
+    if not subsets and wish in folders:
+        return Subset(folder=wish)
+    raise _choice_error(where, f"no subset {wish!r}", sorted(subsets) or folders, wish)
 
 
-def _declared(where: str, readme: str) -> dict[str, Subset]:
+def _readme_subsets(where: str, readme: str) -> dict[str, Subset]:
     """The subsets that a README declares."""
     import yaml
 
@@ -87,18 +87,18 @@ def _declared(where: str, readme: str) -> dict[str, Subset]:
     try:
         content = yaml.safe_load(front[1]) if front else {}
         return {
-            str(one["config_name"]): Subset(
-                one.get("data_files"),
-                str(one.get("data_dir") or ""),
-                bool(one.get("default")) or one["config_name"] == "default",
+            str(entry["config_name"]): Subset(
+                entry.get("data_files"),
+                str(entry.get("data_dir") or ""),
+                bool(entry.get("default")) or entry["config_name"] == "default",
             )
-            for one in (content or {}).get("configs") or []
+            for entry in (content or {}).get("configs") or []
         }
     except (yaml.YAMLError, AttributeError, KeyError, TypeError) as error:
         raise _unreadable(where, error) from None
 
 
-def _matched(where: str, root: Path, subset: Subset) -> Iterator[tuple[str, Iterator[str]]]:
+def _matches(where: str, root: Path, subset: Subset) -> Iterator[tuple[str, Iterator[str]]]:
     from datasets.data_files import EmptyDatasetError, get_data_patterns, sanitize_patterns
 
     if _leaves(subset.folder):
@@ -111,37 +111,37 @@ def _matched(where: str, root: Path, subset: Subset) -> Iterator[tuple[str, Iter
         return
     except (ValueError, TypeError) as error:
         raise _unreadable(where, error) from None
-    for split, some in patterns.items():
-        yield str(split), _files(where, root, base, some)
+    for split, globs in patterns.items():
+        yield str(split), _files(where, root, base, globs)
 
 
 def _files(where: str, root: Path, base: Path, patterns: Sequence[str]) -> Iterator[str]:
     from datasets.data_files import resolve_pattern
 
-    seen = set[str]()
+    names = set[str]()
     for pattern in patterns:
         if "://" in pattern or _leaves(pattern):
             raise _unreadable(where, f"its files lie elsewhere ({pattern})")
         try:
-            found = resolve_pattern(pattern, str(base))
+            paths = resolve_pattern(pattern, str(base))
         except FileNotFoundError:
             continue
-        for path in found:
+        for path in paths:
             name = Path(path).relative_to(root).as_posix() if root in Path(path).parents else path
-            if name not in seen:
-                seen.add(name)
+            if name not in names:
+                names.add(name)
                 yield name
 
 
 def _leaves(path: str) -> bool:
-    """Whether a path could lead out of the data set: who wrote it is not to be trusted with this disk."""
+    """Whether a path could lead out of the data set: its author must not reach this disk."""
     return PurePosixPath(path).is_absolute() or ".." in re.split(r"[/\\]", path)
 
 
-def _which(where: str, what: str, names: Sequence[str], asked: str = "") -> DataError:
-    near = difflib.get_close_matches(asked, names, n=1)
+def _choice_error(where: str, fault: str, names: Sequence[str], wish: str = "") -> DataError:
+    near = difflib.get_close_matches(wish, names, n=1)
     return DataError(
-        f"{where} has {what}: there is {', '.join(names) or 'none'}",
+        f"{where} has {fault}: there is {', '.join(names) or 'none'}",
         expected="the name of one subset" if names else "no `subset`",
         fix=f"set `subset: {(near or names)[0]}`" if names else "drop `subset`",
     )

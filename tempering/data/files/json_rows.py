@@ -49,14 +49,14 @@ def read_document(path: Path) -> Any | None:
         DataError: when the document is longer than any JSON value may be.
     """
     with opened(path) as stream:
-        first = stream.readline(LONGEST + 1)
-        rest = stream.read(_FIRST_LINE)
-        if rest.strip() and _is_json(first.removeprefix(BOM)):
+        line = stream.readline(LONGEST + 1)
+        more = stream.read(_FIRST_LINE)
+        if more.strip() and _is_json(line.removeprefix(BOM)):
             return None
-        data = first + rest + stream.read(max(LONGEST + 1 - len(first) - len(rest), 0))
+        data = line + more + stream.read(max(LONGEST + 1 - len(line) - len(more), 0))
     if len(data) > LONGEST:
         raise DataError(
-            f"{path} is one JSON document of more than {LONGEST >> 20} MiB, which are held in memory at once",
+            f"{path} is one JSON document of more than {LONGEST >> 20} MiB; a document must fit into memory",
             expected="rows that are read one by one: JSONL, or one JSON array of objects",
             fix="write its rows as JSONL, or cut it into several documents",
         )
@@ -78,8 +78,8 @@ def _objects(path: Path, items: Iterator[Item]) -> Iterator[tuple[int, dict[str,
 def _form(path: Path, encoding: str) -> Literal["lines", "array", "values"]:
     start = head(path, _FIRST_LINE).lstrip()
     if start[:1] == b"[":
-        first, _, others = start.partition(b"\n")
-        return "lines" if others.strip() and _is_json(first) else "array"
+        line, _, more = start.partition(b"\n")
+        return "lines" if more.strip() and _is_json(line) else "array"
     return _form_of_objects(path, encoding) if start[:1] == b"{" else "lines"
 
 
@@ -88,15 +88,15 @@ def _form_of_objects(path: Path, encoding: str) -> Literal["lines", "values"]:
     with opened(path) as stream:
         text = JsonText(path, stream, encoding)
         text.peek()
-        first = text.line
+        start = text.line
         try:
             value = text.value()
         except (Malformed, CutOff, Skipped):
             return "lines"
-        last, lone = text.line, text.peek() == ""
+        end, lone = text.line, text.peek() == ""
         if lone and isinstance(value, dict):
             _refuse_document(path, value)
-        return "lines" if first == last and (lone or text.line > last) else "values"
+        return "lines" if start == end and (lone or text.line > end) else "values"
 
 
 def _refuse_document(path: Path, value: dict[str, Any]) -> None:
@@ -140,6 +140,7 @@ def array_items(text: JsonText) -> Iterator[Item]:
     Raises:
         DataError: when there is a fault inside, or something after the array.
     """
+    # Past the bracket, then element and comma in turn.
     text.peek()
     text.take()
     for index in count():
@@ -150,17 +151,19 @@ def array_items(text: JsonText) -> Iterator[Item]:
         if text.peek() == ",":
             text.take()
         elif text.peek() == "":
+            # The file ends early: what is complete stays, the cut counts once.
             if not _is_cut(item):
                 yield Rejected(text.path.name, index + 1, _CUT_OFF)
             return
         elif text.peek() != "]":
             raise _broken(text.path, index + 1, f"a comma is missing in line {text.line}")
+    # Nothing may follow: a second array would be lost.
     text.take()
     if text.peek():
         raise DataError(
-            f"{text.path} goes on after its JSON array, in line {text.line}",
+            f"{text.path} continues after its JSON array, in line {text.line}",
             expected="one array, or JSONL",
-            fix="split it into one file an array, or turn it into JSONL",
+            fix="split it into one file per array, or turn it into JSONL",
         )
 
 

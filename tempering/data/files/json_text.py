@@ -42,7 +42,7 @@ class JsonText:
         codec = "utf-8-sig" if encoding == "utf-8" else encoding
         self.path, self._stream = path, stream
         self._decoder = codecs.getincrementaldecoder(codec)("surrogateescape")
-        self._text, self._at, self._ended, self._lines = "", 0, False, 1
+        self._text, self._at, self._at_end, self._lines = "", 0, False, 1
 
     def peek(self) -> str:
         """The next character that is not blank; "" at the end of the file."""
@@ -52,7 +52,7 @@ class JsonText:
             self._at = blank.end()
             if self._at < len(self._text):
                 return self._text[self._at]
-            if self._ended:
+            if self._at_end:
                 return ""
             self._more()
 
@@ -85,30 +85,30 @@ class JsonText:
             except (ValueError, RecursionError) as fault:
                 error = fault
             else:
-                # A number at the end of what was read might go on.
+                # A number at the end of what was read might continue.
                 if end < len(self._text) or type(value) not in (int, float):
                     self._at = end
                     return value
-            # Not all of it is there yet; or it is, and cannot be decoded.
-            whole = _end_of_value(self._text, self._at)
-            if whole is not None or self._ended or len(self._text) - self._at > LONGEST:
-                raise self._fault(error, whole) from None
+            # It is incomplete so far; or complete, and cannot be decoded.
+            end_of_value = _end_of_value(self._text, self._at)
+            if end_of_value is not None or self._at_end or len(self._text) - self._at > LONGEST:
+                raise self._fault(error, end_of_value) from None
             self._more()
 
-    def _fault(self, error: Exception | None, whole: int | None) -> Exception:
-        """Why there is no value here; `whole` is the end of a value that is there in full."""
-        # JSON of which nothing is missing, and which is wrong all the same.
+    def _fault(self, error: Exception | None, end: int | None) -> Exception:
+        """Why there is no value here; `end` is the end of a complete value."""
+        # Complete JSON that is wrong all the same.
         if isinstance(error, json.JSONDecodeError):
             cut = error.msg.startswith("Unterminated") or _UNFINISHED.fullmatch(self._text, error.pos)
             if not cut:
                 line = self._lines + self._text.count("\n", 0, error.pos)
                 return Malformed(f"{error.msg} in line {line}")
         # A number of 5,000 digits, a thousand brackets.
-        elif whole is not None:
-            beginning, self._at = self.rest, whole
+        elif end is not None:
+            beginning, self._at = self.rest, end
             return Skipped(beginning)
-        # A value whose end is not there.
-        if self._ended:
+        # A value without its end.
+        if self._at_end:
             beginning, self._at = self.rest, len(self._text)
             return CutOff(beginning)
         return DataError(
@@ -122,7 +122,7 @@ class JsonText:
         self._lines = self.line
         unread = self._text[self._at :]
         data = self._stream.read(max(_CHUNK, len(unread)))
-        self._ended = not data
+        self._at_end = not data
         self._text, self._at = unread + self._decoder.decode(data, not data), 0
 
 

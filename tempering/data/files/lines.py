@@ -33,8 +33,8 @@ def read_lines(path: Path, encoding: str = "utf-8") -> Iterator[tuple[int, str] 
         try:
             yield number, data.decode(encoding)
         except UnicodeDecodeError as error:
-            shown = excerpt(data.decode("utf-8", "backslashreplace"))
-            yield Rejected(path.name, number, undecodable(encoding, error), shown)
+            text = excerpt(data.decode("utf-8", "backslashreplace"))
+            yield Rejected(path.name, number, undecodable(encoding, error), text)
 
 
 def raw_lines(path: Path) -> Iterator[tuple[int, bytes] | Rejected]:
@@ -44,8 +44,8 @@ def raw_lines(path: Path) -> Iterator[tuple[int, bytes] | Rejected]:
             data = raw.removeprefix(BOM) if number == 1 else raw
             if len(raw) == LONGEST and not raw.endswith(b"\n"):
                 _skip_line(stream)
-                shown = excerpt(data[:1000].decode("utf-8", "backslashreplace"))
-                yield Rejected(path.name, number, f"a line longer than {LONGEST >> 20} MiB", shown)
+                text = excerpt(data[:1000].decode("utf-8", "backslashreplace"))
+                yield Rejected(path.name, number, f"a line longer than {LONGEST >> 20} MiB", text)
             else:
                 yield number, data
 

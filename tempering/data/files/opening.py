@@ -17,7 +17,7 @@ from tempering.errors import DataError
 
 BOM = b"\xef\xbb\xbf"
 LONGEST = 64 * 2**20
-"""The longest line or JSON value that is held in memory, in bytes or characters."""
+"""The longest line or JSON value in memory, in bytes or characters."""
 
 _BLOCK = 2**18
 _ARCHIVES = {
@@ -36,10 +36,10 @@ def require_file(path: Path) -> Path:
     """
     if path.is_file():
         return path
-    there = "is no regular file" if path.exists() else "does not exist"
-    what = "is a folder" if path.is_dir() else there
+    state = "is not a regular file" if path.exists() else "does not exist"
+    fault = "is a folder" if path.is_dir() else state
     raise DataError(
-        f"the data file {path} {what} (looked in {Path.cwd()})",
+        f"the data file {path} {fault} (looked in {Path.cwd()})",
         expected="a local file",
         fix="put it there (data/ is meant for it) or correct `path`; a data set on the Hub is named by `hub`",
     )
@@ -50,13 +50,15 @@ def opened(path: Path) -> Iterator[BinaryIO]:
     """The bytes of a file, unpacked where it is packed.
 
     Raises:
-        DataError: when it is missing, damaged, or no data file at all.
+        DataError: when it is missing, damaged, or not a data file at all.
     """
     try:
         with require_file(path).open("rb") as stream:
             start = stream.read(64)
     except PermissionError:
-        raise DataError(f"{path} may not be read", fix="give yourself the right to read it") from None
+        raise DataError(
+            f"{path} cannot be read: permission denied", fix="give yourself the right to read it"
+        ) from None
     _refuse(path, start)
     with _unpacked(path, start) as stream:
         try:
@@ -126,6 +128,7 @@ def _damaged(path: Path, packing: str, error: BaseException) -> DataError:
 
 
 def _refuse(path: Path, start: bytes) -> None:
+    # Read as text, each of these would give nothing but broken rows.
     if start.startswith(b"version https://git-lfs.github.com/spec/"):
         raise DataError(
             f"{path} is a Git LFS pointer, not the data itself",
@@ -138,12 +141,12 @@ def _refuse(path: Path, start: bytes) -> None:
             expected="UTF-8",
             fix=f"convert it: `iconv -f utf-16 -t utf-8 {path.name}`",
         )
-    what = next((name for magic, name in _ARCHIVES.items() if start.startswith(magic)), None)
+    packing = next((name for magic, name in _ARCHIVES.items() if start.startswith(magic)), None)
     if start.startswith(b"BZh") and start[4:10] == b"1AY&SY":
-        what = "packed with bzip2"
-    if what:
+        packing = "packed with bzip2"
+    if packing:
         raise DataError(
-            f"{path} is {what}",
+            f"{path} is {packing}",
             expected="a plain file, gzip (.gz) or Zstandard (.zst)",
             fix="unpack it first",
         )

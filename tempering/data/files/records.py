@@ -62,7 +62,7 @@ def read_records(path: Path, reading: Reading = Reading()) -> Iterator[Record]:
 
 
 def file_format(path: Path) -> Format:
-    """The format of a file; json and jsonl mean JSON of whatever form.
+    """The format of a file; json and jsonl mean JSON of any form.
 
     Raises:
         DataError: when neither its name nor its content says.
@@ -72,9 +72,9 @@ def file_format(path: Path) -> Format:
         return "parquet"
     if start.startswith(b"ARROW1"):
         return "arrow"
-    named = SUFFIXES.get(known_suffix(path.name))
-    if named or not start:
-        return named or "text"
+    form = SUFFIXES.get(known_suffix(path.name))
+    if form or not start:
+        return form or "text"
     if start.startswith(b"\xff\xff\xff\xff"):
         return "arrow"
     if start.lstrip()[:1] in (b"[", b"{"):

@@ -32,9 +32,9 @@ _OWNER_AND_NAME = re.compile(r"[\w-][\w.-]*/[\w-][\w.-]*")
 def local_files(paths: Sequence[Path], split: str | None) -> list[Path]:
     """The files of a split under `paths`, in the order of the paths, those of a folder sorted by path.
 
-    A folder: the files that are named after the split (train.jsonl, train-00000-of-00002.parquet,
+    A folder: the files named after the split (train.jsonl, train-00000-of-00002.parquet,
     train/part.csv, childes.dev, a folder of `save_to_disk`); without `split`, those of the train split
-    if there is one, else all of them. Files that are named one by one are all taken; `split` tells
+    if there is one, else all of them. Files named one by one are all taken; `split` tells
     several of them apart as in a folder, while a single file has no splits. A file that is named twice
     comes once.
 
@@ -42,24 +42,24 @@ def local_files(paths: Sequence[Path], split: str | None) -> list[Path]:
         DataError: when a path is missing, a folder has no data files, holds some that cannot be read,
             or the split is not there.
     """
-    given = [path for path in paths if _existing(path).is_file()]
-    if split is not None and len(paths) == 1 and given:
+    singles = [path for path in paths if _existing(path).is_file()]
+    if split is not None and len(paths) == 1 and singles:
         raise DataError(
-            f"a single file has no splits: {given[0]} was asked for {split!r}",
+            f"a single file has no splits, and {singles[0]} has no {split!r}",
             expected="a folder whose files or folders are named after splits",
             fix="drop `split`, and use `eval_fraction` to hold rows out",
         )
-    wanted = set(given)
-    if split is not None and given:
-        named = {path: split_of([stem(path.name)]) for path in given}
-        wanted = set(_of_split(named, split, "the list of files"))
+    choice = set(singles)
+    if split is not None and singles:
+        splits = {path: split_of([stem(path.name)]) for path in singles}
+        choice = set(_of_split(splits, split, "the list of files"))
     files = list[Path]()
     for path in paths:
-        files += _in_folder(path, split) if path.is_dir() else [path] if path in wanted else []
-    once = dict[Path, Path]()
+        files += _in_folder(path, split) if path.is_dir() else [path] if path in choice else []
+    unique = dict[Path, Path]()
     for file in files:  # named twice, or by itself and with its folder: its rows count once
-        once.setdefault(file.resolve(), file)
-    return list(once.values())
+        unique.setdefault(file.resolve(), file)
+    return list(unique.values())
 
 
 def _existing(path: Path) -> Path:
@@ -74,30 +74,30 @@ def _existing(path: Path) -> Path:
 
 
 def _in_folder(folder: Path, split: str | None) -> list[Path]:
-    declared = _declared_splits(folder)
-    found = {}
+    listing = _declared_splits(folder)
+    files = {}
     for file in sorted(_data_files(folder)):
         *parents, name = file.relative_to(folder).parts
-        found[file] = split_of([*parents, stem(name)], declared)
-    if not found:
+        files[file] = split_of([*parents, stem(name)], listing)
+    if not files:
         raise DataError(
             f"the folder {folder} has no data files",
             expected=f"files that end in {KNOWN}",
             fix="put the files there or correct `path`; a file with another ending can be named by itself",
         )
-    return _of_split(found, split, f"the folder {folder}")
+    return _of_split(files, split, f"the folder {folder}")
 
 
-def _of_split(found: Mapping[Path, Split | None], asked: str | None, where: str) -> list[Path]:
-    name = choose([split for split in found.values() if split], asked, where)
+def _of_split(splits: Mapping[Path, Split | None], request: str | None, place: str) -> list[Path]:
+    name = choose([split for split in splits.values() if split], request, place)
     if name is None:
-        return list(found)
-    files = [file for file, split in found.items() if split and split.name == name]
+        return list(splits)
+    files = [file for file, split in splits.items() if split and split.name == name]
     form = known_suffix(files[0].name)
-    others = [file for file, split in found.items() if split is None and known_suffix(file.name) == form]
-    if others and asked is None:
+    strays = [file for file, split in splits.items() if split is None and known_suffix(file.name) == form]
+    if strays and request is None:
         raise DataError(
-            f"{where} has files of the split {name!r} and others of none, such as {others[0].name}",
+            f"{place} has files of the split {name!r} and others of none, such as {strays[0].name}",
             expected="all files named after splits, or none",
             fix=f"set `split: {name}` to leave the others out, or name the files one by one",
         )
@@ -105,13 +105,13 @@ def _of_split(found: Mapping[Path, Split | None], asked: str | None, where: str)
 
 
 def _data_files(folder: Path) -> Iterator[Path]:
-    seen = set[str]()
+    visits = set[str]()
     for place, folders, names in os.walk(folder, followlinks=True, onerror=_unreadable):
         real = os.path.realpath(place)
-        if real in seen:  # a link that leads back
+        if real in visits:  # a link that leads back
             folders.clear()
             continue
-        seen.add(real)
+        visits.add(real)
         folders[:] = sorted(name for name in folders if not name.startswith((".", "__")))
         _refuse_other_packings(place, names)
         yield from (Path(place, name) for name in names if _is_data(name))
@@ -126,11 +126,11 @@ def _unreadable(error: OSError) -> NoReturn:
 
 def _refuse_other_packings(place: str, names: Sequence[str]) -> None:
     """Data that is packed in a way nothing here reads must not be missed, unless it lies there unpacked."""
-    read = {name.removesuffix(packed) for name in names for packed in ("", *PACKED_SUFFIXES)}
+    readable = {name.removesuffix(packed) for name in names for packed in ("", *PACKED_SUFFIXES)}
     for name in sorted(names):
         suffix = PurePath(name).suffix
         plain = name.removesuffix(suffix)
-        if suffix.lower() in _NOT_READ and _is_data(plain) and plain not in read:
+        if suffix.lower() in _NOT_READ and _is_data(plain) and plain not in readable:
             raise DataError(
                 f"{Path(place, name)} is packed in a way that is not read ({suffix})",
                 expected="plain files, gzip (.gz) or Zstandard (.zst)",

@@ -35,8 +35,8 @@ class Split(NamedTuple):
 
 def kind_of(name: str) -> str:
     """The kind of a split, told by the word it begins with; "" where it has none."""
-    found = _BEGINS.fullmatch(name)
-    return _KIND_OF[found["word"].lower()] if found else ""
+    match = _BEGINS.fullmatch(name)
+    return _KIND_OF[match["word"].lower()] if match else ""
 
 
 def split_of(parts: Sequence[str], declared: Iterable[str] = ()) -> Split | None:
@@ -45,57 +45,57 @@ def split_of(parts: Sequence[str], declared: Iterable[str] = ()) -> Split | None
     `declared` are folders that are splits whatever their names are.
     """
     *folders, name = parts
-    known = set(declared)
+    listed = set(declared)
     for folder in reversed(folders):
-        if folder in known:
+        if folder in listed:
             return Split(folder, kind_of(folder))
     shard = _SHARD.fullmatch(name)
     name = shard["split"] if shard else name
     if shard and kind_of(name):
-        return _named(name)
-    within = next((found for folder in reversed(folders) if (found := _begun(folder))), None)
-    if within or (found := _begun(name)):
-        return within or found
-    if ended := _ENDS.fullmatch(name):
-        return Split(ended["word"].lower(), _KIND_OF[ended["word"].lower()])
+        return _as_split(name)
+    within = next((split for folder in reversed(folders) if (split := _split_at_start(folder))), None)
+    if within or (split := _split_at_start(name)):
+        return within or split
+    if match := _ENDS.fullmatch(name):
+        return Split(match["word"].lower(), _KIND_OF[match["word"].lower()])
     return Split(name, "") if shard and name != "data" else None
 
 
-def choose(splits: Iterable[Split], asked: str | None, where: str) -> str | None:
-    """The name of the split to take among those that were found; None: take everything.
+def choose(splits: Iterable[Split], request: str | None, place: str) -> str | None:
+    """The name of the split to take among `splits`; None: take everything.
 
-    Where none is asked for, that is the train split if there is one.
+    Without a request that is the train split, if there is one.
 
     Raises:
         DataError: when there is no such split, or several could be meant.
     """
-    found = list(dict.fromkeys(splits))
-    names = list(dict.fromkeys(split.name for split in found))
-    wanted = asked or TRAIN
-    if wanted in names:
-        return wanted
-    kind = _KIND_OF.get(wanted.lower())
-    like = list(dict.fromkeys(split.name for split in found if kind and split.kind == kind))
+    candidates = list(dict.fromkeys(splits))
+    names = list(dict.fromkeys(split.name for split in candidates))
+    wish = request or TRAIN
+    if wish in names:
+        return wish
+    kind = _KIND_OF.get(wish.lower())
+    like = list(dict.fromkeys(split.name for split in candidates if kind and split.kind == kind))
     plain = [name for name in like if name.lower() in _KIND_OF]
     if len(like) == 1 or len(plain) == 1:
         return (plain or like)[0]
-    if not like and asked is None:
+    if not like and request is None:
         return None
-    near = difflib.get_close_matches(wanted, names, n=1)
-    what = f"no split {wanted!r}" if not like else f"more than one split for {wanted!r}"
+    near = difflib.get_close_matches(wish, names, n=1)
+    fault = f"no split {wish!r}" if not like else f"more than one split for {wish!r}"
     raise DataError(
-        f"{where} has {what}: there is {', '.join(sorted(names)) or 'none at all'}",
+        f"{place} has {fault}: there is {', '.join(sorted(names)) or 'none at all'}",
         expected="the name of one split" if names else "files or folders that are named after splits",
         fix=f"set `split: {near[0] if near else (like or sorted(names))[0]}`" if names else "drop `split`",
     )
 
 
-def _begun(name: str) -> Split | None:
-    return _named(name) if kind_of(name) else None
+def _split_at_start(name: str) -> Split | None:
+    return _as_split(name) if kind_of(name) else None
 
 
-def _named(name: str) -> Split:
-    """`name` as a split; numbers behind the word (train_0, train-v1.1) are no part of it."""
-    found = _BEGINS.fullmatch(name)
-    assert found is not None
-    return Split(found["word"] if _NUMBERS.fullmatch(found["rest"]) else name, kind_of(name))
+def _as_split(name: str) -> Split:
+    """`name` as a split; numbers behind the word (train_0, train-v1.1) are not part of it."""
+    match = _BEGINS.fullmatch(name)
+    assert match is not None
+    return Split(match["word"] if _NUMBERS.fullmatch(match["rest"]) else name, kind_of(name))

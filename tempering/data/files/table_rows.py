@@ -72,7 +72,7 @@ def _header(path: Path, records: Iterator[_Fields]) -> list[str] | None:
     if doubled:
         raise DataError(
             f"{path}: the header names {', '.join(map(repr, doubled))} more than once",
-            expected="one column a name",
+            expected="one column per name",
             fix="rename the columns; where the first row is a row of data, set `header: false`",
         )
     return names
@@ -90,7 +90,7 @@ def _plain(path: Path, encoding: str) -> Iterator[_Fields]:
 def _quoted(path: Path, encoding: str) -> Iterator[_Fields]:
     # A limit of the whole process; without it one unclosed quote would take in the rest of the file.
     csv.field_size_limit(_LONGEST_FIELD)
-    lines = _Held(_text_lines(path, encoding))
+    lines = _Lines(_text_lines(path, encoding))
     reader = csv.reader(lines, strict=True)
     while True:
         reason = ""
@@ -99,34 +99,36 @@ def _quoted(path: Path, encoding: str) -> Iterator[_Fields]:
         except StopIteration:
             return
         except csv.Error as error:
-            reason = next((said for found, said in _REASONS.items() if found in str(error)), str(error))
+            reason = next(
+                (reason for message, reason in _REASONS.items() if message in str(error)), str(error)
+            )
         reason = reason or lines.fault
         if reason:
-            yield from (_Fault(reason, text) for text in lines.held)
+            yield from (_Fault(reason, text) for text in lines.record)
         elif fields:
             yield fields
         lines.clear()
 
 
 @dataclass
-class _Held:
+class _Lines:
     """The lines of a file, of which those of the record being read are kept."""
 
     lines: Iterator[tuple[str, str]]
-    held: list[str] = field(default_factory=list)
+    record: list[str] = field(default_factory=list)
     fault: str = ""
 
-    def __iter__(self) -> "_Held":
+    def __iter__(self) -> "_Lines":
         return self
 
     def __next__(self) -> str:
         text, fault = next(self.lines)
-        self.held.append(text)
+        self.record.append(text)
         self.fault = self.fault or fault
         return text
 
     def clear(self) -> None:
-        self.held, self.fault = [], ""
+        self.record, self.fault = [], ""
 
 
 def _text_lines(path: Path, encoding: str) -> Iterator[tuple[str, str]]:
