@@ -46,7 +46,7 @@ class Config(BaseModel):
         return tuple((file.name, file) for file in self.external_files())
 
     def external_revisions(self) -> tuple[tuple[str, str], ...]:
-        """`(what, commit)` of things elsewhere that belong to this config's identity (Hub data sets)."""
+        """`(name, commit)` of external things that belong to this config's identity (Hub data sets)."""
         return ()
 
     @classmethod
@@ -55,7 +55,7 @@ class Config(BaseModel):
         return tuple(cls.model_fields)
 
     def as_hashed(self, tree: Tree) -> Tree:
-        """This config's part of the identity; a class whose settings moved lays it out as it was before."""
+        """This config's part of the identity; a class whose settings moved lays it out as before."""
         return tree
 
 
@@ -79,7 +79,7 @@ def added_field(default: Any, **kwargs: Any) -> Any:
 class StageConfig(Config):
     """Base of the sections that are stages: a pipeline may have any number of them, each with its name."""
 
-    kind: str = runtime_field("", description="the kind of stage; the section's name unless given")
+    kind: str = runtime_field("", description="the kind of stage; by default the section's name")
 
 
 def identity(config: BaseModel) -> Tree:
@@ -101,12 +101,12 @@ def external_files(config: BaseModel) -> tuple[Path, ...]:
 
 def named_files(config: BaseModel) -> tuple[tuple[str, Path], ...]:
     """All external files of `config` and the configs inside it, with the names that are hashed."""
-    return tuple(named for inner in _configs_in(config) for named in inner.named_files())
+    return tuple(entry for inner in _configs_in(config) for entry in inner.named_files())
 
 
 def external_revisions(config: BaseModel) -> tuple[tuple[str, str], ...]:
     """All external revisions of `config` and the configs inside it, in a stable order."""
-    return tuple(found for inner in _configs_in(config) for found in inner.external_revisions())
+    return tuple(entry for inner in _configs_in(config) for entry in inner.external_revisions())
 
 
 def _configs_in(value: Any) -> Iterator[Config]:
@@ -146,9 +146,10 @@ def load(path: str | Path, overrides: Iterable[str] = ()) -> Tree:
     return _laid(before, tree)
 
 
-def _load_file(path: Path, seen: tuple[Path, ...]) -> Tree:
-    if path.resolve() in seen:
+def _load_file(path: Path, chain: tuple[Path, ...]) -> Tree:
+    if path.resolve() in chain:
         raise ConfigError(f"{path}: `extends:` runs in a circle", fix="remove one of the links")
+    # The file itself.
     try:
         raw = yaml.load(path.read_text(encoding="utf-8"), _Loader)
     except (FileNotFoundError, IsADirectoryError, PermissionError) as error:
@@ -163,38 +164,39 @@ def _load_file(path: Path, seen: tuple[Path, ...]) -> Tree:
         raise ConfigError(
             f"{path} holds {type(raw).__name__}", expected="a mapping of settings at the top level"
         )
+    # On top of its bases, left to right.
     bases = raw.pop("extends", [])
     tree: Tree = {}
     for base in [bases] if isinstance(bases, str) else bases:
-        tree = _laid(tree, _load_file(path.parent / base, (*seen, path.resolve())))
+        tree = _laid(tree, _load_file(path.parent / base, (*chain, path.resolve())))
     return _laid(tree, raw)
 
 
 def _laid(tree: Tree, over: Tree) -> Tree:
     """`over` laid on `tree`; `null` takes a section that says `kind:` away: nothing else says what it was."""
-    gone = [
+    dropped = [
         name
         for name, section in over.items()
         if section is None and isinstance(tree.get(name), dict) and "kind" in tree[name]
     ]
     laid = merge(tree, over)
-    return {name: section for name, section in laid.items() if name not in gone}
+    return {name: section for name, section in laid.items() if name not in dropped}
 
 
 def merge(base: Tree, over: Tree) -> Tree:
     """`over` laid on `base`: mappings merge, everything else replaces. A new `kind:` replaces whole.
 
-    A stage's section that says no kind is of the kind that it is called.
+    A stage's section without `kind:` is of the kind that its name says.
     """
     out = dict(base)
     for key, value in over.items():
-        old = out.get(key)
+        before = out.get(key)
         if (
-            isinstance(old, dict)
+            isinstance(before, dict)
             and isinstance(value, dict)
-            and old.get("kind", key) == value.get("kind", old.get("kind", key))
+            and before.get("kind", key) == value.get("kind", before.get("kind", key))
         ):
-            out[key] = merge(old, value)
+            out[key] = merge(before, value)
         else:
             out[key] = value
     return out
@@ -204,7 +206,7 @@ def apply_override(tree: Tree, override: str) -> None:
     """Set one `key=value` in `tree`; dots reach into mappings, the value is YAML.
 
     Raises:
-        ConfigError: when it is no such thing, or a key on the way is no mapping.
+        ConfigError: it is not `key=value`, or a key on the way is not a mapping.
     """
     dotted, sign, text = override.partition("=")
     keys = dotted.strip().split(".")
@@ -232,7 +234,7 @@ def apply_override(tree: Tree, override: str) -> None:
 def validate(
     kind: type[ConfigT], tree: Tree, source: str, classes: Mapping[str, type[Config]] = MappingProxyType({})
 ) -> ConfigT:
-    """Validate `tree` as `kind`; `classes` are those of sections that are no fields, for the messages.
+    """Validate `tree` as `kind`; `classes` are those of sections that are not fields, for the messages.
 
     Raises:
         ConfigError: naming the file, the dotted path, what was found and the nearest valid name.
@@ -265,9 +267,9 @@ def _names_at(kind: type[Config], loc: tuple[Any, ...]) -> list[str]:
     """Field names of the class that sits at `loc`; unions and lists are searched for the tag."""
     classes = [kind]
     for part in loc:
-        found = [cls for one in classes for cls in _field_classes(one, part)]
-        if found:
-            classes = found
+        below = [cls for parent in classes for cls in _field_classes(parent, part)]
+        if below:
+            classes = below
     return sorted({name for inner in classes for name in inner.setting_names()})
 
 
