@@ -178,4 +178,4 @@ def test_the_stage_keeps_every_question_and_choice(tmp_path: Path) -> None:
     warnings: list[str] = []
     draft = Draft(tmp_path / "scorer", on_log=lambda level, text: warnings.append(text))
     evaluate(draft, settings, **{**inputs, "model": toys.model("judge", head="score")})
-    assert any("benchmark choices is left out" in text for text in warnings)
+    assert any("benchmark choices is skipped" in text for text in warnings)

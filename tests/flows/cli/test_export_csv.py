@@ -139,7 +139,7 @@ def test_files_that_are_there_stay_unless_forced(
 ) -> None:
     (tmp_path / "training_stats.csv").write_text("mine")
     assert export(store, model.id, "--out", tmp_path) == 2
-    assert "training_stats.csv is there already" in capsys.readouterr().err
+    assert "training_stats.csv exists already" in capsys.readouterr().err
     assert (tmp_path / "training_stats.csv").read_text() == "mine"
     assert not (tmp_path / "generated_outputs.csv").exists(), "none of them, not one"
     assert export(store, model.id, "--out", tmp_path, "--force") == 0
@@ -167,7 +167,7 @@ def test_mistakes(store: Store, model: Artifact, tmp_path: Path, capsys: pytest.
     assert "no tables to export" in said(bare.id)
     assert "there is no artifact 'dpo@latest'" in said("dpo@latest")
     RowLog(store.root / ".partial/dpo-12345678/metadata/training_stats.jsonl").append(STATS)
-    assert "dpo-12345678: name that folder" in said("dpo@latest")
+    assert ".partial/dpo-12345678" in said("dpo@latest")
     assert "lies inside" in said(model.id, model.path / "metadata")
     (tmp_path / "file").write_text("")
     assert "the export to" in said(model.id, tmp_path / "file")
