@@ -14,12 +14,12 @@ from flows.data_graph import DataGraph, is_ref
 from flows.graph import Node, Ref, Source
 from tasks.publish import PublishConfig
 from tempering.artifacts.kinds import DatasetArtifact, ModelArtifact, SampleArtifact, TokenizerArtifact
-from tempering.artifacts.stage import Role, get_stage, section_kinds
+from tempering.artifacts.stage import Head, Role, get_stage, section_kinds
 from tempering.config import StageConfig
 from tempering.errors import ConfigError
 from tempering.evaluation.config import EvaluateConfig
 from tempering.model_config import AdoptConfig
-from tempering.rewards.config import MixtureReward, RewardConfig, reward_inputs
+from tempering.rewards.config import MixtureReward, RewardConfig, learned, reward_inputs
 
 
 def build_graph(config: PipelineConfig) -> list[Node]:
@@ -107,6 +107,8 @@ class Graph(DataGraph):
         setting = getattr(config, role.name, None)
         if setting is None:
             return None
+        if role.kinds == (ModelArtifact,) and not role.many:
+            self._check_head(setting, f"{name}.{role.name}", "causal_lm")
         makers = {SampleArtifact: self.sample, DatasetArtifact: self.dataset, ModelArtifact: self.model}
         make = makers[role.kinds[0]]
         if role.many:
@@ -116,10 +118,23 @@ class Graph(DataGraph):
     def _reward_models(self, name: str, reward: RewardConfig) -> dict[str, Source]:
         """The sources of a reward's models, by its components."""
         part = ".components.{}" if isinstance(reward, MixtureReward) else ""
-        return {
-            key: self.model(model, f"{name}.reward{part.format(key)}.model")
-            for key, model in reward_inputs(reward).items()
-        }
+        sources: dict[str, Source] = {}
+        for key, model in reward_inputs(reward).items():
+            used_by = f"{name}.reward{part.format(key)}.model"
+            self._check_head(model, used_by, "score" if key in learned(reward) else "causal_lm")
+            sources[key] = self.model(model, used_by)
+        return sources
+
+    def _check_head(self, name: str, used_by: str, head: Head) -> None:
+        """Refuse a stage of this pipeline whose model has the other head, before anything is trained."""
+        if name not in self.on or get_stage(self.config.stages[name].kind).head == head:
+            return
+        words = {"score": "a reward model", "causal_lm": "a language model"}
+        fitting = [stage for stage in self.on if get_stage(self.config.stages[stage].kind).head == head]
+        raise ConfigError(
+            f"{used_by}: the stage {name!r} does not make {words[head]}",
+            expected=f"a stage that does, such as {', '.join(fitting)}" if fitting else words[head],
+        )
 
     def model(self, name: str, used_by: str) -> Source:
         """The source of the complete model `name`: a stage, its merge, the store, or an external model."""

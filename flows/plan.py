@@ -16,6 +16,7 @@ from tempering.artifacts.code import code_changes, code_files
 from tempering.artifacts.fingerprint import Fingerprint
 from tempering.artifacts.kinds import Artifact
 from tempering.artifacts.manifest import Manifest, read_manifest
+from tempering.artifacts.names import stage_folder
 from tempering.artifacts.resolution import Miss
 from tempering.artifacts.resolve import stage_fingerprint
 from tempering.artifacts.store import Store
@@ -126,6 +127,7 @@ def check(nodes: Sequence[Node]) -> None:
         ConfigError: an input is not a node before this one, or makes an artifact of the wrong kind.
     """
     outputs: dict[str, type[Artifact]] = {}
+    folders: dict[str, str] = {}
     for node in nodes:
         node.stage.check_roles(node.inputs)
         for name, source in node.sources().items():
@@ -143,6 +145,12 @@ def check(nodes: Sequence[Node]) -> None:
                     expected=f"a stage that makes a {role.wants}",
                 )
         assert node.name not in outputs, f"two nodes are called {node.name!r}"
+        other = folders.setdefault(stage_folder(node.name), node.name)
+        if other != node.name and not ("[" in other and node.key):
+            raise ConfigError(
+                f"artifacts of {other} and {node.name} would lie in one folder, {stage_folder(node.name)}",
+                fix="give one of them another name",
+            )
         outputs[node.name] = node.stage.makes
 
 

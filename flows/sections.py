@@ -74,6 +74,8 @@ def _problem(name: str, section: Any, keys: Iterable[str]) -> str:
         near = difflib.get_close_matches(kind, list(kinds), n=1)
         hint = f"did you mean {near[0]!r}?" if near else f"expected {_one_of(kinds)}"
         return f"there is no kind of stage {kind!r}; {hint}"
+    if name == "runs":
+        return "the store keeps its records of runs under this name; fix: give the stage another name"
     if name in stages() and name != kind:
         return f"{name} is a kind of stage, but this stage is of kind {kind}; fix: give it another name"
     if not NAME.fullmatch(name):

@@ -139,14 +139,20 @@ def load(path: str | Path, overrides: Iterable[str] = ()) -> Tree:
     Mappings merge, lists replace, `null` switches a stage off. Paths in `extends:` are relative
     to the file that names them.
     """
-    tree = _load_file(Path(path), ())
-    before = dict(tree)
+    named: set[str] = set()
+    tree = _load_file(Path(path), (), named)
     for override in overrides:
         apply_override(tree, override)
-    return _laid(before, tree)
+        _note_kinds(tree, named)
+    # A section that says `kind:` and is `null` now is no section: nothing else tells what it was.
+    return {name: section for name, section in tree.items() if section is not None or name not in named}
 
 
-def _load_file(path: Path, chain: tuple[Path, ...]) -> Tree:
+def _note_kinds(tree: Tree, named: set[str]) -> None:
+    named.update(name for name, section in tree.items() if isinstance(section, dict) and "kind" in section)
+
+
+def _load_file(path: Path, chain: tuple[Path, ...], named: set[str]) -> Tree:
     if path.resolve() in chain:
         raise ConfigError(f"{path}: `extends:` runs in a circle", fix="remove one of the links")
     # The file itself.
@@ -168,19 +174,9 @@ def _load_file(path: Path, chain: tuple[Path, ...]) -> Tree:
     bases = raw.pop("extends", [])
     tree: Tree = {}
     for base in [bases] if isinstance(bases, str) else bases:
-        tree = _laid(tree, _load_file(path.parent / base, (*chain, path.resolve())))
-    return _laid(tree, raw)
-
-
-def _laid(tree: Tree, over: Tree) -> Tree:
-    """`over` laid on `tree`; `null` takes a section that says `kind:` away: nothing else says what it was."""
-    dropped = [
-        name
-        for name, section in over.items()
-        if section is None and isinstance(tree.get(name), dict) and "kind" in tree[name]
-    ]
-    laid = merge(tree, over)
-    return {name: section for name, section in laid.items() if name not in dropped}
+        tree = merge(tree, _load_file(path.parent / base, (*chain, path.resolve()), named))
+    _note_kinds(raw, named)
+    return merge(tree, raw)
 
 
 def merge(base: Tree, over: Tree) -> Tree:
@@ -260,6 +256,8 @@ def _explain(kind: type[Config], classes: Mapping[str, type[Config]], item: Any)
         return f"{path}: unknown key; {hint}"
     if item["type"] == "value_error" and isinstance(item.get("input"), dict):
         return f"{path}: {item['msg'].removeprefix('Value error, ')}"  # it names what it is about
+    if item["type"] == "missing":
+        return f"{path}: it is not set; expected a value"  # what is found is all that stands around it
     return f"{path}: found {item.get('input')!r}: {item['msg']}"
 
 

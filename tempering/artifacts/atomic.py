@@ -1,9 +1,11 @@
 """Writing so that a crash leaves the old file or folder or the new one, never half of one.
 
-It is written beside its place, under a name that begins with `.tmp-`, and renamed when it is complete.
+It is written beside its place, under a name that begins with `.tmp-`, and renamed when it is complete. An
+old folder stands aside as `.old-` meanwhile.
 """
 
 import errno
+import glob
 import os
 import shutil
 import threading
@@ -31,9 +33,8 @@ def whole_file(path: Path, *, durable: bool = False) -> Iterator[Path]:
     Args:
         durable: it is on the disk, and its new name too, when the block has ended.
     """
-    # Two threads may write the same file; a process before this one may have had both numbers.
-    temporary = path.with_name(f".tmp-{path.name}-{os.getpid()}-{threading.get_native_id()}")
-    temporary.unlink(missing_ok=True)
+    temporary = beside(path)
+    temporary.unlink(missing_ok=True)  # of a process that had our numbers
     temporary.touch(exist_ok=False)  # writes through no link that somebody has put there
     try:
         yield temporary
@@ -64,7 +65,7 @@ def publish_folder(temporary: Path, folder: Path, *, durable: bool = False) -> N
         if durable:
             sync(path)
     # An existing one moves aside, intact, until the new one has its place.
-    previous = folder.with_name(f".tmp-{folder.name}-old-{os.getpid()}")
+    previous = beside(folder, "old")
     shutil.rmtree(previous, ignore_errors=True)
     if folder.exists():
         folder.rename(previous)
@@ -77,6 +78,48 @@ def publish_folder(temporary: Path, folder: Path, *, durable: bool = False) -> N
     if durable:
         sync(folder.parent)
     shutil.rmtree(previous, ignore_errors=True)
+
+
+def beside(place: Path, mark: str = "tmp") -> Path:
+    """The name beside `place` that this thread may write under; `sweep` knows it."""
+    return place.with_name(f".{mark}-{place.name}.{os.getpid()}.{threading.get_native_id()}")
+
+
+def sweep(place: Path) -> None:
+    """Clear what killed processes left beside `place`.
+
+    A folder that stood aside gets its place back where no new one has it; half of a new one goes.
+    """
+    for mark in ("old", "tmp"):
+        for leftover in place.parent.glob(f".{mark}-{glob.escape(place.name)}.*"):
+            if not _is_left(leftover.name.removeprefix(f".{mark}-{place.name}.")):
+                continue
+            if mark == "old" and not place.exists():
+                leftover.rename(place)
+            elif leftover.is_dir():
+                shutil.rmtree(leftover, ignore_errors=True)
+            else:
+                leftover.unlink(missing_ok=True)
+
+
+def _is_left(numbers: str) -> bool:
+    """Whether the process and thread of a name from `beside` are no more."""
+    process, _, thread = numbers.partition(".")
+    if not (process.isdigit() and thread.isdigit()):
+        return False  # beside another place, whose name begins alike
+    ours = int(process) == os.getpid() and int(thread) == threading.get_native_id()
+    return ours or not process_exists(int(process))
+
+
+def process_exists(pid: int) -> bool:
+    """Whether this host has a process of that number, whoever owns it."""
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:  # somebody else's
+        return True
+    return True
 
 
 def sync(path: Path) -> None:

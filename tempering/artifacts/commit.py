@@ -82,7 +82,7 @@ def _tidy(folder: Path) -> None:
     """Drop temporary files, an older manifest and empty folders."""
     (folder / FILE_NAME).unlink(missing_ok=True)
     for path in sorted(folder.rglob("*"), reverse=True):
-        if path.name.startswith(".tmp-"):
+        if path.name.startswith((".tmp-", ".old-")):
             remove(path)
         elif path.is_dir() and not any(path.iterdir()):
             path.rmdir()

@@ -62,7 +62,8 @@ def resolve(
     stage.check_inputs(inputs)
     refs = {role: artifact.ref for role, artifact in flatten(inputs).items()}
     key = _fingerprint(store, stage, config, refs, earlier)
-    return _look(store, Resolution(stage, config, refs, key, code_files(stage.module), force, strict_code))
+    code = code_files(stage.module) if strict_code else {}  # `claim` reads it again, when the stage begins
+    return _look(store, Resolution(stage, config, refs, key, code, force, strict_code))
 
 
 def _fingerprint(
@@ -111,7 +112,9 @@ def claim(
         with store.lease(stage.name, key.hex, waiting=waiting) as lease:
             resolution = replace(resolution, fingerprint=_fingerprint(store, stage, config, refs, key))
             if resolution.fingerprint == key:
-                yield _look(store, resolution), lease
+                # The code as it is now: waiting for the slot and the lease may have taken hours.
+                now = replace(resolution, code=code_files(stage.module))
+                yield _look(store, now), lease
                 return
 
 

@@ -14,7 +14,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from tempering.artifacts.atomic import store_errors, write_atomic
+from tempering.artifacts.atomic import process_exists, store_errors, write_atomic
 from tempering.artifacts.manifest import plain
 from tempering.artifacts.names import slug
 
@@ -141,17 +141,6 @@ class Runs:
     def get(self, run_id: str) -> RunRecord | None:
         """The record with this id."""
         return _read(self.folder / f"{run_id}.json")
-
-
-def process_exists(pid: int) -> bool:
-    """Whether this host has a process of that number, whoever owns it."""
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except OSError:  # somebody else's
-        return True
-    return True
 
 
 def _read(path: Path) -> RunRecord | None:

@@ -1,14 +1,11 @@
 """A model folder for people: all of it appears at once, or nothing does."""
 
-import glob
-import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from tempering.artifacts.atomic import publish_folder
-from tempering.artifacts.runs import process_exists
+from tempering.artifacts.atomic import beside, publish_folder, sweep
 from tempering.errors import UserError
 
 _MODEL = ("config.json", "adapter_config.json")
@@ -55,10 +52,10 @@ def whole_folder(folder: Path, *, force: bool = False) -> Iterator[Path]:
     Raises:
         UserError: `folder` holds something, or cannot be written.
     """
-    check_free(folder, force)
     target = folder.absolute()
-    temporary = target.with_name(f".tmp-{target.name}-{os.getpid()}")
-    _sweep(target)
+    sweep(target)
+    check_free(folder, force)
+    temporary = beside(target)
     try:
         temporary.mkdir(parents=True)
         yield temporary
@@ -69,12 +66,3 @@ def whole_folder(folder: Path, *, force: bool = False) -> Iterator[Path]:
         ) from None
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
-
-
-def _sweep(target: Path) -> None:
-    """Remove the temporary folders that killed processes left beside `target`."""
-    for leftover in target.parent.glob(f".tmp-{glob.escape(target.name)}-*"):
-        pid = leftover.name.rpartition("-")[2]
-        # Our own process number can only be that of an earlier process.
-        if pid.isdigit() and (int(pid) == os.getpid() or not process_exists(int(pid))):
-            shutil.rmtree(leftover, ignore_errors=True)

@@ -48,13 +48,19 @@ def nested(settings: Any, default: str) -> Any:
     return {**kind.published, **others, "estimator": {**estimator, **moved}}
 
 
+_ALWAYS = ("clip_range", "normalize_advantages")
+
+
 def _check(name: str, value: Any, kind: type[Estimator], estimator: Tree) -> None:
-    """Refuse a flat setting that `estimator` has too, or does not read; a default says nothing new."""
+    """Refuse a flat setting that `estimator` has too, or does not read.
+
+    `_ALWAYS` stood in every config of rloo, so that a printed one has them: their defaults say nothing.
+    """
     if name in estimator:
         raise ValueError(f"{name} and estimator.{name} are two names for one setting: set one")
     readers = [reader for reader, fields in KINDS.items() if name in fields.model_fields]
     default = KINDS[readers[0]].model_fields[name].default
-    if name not in kind.model_fields and value != default:
+    if name not in kind.model_fields and (value != default or name not in _ALWAYS):
         raise ValueError(
             f"{name} is set, and estimator {estimator['kind']} does not read it: "
             f"it is for {' and '.join(readers)}"

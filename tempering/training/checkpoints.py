@@ -10,7 +10,7 @@ import json
 import shutil
 from pathlib import Path
 
-from tempering.artifacts.atomic import publish_folder
+from tempering.artifacts import atomic
 
 RESUME_FILES = ("optimizer.pt", "scheduler.pt", "rng_state*.pth", "scaler.pt")
 KEEP_RESUMABLE = 2
@@ -19,7 +19,7 @@ KEEP_RESUMABLE = 2
 def publish(temporary: Path, final: Path) -> None:
     """Make the checkpoint in `temporary` visible as `final`, all of it or nothing."""
     # A resumed run crosses a threshold again: then `final` exists already, with the same content.
-    publish_folder(temporary, final, durable=True)
+    atomic.publish_folder(temporary, final, durable=True)
     prune(final.parent)
 
 
@@ -36,7 +36,9 @@ def resumable(folder: Path) -> list[Path]:
 
 
 def sweep(folder: Path) -> None:
-    """Remove half-written checkpoints that a kill left behind."""
+    """Remove half-written checkpoints that a kill left behind; one that stood aside gets its place back."""
+    for aside in folder.glob(".old-checkpoint_*"):
+        atomic.sweep(folder / aside.name.removeprefix(".old-").partition(".")[0])
     for leftover in folder.glob(".tmp-*"):
         shutil.rmtree(leftover)
 

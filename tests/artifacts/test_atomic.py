@@ -2,12 +2,14 @@
 
 import os
 import stat
+import subprocess
+import sys
 import threading
 from pathlib import Path
 
 import pytest
 
-from tempering.artifacts.atomic import publish_folder, whole_file
+from tempering.artifacts.atomic import publish_folder, sweep, whole_file
 
 
 def names(folder: Path) -> list[str]:
@@ -126,3 +128,38 @@ class TestFolder:
         publish_folder(new, place, durable=True)
         assert sorted(synced[:-1]) == [(".tmp-point", False), ("inner", False), ("state", False)]
         assert synced[-1] == (tmp_path.name, True)
+
+
+def aside(place: Path, mark: str, pid: int, text: str) -> Path:
+    folder = place.with_name(f".{mark}-{place.name}.{pid}.{pid}")
+    folder.mkdir(parents=True)
+    (folder / "weights").write_text(text)
+    return folder
+
+
+def test_a_folder_that_a_kill_left_aside_gets_its_place_back(tmp_path: Path, dead: int) -> None:
+    place = tmp_path / "model"
+    aside(place, "old", dead, "old")
+    aside(place, "tmp", dead, "half of a new one")
+    living = aside(place, "tmp", os.getppid(), "of another process")
+    sweep(place)
+    assert (place / "weights").read_text() == "old"
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted([living.name, "model"])
+
+    aside(place, "old", dead, "older")
+    sweep(place)
+    assert (place / "weights").read_text() == "old"
+
+
+def test_a_place_whose_name_begins_alike_is_left_alone(tmp_path: Path, dead: int) -> None:
+    other = aside(tmp_path / f"model.{dead}", "tmp", dead, "another's")
+    sweep(tmp_path / "model")
+    assert other.exists()
+
+
+@pytest.fixture
+def dead() -> int:
+    """The number of a process that has ended."""
+    process = subprocess.Popen([sys.executable, "-c", ""])
+    process.wait()
+    return process.pid

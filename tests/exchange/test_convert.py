@@ -223,7 +223,7 @@ def test_what_a_killed_process_left_is_swept(tmp_path: Path) -> None:
 
     dead = subprocess.Popen([sys.executable, "-c", ""])
     dead.wait()
-    stale, living = tmp_path / f".tmp-out-{dead.pid}", tmp_path / f".tmp-out-{os.getppid()}"
+    stale, living = tmp_path / f".tmp-out.{dead.pid}.1", tmp_path / f".tmp-out.{os.getppid()}.1"
     for folder in (stale, living):
         folder.mkdir()
         (folder / "model.safetensors").touch()

@@ -8,7 +8,7 @@ import pytest
 
 from flows.build import build_graph
 from flows.config import PipelineConfig, load_pipeline
-from flows.plan import plan, select
+from flows.plan import check, plan, select
 from tempering.artifacts.store import Store
 from tempering.errors import ConfigError, UserError
 from tests.tiny import PIPELINE
@@ -33,7 +33,8 @@ def fingerprints(nodes: dict[str, Any], tmp_path: Path) -> dict[str, str]:
 
 def mistake(*overrides: str) -> str:
     with pytest.raises(ConfigError) as caught:
-        build_graph(load_pipeline(QUICK, overrides))
+        check(build_graph(load_pipeline(QUICK, overrides)))
+    assert len(str(caught.value)) < 500
     return str(caught.value)
 
 
@@ -96,6 +97,17 @@ def test_a_name_selects_its_stage_and_a_kind_all_of_its_stages() -> None:
         select(nodes, "gropo")
 
 
+def test_an_override_replaces_a_mapping() -> None:
+    config = load_pipeline(QUICK, ["samples.sft.datasets={preferences: 1}", "rloo={estimator: grpo}"])
+    assert list(config.samples["sft"].datasets) == ["preferences"]
+    rloo: Any = config.stages["rloo"]
+    assert rloo.token_limit is None
+
+
+def test_what_one_override_adds_another_takes_away() -> None:
+    assert "more" not in load_pipeline(QUICK, ["more={kind: sft}", "more=null"]).stages
+
+
 def test_what_extends_a_pipeline_can_add_change_and_drop_stages(tmp_path: Path) -> None:
     base = tmp_path / "base.yaml"
     base.write_text(f"extends: {QUICK}\ngrpo: {{kind: rloo, estimator: grpo, learning_rate: 1e-5}}\n")
@@ -131,6 +143,11 @@ def test_what_extends_a_pipeline_can_add_change_and_drop_stages(tmp_path: Path) 
         (["g.kind=dpo", "g.model=sfft"], "g.model: 'sfft' is not a stage"),
         (["g.kind=dpo", "g.model=sfft"], "did you mean 'sft'?"),
         (["g.kind=dpo", "g.reference=dppo"], "g.reference: 'dppo' is not a stage"),
+        (["g.kind=dpo", "g.reference=reward_model"], "'reward_model' does not make a language model"),
+        (["ppo.reward.kind=model", "ppo.reward.model=sft"], "'sft' does not make a reward model"),
+        (["runs.kind=sft"], "runs: the store keeps its records of runs under this name"),
+        (["evaluate-sft.kind=sft"], "evaluate-sft and evaluate[sft] would lie in one folder"),
+        (["tokenizer=null"], "tokenizer: it is not set"),
     ],
 )
 def test_mistakes(overrides: list[str], message: str) -> None:
