@@ -1,5 +1,6 @@
 """The memory estimate: parts against hand-worked numbers, and the whole against a measured peak."""
 
+import copy
 import json
 import subprocess
 import sys
@@ -263,7 +264,9 @@ class TestFreeGraph:
     def test_stages_and_tokenizers_may_have_any_name(self, tmp_path: Path) -> None:
         from tests.tiny import PIPELINE
 
-        nodes = build_graph(validate(PipelineConfig, PIPELINE, "tiny"))
+        tree = copy.deepcopy(PIPELINE)
+        tree["samples"]["prompts"]["max_prompt_length"] = 20  # which bounds rollouts alone
+        nodes = build_graph(validate(PipelineConfig, tree, "tiny"))
         names = {"pretrain": "first", "rloo": "grpo", "tokenizer": "words", "sample[prompts]": "questions"}
 
         def renamed(source: Any) -> Any:
