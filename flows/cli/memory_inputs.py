@@ -51,7 +51,7 @@ class Look:
         from tempering.memory.estimate import arithmetic, estimate
         from tempering.memory.parts import Inputs
 
-        row = MemoryRow(node.name)
+        row, sources = MemoryRow(node.name), node.sources()
         try:
             arithmetic(node.config)  # a config without an estimate may have any inputs
             length, held_out = self._sample(node, row)
@@ -60,10 +60,10 @@ class Look:
                 length=length,
                 reward_models={
                     role.removeprefix("reward_models."): self._model(source, row)
-                    for role, source in node.sources().items()
+                    for role, source in sources.items()
                     if role.startswith("reward_models.")
                 },
-                reference=self._reference(node, row),
+                reference=self._model(sources["reference"], row) if "reference" in sources else None,
                 held_out=held_out,
                 on_gpu=self.on_gpu,
             )
@@ -71,11 +71,6 @@ class Look:
         except UserError as error:
             row.problem = error.found
         return row
-
-    def _reference(self, node: Node, row: MemoryRow) -> "Shape | None":
-        """A reference that is another model than the one to train."""
-        source = node.sources().get("reference")
-        return None if source is None else self._model(source, row)
 
     def _look_up(self, source: Source) -> tuple[Artifact | None, Node | None]:
         """What is there of a source, and the stage that makes it; of the store's artifacts there is none."""

@@ -69,30 +69,13 @@ def _pretrain(course: Course) -> Estimate:
     return _trained(course, model, lambda rows: steps.next_token_loss(model, rows, length, precision))
 
 
-def _sft(course: Course) -> Estimate:
-    return _fused(course, sides=1)
-
-
-def _dpo(course: Course) -> Estimate:
-    """Chosen and rejected side by side; the reference's log-probabilities are two numbers per pair.
-
-    A reference of its own stays in memory after they are computed.
-    """
-    other = course.inputs.reference
-    beside = 0 if other is None else models.weight_bytes(models.language_model(other))
-    return _fused(course, sides=2, compares=True, reference=beside)
-
-
-def _fused(course: Course, sides: int, *, compares: bool = False, reference: int = 0) -> Estimate:
-    """Training with TRL's fused head on rows of so many sides."""
+def _fused(course: Course) -> Estimate:
+    """SFT, and DPO with chosen and rejected side by side, by TRL's fused head."""
     model = course.ready(models.language_model(course.inputs.model, course.adapter))
     steps.add_fused_head(model)
+    sides = 2 if isinstance(course.config, DPOConfig) else 1
     length, on_gpu = course.inputs.length, course.inputs.on_gpu
-
-    def loss(rows: int) -> Any:
-        return steps.fused_loss(model, sides * rows, length, on_gpu=on_gpu)
-
-    return _trained(course, model, loss, compares=compares, reference=reference)
+    return _trained(course, model, lambda rows: steps.fused_loss(model, sides * rows, length, on_gpu=on_gpu))
 
 
 def _reward_model(course: Course) -> Estimate:
@@ -100,17 +83,14 @@ def _reward_model(course: Course) -> Estimate:
     return _trained(course, model, lambda pairs: steps.preference_loss(model, pairs, course.inputs.length))
 
 
-def _trained(
-    course: Course, model: Any, loss: Callable[[int], Any], *, compares: bool = False, reference: int = 0
-) -> Estimate:
+def _trained(course: Course, model: Any, loss: Callable[[int], Any]) -> Estimate:
     """Updates, and forward passes without gradients over held-out rows and for DPO's reference.
 
-    Args:
-        compares: whether log-probabilities of a reference are computed first.
-        reference: bytes of a reference that is another model.
+    The reference's log-probabilities are two numbers per pair; another model that gives them stays.
     """
     update = course.update([model], lambda: loss(course.micro))
     phases: dict[str, int] = {}
+    compares, other = isinstance(course.config, DPOConfig), course.inputs.reference
     if course.inputs.held_out or compares:
         measuring = steps.forward([model], lambda: loss(course.many), course.config.precision)
         if course.inputs.held_out:
@@ -118,7 +98,8 @@ def _trained(
         if compares:  # there is no optimizer yet
             trained = [weight for weight in unique_parameters([model]) if weight.requires_grad]
             phases["reference"] = measuring - 2 * nbytes(trained)
-    return course.summed([model], update, phases, reference=reference)
+    beside = 0 if other is None else models.weight_bytes(models.language_model(other))
+    return course.summed([model], update, phases, reference=beside)
 
 
 # -- on-policy -------------------------------------------------------------------------------
@@ -202,8 +183,8 @@ def _rollout_tensors(config: OnPolicyConfig, lengths: steps.Lengths) -> int:
 
 _ESTIMATES: dict[type[Config], Callable[[Course], Estimate]] = {
     PretrainConfig: _pretrain,
-    SFTConfig: _sft,
+    SFTConfig: _fused,
     RewardModelConfig: _reward_model,
-    DPOConfig: _dpo,
+    DPOConfig: _fused,
     OnPolicyConfig: _on_policy,
 }
