@@ -48,13 +48,13 @@ class Graph(DataGraph):
             self.evaluation(name)
         for name in self.on:
             self.publication(name)
-        if self.config.report is not None:
-            self.report(models)
         if not self.made:  # a pipeline of data alone
             for name in self.config.datasets:
                 self.dataset(name)
             for name in self.config.samples:
                 self.sample(name)
+        if self.config.report is not None:
+            self.report(models)
         return list(self.made.values())
 
     def _evaluated(self) -> list[str]:
@@ -68,6 +68,9 @@ class Graph(DataGraph):
         for field, name in settings:
             if name is not None and not self._is_stage(name):
                 self._refuse_unknown(name, f"evaluate.{field}")
+            if name is not None and field != "models":
+                head: Head = "score" if field == "reward_model" else "causal_lm"
+                self._check_head(name, f"evaluate.{field}", head)
         return [name for name in names if self._exists(name)]
 
     def _is_stage(self, name: str) -> bool:
@@ -161,6 +164,12 @@ class Graph(DataGraph):
         if f"evaluate[{name}]" in self.made:
             inputs["evaluation"] = f"evaluate[{name}]"
         target = PublishConfig(repo=config.hub_repo, private=config.hub_private)
+        for node in self.made.values():
+            if isinstance(node.config, PublishConfig) and node.config.repo == target.repo:
+                raise ConfigError(
+                    f"{name}.hub_repo: {node.key} is pushed to {target.repo} as well",
+                    fix="give each model a repository of its own",
+                )
         self.add(f"publish[{name}]", "publish", target, inputs)
 
     def _outside(self, name: str, used_by: str) -> Source:
@@ -184,10 +193,10 @@ class Graph(DataGraph):
         """adopt[NAME]: an external model, brought into the store."""
         config = self._adopt_config(name)
         node = f"adopt[{self.called(name)}]"
-        if node in self.made and self.made[node].config != config:
+        if self.called(name) in self.on or (node in self.made and self.made[node].config != config):
             raise ConfigError(
-                f"two external models would both be called {node}",
-                fix="give each a name under `models:`",
+                f"two models would both be called {self.called(name)}, one of them {name}",
+                fix="give it a name under `models:`",
             )
         return self.add(node, "adopt", config, {})
 

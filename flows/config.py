@@ -35,7 +35,9 @@ class PipelineConfig(Config):
     model_config = ConfigDict(extra="allow")
     __pydantic_extra__: dict[str, Annotated[SerializeAsAny[StageConfig], WrapValidator(stage_config)]]
 
-    name: str = runtime_field("pipeline", min_length=1, description="names the runs and the artifact folders")
+    name: str = runtime_field(
+        "pipeline", min_length=1, max_length=100, description="names the runs and the artifact folders"
+    )
     seed: int = runtime_field(0, ge=0, description="seed of every section that does not set its own")
     precision: Precision = runtime_field(
         "fp32", description="of every training section that does not set its own (see there)"

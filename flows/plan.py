@@ -188,7 +188,7 @@ class _Planner:
         self._code: dict[str, dict[str, str]] = {}
 
     def row(self, node: Node) -> PlanRow:
-        inputs = {role: self._input(source) for role, source in node.sources().items()}
+        inputs = {role: self._input(node, role, source) for role, source in node.sources().items()}
         fingerprints = {role: item.fingerprint for role, item in inputs.items()}
         payloads = {role: item.payload for role, item in inputs.items()}
         key = stage_fingerprint(self.store, node.stage, node.config, fingerprints)
@@ -199,10 +199,16 @@ class _Planner:
         self.outputs[node.name] = _Input(key.hex, payload, row.artifact)
         return row
 
-    def _input(self, source: Source) -> _Input:
+    def _input(self, node: Node, name: str, source: Source) -> _Input:
         if isinstance(source, str):
             return self.outputs[source]
         artifact = self.store.get(source.ref)
+        role = node.stage.roles[name.partition(".")[0]]
+        if not role.accepts(artifact):
+            raise ConfigError(
+                f"{node.name}: its input {name} is {artifact.id}, a {artifact.kind}",
+                expected=f"a {role.wants}",
+            )
         return _Input(artifact.fingerprint, artifact.payload_digest, artifact.id)
 
     def _decide(

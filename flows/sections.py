@@ -16,14 +16,16 @@ from tempering.artifacts.stage import section_kinds, stages
 from tempering.config import Config, StageConfig
 
 Tree = dict[str, Any]
-NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]*")
+NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,63}")
 """Valid names of stages."""
 
 
 def kind_of(name: str, section: Any) -> str:
     """The kind that a section asks for, whether it exists or not."""
-    kind = section.get("kind") if isinstance(section, Mapping) else getattr(section, "kind", None)
-    return str(kind or name)
+    if isinstance(section, StageConfig):
+        return section.kind or name
+    kind = section.get("kind") if isinstance(section, Mapping) else None
+    return name if kind is None else str(kind)
 
 
 def check_sections(tree: Tree, fields: Collection[str]) -> list[str]:
@@ -55,11 +57,13 @@ def _misplaced(name: str, section: Any) -> str:
     return ""
 
 
-def _problem(name: str, section: Any, keys: Iterable[str]) -> str:
+def _problem(name: Any, section: Any, keys: Iterable[str]) -> str:
     """What is wrong with a section that should be a stage; "" if nothing."""
     kinds = section_kinds()
     if isinstance(section, StageConfig):
         return ""
+    if not isinstance(name, str):
+        return "a section's name is a string; fix: quote it"
     # Without a kind it is most likely a misspelt key.
     says_kind = isinstance(section, Mapping) and section.get("kind") is not None
     if name not in kinds and not says_kind:
@@ -74,12 +78,15 @@ def _problem(name: str, section: Any, keys: Iterable[str]) -> str:
         near = difflib.get_close_matches(kind, list(kinds), n=1)
         hint = f"did you mean {near[0]!r}?" if near else f"expected {_one_of(kinds)}"
         return f"there is no kind of stage {kind!r}; {hint}"
+    folder = next((other for other in stages() if name.startswith(f"{other}-") and other not in kinds), "")
+    if folder:
+        return f"artifacts of {folder}[...] lie under such names; fix: give the stage another name"
     if name == "runs":
         return "the store keeps its records of runs under this name; fix: give the stage another name"
     if name in stages() and name != kind:
         return f"{name} is a kind of stage, but this stage is of kind {kind}; fix: give it another name"
     if not NAME.fullmatch(name):
-        return "a stage's name starts with a letter and has letters, digits, `_` and `-`"
+        return "a stage's name has up to 64 letters, digits, `_` and `-`, a letter first"
     return ""
 
 
@@ -89,7 +96,7 @@ def _one_of(kinds: Iterable[str]) -> str:
 
 def _line(name: str, problem: str) -> InitErrorDetails:
     error = PydanticCustomError("section", "{problem}", {"problem": problem})
-    return InitErrorDetails(type=error, loc=(name,), input=None)
+    return InitErrorDetails(type=error, loc=(str(name),), input=None)
 
 
 def section_classes(tree: Tree) -> dict[str, type[Config]]:

@@ -11,6 +11,7 @@ from tempering.artifacts.draft import Draft
 from tempering.artifacts.kinds import EvaluationArtifact, ModelArtifact, PublicationArtifact
 from tempering.artifacts.stage import Summary, stage
 from tempering.config import Config
+from tempering.hub.models import owner_and_name
 
 
 class PublishConfig(Config):
@@ -22,10 +23,7 @@ class PublishConfig(Config):
     @field_validator("repo")
     @classmethod
     def _owner_and_name(cls, repo: str) -> str:
-        owner, slash, name = repo.partition("/")
-        if not (owner and slash and name) or "/" in name or repo.split() != [repo]:
-            raise ValueError("expected OWNER/NAME")
-        return repo
+        return owner_and_name(repo)
 
 
 @stage("publish", version=1, makes=PublicationArtifact)

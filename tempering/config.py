@@ -24,6 +24,21 @@ class _Loader(yaml.SafeLoader):
     """YAML whose plain `1e-4` is a number, as in YAML 1.2 and JSON; a quoted one stays a string."""
 
 
+def _mapping_of(loader: _Loader, node: yaml.MappingNode, deep: bool = False) -> Tree:
+    """A mapping whose keys are all different: of two, YAML would keep the last without a word."""
+    keys: set[str] = set()
+    for key_node, _ in node.value:
+        if key_node.value in keys and key_node.tag != "tag:yaml.org,2002:merge":
+            fault = f"{key_node.value} is set twice"
+            raise yaml.constructor.ConstructorError(None, None, fault, key_node.start_mark)
+        if isinstance(key_node, yaml.ScalarNode):
+            keys.add(key_node.value)
+    mapping: Any = yaml.SafeLoader.construct_mapping(loader, node, deep=deep)
+    return dict(mapping)
+
+
+_Loader.construct_mapping = _mapping_of  # type: ignore[assignment, method-assign]
+
 # YAML 1.1 wants a dot in the mantissa and a sign in the exponent.
 _Loader.add_implicit_resolver(
     "tag:yaml.org,2002:float",
@@ -172,11 +187,18 @@ def _load_file(path: Path, chain: tuple[Path, ...], named: set[str]) -> Tree:
         )
     # On top of its bases, left to right.
     bases = raw.pop("extends", [])
+    bases = [bases] if isinstance(bases, str) else bases
+    if not isinstance(bases, list) or not all(isinstance(base, str) for base in bases):
+        raise ConfigError(f"{path}: extends is {bases!r}", expected="the name of a file, or a list of names")
     tree: Tree = {}
-    for base in [bases] if isinstance(bases, str) else bases:
+    for base in bases:
         tree = merge(tree, _load_file(path.parent / base, (*chain, path.resolve()), named))
     _note_kinds(raw, named)
     return merge(tree, raw)
+
+
+_SHORT = {"estimator": "kind"}
+"""Settings that can be a string, and the key of the mapping that it stands for."""
 
 
 def merge(base: Tree, over: Tree) -> Tree:
@@ -187,6 +209,8 @@ def merge(base: Tree, over: Tree) -> Tree:
     out = dict(base)
     for key, value in over.items():
         before = out.get(key)
+        if isinstance(before, str) and isinstance(value, dict) and key in _SHORT:
+            before = {_SHORT[key]: before}
         if (
             isinstance(before, dict)
             and isinstance(value, dict)
@@ -256,6 +280,11 @@ def _explain(kind: type[Config], classes: Mapping[str, type[Config]], item: Any)
         return f"{path}: unknown key; {hint}"
     if item["type"] == "value_error" and isinstance(item.get("input"), dict):
         return f"{path}: {item['msg'].removeprefix('Value error, ')}"  # it names what it is about
+    if item["type"] == "union_tag_invalid":
+        kinds = re.findall(r"'([^']+)'", item["ctx"]["expected_tags"])
+        near = difflib.get_close_matches(str(item["ctx"]["tag"]), kinds, n=1)
+        hint = f"did you mean {near[0]!r}?" if near else f"expected one of {', '.join(kinds)}"
+        return f"{path}.kind: there is no kind {item['ctx']['tag']!r}; {hint}"
     if item["type"] == "missing":
         return f"{path}: it is not set; expected a value"  # what is found is all that stands around it
     return f"{path}: found {item.get('input')!r}: {item['msg']}"

@@ -67,9 +67,9 @@ def _adopt(store: Any, config: AdoptConfig, stage: str) -> Any:
     def say(level: str, text: str) -> None:
         print(text, file=sys.stderr)
 
+    check_kind(config, stage)
     run = store.runs.start("adopt", command=shlex.join(sys.argv), config=config.model_dump(mode="json"))
     try:
-        check_kind(config, stage)
         artifact = build(store, get_stage("adopt"), config, node=stage, on_log=say)
     except BaseException as error:
         run.stage(stage, "failed", error=str(error))
@@ -84,13 +84,15 @@ def _adopt(store: Any, config: AdoptConfig, stage: str) -> Any:
 
 def check_kind(config: AdoptConfig, stage: str) -> None:
     """Refuse a name that a stage cannot have, and a reward model for a language model (or vice versa)."""
+    from flows.config import PipelineConfig
     from flows.sections import NAME
     from tempering.artifacts.stage import section_kinds, stages
     from tempering.errors import ArtifactError, UserError
     from tempering.exchange.adopt import check_folder, head_of, source_folder
 
     kinds = section_kinds()
-    if not NAME.fullmatch(stage) or (stage in stages() and stage not in kinds):
+    taken = {*stages(), *PipelineConfig.model_fields, "runs"} - set(kinds)
+    if not NAME.fullmatch(stage) or stage in taken:
         raise UserError(
             f"--as {stage}: a training stage cannot have this name",
             expected=f"a stage of your pipeline, such as {', '.join(kinds)}",

@@ -64,7 +64,8 @@ def find_run(store: Store, run: str | None) -> RunRecord:
                 expected=f"a run's id; the newest are: {', '.join(newest) or 'none'}",
             )
         return record
-    latest = store.runs.last_run()
+    latest = next((record for record in store.runs.newest() if record.pipeline != "adopt"), None)
+    latest = latest or store.runs.last_run()
     if latest is None:
         raise ArtifactError(f"there is no run in {store.root}", fix="start one with `temper run`")
     telling = (record for record in store.runs.newest(latest.pipeline) if _tells(record))

@@ -38,3 +38,15 @@ def model_files(name: str, revision: str, *, code: bool = False) -> Path:
             return Path(snapshot_download(name, revision=commit, allow_patterns=patterns))
     except Unreachable as reason:
         raise not_cached(name, revision, reason, MODEL) from None
+
+
+def owner_and_name(repo: str) -> str:
+    """`repo`, if it can be the name of a repository.
+
+    Raises:
+        ValueError: it is not OWNER/NAME.
+    """
+    owner, _, name = repo.partition("/")
+    if not (owner and name) or "/" in name or repo.split() != [repo]:
+        raise ValueError("expected OWNER/NAME")
+    return repo

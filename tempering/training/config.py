@@ -9,6 +9,7 @@ from typing import Any, Literal
 from pydantic import Field, field_validator, model_validator
 
 from tempering.config import StageConfig, runtime_field
+from tempering.hub.models import owner_and_name
 from tempering.model_config import Architecture, LoraConfig, TransformerConfig
 from tempering.training.aliases import translated
 
@@ -81,6 +82,11 @@ class TrainingConfig(StageConfig):
     @classmethod
     def _other_names(cls, section: Any) -> Any:
         return translated(section, cls.setting_names())
+
+    @field_validator("hub_repo")
+    @classmethod
+    def _repository(cls, repo: str | None) -> str | None:
+        return repo if repo is None else owner_and_name(repo)
 
     @model_validator(mode="after")
     def _micro_divides(self) -> "TrainingConfig":

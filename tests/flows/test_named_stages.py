@@ -104,6 +104,35 @@ def test_an_override_replaces_a_mapping() -> None:
     assert rloo.token_limit is None
 
 
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("sft: {learning_rate: 1e-3, learning_rate: 9e-1}", "learning_rate is set twice"),
+        ("foo: {kind: sft}\nfoo: {kind: dpo}", "foo is set twice"),
+        ("1: {kind: sft}", "a section's name is a string"),
+        ("extends: 3", "extends is 3"),
+    ],
+)
+def test_mistakes_in_a_file(tmp_path: Path, text: str, message: str) -> None:
+    path = tmp_path / "mine.yaml"
+    path.write_text(text if "extends" in text else f"extends: {QUICK}\n{text}\n")
+    with pytest.raises(ConfigError, match=message):
+        load_pipeline(path)
+
+
+def test_a_string_is_merged_as_the_mapping_it_stands_for(tmp_path: Path) -> None:
+    base, over = tmp_path / "base.yaml", tmp_path / "over.yaml"
+    base.write_text(f"extends: {QUICK}\nrloo: {{estimator: grpo}}\n")
+    over.write_text("extends: base.yaml\nrloo: {estimator: {clip_range: 0.1}}\n")
+    rloo: Any = load_pipeline(over).stages["rloo"]
+    assert (rloo.estimator.kind, rloo.estimator.clip_range, rloo.kl_in) == ("grpo", 0.1, "loss")
+
+
+def test_a_folder_that_is_called_like_a_stage(tmp_path: Path) -> None:
+    (tmp_path / "sft").mkdir()
+    assert "two models would both be called sft" in mistake(f"evaluate.models=[sft, {tmp_path / 'sft'}]")
+
+
 def test_what_one_override_adds_another_takes_away() -> None:
     assert "more" not in load_pipeline(QUICK, ["more={kind: sft}", "more=null"]).stages
 
@@ -135,7 +164,7 @@ def test_what_extends_a_pipeline_can_add_change_and_drop_stages(tmp_path: Path) 
         (["samples.kind=rloo"], "samples: this section is not a stage"),
         (["rloo.kind=ppo"], "rloo is a kind of stage, but this stage is of kind ppo"),
         (["dataset.kind=ppo"], "dataset is a kind of stage"),
-        (["a b.kind=ppo"], "a stage's name starts with a letter"),
+        (["a b.kind=ppo"], "a stage's name has up to 64 letters"),
         (["ppo=3"], "ppo: found 3; expected the settings of a stage"),
         (["g.kind=rloo", "g.estimtor=grpo"], "g.estimtor: unknown key; did you mean 'estimator'?"),
         (["g.kind=rloo", "models.g=some/folder"], "g is the name of a stage"),
@@ -146,7 +175,17 @@ def test_what_extends_a_pipeline_can_add_change_and_drop_stages(tmp_path: Path) 
         (["g.kind=dpo", "g.reference=reward_model"], "'reward_model' does not make a language model"),
         (["ppo.reward.kind=model", "ppo.reward.model=sft"], "'sft' does not make a reward model"),
         (["runs.kind=sft"], "runs: the store keeps its records of runs under this name"),
-        (["evaluate-sft.kind=sft"], "evaluate-sft and evaluate[sft] would lie in one folder"),
+        (["evaluate-sft.kind=sft"], "artifacts of evaluate[...] lie under such names"),
+        (
+            ["evaluate.reward_model=sft"],
+            "reward_model: the stage 'sft' does not make a reward model",
+        ),
+        (["evaluate.baseline=reward_model"], "'reward_model' does not make a language model"),
+        (["sft.kind=false"], "there is no kind of stage 'False'"),
+        (["g.kind=sft", "g.hub_repo=nonsense"], "g.hub_repo: found 'nonsense'"),
+        (["sft.hub_repo=a/b", "dpo.hub_repo=a/b"], "is pushed to a/b as well"),
+        (["g.kind=rloo", "g.estimator=gpro"], "there is no kind 'gpro'; did you mean 'grpo'?"),
+        ([f"{'g' * 65}.kind=rloo"], "up to 64 letters"),
         (["tokenizer=null"], "tokenizer: it is not set"),
     ],
 )
