@@ -1,4 +1,4 @@
-"""A short answer beside gold answers: SQuAD's normalisation, exact match, token F1 (Rajpurkar 2016)."""
+"""Compare a short answer with gold answers: SQuAD's normalisation, exact match, token F1 (Rajpurkar 2016)."""
 
 import re
 import string
@@ -13,7 +13,7 @@ def normalise_answer(text: str) -> str:
 
 
 def exact_match(answer: str, gold: Sequence[str]) -> float:
-    """1 where the normalised answer is one of the gold ones."""
+    """1.0 if the normalised answer is one of the gold answers, else 0.0."""
     return float(normalise_answer(answer) in {normalise_answer(text) for text in gold})
 
 
@@ -24,8 +24,9 @@ def f1(answer: str, gold: Sequence[str]) -> float:
     )
 
 
-def _f1(found: list[str], wanted: list[str]) -> float:
-    if not found or not wanted:
-        return float(found == wanted)
-    common = sum((Counter(found) & Counter(wanted)).values())
-    return 2 * common / (len(found) + len(wanted))
+def _f1(answer: list[str], gold: list[str]) -> float:
+    """Token F1 of two lists of words."""
+    if not answer or not gold:
+        return float(answer == gold)
+    common = sum((Counter(answer) & Counter(gold)).values())
+    return 2 * common / (len(answer) + len(gold))

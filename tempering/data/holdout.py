@@ -1,8 +1,8 @@
-"""Where a row stands between 0 and 1: what decides whether it is held out, or used at all.
+"""The place of a row between 0 and 1, which decides whether it is held out, or used at all.
 
-A stable hash of what identifies a row (its prompt, its text, its context), so that adding rows
-moves none, copies of a row stand on one side, and a prompt of the eval part is never trained on. Equal
-texts stand together whatever their row type: a text, one to classify, a context of questions.
+A stable hash of what identifies a row (its prompt, text or context), so that adding rows moves no other,
+copies of a row are on the same side, and a prompt of the eval part is never trained on. Equal texts are on
+the same side whatever their row type: a text, one to classify, a context of questions.
 """
 
 import hashlib
@@ -23,22 +23,22 @@ def is_used(row_type: RowType, row: Row, fraction: float, seed: int) -> bool:
 
 
 def place(row_type: RowType, row: Row, key: Any) -> float:
-    """A number in [0, 1) that hangs on `key` and the row's group."""
+    """A stable hash of `key` and the row's group, scaled to [0, 1)."""
     canonical = json.dumps([key, group_of(row_type, row)], ensure_ascii=False, sort_keys=True)
     digest = hashlib.sha256(canonical.encode("utf-8")).digest()
     return int.from_bytes(digest[:7], "big") / 2**56  # 56 bits are exact in a float
 
 
 def group_of(row_type: RowType, row: Row) -> list[Any]:
-    """What a row is held out by, alike in all row types: strings, and openings of conversations."""
+    """What a row is held out by, in one form for all types: strings and openings of conversations."""
     if row.group:
         return [row.group]
-    found = [_identity(row.values[name]) for name in GROUP_COLUMNS[row_type]]
-    return [value for value in found if value != ""]
+    identities = [_identity(row.values[name]) for name in GROUP_COLUMNS[row_type]]
+    return [value for value in identities if value != ""]
 
 
 def _identity(value: Any) -> Any:
-    """Conversations are held together by how they open: all up to the first answer."""
+    """A value itself; of a conversation its opening, up to the first answer."""
     if not isinstance(value, list):
         return value
     opening: list[Message] = []

@@ -1,8 +1,8 @@
-"""The canonical row types and the check that every row passes at the door.
+"""The canonical row types, and the check that every row passes at the door.
 
 A row is a plain dict whose required columns are fixed by its type (TRL's standard types);
-further scalar columns are kept. Conversations are lists of `{role, content}`. A row that breaks
-a rule is never mended by guessing: `problem` names the rule, and the row is counted under it.
+extra scalar columns are kept. Conversations are lists of `{role, content}`. A row that breaks a rule is
+never fixed by guessing: `problem` names the rule, and the row is counted under it.
 """
 
 import math
@@ -17,7 +17,7 @@ Message = dict[str, str]
 Values = dict[str, Any]
 ROLES = ("system", "user", "assistant")
 EMPTY_ANSWER: list[Message] = [{"role": "assistant", "content": ""}]
-"""Saying nothing: only as the rejected side of a pair that was made by the corruption `empty`."""
+"""No answer: allowed only as the rejected side of a pair made by the corruption `empty`."""
 
 
 class RowType(StrEnum):
@@ -56,7 +56,7 @@ COLUMNS: Mapping[RowType, Mapping[str, str]] = {
 }
 
 # What identifies a row when it is held out (unless its `group` says otherwise): rows that share it
-# must never stand on both sides.
+# must never be on both sides.
 GROUP_COLUMNS: Mapping[RowType, tuple[str, ...]] = {
     RowType.TEXT: ("text",),
     RowType.MESSAGES: ("messages",),
@@ -87,7 +87,7 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class Rejected:
-    """A row that was left out, or (`kept`) kept after something in it was changed; counted by reason."""
+    """A row that was left out, or (`kept`) changed and kept; counted by reason."""
 
     file: str
     line: int
@@ -95,49 +95,49 @@ class Rejected:
     excerpt: str = ""
     kept: bool = False
     filter: str = ""
-    """The quality filter that took it out; such a row is no fault of the data and never fails the stage."""
+    """The quality filter that removed it; such a row is not a fault of the data and never fails the stage."""
 
 
 @dataclass(frozen=True, slots=True)
 class Notice:
-    """Something that reading found out and a person should hear: the schema, the split, the encoding."""
+    """A finding while reading that a person should see: the schema, the split, the encoding."""
 
     text: str
 
 
 def to_messages(value: object, role: str = "user") -> list[Message]:
-    """A plain string becomes one message of `role`; a list of messages is reduced to role and content.
+    """Turn a string into one message of `role`; reduce a list of messages to role and content.
 
     Raises:
-        DataError: when it is neither.
+        DataError: it is neither.
     """
     if isinstance(value, str):
         return [{"role": role, "content": value}]
-    found = _messages_problem(value)
-    if found:
-        raise DataError(found, expected="a string or a list of {role, content}")
+    fault = _messages_problem(value)
+    if fault:
+        raise DataError(fault, expected="a string or a list of {role, content}")
     assert isinstance(value, list)
     return [{"role": message["role"], "content": message["content"]} for message in value]
 
 
 def problem(row_type: RowType, values: Mapping[str, Any]) -> str | None:
-    """Why `values` is not a row of `row_type`, or None. Reasons are short, so that they can be counted."""
+    """Why `values` is not a row of `row_type`, or None. Reasons are few, so that they can be counted."""
     columns = COLUMNS[row_type]
     for name, kind in columns.items():
         if name == "rejected" and values.get("corruption") == "empty" and values.get(name) == EMPTY_ANSWER:
             continue
-        found = _column_problem(values.get(name), kind)
-        if found:
-            return f"{name}: {found}"
+        fault = _column_problem(values.get(name), kind)
+        if fault:
+            return f"{name}: {fault}"
     for name, value in values.items():
-        found = None if name in columns else _extra_problem(value)
-        if found:
-            return f"{name}: {found}"
+        fault = None if name in columns else _extra_problem(value)
+        if fault:
+            return f"{name}: {fault}"
     return _meaning_problem(row_type, values)
 
 
 def _meaning_problem(row_type: RowType, values: Mapping[str, Any]) -> str | None:
-    """What is wrong with columns that are each right by themselves."""
+    """What is wrong with columns that are each valid by themselves."""
     if row_type is RowType.PREFERENCE and values["chosen"] == values["rejected"]:
         return "chosen and rejected are the same"
     if row_type is RowType.MINIMAL_PAIR and values["sentence_good"] == values["sentence_bad"]:
@@ -150,7 +150,7 @@ def _meaning_problem(row_type: RowType, values: Mapping[str, Any]) -> str | None
 
 
 def texts(row_type: RowType, values: Mapping[str, Any]) -> Iterator[str]:
-    """Every piece of running text in a row, once (what a tokenizer is trained on, what is counted)."""
+    """Every piece of running text in a row, once: what tokenizers are trained on and what is counted."""
     for name, kind in COLUMNS[row_type].items():
         value = values[name]
         if kind in ("prompt", "completion", "messages"):
@@ -178,9 +178,9 @@ def _column_problem(value: Any, kind: str) -> str | None:
 def _scalar_problem(value: Any, kind: str) -> str | None:
     if kind == "score":
         return None if _is_finite(value) else f"is {_kind_of(value)}, not a finite number"
-    right = isinstance(value, bool) if kind == "boolean" else type(value) is int and value.bit_length() < 64
+    valid = isinstance(value, bool) if kind == "boolean" else type(value) is int and value.bit_length() < 64
     return (
-        None if right else f"is {_kind_of(value)}, not {'a boolean' if kind == 'boolean' else 'an integer'}"
+        None if valid else f"is {_kind_of(value)}, not {'a boolean' if kind == 'boolean' else 'an integer'}"
     )
 
 
@@ -189,7 +189,7 @@ def _strings_problem(value: Any) -> str | None:
         return f"is {_kind_of(value)}, not a list"
     if not value:
         return "is empty"
-    return next((found for item in value if (found := _string_problem(item))), None)
+    return next((fault for item in value if (fault := _string_problem(item))), None)
 
 
 def _messages_problem(value: Any) -> str | None:
@@ -202,9 +202,9 @@ def _messages_problem(value: Any) -> str | None:
             return f"a message is {_kind_of(message)}, not an object"
         if message.get("role") not in ROLES:
             return f"a message has the role {str(message.get('role'))[:30]!r}, not one of {', '.join(ROLES)}"
-        found = _string_problem(message.get("content"))
-        if found:
-            return f"the content of a message {found}"
+        fault = _string_problem(message.get("content"))
+        if fault:
+            return f"the content of a message {fault}"
     return None
 
 
@@ -241,7 +241,7 @@ def _extra_problem(value: Any) -> str | None:
 def _is_finite(value: Any) -> bool:
     if isinstance(value, float):
         return math.isfinite(value)
-    return type(value) is int and value.bit_length() < 1024  # more, and it is no float
+    return type(value) is int and value.bit_length() < 1024  # more does not fit a float
 
 
 def _kind_of(value: Any) -> str:

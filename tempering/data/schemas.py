@@ -1,9 +1,8 @@
 """The Parquet schema of each row type, before and after tokenising.
 
-The schema does not hang on the rows, so that an empty part can be read like a full one and the
-same rows give the same bytes. Extra columns are typed over the rows that were seen (`wider` joins
-what was found in several groups) and follow the fixed ones by name; pandas, which adds metadata of
-its own, takes no part.
+The schema does not depend on the rows, so that an empty part can be read like a full one and the same rows
+give the same bytes. Extra columns follow the fixed ones by name; their types hold all values so far (`wider`
+joins those of several groups). pandas is not involved, since it adds its own metadata.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -21,14 +20,10 @@ def row_schema(row_type: RowType) -> "pa.Schema":
     """The fixed columns of text rows."""
     import pyarrow as pa
 
-    messages, number = _messages(), pa.float64()
     kinds = {
-        "prompt": messages,
-        "completion": messages,
-        "messages": messages,
+        **dict.fromkeys(("prompt", "completion", "messages"), _messages()),
+        **dict.fromkeys(("number", "score"), pa.float64()),
         "strings": pa.list_(pa.string()),
-        "number": number,
-        "score": number,
         "integer": pa.int64(),
         "boolean": pa.bool_(),
     }
@@ -61,34 +56,37 @@ def rejected_schema() -> "pa.Schema":
 
 
 def full_schema(fixed: "pa.Schema", extras: Mapping[str, "pa.DataType"]) -> "pa.Schema":
-    """The fixed columns and, by name, the further ones; one without any value is a column of texts."""
+    """The fixed columns and then the extra ones by name; an extra column without any value holds strings."""
     import pyarrow as pa
 
-    found = [(name, pa.string() if pa.types.is_null(kind) else kind) for name, kind in sorted(extras.items())]
-    return pa.schema([*fixed, *(pa.field(name, kind) for name, kind in found)])
+    columns = [
+        (name, pa.string() if pa.types.is_null(kind) else kind) for name, kind in sorted(extras.items())
+    ]
+    return pa.schema([*fixed, *(pa.field(name, kind) for name, kind in columns)])
 
 
-def extra_types(rows: Iterable[Mapping[str, Any]], known: Iterable[str]) -> dict[str, "pa.DataType"]:
-    """The types of the columns of `rows` beside `known` ones; null for one that holds no value."""
-    seen: dict[str, set[type]] = {}
-    fixed = set(known)
+def extra_types(rows: Iterable[Mapping[str, Any]], fixed: Iterable[str]) -> dict[str, "pa.DataType"]:
+    """The types of the columns of `rows` that are not `fixed`; null for a column without any value."""
+    kinds: dict[str, set[type]] = {}
+    names = set(fixed)
     for row in rows:
-        for name in row.keys() - fixed:
+        for name in row.keys() - names:
             value = row[name]
             kind = str if isinstance(value, int) and value not in _INT64 else type(value)
-            seen.setdefault(name, set()).add(kind)
-    return {name: _scalar_type(kinds - {type(None)}) for name, kinds in seen.items()}
+            kinds.setdefault(name, set()).add(kind)
+    return {name: _scalar_type(types - {type(None)}) for name, types in kinds.items()}
 
 
-def wider(one: Mapping[str, "pa.DataType"], other: Mapping[str, "pa.DataType"]) -> dict[str, "pa.DataType"]:
-    """The columns of both, each with a type that holds the values of both."""
+def wider(left: Mapping[str, "pa.DataType"], right: Mapping[str, "pa.DataType"]) -> dict[str, "pa.DataType"]:
+    """The columns of both, each with a type that holds all values."""
     return {
-        name: _wider_type([types[name] for types in (one, other) if name in types]) for name in {*one, *other}
+        name: _wider_type([types[name] for types in (left, right) if name in types])
+        for name in {*left, *right}
     }
 
 
 def to_table(rows: Sequence[Mapping[str, Any]], schema: "pa.Schema") -> "pa.Table":
-    """`rows` with exactly the columns of `schema`; what is missing in a row is null."""
+    """`rows` as a table with exactly the columns of `schema`; missing values are null."""
     import pyarrow as pa
 
     textual = [field.name for field in schema if field.type == pa.string()]
@@ -118,10 +116,10 @@ def _scalar_type(kinds: set[type]) -> "pa.DataType":
 def _wider_type(types: Sequence["pa.DataType"]) -> "pa.DataType":
     import pyarrow as pa
 
-    known = {kind for kind in types if not pa.types.is_null(kind)}
-    if len(known) <= 1:
-        return next(iter(known), pa.null())
-    return pa.float64() if known == {pa.int64(), pa.float64()} else pa.string()
+    kinds = {kind for kind in types if not pa.types.is_null(kind)}
+    if len(kinds) <= 1:
+        return next(iter(kinds), pa.null())
+    return pa.float64() if kinds == {pa.int64(), pa.float64()} else pa.string()
 
 
 def _as_text(row: Mapping[str, Any], textual: Sequence[str]) -> Values:

@@ -1,9 +1,9 @@
-"""Rows on disk: one folder of Parquet shards a part, written and read in bounded memory.
+"""Rows on disk: one folder of Parquet shards per part, written and read in bounded memory.
 
-Rows are gathered into groups of at most about a megabyte of text (the unit of reading and of
-shuffling) and groups into shards. The type of a further column is that of its values so far; where
-a later group needs a wider one, the shards before are written again at the end, so that the files
-of a part agree. Same rows, same bytes.
+Rows are gathered into groups of about a megabyte of text at most (the unit of reading and of shuffling),
+and groups into shards. The type of an extra column is that of its values so far; if a later group needs a
+wider one, earlier shards are rewritten at the end, so that all files of a part agree. The same rows give
+the same bytes.
 """
 
 import hashlib
@@ -21,17 +21,17 @@ if TYPE_CHECKING:
     import pyarrow.parquet as pq
 
 GROUP_ROWS, GROUP_SIZE = 2_000, 1 << 20
-"""Rows and size (characters or tokens, about) after which a group is written."""
+"""Rows, and size (about characters or tokens), after which a group is written."""
 SHARD_GROUPS = 128
 POOL_GROUPS = 16
-"""Groups that are shuffled together: what is in memory while rows are read in random order."""
+"""Groups that are shuffled together, and in memory while rows are read in random order."""
 
 
 class ShardWriter:
-    """Writes rows into `folder/00000.parquet`, `folder/00001.parquet` and so on; at least one shard.
+    """Writes rows into `folder/00000.parquet`, `folder/00001.parquet` and so on, at least one shard.
 
     Args:
-        fixed: the columns every row has; further ones are added as rows bring them.
+        fixed: the columns every row has; extra ones are added as rows bring them.
     """
 
     def __init__(self, folder: Path, fixed: "pa.Schema") -> None:
@@ -39,8 +39,8 @@ class ShardWriter:
         self.rows = 0
         self.extras: dict[str, pa.DataType] = {}
         self.folder.mkdir(parents=True, exist_ok=True)
-        for left in self.folder.glob("*.parquet"):  # of an attempt that was killed
-            left.unlink()
+        for leftover in self.folder.glob("*.parquet"):  # of an attempt that was killed
+            leftover.unlink()
         self._group: list[Mapping[str, Any]] = []
         self._size = self._groups = 0
         self._schemas: list[pa.Schema] = []  # of each shard
@@ -55,7 +55,7 @@ class ShardWriter:
             self.flush()
 
     def flush(self) -> None:
-        """Write the rows that are still held as a group; the first one even when there are none."""
+        """Write the pending rows as a group; the first group even if it is empty."""
         if not self._group and self._schemas:
             return
         self.extras = wider(self.extras, extra_types(self._group, self.fixed.names))
@@ -76,10 +76,10 @@ class ShardWriter:
         self._writer, self._groups = None, 0
 
     def align(self, extras: Mapping[str, "pa.DataType"]) -> None:
-        """Give every shard the columns `extras`; those that have them already stay as they are."""
+        """Give every shard the columns `extras`; shards that have them already stay as they are."""
         schema = full_schema(self.fixed, extras)
-        for number, written in enumerate(self._schemas):
-            if written != schema:
+        for number, current in enumerate(self._schemas):
+            if current != schema:
                 self._rewrite(self._path(number), schema)
 
     def _path(self, number: int) -> Path:
@@ -93,7 +93,7 @@ class ShardWriter:
 
 @contextmanager
 def writing(**writers: ShardWriter) -> Iterator[dict[str, ShardWriter]]:
-    """Several parts that end with the same columns. On an error the files are closed and left."""
+    """Write several parts that end with the same columns. On an error the files are closed and left."""
     try:
         yield writers
         for writer in writers.values():
@@ -121,32 +121,32 @@ def count_rows(place: Path) -> int:
 
 
 def iter_rows(place: Path, columns: Iterable[str] | None = None) -> Iterator[Values]:
-    """All rows of a part in their order, a group at a time."""
-    wanted = None if columns is None else list(columns)
+    """All rows of a part in order, one group at a time in memory."""
+    names = None if columns is None else list(columns)
     for path in shards_of(place):
-        for group in groups_of(path, wanted):
+        for group in groups_of(path, names):
             yield from group.to_pylist()
 
 
 def shuffled_rows(place: Path, key: str) -> Iterator[tuple[int, Values]]:
     """All rows of a part with their numbers, in an order that `key` decides, in bounded memory.
 
-    Groups are taken in random order, `POOL_GROUPS` at a time, and their rows shuffled together: a
-    part of up to that many groups (some megabytes of text) is shuffled whole; in a larger one a row
-    meets those of other random groups. Orders come from hashes, the same with every library.
+    Groups are taken in random order, `POOL_GROUPS` at a time, and their rows shuffled together: a part of
+    up to that many groups (some megabytes of text) is shuffled as a whole, a larger one in such pools.
+    Orders come from hashes, so they are the same with every version of every library.
     """
     import pyarrow.parquet as pq
 
     groups = list(_numbered_groups(place))
     order = shuffled(len(groups), f"{key}/groups")
     if len(groups) <= POOL_GROUPS:
-        order = sorted(order)  # then the order hangs on the rows alone, not on how they were grouped
+        order = sorted(order)  # the order then depends only on the rows, not on their grouping
     for start in range(0, len(groups), POOL_GROUPS):
         pool: list[tuple[int, Values]] = []
         for index in order[start : start + POOL_GROUPS]:
-            path, at, first = groups[index]
+            path, group, first = groups[index]
             with pq.ParquetFile(path) as file:
-                pool += enumerate(file.read_row_group(at).to_pylist(), start=first)
+                pool += enumerate(file.read_row_group(group).to_pylist(), start=first)
         for index in shuffled(len(pool), key if not start else f"{key}/{start}"):
             yield pool[index]
 
@@ -157,26 +157,26 @@ def _numbered_groups(place: Path) -> Iterator[tuple[Path, int, int]]:
 
     first = 0
     for path in shards_of(place):
-        found = pq.read_metadata(path)
-        for at in range(found.num_row_groups):
-            yield path, at, first
-            first += found.row_group(at).num_rows
+        metadata = pq.read_metadata(path)
+        for group in range(metadata.num_row_groups):
+            yield path, group, first
+            first += metadata.row_group(group).num_rows
 
 
 def shuffled(count: int, key: str) -> list[int]:
-    """0 .. count-1 in an order that `key` decides, the same in every version of every library."""
+    """0 .. count-1 in an order that `key` decides, the same with every version of every library."""
     state = hashlib.blake2b(key.encode("utf-8"), digest_size=16)
 
     def place(index: int) -> bytes:
-        mine = state.copy()
-        mine.update(index.to_bytes(8, "big"))
-        return mine.digest()
+        digest = state.copy()
+        digest.update(index.to_bytes(8, "big"))
+        return digest.digest()
 
     return sorted(range(count), key=place)
 
 
 def size_of(value: Any) -> int:
-    """About how much a row holds: characters of its texts, items of its lists of numbers."""
+    """The approximate size of a row: characters of its texts plus items of its lists of numbers."""
     if isinstance(value, str):
         return len(value)
     if isinstance(value, Mapping):
