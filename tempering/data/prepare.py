@@ -1,7 +1,7 @@
-"""From a data set to its two parts, train and eval, on disk, with every rejection counted.
+"""Divide a data set into its two parts, train and eval, on disk, and count every rejection.
 
-Rows pass one by one: checked, filtered, put into their part, written. Memory does not grow with the
-data set, apart from what duplicate search must remember (see `quality`).
+Rows are checked, filtered, assigned to a part and written one by one. Memory does not grow with the data
+set, apart from what duplicate search must remember (see `quality`).
 """
 
 from collections import Counter
@@ -43,7 +43,7 @@ class Totals:
     quality: list[Values] = field(default_factory=list)
 
     def take(self, part: str, row: Row) -> None:
-        """Count a row that was put into a part."""
+        """Count a row of a part."""
         self.rows[part] += 1
         self.characters[part] += sum(map(len, texts(self.row_type, row.values)))
 
@@ -59,16 +59,18 @@ class Totals:
 
     @property
     def reasons(self) -> Counter[str]:
-        """All rows that were not taken as they are, by reason."""
+        """All rows that were left out, filtered or changed, by reason."""
         return self.dropped + self.filtered + self.changed
 
     def summary(self) -> list[Values]:
-        """One row a part: rows and characters of running text; and one each for what is not there."""
+        """A row per part (its rows, characters of running text), one for rejected, one for filtered."""
         parts: list[Values] = [
             {"part": part, "rows": self.rows[part], "characters": self.characters[part]} for part in PARTS
         ]
-        out = {"rejected": self.dropped, "filtered": self.filtered}
-        return parts + [{"part": name, "rows": n.total(), "characters": 0} for name, n in out.items()]
+        removed = {"rejected": self.dropped, "filtered": self.filtered}
+        return parts + [
+            {"part": name, "rows": counts.total(), "characters": 0} for name, counts in removed.items()
+        ]
 
 
 def build_parts(
@@ -85,15 +87,17 @@ def build_parts(
     Args:
         rows: folder for `train/` and `eval/`, shards of Parquet.
         rejected: Parquet file for every row that was left out or changed.
-        evaluation_texts: running text that the train part must not hold (`quality.decontaminate`).
+        evaluation_texts: running text that the train part must not contain (`quality.decontaminate`).
 
     Raises:
-        DataError: when a file is missing, no row is left, or more rows than
-            `max_rejected_fraction` were rejected (the first ten are shown).
+        DataError: a file is missing, no row is left, or a larger share than `max_rejected_fraction` was
+            rejected (the first ten rows are shown).
     """
+    # What the rows pass through.
     totals, kind = Totals(config.row_type), config.row_type
     filters = Filters(config.quality, kind, evaluation_texts)
     parts = {part: ShardWriter(rows / part, row_schema(kind)) for part in PARTS}
+    # One pass over the source, or one per split: every row is written to a part or to the log.
     with writing(**parts), RejectedLog(rejected) as log:
         for split, held_out_share in config.passes():
             for item in divide(config, filters, split, held_out_share):
@@ -108,6 +112,7 @@ def build_parts(
                     totals.take(part, row)
                     if totals.rows[part] % _PROGRESS_ROWS == 0:
                         progress(sum(totals.rows.values()))
+    # Too little left is an error, after the log has been written.
     totals.quality = filters.table()
     check_totals(totals, config)
     return totals
@@ -116,11 +121,11 @@ def build_parts(
 def divide(
     config: BuilderConfig, filters: Filters, split: str | None, held_out_share: float
 ) -> Iterator[tuple[str, Row] | Rejected | Notice]:
-    """One pass over a source: each row with the part it goes to, else what was left out, or found out.
+    """One pass over a source: each row with its part, each rejection, each notice.
 
-    It ends after `max_rows` rows that the filters left.
+    It ends after `max_rows` rows that passed the filters.
     """
-    kind, kept = config.row_type, 0
+    kind, rows = config.row_type, 0
     for item in build(config, split):
         if not isinstance(item, Row):
             yield item
@@ -128,33 +133,36 @@ def divide(
         held_out = is_held_out(kind, item, held_out_share, config.seed)
         removed = filters.removed(item, held_out=held_out)
         yield removed or (PARTS[held_out], item)
-        kept += removed is None
-        if kept == config.max_rows:
+        rows += removed is None
+        if rows == config.max_rows:
             return
 
 
 def check_totals(totals: Totals, config: BuilderConfig) -> None:
-    """Refuse a data set that is empty or of which too much was rejected.
+    """Refuse a data set that is empty, or too much of which was rejected.
 
     Raises:
         DataError: with the reasons, their counts and the first ten rows.
     """
-    kept, dropped = sum(totals.rows.values()), totals.dropped.total()
-    if dropped > config.max_rejected_fraction * (kept + dropped + totals.filtered.total()):
-        lines = [f"    {one.file}:{one.line}: {one.reason}: {one.excerpt[:60]}" for one in totals.first]
+    # Too many rejections: of all rows, rejected and filtered ones included.
+    rows, dropped = sum(totals.rows.values()), totals.dropped.total()
+    if dropped > config.max_rejected_fraction * (rows + dropped + totals.filtered.total()):
+        lines = [f"    {row.file}:{row.line}: {row.reason}: {row.excerpt[:60]}" for row in totals.first]
         reasons = ", ".join(f"{count} x {reason}" for reason, count in totals.dropped.most_common(5))
         raise DataError(
-            f"{dropped} of {kept + dropped + totals.filtered.total()} rows were rejected ({reasons}). "
+            f"{dropped} of {rows + dropped + totals.filtered.total()} rows were rejected ({reasons}). "
             "The first:\n" + "\n".join(map(visible, lines)),
             expected=f"at most {config.max_rejected_fraction:.2%} (max_rejected_fraction)",
             fix="correct these rows, choose another `kind` or `encoding`, or raise max_rejected_fraction",
         )
-    if not kept:
-        counts = {"rejected": dropped, "taken out by filters": totals.filtered.total()}
-        lost = ", ".join(f"{count} {what}" for what, count in counts.items() if count)
+    # Nothing left, for whatever reasons.
+    if not rows:
+        counts = {"rejected": dropped, "removed by filters": totals.filtered.total()}
+        losses = ", ".join(f"{count} {cause}" for cause, count in counts.items() if count)
         reasons = ", ".join(f"{count} x {reason}" for reason, count in totals.reasons.most_common(5))
         raise DataError(
-            f"the data set of kind {config.kind} holds no rows" + (f": {lost} ({reasons})" if lost else ""),
+            f"the data set of kind {config.kind} holds no rows"
+            + (f": {losses} ({reasons})" if losses else ""),
             fix="check `path`, `split` and its contents, or choose another `kind`"
             if not totals.filtered
             else "loosen its `quality` filters",
@@ -162,7 +170,7 @@ def check_totals(totals: Totals, config: BuilderConfig) -> None:
 
 
 class RejectedLog:
-    """`rejected.parquet`, written as rows are rejected; it takes its name when it is whole."""
+    """`rejected.parquet`, written as rows are rejected; it gets its name when it is complete."""
 
     def __init__(self, path: Path) -> None:
         self.path = path

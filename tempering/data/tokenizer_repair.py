@@ -1,8 +1,8 @@
-"""Completing a tokenizer that was made elsewhere.
+"""Complete an external tokenizer.
 
-Training needs an EOS token, a pad token that is another one, and a chat template. The first
-cannot be made up (the model behind the tokenizer must know it); the others are added and named,
-so that the stage can say so and the model's embeddings can be grown.
+Training needs an EOS token, a different pad token and a chat template. EOS cannot be invented (the model
+must know it); the others are added and named, so that the stage can log them and the model's embeddings can
+grow.
 """
 
 import re
@@ -20,17 +20,17 @@ _MARK = re.compile(r"\{%-?\s*(end)?generation\s*-?%\}")
 
 
 def missing_pieces(tokenizer: "PreTrainedTokenizerBase") -> list[str]:
-    """Add what `tokenizer` lacks, in place; returns what was done, in words, for the log.
+    """Add what `tokenizer` lacks, in place; returns the changes in words, for the log.
 
-    Templates without `{% generation %}` marks are given them where that changes nothing in what they
-    write. Any other stays as it is: our masks come from rendering (see `formats`), never from marks.
+    Templates without `{% generation %}` marks get them if their output does not change. Others stay as they
+    are: our masks come from rendering (see `prompt_format`), never from marks.
 
     Raises:
-        DataError: when it has no EOS token or is not a fast tokenizer.
+        DataError: it has no EOS token, or is not a fast tokenizer.
     """
     if not tokenizer.is_fast:
         raise DataError(
-            "the tokenizer is not a fast one", fix="convert it with convert_slow_tokenizer of transformers"
+            "the tokenizer is not a fast one", fix="convert it with transformers' convert_slow_tokenizer"
         )
     if tokenizer.eos_token is None:
         raise DataError(
@@ -44,16 +44,16 @@ def missing_pieces(tokenizer: "PreTrainedTokenizerBase") -> list[str]:
 def _distinct_pad(tokenizer: "PreTrainedTokenizerBase") -> list[str]:
     if tokenizer.pad_token is not None and tokenizer.pad_token_id != tokenizer.eos_token_id:
         return []
-    why = "it had none" if tokenizer.pad_token is None else "it was the EOS token"
+    reason = "it had none" if tokenizer.pad_token is None else "it was the EOS token"
     added = tokenizer.add_special_tokens({"pad_token": PAD})
-    grown = f"; the vocabulary grew to {len(tokenizer)}" if added else ""
-    return [f"pad token set to {PAD} ({why}){grown}"]
+    growth = f"; the vocabulary grew to {len(tokenizer)}" if added else ""
+    return [f"pad token set to {PAD} ({reason}){growth}"]
 
 
 def _marked_template(tokenizer: "PreTrainedTokenizerBase") -> list[str]:
     template = tokenizer.chat_template
     if template is None:
-        # Others write BOS themselves, and so must this one where the tokenizer puts it before a text.
+        # Templates write BOS themselves; so must this one if the tokenizer puts BOS before a text.
         begin = "{{ bos_token }}" if leading_ids(tokenizer) else ""
         tokenizer.chat_template = begin + chat_template("plain")
         return ["chat template set to `Question: ... Answer: ...` (it had none)"]
@@ -65,25 +65,25 @@ def _marked_template(tokenizer: "PreTrainedTokenizerBase") -> list[str]:
 
 
 def _marked_by_trl(tokenizer: "PreTrainedTokenizerBase") -> list[str]:
-    """TRL's marked form of a well-known family's template, where it writes the same text."""
+    """Use TRL's marked form of a well-known family's template if it renders the same text."""
     from trl.chat_template_utils import get_training_chat_template
 
     try:
-        marked = get_training_chat_template(tokenizer)
+        template = get_training_chat_template(tokenizer)
     except (ValueError, TypeError):  # a family it does not know
         return []
-    if marked is None or not _MARK.search(marked):
+    if template is None or not _MARK.search(template):
         return []
     texts = [
-        tokenizer.apply_chat_template(_PROBE, tokenize=False, chat_template=template)
-        for template in (tokenizer.chat_template, marked)
+        tokenizer.apply_chat_template(_PROBE, tokenize=False, chat_template=candidate)
+        for candidate in (tokenizer.chat_template, template)
     ]
     if texts[0] != texts[1]:
         return []
-    tokenizer.chat_template = marked
+    tokenizer.chat_template = template
     return ["chat template given its {% generation %} marks"]
 
 
 def _bare(template: object) -> str:
-    """A template without generation marks and white space between its parts."""
+    """A template without generation marks and white space."""
     return re.sub(r"\s+", "", _MARK.sub("", str(template)))

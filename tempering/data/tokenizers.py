@@ -1,9 +1,9 @@
-"""Tokenizers: trained here, or an existing one completed with what training needs.
+"""Tokenizers: trained here, or existing ones completed with what training needs.
 
-Ours is a byte-level BPE without an unknown token: every text is encoded and decoded without
-loss. EOS ends a document and an answer, and is never the pad token, since a padded EOS would be
-masked out and the model would never learn to stop. The chat template carries `{% generation %}`
-marks. Saved folders load with AutoTokenizer offline, in transformers 4 and 5.
+Ours is a byte-level BPE without an unknown token: every text is encoded and decoded without loss. EOS ends
+a document and an answer and is never the pad token: padding is masked, so the model would never learn to
+stop. The chat template has `{% generation %}` marks. Saved folders load with AutoTokenizer offline, in
+transformers 4 and 5.
 """
 
 import hashlib
@@ -30,15 +30,8 @@ EOS, PAD = "<|endoftext|>", "<|pad|>"
 ROLE_TOKENS = ("<|user|>", "<|assistant|>", "<|system|>")
 _LEAST_VOCABULARY = 256 + 2 + len(ROLE_TOKENS)
 _TOKENIZER_FILES = (
-    "tokenizer.json",
-    "tokenizer_config.json",
-    "special_tokens_map.json",
-    "added_tokens.json",
-    "chat_template.jinja",
-    "vocab.json",
-    "merges.txt",
-    "tokenizer.model",
-    "vocab.txt",
+    *("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json"),
+    *("chat_template.jinja", "vocab.json", "merges.txt", "tokenizer.model", "vocab.txt"),
 )
 
 
@@ -97,12 +90,13 @@ def train_tokenizer(texts: Iterable[str], config: TrainTokenizerConfig) -> "PreT
     """A byte-level BPE trained on `texts` (Sennrich et al. 2016; bytes as in GPT-2).
 
     Raises:
-        DataError: when there is no text.
+        DataError: there is no text.
     """
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
     from transformers import PreTrainedTokenizerFast
 
-    counted = _Counted(texts)
+    # The alphabet holds all 256 bytes, so no text is ever unknown.
+    counter = _Counter(texts)
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.decoder = decoders.ByteLevel()
@@ -113,32 +107,33 @@ def train_tokenizer(texts: Iterable[str], config: TrainTokenizerConfig) -> "PreT
         special_tokens=[EOS, PAD, *ROLE_TOKENS],
         show_progress=False,
     )
-    tokenizer.train_from_iterator(counted, trainer)
-    if not counted.characters:
+    tokenizer.train_from_iterator(counter, trainer)
+    if not counter.characters:
         raise DataError("there is no text to train the tokenizer on", fix="check the data sets in `datasets`")
-    wrapped = PreTrainedTokenizerFast(
+    # In the form that models are saved with.
+    fast = PreTrainedTokenizerFast(
         tokenizer_object=tokenizer,
         eos_token=EOS,
         pad_token=PAD,
         additional_special_tokens=list(ROLE_TOKENS),
         clean_up_tokenization_spaces=False,
     )
-    wrapped.chat_template = chat_template()
-    return wrapped
+    fast.chat_template = chat_template()
+    return fast
 
 
 @contextmanager
 def on_all_cores() -> Iterator[None]:
-    """Let tokenizers work on a batch with all cores; elsewhere they keep to one, for the trainers' sake."""
-    kept = os.environ.get(_PARALLEL)
+    """Let tokenizers use all cores for a batch; outside of it they use one, so as not to slow trainers."""
+    previous = os.environ.get(_PARALLEL)
     os.environ[_PARALLEL] = "true"
     try:
         yield
     finally:
-        if kept is None:
+        if previous is None:
             del os.environ[_PARALLEL]
         else:
-            os.environ[_PARALLEL] = kept
+            os.environ[_PARALLEL] = previous
 
 
 def load_tokenizer(
@@ -146,11 +141,11 @@ def load_tokenizer(
 ) -> "PreTrainedTokenizerBase":
     """A tokenizer from a folder (offline) or the Hub.
 
-    `trust_remote_code` is never left open: transformers would ask on the terminal, and take whatever
-    comes there, such as the first line of a chat, for the answer.
+    `trust_remote_code` is always set: otherwise transformers would ask on the terminal and take the next
+    line, such as the first line of a chat, for the answer.
 
     Raises:
-        DataError: when it cannot be loaded.
+        DataError: it cannot be loaded.
     """
     from huggingface_hub.errors import StrictDataclassError
     from transformers import AutoTokenizer
@@ -172,37 +167,37 @@ def load_tokenizer(
 
 
 def save_tokenizer(tokenizer: "PreTrainedTokenizerBase", folder: Path) -> None:
-    """Write a tokenizer so that AutoTokenizer of transformers 4 and 5 reads it, without our paths in it."""
+    """Write a tokenizer that AutoTokenizer of transformers 4 and 5 reads, without local paths in it."""
     tokenizer.save_pretrained(str(folder))
     path = folder / "tokenizer_config.json"
-    written: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    if written.get("tokenizer_class") in (None, "TokenizersBackend"):  # version 4 does not know that class
-        written["tokenizer_class"] = "PreTrainedTokenizerFast"
-    if isinstance(written.get("extra_special_tokens"), list):  # version 4 wants a mapping under this name
-        written["additional_special_tokens"] = written.pop("extra_special_tokens")
+    settings: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    if settings.get("tokenizer_class") in (None, "TokenizersBackend"):  # unknown to version 4
+        settings["tokenizer_class"] = "PreTrainedTokenizerFast"
+    if isinstance(settings.get("extra_special_tokens"), list):  # a mapping in version 4
+        settings["additional_special_tokens"] = settings.pop("extra_special_tokens")
     for name in ("name_or_path", "is_local", "local_files_only", "revision"):
-        written.pop(name, None)
+        settings.pop(name, None)
     path.write_text(
-        json.dumps(written, indent=2, ensure_ascii=False, sort_keys=True) + "\n", encoding="utf-8"
+        json.dumps(settings, indent=2, ensure_ascii=False, sort_keys=True) + "\n", encoding="utf-8"
     )
 
 
 def tokenizer_digest(tokenizer: "PreTrainedTokenizerBase") -> str:
-    """What token ids and rendered conversations mean, as one hash: equal digests read each other's rows.
+    """One hash of what token ids and rendered conversations mean: equal digests read each other's rows.
 
-    Of the content, not of files: an adopted model and the tokenizer stage write the same tokenizer in
-    files that differ in what does not matter.
+    Of the content, not of files: an adopted model and the tokenizer stage may write the same tokenizer into
+    files that differ where it does not matter.
     """
     state = json.loads(tokenizer.backend_tokenizer.to_str())
     for setting in ("padding", "truncation"):  # of the last call, not of the tokenizer
         state.pop(setting, None)
-    marks = [tokenizer.bos_token_id, tokenizer.eos_token_id, tokenizer.pad_token_id]
-    text = json.dumps([state, marks, tokenizer.chat_template], sort_keys=True, ensure_ascii=True)
+    special = [tokenizer.bos_token_id, tokenizer.eos_token_id, tokenizer.pad_token_id]
+    text = json.dumps([state, special, tokenizer.chat_template], sort_keys=True, ensure_ascii=True)
     return hashlib.sha256(text.encode()).hexdigest()
 
 
 def tokenizer_stats(tokenizer: "PreTrainedTokenizerBase", texts: Iterable[str]) -> dict[str, float]:
-    """`vocab_size` (len), and over `texts` `tokens_per_word` (split at spaces) and `bytes_per_token`."""
+    """`vocab_size`, and over `texts` `tokens_per_word` (words split at white space) and `bytes_per_token`."""
     tokens = words = size = 0
     for text in texts:
         tokens += len(tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"])
@@ -214,8 +209,8 @@ def tokenizer_stats(tokenizer: "PreTrainedTokenizerBase", texts: Iterable[str]) 
     return stats
 
 
-class _Counted:
-    """Iterates and counts, so that training on nothing is noticed without holding the texts."""
+class _Counter:
+    """Iterates and counts, so that training on nothing is noticed without keeping the texts."""
 
     def __init__(self, texts: Iterable[str]) -> None:
         self.texts, self.characters = texts, 0
@@ -223,5 +218,5 @@ class _Counted:
     def __iter__(self) -> Any:
         for text in self.texts:
             self.characters += len(text)
-            # Training takes time quadratic in the length of a word; nothing is learnt from such a run.
+            # Training time is quadratic in the length of a word, and such runs teach nothing.
             yield _ENDLESS.sub(r"\g<0> ", text)

@@ -196,7 +196,7 @@ def test_what_the_filters_take_out_is_listed_and_no_fault(tmp_path):
         "exact_duplicate": 2,
         "decontamination": 1,
     }
-    with pytest.raises(DataError, match="5 taken out by filters"):
+    with pytest.raises(DataError, match="5 removed by filters"):
         build_parts(config.model_copy(update={"quality": QualityConfig(min_characters=99)}))
 
 
