@@ -1,9 +1,9 @@
 """Rows that share n-grams of words with evaluation sets.
 
 The rule of GPT-3 (Brown et al. 2020, appendix C): lower-cased words without punctuation, 13 in a row.
-What is shorter than an n-gram is compared whole, with one exception: a text of fewer than five words
-counts only where it is all that a row says. Otherwise the gold answer "Paris" would take out every row
-that answers "Paris". The evaluation sets cost 8 bytes an n-gram; rows cost nothing.
+A text shorter than an n-gram is compared as a whole, with one exception: a text of fewer than five words
+counts only if the row has no other. Otherwise the gold answer "Paris" would remove every row that answers
+"Paris". The evaluation sets cost 8 bytes per n-gram; rows cost nothing.
 """
 
 from collections.abc import Iterable, Iterator
@@ -17,15 +17,15 @@ from tempering.data.rows import Row, RowType, texts
 from tempering.errors import DataError
 
 FEWEST_WORDS = 5
-"""A text with fewer words says nothing by itself."""
+"""A text with fewer words proves nothing by itself."""
 _PACKED = 1 << 20
 
 
 class Decontamination(Rule):
-    """Rows of the train part that repeat the evaluation sets go.
+    """Removes rows of the train part that repeat evaluation sets.
 
     Raises:
-        DataError: when the evaluation sets hold no text at all.
+        DataError: the evaluation sets hold no text at all.
     """
 
     name = "decontamination"
@@ -33,42 +33,42 @@ class Decontamination(Rule):
 
     def __init__(self, config: QualityConfig, row_type: RowType, evaluation_texts: Iterable[str]) -> None:
         self._width, self._overlap, self._row_type = config.ngram, config.ngram_overlap, row_type
-        self._known = _collected(self._windows(text) for text in evaluation_texts)
-        if not len(self._known):
+        self._evaluation_grams = _collected(self._windows(text) for text in evaluation_texts)
+        if not len(self._evaluation_grams):
             raise DataError(
-                f"the data sets to decontaminate against hold no text: {', '.join(config.decontaminate)}",
+                f"the evaluation sets hold no text: {', '.join(config.decontaminate)}",
                 expected="evaluation rows with words in them",
                 fix="check the names in quality.decontaminate and these data sets",
             )
 
     def fault(self, row: Row) -> Fault | None:
-        """A row of which too many n-grams are known; the detail says how many."""
+        """A row with too many n-grams of evaluation sets; the detail says how many."""
         grams = self._grams([words(text) for text in texts(self._row_type, row.values)])
-        places = np.searchsorted(self._known, grams)
-        places[places == len(self._known)] = 0
-        hits = int((self._known[places] == grams).sum())
+        places = np.searchsorted(self._evaluation_grams, grams)
+        places[places == len(self._evaluation_grams)] = 0
+        hits = int((self._evaluation_grams[places] == grams).sum())
         if not hits or hits <= self._overlap * len(grams):
             return None
         return Fault("text of an evaluation set", f"{hits} of {len(grams)} n-grams")
 
     def _grams(self, pieces: list[list[bytes]]) -> Hashes:
-        telling = [piece for piece in pieces if len(piece) >= min(FEWEST_WORDS, self._width)]
-        together = [word for piece in pieces for word in piece]
-        if len(together) < self._width and telling != [together]:
-            telling.append(together)
-        found = [window_hashes(word_hashes(piece), self._width) for piece in telling]
-        return np.concatenate(found) if found else np.empty(0, np.uint64)
+        units = [piece for piece in pieces if len(piece) >= min(FEWEST_WORDS, self._width)]
+        everything = [word for piece in pieces for word in piece]
+        if len(everything) < self._width and units != [everything]:
+            units.append(everything)
+        grams = [window_hashes(word_hashes(piece), self._width) for piece in units]
+        return np.concatenate(grams) if grams else np.empty(0, np.uint64)
 
     def _windows(self, text: str) -> Hashes:
         return window_hashes(word_hashes(words(text)), self._width)
 
 
-def _collected(found: Iterator[Hashes]) -> Hashes:
-    """Distinct hashes in ascending order; packed now and then, so that repeats never pile up."""
-    packed, loose, waiting = np.empty(0, np.uint64), [], 0
-    for hashes in found:
-        loose.append(hashes)
+def _collected(batches: Iterator[Hashes]) -> Hashes:
+    """Distinct hashes in ascending order; packed from time to time, so that repeats never pile up."""
+    packed, chunks, waiting = np.empty(0, np.uint64), [], 0
+    for hashes in batches:
+        chunks.append(hashes)
         waiting += len(hashes)
         if waiting > max(_PACKED, len(packed)):
-            packed, loose, waiting = np.unique(np.concatenate([packed, *loose])), [], 0
-    return np.unique(np.concatenate([packed, *loose]))
+            packed, chunks, waiting = np.unique(np.concatenate([packed, *chunks])), [], 0
+    return np.unique(np.concatenate([packed, *chunks]))

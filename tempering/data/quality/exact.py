@@ -1,8 +1,8 @@
-"""Rows that were there before, by a 128-bit digest of the columns that their type requires.
+"""Repeated rows, by a 128-bit digest of the columns that their type requires.
 
-Further columns (ids, sources, scores of a crawl) differ between copies and do not count. A digest
-and the place of its row take 105 to 135 bytes in a dict: fewer bits would save nothing, since Python
-integers of 64 and of 128 bits are allocated alike.
+Extra columns (ids, sources, scores of a crawl) differ between copies and do not count. A digest and the
+place of its row take 105 to 135 bytes in a dict. Fewer bits would save nothing, since Python integers of 64
+and of 128 bits take the same space.
 """
 
 import hashlib
@@ -15,7 +15,7 @@ from tempering.data.rows import COLUMNS, Row, RowType
 
 
 class ExactDuplicates(Rule):
-    """The first of equal rows stays."""
+    """Keeps the first of equal rows."""
 
     name = "exact_duplicate"
 
@@ -37,11 +37,11 @@ class ExactDuplicates(Rule):
 
     def state_bytes(self) -> int:
         """The dict, its digests and its places."""
-        one = sum(sys.getsizeof(number) + 15 & ~15 for number in (1 << 127, 1 << 40))  # 16-byte allocations
-        return sys.getsizeof(self._first) + len(self._first) * one
+        entry = sum(sys.getsizeof(number) + 15 & ~15 for number in (1 << 127, 1 << 40))  # 16-byte allocations
+        return sys.getsizeof(self._first) + len(self._first) * entry
 
 
 def digest(value: Any, size: int = 16) -> int:
-    """A number of `size` bytes for a value that JSON can say."""
+    """A number of `size` bytes for a JSON value."""
     canonical = json.dumps(value, sort_keys=True).encode()
     return int.from_bytes(hashlib.blake2b(canonical, digest_size=size).digest(), "big")

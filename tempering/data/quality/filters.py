@@ -1,9 +1,9 @@
-"""The quality filters over a stream of checked rows, and a table of what each took out.
+"""The quality filters over a stream of checked rows, and a table of what each removed.
 
-Cheap filters come first: length, exact duplicates, near duplicates, decontamination. A filter that
-is off is not there at all. A row is remembered as a first occurrence only when every filter lets it
-stay. Duplicates are looked for over both parts, so a row of the eval part never repeats one of the
-train part; decontamination looks at rows of the train part alone.
+Cheap filters come first: length, exact duplicates, near duplicates, decontamination. A filter that is off
+costs nothing. A row is remembered as a first occurrence only if it passes every filter. Duplicates are
+searched across both parts, so a row of the eval part never repeats one of the train part; decontamination
+looks only at the train part.
 """
 
 import time
@@ -42,7 +42,7 @@ class Filters:
         evaluation_texts: running text of the evaluation sets; read once, and only for decontamination.
 
     Raises:
-        DataError: decontamination is on, and there is no evaluation text.
+        DataError: decontamination is on, and the evaluation sets hold no text.
     """
 
     def __init__(
@@ -52,21 +52,21 @@ class Filters:
         self._counts = [_Count(rule) for rule in _rules(config, row_type, evaluation_texts)]
 
     def removed(self, row: Row, *, held_out: bool) -> Rejected | None:
-        """The rejection of a row that goes; None: it stays, and later ones are compared with it.
+        """The rejection of a row; None if it stays, and then later rows are compared with it.
 
         Args:
             row: a checked row.
             held_out: whether it belongs to the eval part.
         """
-        looking = [count for count in self._counts if count.rule.held_out_too or not held_out]
-        for count in looking:
+        active = [count for count in self._counts if count.rule.held_out_too or not held_out]
+        for count in active:
             started = time.perf_counter()
             fault = count.rule.fault(row)
             count.seconds += time.perf_counter() - started
             count.seen += 1
             if fault is not None:
                 return self._rejected(count, row, fault)
-        for count in looking:
+        for count in active:
             started = time.perf_counter()
             count.rule.remember(row)
             count.seconds += time.perf_counter() - started
@@ -74,10 +74,10 @@ class Filters:
         return None
 
     def table(self) -> list[dict[str, Any]]:
-        """One row a filter that is on, in their order.
+        """One row per active filter, in order.
 
-        `seen` rows were looked at; `bytes_per_row` are kept for each row that stayed; `example` is the
-        place and text of the first row that went.
+        `seen` rows reached it; `bytes_per_row` is its memory per row that stayed; `example` is the place
+        and text of the first row it removed.
         """
         return [
             {
@@ -94,10 +94,10 @@ class Filters:
 
     def _rejected(self, count: _Count, row: Row, fault: Fault) -> Rejected:
         text = next(filter(str.strip, texts(self._row_type, row.values)), "")
-        shown = excerpt(f"{fault.detail}: {text}")
+        example = excerpt(f"{fault.detail}: {text}")
         count.removed += 1
-        count.example = count.example or f"{row.file}:{row.line}: {shown}"
-        return Rejected(row.file, row.line, fault.reason, shown, filter=count.rule.name)
+        count.example = count.example or f"{row.file}:{row.line}: {example}"
+        return Rejected(row.file, row.line, fault.reason, example, filter=count.rule.name)
 
 
 def _rules(config: QualityConfig, row_type: RowType, evaluation_texts: Iterable[str]) -> list[Rule]:

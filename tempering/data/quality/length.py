@@ -6,7 +6,7 @@ from tempering.data.rows import Row, RowType, texts
 
 
 class Length(Rule):
-    """Counts the characters of all running text of a row, both sides of a pair."""
+    """Counts the characters of all running text of a row, including both sides of a pair."""
 
     name = "length"
 

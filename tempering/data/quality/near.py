@@ -1,9 +1,9 @@
-"""Rows that are nearly there already: MinHash over word shingles (Broder 1997).
+"""Near duplicates: MinHash over word shingles (Broder 1997).
 
-Two rows are near when *every* text column is: two questions about one long context, or two answers to
-one long prompt, are different rows, though most of their words agree. Labels must agree as well. The
-search goes by the row as a whole, whose similarity is never below that of its least similar column,
-because shingles of different columns count as different. Signatures come from datasketch.
+Two rows are near if *every* text column is: two questions about one long context, or two answers to one
+long prompt, are different rows, although most of their words agree. Labels must agree as well. Rows are
+searched as a whole, since their similarity is never below that of their least similar column (shingles of
+different columns count as different). Signatures come from datasketch.
 """
 
 import zlib
@@ -25,7 +25,7 @@ _LABELS = ("boolean", "integer")
 
 
 class NearDuplicates(Rule):
-    """The first of near rows stays; rows without a single word are left alone."""
+    """Keeps the first of near rows; rows without any word always stay."""
 
     name = "near_duplicate"
 
@@ -43,7 +43,7 @@ class NearDuplicates(Rule):
         self._signatures: NDArray[np.uint32] | None = None
 
     def fault(self, row: Row) -> Fault | None:
-        """A near row; the detail says of which one, and the estimated similarity."""
+        """A near row; the detail names the earlier row and the estimated similarity."""
         self._signatures = self._signatures_of(row.values)
         if self._signatures is None:
             return None
@@ -68,7 +68,7 @@ class NearDuplicates(Rule):
         return self._index.nbytes + len(self._rows) * self._rows.itemsize
 
     def _signatures_of(self, values: Mapping[str, Any]) -> NDArray[np.uint32] | None:
-        """(columns, permutations); None where no column has a word."""
+        """(columns, permutations); None if no column has a word."""
         label = zlib.crc32(repr([int(values[name]) for name in self._labels]).encode())
         columns = [
             window_hashes(word_hashes(words(_text(values[name]))), self._shingle, 32) for name in self._texts
@@ -81,8 +81,8 @@ class NearDuplicates(Rule):
         salt = np.uint64((number * 0x9E3779B1 ^ label) & 0xFFFFFFFF)
         self._minhash.clear()
         self._minhash.update_batch((shingles ^ salt).tolist())
-        found: Signature = self._minhash.digest()
-        return found
+        signature: Signature = self._minhash.digest()
+        return signature
 
 
 def _is_text(kind: str) -> bool:

@@ -1,8 +1,8 @@
 """Hashes of all windows of n words of a text, in numpy.
 
-A word is hashed once (CRC-32, the same in every process and on every machine); a window is a sum of
-its words' hashes times fixed random 64-bit numbers, of which the upper half counts: multiply-shift
-hashing (Dietzfelbinger 1996), which is universal over windows. Two such sums make 64 bits.
+A word is hashed once (CRC-32, the same in every process and on every machine). A window's hash is the upper
+half of a sum of its words' hashes times fixed random 64-bit numbers: multiply-shift hashing (Dietzfelbinger
+1996), which is universal over windows. Two such sums give 64 bits.
 """
 
 import hashlib
@@ -28,13 +28,13 @@ def words(text: str) -> list[bytes]:
     return lowered.encode().translate(_SPACED).split()
 
 
-def word_hashes(found: list[bytes]) -> Hashes:
-    """(N,) one hash a word, in 32 bits."""
-    return np.fromiter(map(zlib.crc32, found), np.uint64, len(found))
+def word_hashes(tokens: list[bytes]) -> Hashes:
+    """(N,) one 32-bit hash per word."""
+    return np.fromiter(map(zlib.crc32, tokens), np.uint64, len(tokens))
 
 
 def window_hashes(hashes: Hashes, width: int, bits: int = 64) -> Hashes:
-    """Hashes of every window of `width` words; of the whole text where it is shorter, of none where empty.
+    """Hashes of every window of `width` words; of the whole text if it is shorter.
 
     Args:
         hashes: (N,) as `word_hashes` makes them.

@@ -1,4 +1,4 @@
-"""What every quality filter can do: look at a row, and remember the rows that stay."""
+"""What every quality filter does: judge a row, and remember the rows that stay."""
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
@@ -8,37 +8,37 @@ from tempering.data.rows import Row
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """Why a row goes: the reason is short and constant, since reasons are counted; the detail is not."""
+    """Why a row is removed: the reason is short and constant, since it is counted; the detail varies."""
 
     reason: str
     detail: str = ""
 
 
 class Rule(ABC):
-    """One filter. A row is first shown to every rule, and remembered by all only if it stays.
+    """One filter. Every rule judges a row first, and all remember it only if it stays.
 
-    So what a later row repeats is always a row that is there.
+    So a removed row always repeats one that stayed.
     """
 
     name: str
     held_out_too: bool = True
-    """Whether rows of the eval part are looked at as well."""
+    """Whether it judges rows of the eval part as well."""
 
     @abstractmethod
     def fault(self, row: Row) -> Fault | None:
-        """Why `row` has to go, or None."""
+        """Why `row` has to be removed, or None."""
 
     def remember(self, row: Row) -> None:
-        """`row`, the one that `fault` saw last, stays."""
+        """Note that `row`, the last one that `fault` judged, stays."""
         return
 
     def state_bytes(self) -> int:
-        """Bytes that are kept because of the rows remembered so far."""
+        """Bytes in memory for the rows remembered so far."""
         return 0
 
 
 class Places:
-    """File and line of a row as one integer, so that a place costs a few bytes."""
+    """Stores file and line of a row as one integer, so that a place costs a few bytes."""
 
     def __init__(self) -> None:
         self._numbers: dict[str, int] = {}
