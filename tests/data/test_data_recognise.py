@@ -134,7 +134,7 @@ UNKNOWN = [
     ([{"prompt": "p", "answers": ["a"]}], "prompt_completion", "an answer", "columns: {completion: ...}"),
     ([{"sentence1": "a", "sentence2": "b"}], "classification", "label (a label", "columns: {label: ...}"),
     ([{"messages": [["Hi", "Hello"]], "score": 1}], "scored_conversation", "messages (a list of turns)", ""),
-    ([{"text": ["a", "b"], "label": [0, 1]}], "classification", "one record a row", "JSONL"),
+    ([{"text": ["a", "b"], "label": [0, 1]}], "classification", "one record per row", "JSONL"),
     ([{"x1": {"content": [{"message": "a"}], "conversation_rating": "Good"},
        "x2": {"content": [{"message": "b"}], "conversation_rating": "Poor"}}],
      "scored_conversation", "the ratings are words", "JSONL"),
@@ -255,7 +255,7 @@ def test_a_file_without_records_is_passed_over_aloud(tmp_path, name, content):
         list(build(AutoConfig(path=tmp_path / name)))
     written(tmp_path, {"prompt": "p"}, name="b.jsonl")
     notice, _, row = build(AutoConfig(path=tmp_path))
-    assert notice == Notice(f"{name}: holds no rows and is passed over")
+    assert notice == Notice(f"{name}: holds no rows and is skipped")
     assert isinstance(row, Row)
 
 

@@ -1,7 +1,7 @@
-"""Builders: one foreign schema each, normalised into canonical rows.
+"""Builders: each normalises one foreign schema into canonical rows.
 
-To add one, write one file with a config class (see `base`) and put it into the `Builder` union.
-`build` is the only way in: it checks each row, so that no builder can let a broken one through.
+To add one, write a file with a config class (see `base`) and add the class to the `Builder` union. All rows
+pass through `build`, which checks them, so that no builder can let a broken one through.
 """
 
 from collections.abc import Iterator
@@ -89,18 +89,18 @@ Builder = Annotated[
 
 
 def build(config: BuilderConfig, split: str | None = None) -> Iterator[Item]:
-    """The checked rows of one split, with what was rejected and found out.
+    """The checked rows of one split, with rejections and notices.
 
-    Rows that `dataset_fraction` leaves out are not there at all; `max_rows` is counted after the filters.
+    Rows outside of `dataset_fraction` are left out; `max_rows` is applied later, after the filters.
     """
     kind = config.row_type
     for item in config.read(split):
         if not isinstance(item, Row):
             yield item
             continue
-        found = problem(kind, item.values)
-        if found:
-            yield Rejected(item.file, item.line, found, excerpt(item.values))
+        fault = problem(kind, item.values)
+        if fault:
+            yield Rejected(item.file, item.line, fault, excerpt(item.values))
             continue
         if not is_used(kind, item, config.dataset_fraction, config.seed):
             continue

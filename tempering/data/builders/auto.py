@@ -1,10 +1,9 @@
-"""A file of any known form: its builder is found by the columns of its first records, and said aloud.
+"""Read files of any known form: the columns of the first records tell the builder, which is logged.
 
-The files of a data set may have different forms, if their rows are of one type (the sets of GLUE).
-Files without records are passed over, aloud. What a folder of the local layout means is for the
-recognised builder to say, so the folder's name is part of the config.
-Recognising takes the first records of a file alone and is remembered as long as the file does not
-change, so that the row type can be asked for at any time.
+The files of a data set may have different forms if their rows are of one type (the sets of GLUE). Files
+without records are skipped, with a notice. The recognised builder decides what a folder of the local layout
+means, so the folder's name is part of the config. Recognition reads only the first records of a file and is
+cached until the file changes, so that the row type is cheap to ask for.
 """
 
 from collections.abc import Iterator, Mapping
@@ -37,7 +36,7 @@ _ROW_TYPES: Mapping[str, RowType] = {
 class AutoConfig(FileBuilderConfig):
     """Files whose form is recognised."""
 
-    folder_rows: ClassVar[Mapping[str, str]] = {}  # the recognised builder's count
+    folder_rows: ClassVar[Mapping[str, str]] = {}  # those of the recognised builder apply
 
     kind: Literal["auto"] = "auto"
     rows: Literal["auto", "prompt_completion", "preference", "prompts"] = Field(
@@ -49,10 +48,10 @@ class AutoConfig(FileBuilderConfig):
 
     @property
     def row_type(self) -> RowType:
-        """As the first file that holds records says.
+        """The row type of the first file that holds records.
 
         Raises:
-            DataError: when its form is not known, or no file holds any.
+            DataError: its form is unknown, or no file holds any.
         """
         return self.builder(self.first_file()).row_type
 
@@ -60,7 +59,7 @@ class AutoConfig(FileBuilderConfig):
         """The first file that holds records.
 
         Raises:
-            DataError: when there is none, or its form is not known.
+            DataError: there is none, or its form is unknown.
         """
         files = self.files(self.passes()[0][0])
         first = next((path for path in files if self._form_of(path)), None)
@@ -74,40 +73,40 @@ class AutoConfig(FileBuilderConfig):
 
     def read(self, split: str | None) -> Iterator[Item]:
         """The rows of all files of a split, each read by its builder."""
-        expected, told = self.row_type, set[str]()
+        expected, reported = self.row_type, set[str]()
         for path in self.files(split):
             if self._form_of(path) is None:
-                yield Notice(f"{path.name}: holds no rows and is passed over")
+                yield Notice(f"{path.name}: holds no rows and is skipped")
                 continue
-            builder, found = self.builder(path), self.recognised(path)
+            builder, form = self.builder(path), self.recognised(path)
             if builder.row_type is not expected:
                 raise DataError(
-                    f"{path.name} is {found.said}, which gives {builder.row_type} rows",
+                    f"{path.name} is {form.said}, which gives {builder.row_type} rows",
                     expected=f"{expected} rows, as in the first file",
-                    fix="make a data set of each, or set `kind` and `rows`",
+                    fix="make one data set per form, or set `kind` and `rows`",
                 )
-            if found.said not in told:
-                yield Notice(f"{path.name}: {found.said}; {expected} rows")
-                told.add(found.said)
+            if form.said not in reported:
+                yield Notice(f"{path.name}: {form.said}; {expected} rows")
+                reported.add(form.said)
             yield from builder.read(None)
 
     def normalise(self, record: Record, note: Note) -> Values:
-        """Rows are normalised by the builder that was recognised."""
+        """Not used: the recognised builder normalises the rows."""
         raise AssertionError("auto reads through another builder")
 
     def recognised(self, path: Path) -> "Recognised":
         """The form of a file.
 
         Raises:
-            DataError: when it is not known, with the nearest row type, or there are no records.
+            DataError: it is unknown (names the nearest row type), or there are no records.
         """
-        found = self._form_of(path)
-        if found is None:
+        form = self._form_of(path)
+        if form is None:
             raise DataError(f"{path} holds no rows", fix="leave it out, or correct it")
-        return found
+        return form
 
     def _form_of(self, path: Path) -> "Recognised | None":
-        """The form of a file; None where it holds no record at all."""
+        """The form of a file; None if it holds no records."""
         status = path.stat()
         stamp = (status.st_size, status.st_mtime_ns)
         return _recognised(path.absolute(), stamp, self.reading, tuple(sorted(self.columns.items())))
@@ -116,24 +115,24 @@ class AutoConfig(FileBuilderConfig):
         """The builder of a file.
 
         Raises:
-            DataError: when its rows cannot be used as `rows` says.
+            DataError: its rows cannot be used as `rows` says.
         """
-        found = self.recognised(path)
+        form = self.recognised(path)
         shared = {"format": self.format, "encoding": self.encoding, "header": self.header, "seed": self.seed}
         builder = builder_for(
-            found, path=path, rows=self.rows, folder=self.folder, columns=self.columns, **shared
+            form, path=path, rows=self.rows, folder=self.folder, columns=self.columns, **shared
         )
-        self._require_use(builder, path, found)
+        self._require_use(builder, path, form)
         return builder
 
-    def _require_use(self, builder: FileBuilderConfig, path: Path, found: "Recognised") -> None:
+    def _require_use(self, builder: FileBuilderConfig, path: Path, form: "Recognised") -> None:
         from tempering.data.row_conversion import uses_of
 
-        wanted = _ROW_TYPES.get(self.rows)
-        if wanted and wanted is not builder.row_type and wanted not in uses_of(builder.row_type):
+        required = _ROW_TYPES.get(self.rows)
+        if required and required is not builder.row_type and required not in uses_of(builder.row_type):
             raise DataError(
-                f"{path.name} is {found.said}: its {builder.row_type} rows cannot be used as {wanted} rows",
-                expected=f"a set for {wanted} rows, as `rows` says",
+                f"{path.name} is {form.said}: its {builder.row_type} rows cannot be used as {required} rows",
+                expected=f"a set for {required} rows, as `rows` says",
                 fix="drop `rows`, or name another set",
             )
 

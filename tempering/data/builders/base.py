@@ -1,9 +1,9 @@
 """What all builders share: where rows come from, how they are split, and how one row is normalised.
 
-A builder is a config class with a `kind`, a `row_type` and a `normalise` from one foreign record to
-canonical columns. It raises `BadRow` for what it cannot normalise and calls `note` for what it
-changed. Checking, counting, filtering, limiting and splitting happen once, in `builders.build` and
-`parts`, never in a builder. A local path is not part of the identity: the bytes of the files are.
+A builder is a config class with a `kind`, a `row_type` and a `normalise` that turns one foreign record into
+canonical columns. It raises `BadRow` for records it cannot normalise and calls `note` for changes. Checking,
+counting, filtering, limiting and splitting happen once, in `builders.build` and `prepare`, never in a
+builder. A local path is not part of the identity: the bytes of the files are.
 """
 
 from abc import abstractmethod
@@ -72,27 +72,29 @@ class BuilderConfig(Config):
 
     @model_validator(mode="after")
     def _one_way_to_split(self) -> Self:
-        given = self.model_fields_set
+        settings = self.model_fields_set
         if (self.train_split is None) != (self.eval_split is None):
             raise ValueError("train_split and eval_split are set together, or not at all")
         if self.eval_split is not None and self.eval_split == self.train_split:
             raise ValueError(f"train_split and eval_split are both {self.eval_split!r}")
-        chosen = ("split" in given and self.split) or ("eval_fraction" in given and self.eval_fraction)
-        if self.eval_split is not None and chosen:
+        other_way = ("split" in settings and self.split) or (
+            "eval_fraction" in settings and self.eval_fraction
+        )
+        if self.eval_split is not None and other_way:
             raise ValueError("eval_split takes the place of split and eval_fraction: set one or the other")
         return self
 
     @property
     @abstractmethod
     def row_type(self) -> RowType:
-        """The type of all rows this builder yields."""
+        """The type of all rows of this builder."""
 
     @abstractmethod
     def read(self, split: str | None) -> Iterator[Item]:
         """All rows of a split in file order, in canonical columns, not yet checked."""
 
     def passes(self) -> tuple[tuple[str | None, float], ...]:
-        """`(split, share that is held out)` of each pass over the source: one, or one for each part."""
+        """`(split, share that is held out)` of each pass over the source: one, or one per part."""
         if self.eval_split is None:
             return ((self.split, self.eval_fraction),)
         return ((self.train_split, 0.0), (self.eval_split, 1.0))
@@ -126,27 +128,27 @@ class FileBuilderConfig(BuilderConfig):
         "reward": "preference",
         "rl": "prompts",
     }
-    """Name of a local folder -> what `rows` is in it, where `rows` is not set and can be that."""
+    """Name of a local folder -> the value of `rows` in it, if `rows` is not set and can have that value."""
 
     @model_validator(mode="before")
     @classmethod
-    def _follow_the_folder(cls, given: Any) -> Any:
-        # Written into the config, since the path itself is no part of the identity.
-        folder = _folder_of(given.get("path")) if isinstance(given, dict) else ""
+    def _follow_the_folder(cls, settings: Any) -> Any:
+        # Written into the config, since the path itself is not part of the identity.
+        folder = _folder_of(settings.get("path")) if isinstance(settings, dict) else ""
         rows = cls.folder_rows.get(folder, "")
         field = cls.model_fields.get("rows")
         if field is not None and rows in get_args(field.annotation):
-            given = {"rows": rows, **given}
-        if folder and "folder" in cls.model_fields and "rows" not in given:
-            given = {"folder": folder, **given}
-        if folder == "evaluation" and given.get("eval_split") is None:
-            given = {"eval_fraction": 1.0, **given}
-        return cls.completed(given)
+            settings = {"rows": rows, **settings}
+        if folder and "folder" in cls.model_fields and "rows" not in settings:
+            settings = {"folder": folder, **settings}
+        if folder == "evaluation" and settings.get("eval_split") is None:
+            settings = {"eval_fraction": 1.0, **settings}
+        return cls.completed(settings)
 
     @classmethod
-    def completed(cls, given: Any) -> Any:
-        """The settings as given, with what follows from them written down (it is part of the identity)."""
-        return given
+    def completed(cls, settings: Any) -> Any:
+        """The settings with what follows from them, which is part of the identity."""
+        return settings
 
     @model_validator(mode="after")
     def _somewhere(self) -> Self:
@@ -156,7 +158,7 @@ class FileBuilderConfig(BuilderConfig):
 
     @property
     def paths(self) -> tuple[Path, ...]:
-        """The local paths as given; none where the rows come from the Hub."""
+        """The local paths as configured; none if the rows come from the Hub."""
         if self.path is None:
             return ()
         return self.path if isinstance(self.path, tuple) else (self.path,)
@@ -167,13 +169,13 @@ class FileBuilderConfig(BuilderConfig):
         return Reading(format=self.format, encoding=self.encoding, header=self.header)
 
     def external_files(self) -> tuple[Path, ...]:
-        """All local files of all passes, each of which must exist (so that planning says what is missing)."""
+        """All local files of all passes; each must exist, so that planning already names what is missing."""
         return tuple(file for _, file in self.named_files())
 
     def named_files(self) -> tuple[tuple[str, Path], ...]:
-        """The files by split and by path in the folder that was given.
+        """The files by split and by path inside the configured folder.
 
-        The split a file is read for changes the rows, so it is hashed; where the folder lies is not.
+        The split a file is read for changes the rows, so it is hashed; the location of the folder is not.
         """
         if self.path is None:
             return ()
@@ -188,25 +190,25 @@ class FileBuilderConfig(BuilderConfig):
         return file.relative_to(folder).as_posix()
 
     def external_revisions(self) -> tuple[tuple[str, str], ...]:
-        """The data set on the Hub and the commit that its revision stands for."""
+        """The data set on the Hub and the commit of its revision."""
         if self.path is not None or self.hub is None:
             return ()
         return ((f"hub:{self.hub}", hub_commit(self.hub, self.revision)),)
 
     def files(self, split: str | None) -> tuple[Path, ...]:
-        """The files of a split, in order; fetched from the Hub where they are not there yet."""
+        """The files of a split, in order; fetched from the Hub if need be."""
         if self.path is not None:
             return tuple(local_files(self.paths, split))
         assert self.hub is not None
         return tuple(hub_files(self.hub, self.subset, self.revision, split))
 
     def read(self, split: str | None) -> Iterator[Item]:
-        """The rows of all files of a split, one file after the other."""
+        """The rows of all files of a split, file by file."""
         for path in self.files(split):
             yield from self.read_file(path)
 
     def read_file(self, path: Path) -> Iterator[Item]:
-        """The rows of one file; a builder of running text has its own."""
+        """The rows of one file; builders of running text override it."""
         for item in read_records(path, self.reading):
             if isinstance(item, Rejected):
                 yield item
@@ -216,11 +218,11 @@ class FileBuilderConfig(BuilderConfig):
     def rows_of(self, path: Path, line: int, record: Record) -> Iterator[Item]:
         """One record as rows, or as a rejection with file and line."""
         notes: list[str] = []
-        found = renamed(record, self.columns)
+        columns = renamed(record, self.columns)
         try:
-            made = self.normalise(found, notes.append)
-            for values in [made] if isinstance(made, dict) else made:
-                yield Row(values, path.name, line, self.group(found))
+            normalised = self.normalise(columns, notes.append)
+            for values in [normalised] if isinstance(normalised, dict) else normalised:
+                yield Row(values, path.name, line, self.group(columns))
         except BadRow as error:
             yield Rejected(path.name, line, str(error), excerpt(record))
             return
@@ -229,24 +231,24 @@ class FileBuilderConfig(BuilderConfig):
 
     @abstractmethod
     def normalise(self, record: Record, note: Note) -> Values | Iterable[Values]:
-        """The canonical row or rows of a record, under the names this builder looks for.
+        """The canonical row or rows of a record, whose columns have the names this builder looks for.
 
         Raises:
-            BadRow: with the reason, when it cannot be one.
+            BadRow: the record cannot be normalised, with the reason.
         """
 
     def group(self, record: Record) -> str:
-        """What holds rows together when they are held out; "": what their type says."""
+        """The key by which rows are held out together; "": as their type says."""
         return ""
 
 
 def _folder_of(path: Any) -> str:
-    """The folder of the local layout that all paths lie in: `data/NAME`, the one nearest to the file.
+    """The folder of the local layout that holds all paths: `data/NAME`, the innermost one.
 
-    Under `data` alone: a checkout may lie below a folder that happens to be called `evaluation`.
+    Only directly inside `data`: a checkout may be somewhere below a folder named `evaluation`.
     """
     paths = path if isinstance(path, list | tuple) else [path]
-    names = {_layout_name(Path(str(one)).parts) for one in paths if one}
+    names = {_layout_name(Path(str(place)).parts) for place in paths if place}
     return names.pop() if len(names) == 1 else ""
 
 

@@ -1,8 +1,8 @@
 """The foreign forms that are recognised by their columns, in the order in which they are tried.
 
-A form is what a builder can read: the columns that must be there, what their values look like, and
-the settings that make the builder read them. The fuller form stands before the one it contains.
-`REFUSED` are forms that look usable and are not, each with the reason.
+A form is what a builder can read: the required columns, what their values look like, and the settings that
+make the builder read them. A fuller form comes before one that it contains. `REFUSED` are forms that look
+usable but are not, each with the reason.
 """
 
 import re
@@ -21,7 +21,7 @@ Look = Callable[[Any], bool]
 
 @dataclass(frozen=True)
 class Form:
-    """Columns, each with what its values look like; `without` are columns that must not be there."""
+    """Columns, each with what its values look like; `without` are columns that must be absent."""
 
     kind: str
     columns: Mapping[str, Look]
@@ -131,7 +131,7 @@ def anything(value: Any) -> bool:
     return value is not None
 
 
-# A prompt beside one of these is no prompt alone: reading it as one would lose the answers.
+# A prompt beside one of these is not just a prompt: reading it as one would lose the answers.
 _ANSWER_LIKE = (
     *("answer", "answers", "completions", "response", "responses", "output", "outputs", "choices"),
     *("options", "chosen", "rejected", "references", "label", "labels", "score", "scores"),
@@ -177,7 +177,7 @@ FORMS: tuple[Form, ...] = (
         )
     ),
     Form("multiple_choice", {"input_prefix": text, "options": strings}, {"answer_index": 0}),
-    # Five stars are labels as well: their number is not known here.
+    # Not always two labels: stars from one to five are labels as well.
     Form("sentiment", {"text": tagged, "label": label}, {"labels": ()}),
     *(
         Form("sentiment", {column: text, name: feeling})
@@ -203,20 +203,20 @@ REFUSED: tuple[Refused, ...] = (
     Refused(
         {"sentences": text, "ratio": number},
         RowType.MINIMAL_PAIR,
-        "which of the two is right: the judgements are graded, and both forms stand in one string",
-        "write rows of sentence_good and sentence_bad, for the pairs on which people agree",
+        "which of the two is right: the judgements are graded, and both forms are in one string",
+        "write rows of sentence_good and sentence_bad for the pairs on which people agree",
     ),
     Refused(
         {"context": text, "annotations": mapping},
         RowType.SCORED_CONVERSATION,
-        "a list of turns, and one score: the grades of several raters stand in lists",
+        "a list of turns, and one score: the grades of several raters are in lists",
         "write rows of conversation and meta_eval_score, such as the mean of the raters",
     ),
     Refused(
         {"content": objects, "conversation_rating": anything},
         RowType.SCORED_CONVERSATION,
         "a list of turns with roles, and a score: the ratings are words",
-        "write rows of conversation and meta_eval_score, with a number for each word",
+        "write rows of conversation and meta_eval_score, with a number per word",
     ),
     Refused(
         {"contexts": strings, "responses": text, "scores": number},
@@ -246,8 +246,8 @@ REFUSED: tuple[Refused, ...] = (
         Refused(
             {column: text, "label": text},
             RowType.CLASSIFICATION,
-            "labels as numbers: here they are names, and their order is not known",
-            "say it: kind: classification, labels: [FIRST, SECOND, ...]",
+            "labels as numbers: they are names, and their order is unknown",
+            "name them in order: kind: classification, labels: [FIRST, SECOND, ...]",
         )
         for column in ("text", "sentence", "sentence1", "premise", "question")
     ),

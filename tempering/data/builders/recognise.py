@@ -1,9 +1,9 @@
-"""Which builder reads a file, told by the columns of its first records.
+"""Recognise the builder that reads a file by the columns of its first records.
 
-The forms are tried in order (`known_forms`), names exactly first, then whatever their case; where
-names are ambiguous, values decide: `chosen` is a transcript (HH), a string or a list of turns. A
-column looks like something when most of its values do, so that a few broken rows decide nothing. A
-set that fits no form is refused with the nearest row type and what it lacks for it.
+The forms are tried in order (`known_forms`), with exact names first, then ignoring case. If names are
+ambiguous, values decide: `chosen` is a transcript (HH), a string or a list of turns. A column looks like
+something if most of its values do, so that a few broken rows decide nothing. A set that fits no form is
+refused with the nearest row type and what it lacks for that.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -21,12 +21,11 @@ from tempering.errors import DataError
 from tempering.printable import shown_name
 
 Record = Mapping[str, Any]
-TEXT_KINDS = ("text", "tinystories", "babylm")
 
 
 @dataclass(frozen=True)
 class Recognised:
-    """The builder that reads a file, the settings it needs, and the columns that told so."""
+    """The builder that reads a file, the settings it needs, and the columns it was recognised by."""
 
     kind: str
     settings: Mapping[str, Any] = field(default_factory=dict)
@@ -36,8 +35,8 @@ class Recognised:
     def said(self) -> str:
         """What was recognised, in words."""
         settings = "".join(f", {name}: {value}" for name, value in self.settings.items())
-        from_what = f" by its columns {', '.join(self.columns)}" if self.columns else ""
-        return f"recognised as kind: {self.kind}{settings}{from_what}"
+        evidence = f" by its columns {', '.join(self.columns)}" if self.columns else ""
+        return f"recognised as kind: {self.kind}{settings}{evidence}"
 
 
 def recognise(records: Sequence[Record], name: str) -> Recognised:
@@ -48,18 +47,18 @@ def recognise(records: Sequence[Record], name: str) -> Recognised:
         name: the file's name, for the corpora of BabyLM and for the message.
 
     Raises:
-        DataError: when no form fits; with the columns, the nearest row type, what it lacks, and the fix.
+        DataError: no form fits; with the columns, the nearest row type, what it lacks, and the fix.
     """
     for form in FORMS:
-        found = _places(form, records)
-        if found is None:
+        places = _places(form, records)
+        if places is None:
             continue
         corpus = corpus_named(name)
         if form.kind == "text" and corpus:
-            return Recognised("babylm", {"corpus": corpus, **form.settings}, tuple(found.values()))
-        moved = {column: place for column, place in found.items() if column != place}
-        settings = {**form.settings, **({"columns": moved} if moved else {})}
-        return Recognised(form.kind, settings, tuple(found.values()))
+            return Recognised("babylm", {"corpus": corpus, **form.settings}, tuple(places.values()))
+        columns = {column: place for column, place in places.items() if column != place}
+        settings = {**form.settings, **({"columns": columns} if columns else {})}
+        return Recognised(form.kind, settings, tuple(places.values()))
     raise _refusal(records, name)
 
 
@@ -67,7 +66,7 @@ def recognise_text(lines: Iterable[str], name: str) -> Recognised:
     """The builder for a text file that begins with these lines.
 
     Raises:
-        DataError: when nothing says where its documents end.
+        DataError: nothing says where its documents end.
     """
     head = list(lines)
     if any(SEPARATOR in line for line in head):
@@ -78,26 +77,26 @@ def recognise_text(lines: Iterable[str], name: str) -> Recognised:
     if corpus:
         return Recognised("babylm", {"corpus": corpus})
     raise _error(
-        f"{shown_name(name)} is running text, and nothing in it says where a document ends",
+        f"{shown_name(name)} is running text, but nothing in it says where a document ends",
         RowType.TEXT,
         f"{SEPARATOR} between documents, the name of a BabyLM corpus, or the marks of Project Gutenberg",
-        "say how documents are told apart: kind: text, documents: separator, blank_line, line or file",
+        "set what ends a document: kind: text, documents: separator, blank_line, line or file",
     )
 
 
 def _places(form: Form, records: Sequence[Record]) -> dict[str, str] | None:
-    """Column of the form -> column of the records; None where the form does not fit."""
+    """Column of the form -> column of the records; None if the form does not fit."""
     if any(name in record for record in records for name in form.without):
         return None
     names = dict.fromkeys(name for record in records for name in record)
     lowered = {name.lower(): name for name in reversed(names)}
-    found: dict[str, str] = {}
+    places: dict[str, str] = {}
     for column, look in form.columns.items():
         place = column if column in names else lowered.get(column, "")
         if not place or not _looks(records, place, look):
             return None
-        found[column] = place
-    return found
+        places[column] = place
+    return places
 
 
 def _looks(records: Sequence[Record], column: str, look: Look) -> bool:
@@ -107,48 +106,50 @@ def _looks(records: Sequence[Record], column: str, look: Look) -> bool:
 
 def _refusal(records: Sequence[Record], name: str) -> DataError:
     columns = dict.fromkeys(column for record in records for column in record)
-    shown = ", ".join(f"{shown_name(column)} ({_shape(records, column)})" for column in list(columns)[:12])
-    shown += f" and {len(columns) - 12} more" if len(columns) > 12 else ""
-    turned, inside = _turned(records)
-    found = f"{shown_name(name)} fits no row type; its columns are {shown or 'none at all'}{turned}"
-    before = "write its records as JSONL; then " if turned else ""
+    listing = ", ".join(f"{shown_name(column)} ({_shape(records, column)})" for column in list(columns)[:12])
+    listing += f" and {len(columns) - 12} more" if len(columns) > 12 else ""
+    reversal, rows = _turned(records)
+    problem = f"{shown_name(name)} fits no row type; its columns are {listing or 'none at all'}{reversal}"
+    before = "write its records as JSONL; then " if reversal else ""
     for refused in REFUSED:
-        if all(_looks(inside, column, look) for column, look in refused.columns.items()):
-            return _error(found, refused.nearest, refused.lacks, f"{before}{refused.fix}")
-    form, lacking = _nearest(inside)
-    lacks = ", ".join(f"{column} ({_said(form.columns[column])})" for column in lacking)
-    if not lacking:
-        return _error(found, _row_type(form), "nothing but one record a row", "write its records as JSONL")
-    fix = f"{before}name them: kind: {form.kind}, columns: {{{': ..., '.join(lacking)}: ...}}"
+        if all(_looks(rows, column, look) for column, look in refused.columns.items()):
+            return _error(problem, refused.nearest, refused.lacks, f"{before}{refused.fix}")
+    form, missing = _nearest(rows)
+    lacks = ", ".join(f"{column} ({_description(form.columns[column])})" for column in missing)
+    if not missing:
+        return _error(
+            problem, _row_type(form), "nothing but one record per row", "write its records as JSONL"
+        )
+    fix = f"{before}name them: kind: {form.kind}, columns: {{{': ..., '.join(missing)}: ...}}"
     if ".csv" in name or ".tsv" in name:
-        fix += "; where the first row is no header, set header: false: the columns are then called 0, 1, 2"
-    return _error(found, _row_type(form), lacks, fix)
+        fix += "; if the first row is not a header, set header: false: the columns are then called 0, 1, 2"
+    return _error(problem, _row_type(form), lacks, fix)
 
 
-def _error(found: str, nearest: RowType, lacks: str, fix: str) -> DataError:
-    wanted = f"the nearest row type is {nearest} ({', '.join(COLUMNS[nearest])})"
-    return DataError(found, expected=f"{wanted}, for which it lacks {lacks}", fix=fix)
+def _error(problem: str, nearest: RowType, lacks: str, fix: str) -> DataError:
+    nearest_type = f"the nearest row type is {nearest} ({', '.join(COLUMNS[nearest])})"
+    return DataError(problem, expected=f"{nearest_type}, for which it lacks {lacks}", fix=fix)
 
 
-def _said(look: Look) -> str:
-    """What a look is for, in its own words."""
+def _description(look: Look) -> str:
+    """What a look recognises, by its docstring."""
     words = (look.__doc__ or "").rstrip(".")
     return words[:1].lower() + words[1:]
 
 
 def _nearest(records: Sequence[Record]) -> tuple[Form, list[str]]:
-    """The form of whose columns the largest share is there, and those of them that are not."""
-    there = {name for record in records for name in record}
+    """The form with the largest share of its columns present, and its missing columns."""
+    names = {name for record in records for name in record}
 
     def lacking(form: Form) -> list[str]:
         return [column for column, look in form.columns.items() if not _looks(records, column, look)]
 
     def distance(form: Form) -> tuple[float, int]:
-        missed = lacking(form)
-        return len(missed) / len(form.columns), sum(column not in there for column in missed)
+        missing = lacking(form)
+        return len(missing) / len(form.columns), sum(column not in names for column in missing)
 
-    best = min((form for form in FORMS if not there.intersection(form.without)), key=distance)
-    if distance(best)[0] == 1:  # nothing fits at all: the plainest form is the nearest
+    best = min((form for form in FORMS if not names.intersection(form.without)), key=distance)
+    if distance(best)[0] == 1:  # nothing fits at all: fall back to the plainest form
         best = next(form for form in FORMS if form.kind == "text")
     return best, lacking(best)
 
@@ -158,13 +159,13 @@ def _row_type(form: Form) -> RowType:
 
 
 def _turned(records: Sequence[Record]) -> tuple[str, Sequence[Record]]:
-    """Why one single record is a whole file turned inside out ("" where it is not), and the records in it."""
+    """If a single record holds a whole file: how, in words, and its records; else "" and `records`."""
     values = list(records[0].values()) if len(records) == 1 else []
     if len(values) < 2:
         return "", records
     if all(isinstance(value, list) for value in values) and len({len(value) for value in values}) == 1:
-        inside = [dict(zip(records[0], row, strict=True)) for row in zip(*values, strict=True)]
-        return f": it is one object of columns, each a list of {len(inside)} values", inside
+        rows = [dict(zip(records[0], row, strict=True)) for row in zip(*values, strict=True)]
+        return f": it is one object of columns, each a list of {len(rows)} values", rows
     if all(isinstance(value, Mapping) for value in values):
         return f": it is one object that holds {len(values)} records by their names", values
     return "", records
@@ -180,7 +181,7 @@ def _shape(records: Sequence[Record], column: str) -> str:
 
 
 def builder_for(
-    found: "Recognised",
+    form: "Recognised",
     *,
     path: Path | str,
     rows: str = "auto",
@@ -188,29 +189,29 @@ def builder_for(
     columns: Mapping[str, str] | None = None,
     **shared: Any,
 ) -> FileBuilderConfig:
-    """The builder of a recognised form, for rows of a use where it has a setting for that.
+    """The builder of a recognised form, for the use `rows` if it has a setting for that.
 
-    Where no use is asked for, `folder` means to it what it means where its `kind` is named.
+    For `rows: auto`, `folder` means what it means to the builder if its `kind` is set.
     """
-    kind = _class_of(found.kind)
-    given, moved = columns or {}, found.settings.get("columns", {})
-    settings = {**shared, **found.settings, "path": path}
-    # What was recognised are the columns after the map that was given.
+    config_class = _class_of(form.kind)
+    column_map, own_columns = columns or {}, form.settings.get("columns", {})
+    settings = {**shared, **form.settings, "path": path}
+    # The form was recognised by the columns after the user's map: join the two maps.
     settings["columns"] = {
-        **{name: place for name, place in given.items() if name not in moved.values()},
-        **{name: given.get(place, place) for name, place in moved.items()},
+        **{name: place for name, place in column_map.items() if name not in own_columns.values()},
+        **{name: column_map.get(place, place) for name, place in own_columns.items()},
     }
-    if "rows" in kind.model_fields and "rows" not in found.settings:
-        offered = get_args(kind.model_fields["rows"].annotation)
-        # Named in any case: the builder would else follow the path, which is no part of the identity.
-        asked = kind.folder_rows.get(folder, "") if rows == "auto" else rows
-        wished = (name for name in (asked, f"{asked}s") if name in offered)
-        settings["rows"] = next(wished, kind.model_fields["rows"].default)
-    return kind.model_validate(settings)
+    if "rows" in config_class.model_fields and "rows" not in form.settings:
+        choices = get_args(config_class.model_fields["rows"].annotation)
+        # Always set: otherwise the builder would follow the path, which is not part of the identity.
+        use = config_class.folder_rows.get(folder, "") if rows == "auto" else rows
+        candidates = (name for name in (use, f"{use}s") if name in choices)
+        settings["rows"] = next(candidates, config_class.model_fields["rows"].default)
+    return config_class.model_validate(settings)
 
 
 def _class_of(name: str) -> type[FileBuilderConfig]:
-    from tempering.data.builders import Builder  # the union that this builder belongs to
+    from tempering.data.builders import Builder  # imports this module
 
     union, _ = get_args(Builder)
     kinds: tuple[type[FileBuilderConfig], ...] = get_args(union)

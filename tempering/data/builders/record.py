@@ -1,6 +1,6 @@
-"""One record of a foreign file: what a builder takes out of it, and how it says what is wrong.
+"""One record of a foreign file: what a builder takes from it, and how it reports faults.
 
-Kept apart from the builders' configs, since conversations are normalised outside of any builder.
+Separate from the builders' configs, since conversations are normalised outside of any builder.
 """
 
 from collections.abc import Callable, Mapping
@@ -10,7 +10,7 @@ from tempering.data.rows import Values
 
 Record = dict[str, Any]
 Note = Callable[[str], None]
-"""Called with what was changed in a record that is kept; each is counted."""
+"""Called with each change of a record that is kept; changes are counted."""
 
 
 _TRAINED_ON = frozenset(
@@ -19,15 +19,15 @@ _TRAINED_ON = frozenset(
 
 
 class BadRow(Exception):
-    """This foreign record cannot be normalised; the message is the reason it is counted under."""
+    """A foreign record cannot be normalised; it is counted under the message."""
 
 
 def renamed(record: Record, columns: Mapping[str, str]) -> Record:
     """`record` with the columns of the map under the names a builder looks for."""
     if not columns:
         return record
-    taken = {place.split(".")[0] for place in columns.values()}
-    rest = {name: value for name, value in record.items() if name not in taken or name in columns}
+    sources = {place.split(".")[0] for place in columns.values()}
+    rest = {name: value for name, value in record.items() if name not in sources or name in columns}
     return {**rest, **{name: _reach(record, place) for name, place in columns.items()}}
 
 
@@ -35,7 +35,7 @@ def string(record: Record, column: str) -> str:
     """The string in `column`.
 
     Raises:
-        BadRow: naming the column when it is missing, null or of another type.
+        BadRow: naming the column if it is missing, null or of another type.
     """
     value = record.get(column)
     if not isinstance(value, str):
@@ -43,15 +43,15 @@ def string(record: Record, column: str) -> str:
     return value
 
 
-def scalars(record: Record, *known: str) -> Values:
-    """The further columns of a record that a row keeps: texts, numbers, true or false.
+def scalars(record: Record, *columns: str) -> Values:
+    """The extra columns of a record that a row keeps: texts, numbers, true or false, other than `columns`.
 
-    One that bears the name of what rows are trained on is not kept: it would be taken for it.
+    One with the name of a column that rows are trained on is dropped, since it would be mistaken for it.
     """
     return {
         name: value
         for name, value in record.items()
-        if name not in known and name not in _TRAINED_ON and isinstance(value, str | bool | int | float)
+        if name not in columns and name not in _TRAINED_ON and isinstance(value, str | bool | int | float)
     }
 
 
