@@ -42,7 +42,7 @@ def test_text_documents_by_line_blank_line_and_file(tmp_path, documents, expecte
 def test_text_without_its_separator_is_refused(tmp_path):
     path = tmp_path / "a.txt"
     path.write_text("a\nb\n")
-    with pytest.raises(DataError, match="in none of them"):
+    with pytest.raises(DataError, match="none with the separator"):
         list(build(TextConfig(path=path)))
     assert texts(TextConfig(path=path, separator="b")) == ["a"]
     assert texts(TextConfig(path=path, documents="file")) == ["a\nb"]

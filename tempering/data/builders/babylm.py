@@ -1,10 +1,10 @@
 """The corpora of BabyLM: the official .train, .dev and .test text files, and records of them.
 
-Simple Wikipedia and Gutenberg are cut where `= = = Title = = =` stands (anywhere in a line); the
-headers and licences of Gutenberg are taken off and its hard-wrapped lines joined, so that a document
-is a book. The files of talk (CHILDES, Switchboard, OpenSubtitles, BNC) have one utterance a line and
-no marks where a conversation ends: their lines are gathered into documents of `document_words` words,
-which may therefore hold the end of one conversation and the beginning of another.
+Simple Wikipedia and Gutenberg are cut at `= = = Title = = =` (anywhere in a line). The headers and licences
+of Gutenberg are removed and its hard-wrapped lines joined, so that a document is a book. The files of talk
+(CHILDES, Switchboard, OpenSubtitles, BNC) have one utterance per line and do not mark where a conversation
+ends: their lines are gathered into documents of `document_words` words, which may therefore hold the end of
+one conversation and the beginning of another.
 Warstadt et al. 2023, https://aclanthology.org/2023.conll-babylm.1.
 """
 
@@ -44,16 +44,16 @@ class BabyLMConfig(DocumentsConfig):
         """The corpus of a file.
 
         Raises:
-            DataError: when its name does not say.
+            DataError: its name does not say.
         """
-        found = corpus_named(path.name) if self.corpus == "auto" else self.corpus
-        if not found:
+        corpus = corpus_named(path.name) if self.corpus == "auto" else self.corpus
+        if not corpus:
             raise DataError(
-                f"{path}: the name of the file does not say which corpus it is of",
-                expected=f"a name that holds {', '.join(get_args(Corpus))}",
+                f"{path}: the file name does not say which corpus it belongs to",
+                expected=f"a name that contains one of {', '.join(get_args(Corpus))}",
                 fix="set `corpus`",
             )
-        return found
+        return corpus
 
     def documents_of(self, path: Path) -> Iterator[Item]:
         """The documents of a text file."""
@@ -63,7 +63,7 @@ class BabyLMConfig(DocumentsConfig):
         return books(path, self.encoding) if corpus == "gutenberg" else self._talk(path, corpus)
 
     def read_file(self, path: Path) -> Iterator[Item]:
-        """One row a document, with its corpus."""
+        """One row per document, with its corpus."""
         corpus = self.corpus_of(path)
         for item in super().read_file(path):
             if isinstance(item, Row):
@@ -71,11 +71,11 @@ class BabyLMConfig(DocumentsConfig):
             yield item
 
     def normalise(self, record: Record, note: Note) -> Values:
-        """One row a record."""
+        """One row per record."""
         values = super().normalise(record, note)
         text = without_licence(values["text"], note)
         if self.speakers == "strip":
-            text = "\n".join(map(_said, text.split("\n")))
+            text = "\n".join(map(_without_speaker, text.split("\n")))
         return {**values, "text": text}
 
     def _articles(self, path: Path) -> Iterator[Item]:
@@ -85,9 +85,9 @@ class BabyLMConfig(DocumentsConfig):
                 yield item
                 document.torn = True
                 continue
-            before, *marked = TITLE.split(item[1])
+            before, *titled = TITLE.split(item[1])
             document.add(item[0], before)
-            for title, text in zip(marked[::2], marked[1::2], strict=True):
+            for title, text in zip(titled[::2], titled[1::2], strict=True):
                 yield from _article(document)
                 document = Document(path, {"title": title})
                 document.start = item[0]
@@ -98,9 +98,9 @@ class BabyLMConfig(DocumentsConfig):
         document, words = Document(path), 0
         for item in read_lines(path, self.encoding):
             if isinstance(item, Rejected):
-                yield item  # an utterance less, which tears no document: they hold no more together
+                yield item  # the document stays: utterances belong together only loosely
                 continue
-            text = item[1].strip() if self.speakers == "keep" else _said(item[1].strip())
+            text = item[1].strip() if self.speakers == "keep" else _without_speaker(item[1].strip())
             if text:
                 document.add(item[0], text)
                 words += len(text.split())
@@ -111,17 +111,17 @@ class BabyLMConfig(DocumentsConfig):
 
 
 def corpus_named(name: str) -> str:
-    """The corpus that the name of a file says; "" where it says none."""
+    """The corpus in the name of a file; "" if there is none."""
     return next((corpus for corpus in get_args(Corpus) if corpus in name.lower()), "")
 
 
 def _article(document: Document) -> Iterator[Row]:
     text = "\n".join(part.strip() for part in document.parts).strip()
     if "title" in document.extras and not text and not document.torn:
-        # A title alone: let through, so that it is rejected as empty and counted.
+        # Only a title: passed on, so that the row is rejected as empty and counted.
         yield Row({**document.extras, "text": ""}, document.path.name, document.start)
     yield from document.take(text)
 
 
-def _said(line: str) -> str:
+def _without_speaker(line: str) -> str:
     return _SPEAKER.sub("", line)

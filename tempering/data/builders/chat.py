@@ -1,8 +1,8 @@
-"""Conversations as rows: whole ones for training on every answer, or cut at the last answer.
+"""Conversations as rows: complete for training on every answer, or cut at the last answer.
 
 `chat` reads a list of turns in `messages` (SmolTalk, Ben Allal et al. 2025,
-https://arxiv.org/abs/2502.02737, and most others). What turns may look like and what becomes of
-them is written in `tempering.data.conversations`.
+https://arxiv.org/abs/2502.02737, and most others). For the forms of turns and what becomes of them see
+`tempering.data.builders.conversations`.
 """
 
 from collections.abc import Mapping
@@ -24,7 +24,7 @@ _TYPES: Mapping[str, RowType] = {
 class ConversationConfig(FileBuilderConfig):
     """What `chat` and `sharegpt` share: all but the column of the turns."""
 
-    # In a folder for fine-tuning, whole conversations are the better use: all their answers are learnt.
+    # Not in finetune/: complete conversations are better there, since all their answers are learnt.
     folder_rows: ClassVar[Mapping[str, str]] = {"rl": "prompts"}
 
     rows: Literal["messages", "prompt_completion", "prompts"] = Field(
@@ -38,7 +38,7 @@ class ConversationConfig(FileBuilderConfig):
         return _TYPES[self.rows]
 
     def of_turns(self, record: Record, column: str, note: Note) -> Values:
-        """A row of the wanted type from the turns in `column`."""
+        """A row of the configured type from the turns in `column`."""
         tools, turns = record.get("tools"), record.get(column)
         extras = scalars(record, column, "tools", "system", "system_prompt")
         use = Use.OPENED if self.rows == "prompts" else Use.TRAINING
@@ -47,7 +47,7 @@ class ConversationConfig(FileBuilderConfig):
             return {**extras, "messages": messages}
         if self.rows == "prompt_completion":
             return {**extras, "prompt": messages[:-1], "completion": messages[-1:]}
-        return {**extras, "prompt": _asked(messages, column)}
+        return {**extras, "prompt": _prompt(messages, column)}
 
 
 class ChatConfig(ConversationConfig):
@@ -56,13 +56,13 @@ class ChatConfig(ConversationConfig):
     kind: Literal["chat"] = "chat"
 
     def normalise(self, record: Record, note: Note) -> Values:
-        """One row a conversation."""
+        """One row per conversation."""
         return self.of_turns(record, "messages", note)
 
 
-def _asked(messages: list[Any], column: str) -> list[Any]:
-    """All up to the last answer, or everything where the user has the last word."""
-    asked = messages[: -1 if messages[-1]["role"] == "assistant" else None]
-    if not asked or asked[-1]["role"] != "user":
+def _prompt(messages: list[Any], column: str) -> list[Any]:
+    """All up to the last answer, or everything if the user has the last turn."""
+    prompt = messages[: -1 if messages[-1]["role"] == "assistant" else None]
+    if not prompt or prompt[-1]["role"] != "user":
         raise BadRow(f"{column}: no turn of the user to answer")
-    return asked
+    return prompt

@@ -1,8 +1,8 @@
 """Sentences, or pairs of them, with a label: the forms of GLUE and SuperGLUE, and texts with labels.
 
-The columns are told by their names, the fullest form first; `columns: {text: ..., text_pair: ...}`
-names others. A label is a number, true or false, or a name that `labels` lists in order. Three
-columns become two: the spans of WSC a question about the text, question and answer of MultiRC one text.
+Columns are recognised by their names, the fullest form first; `columns: {text: ..., text_pair: ...}` names
+others. A label is a number, true or false, or a name that `labels` lists in order. Three columns become two:
+the spans of WSC become a question about the text, question and answer of MultiRC one text.
 Wang et al. 2019, https://arxiv.org/abs/1804.07461 and https://arxiv.org/abs/1905.00537.
 """
 
@@ -43,7 +43,7 @@ class ClassificationConfig(FileBuilderConfig):
         return RowType.CLASSIFICATION
 
     def normalise(self, record: Record, note: Note) -> Values:
-        """One row a text."""
+        """One row per text."""
         form = next((form for form in FORMS if all(name in record for name in form)), None)
         if form is None:
             raise BadRow("no text: none of " + ", ".join("+".join(form) for form in FORMS))
@@ -56,7 +56,7 @@ def label_of(value: object, labels: tuple[str, ...]) -> int:
     """A label as a number.
 
     Raises:
-        BadRow: when it is missing, or a name or number for which `labels`, where given, has no place.
+        BadRow: it is missing, or a name or number that `labels` (if set) does not cover.
     """
     if isinstance(value, str) and value in labels:
         return labels.index(value)
@@ -70,10 +70,10 @@ def _number(value: object) -> int:
     if isinstance(value, int):  # true and false are 1 and 0
         return int(value)
     if isinstance(value, float) and value.is_integer():
-        return int(value)  # what a column of integers with gaps becomes
+        return int(value)  # pandas writes integers with gaps as floats
     if isinstance(value, str):
         if re.fullmatch(r"\s*-?[0-9]{1,9}\s*", value):
-            return int(value)  # CSV and TSV know no numbers
+            return int(value)  # CSV and TSV hold only text
         raise BadRow("label: is a name that `labels` does not list")
     raise BadRow(f"label: is {called(value)}, not a number or a name")
 

@@ -1,6 +1,6 @@
 """Conversations of any origin as lists of `{role, content}`, by these rules and no others.
 
-| what is found | what becomes of it |
+| in a record | what becomes of it |
 |---|---|
 | role or from: human, user, prompter | user |
 | gpt, assistant, bot, model, chatgpt, ai | assistant |
@@ -45,7 +45,7 @@ _NAMES = {
 }
 _ROLES: Mapping[str, str] = {name: role for role, names in _NAMES.items() for name in names}
 _PARTS = ("text", "input_text", "output_text")
-# What is named in reasons is bounded, so that a column of people's names gives one reason, not thousands.
+# Reasons name only these, so that a column of people's names gives one reason, not thousands.
 _OTHER_ROLES = (
     *("developer", "narrator", "context", "document", "thought", "reasoning", "critic", "moderator"),
     *("instruction", "input", "output", "prompt", "question", "answer", "response", "completion"),
@@ -80,12 +80,12 @@ def conversation(
     """Normalise the turns of a foreign conversation for a use.
 
     Args:
-        note: called with each kind of change, once.
+        note: called once with each kind of change.
         tools: the tools the assistant may call, as a string or as JSON values.
-        column: where the turns stood, for reasons.
+        column: the column of the turns, for reasons.
 
     Raises:
-        BadRow: with the rule that was broken.
+        BadRow: with the rule that is broken.
     """
     if not isinstance(turns, list):
         raise BadRow(f"{column}: is {called(turns)}, not a list of turns")
@@ -104,7 +104,7 @@ def conversation(
 
 
 def with_system(record: Record, messages: list[Message]) -> list[Message]:
-    """`messages` behind the text of a `system` or `system_prompt` column, where there is one."""
+    """`messages` after the text of a `system` or `system_prompt` column, if there is one."""
     for name in ("system", "system_prompt"):
         text = record.get(name)
         if isinstance(text, str) and text.strip() and messages[0]["role"] != "system":
@@ -113,7 +113,7 @@ def with_system(record: Record, messages: list[Message]) -> list[Message]:
 
 
 def has_turns_of(turns: object, role: str) -> bool:
-    """Whether a foreign conversation holds a turn of a canonical role; False where it is none."""
+    """Whether `turns` is a conversation with a turn of a canonical role."""
     items = turns if isinstance(turns, list) else []
     return any(isinstance(turn, dict) and _ROLES.get(_role_name(turn)) == role for turn in items)
 
@@ -123,7 +123,7 @@ def _message(turn: Any, column: str) -> Message:
         raise BadRow(f"{column}: a turn is {called(turn)}, not an object")
     name = _role_name(turn)
     if name not in _ROLES:
-        raise BadRow(f"{column}: the role of a turn is {_found_role(name)}")
+        raise BadRow(f"{column}: the role of a turn is {_quoted_role(name)}")
     content = _first(turn, "content", "value", "text")
     text = _text(content, name, column) if content is not None else ""
     calls = _calls(turn)
@@ -132,15 +132,15 @@ def _message(turn: Any, column: str) -> Message:
     return {"role": _ROLES[name], "content": "\n\n".join(part for part in (text, calls) if part)}
 
 
-def _found_role(name: str) -> str:
+def _quoted_role(name: str) -> str:
     if not name:
         return "missing"
     return f"{name!r}, which is unknown" if name in _OTHER_ROLES else "unknown"
 
 
 def _role_name(turn: Mapping[str, Any]) -> str:
-    found = _first(turn, "role", "from")
-    return found.strip().lower() if isinstance(found, str) else ""
+    name = _first(turn, "role", "from")
+    return name.strip().lower() if isinstance(name, str) else ""
 
 
 def _first(turn: Mapping[str, Any], *names: str) -> Any:
@@ -163,14 +163,14 @@ def _part(part: Any, column: str) -> str:
     kind = part.get("type", "text") if isinstance(part, dict) else called(part)
     text = _first(part, "text", "value", "content") if isinstance(part, dict) else None
     if kind not in _PARTS or not isinstance(text, str):
-        named = not isinstance(part, dict) or kind in _OTHER_PARTS
-        raise BadRow(f"{column}: a part of the content is {f'{kind!r}, ' if named else ''}not text")
+        nameable = not isinstance(part, dict) or kind in _OTHER_PARTS
+        raise BadRow(f"{column}: a part of the content is {f'{kind!r}, ' if nameable else ''}not text")
     return text
 
 
 def _calls(turn: Mapping[str, Any]) -> str:
-    found = _first(turn, "tool_calls", "function_call")
-    calls = found if isinstance(found, list) else [found] if found else []
+    value = _first(turn, "tool_calls", "function_call")
+    calls = value if isinstance(value, list) else [value] if value else []
     inner = [call.get("function") or call if isinstance(call, dict) else call for call in calls]
     if not inner:
         return ""
@@ -185,18 +185,17 @@ def _with_tools(messages: list[Message], tools: object) -> list[Message]:
     text = tools.strip() if isinstance(tools, str) else _json(tools) if tools else ""
     if text in ("", "[]", "{}", "null"):
         return messages
-    system, rest = (
-        ([], messages) if not messages or messages[0]["role"] != "system" else (messages[:1], messages[1:])
-    )
+    count = int(bool(messages) and messages[0]["role"] == "system")
+    system, rest = messages[:count], messages[count:]
     content = "\n\n".join([*(message["content"] for message in system), f"Tools: {text}"])
     return [{"role": "system", "content": content}, *rest]
 
 
 def _filled(messages: list[Message], note: Note) -> list[Message]:
-    kept = [message for message in messages if message["content"].strip()]
-    if len(kept) < len(messages):
+    filled = [message for message in messages if message["content"].strip()]
+    if len(filled) < len(messages):
         note(EMPTY)
-    return kept
+    return filled
 
 
 def _joined(messages: list[Message], note: Note) -> list[Message]:
@@ -231,10 +230,10 @@ def _ends(messages: list[Message], note: Note, use: Use, column: str) -> list[Me
     system, start = messages[: roles[0] == "system"], roles.index("user")
     if start > len(system):
         note(HEAD)
-    kept = [*system, *messages[start:]]
+    remaining = [*system, *messages[start:]]
     if use is Use.OPENED:
-        return kept
-    return _prompt(kept, column) if use is Use.PROMPT else _answered(kept, note, column)
+        return remaining
+    return _prompt(remaining, column) if use is Use.PROMPT else _answered(remaining, note, column)
 
 
 def _prompt(messages: list[Message], column: str) -> list[Message]:

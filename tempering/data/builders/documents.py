@@ -1,7 +1,7 @@
-"""Running text: lines gathered into documents, or one document a record.
+"""Running text: lines gathered into documents, or one document per record.
 
-A text file does not say itself where a document ends, so its builder must. A line that cannot be
-read costs its document: one with a hole in it is none.
+A text file does not say where a document ends, so its builder must. A line that cannot be read costs the
+whole document: a text with a gap is not a document.
 """
 
 from abc import abstractmethod
@@ -23,7 +23,7 @@ class DocumentsConfig(FileBuilderConfig):
         return RowType.TEXT
 
     def read_file(self, path: Path) -> Iterator[Item]:
-        """One row a document."""
+        """One row per document."""
         return self.documents_of(path) if self.is_text(path) else super().read_file(path)
 
     def is_text(self, path: Path) -> bool:
@@ -35,7 +35,7 @@ class DocumentsConfig(FileBuilderConfig):
         """The documents of a text file."""
 
     def normalise(self, record: Record, note: Note) -> Values:
-        """One row a record."""
+        """One row per record."""
         return {**scalars(record, "text"), "text": string(record, "text")}
 
 
@@ -48,22 +48,22 @@ class Document:
         self.start, self.torn = 0, False
 
     def add(self, line: int, text: str) -> None:
-        """Append a line; the first that is not blank is where the document begins."""
+        """Append a line; the document begins at the first that is not blank."""
         self.start = self.start or (line if text.strip() else 0)
         self.parts.append(text)
 
     def take(self, text: str | None = None) -> Iterator[Row]:
-        """The document as a row; none where nothing was gathered, or a line of it is missing."""
+        """The document as a row; nothing if it is empty or a line of it is missing."""
         text = "\n".join(self.parts).strip() if text is None else text
         if text and not self.torn:
             yield Row({**self.extras, "text": text}, self.path.name, self.start)
 
 
 def separated(path: Path, encoding: str, separator: str) -> Iterator[Item]:
-    """The documents between separators, which may stand anywhere in a line.
+    """The documents between separators, which may be anywhere in a line.
 
     Raises:
-        DataError: when a file of several lines has no separator: it would be one endless document.
+        DataError: a file of several lines has no separator: it would be one endless document.
     """
     document, ends, lines = Document(path), 0, 0
     for item in read_lines(path, encoding):
@@ -72,16 +72,18 @@ def separated(path: Path, encoding: str, separator: str) -> Iterator[Item]:
             yield item
             document.torn = True
             continue
+        # The first piece of a line continues a document; each further one begins another.
         first, *others = item[1].split(separator)
         document.add(item[0], first)
         for other in others:
             yield from document.take()
             document, ends = Document(path), ends + 1
             document.add(item[0], other)
+    # Without a separator the last document is all of the file.
     if not ends and lines > 1:
         raise DataError(
-            f"{path} has {lines} lines, and the separator {separator!r} is in none of them",
-            expected="documents that are told apart",
+            f"{path} has {lines} lines, none with the separator {separator!r}",
+            expected="documents between separators",
             fix="read it with `kind: text` and set `separator`, or `documents: blank_line`, `line` or `file`",
         )
     yield from document.take()

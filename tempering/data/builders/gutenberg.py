@@ -1,8 +1,8 @@
 """Books of Project Gutenberg: without its header and licence, and with whole paragraphs.
 
-A book stands between `*** START OF ...` and `*** END OF ...`, or between the `= = = PG123 = = =`
-marks of BabyLM. Lines are wrapped near 70 columns at the source: those of a paragraph are joined,
-since a model would else learn to break lines. Verse and tables, which are indented, stay as they are.
+A book is between `*** START OF ...` and `*** END OF ...`, or between the `= = = PG123 = = =` marks of
+BabyLM. The source wraps lines near 70 columns: those of a paragraph are joined, otherwise a model would
+learn to break lines. Verse and tables, which are indented, stay as they are.
 """
 
 import re
@@ -22,11 +22,11 @@ START = re.compile(
 END = re.compile(r"\*\*\* ?END OF (?:THE |THIS )?PROJECT GUTENBERG", re.I)
 _MARK = re.compile(r"= = = (PG\d+|[^=]+?) = = =")
 _WRAPPED = 100
-"""A line longer than this was not wrapped: it is a paragraph of its own."""
+"""A longer line was not wrapped: it is a paragraph by itself."""
 
 
 def books(path: Path, encoding: str) -> Iterator[Item]:
-    """The books of a text file, one row each, with what was taken off noted once a book."""
+    """The books of a text file, one row each, with a note per book whose header was removed."""
     book, outside = Document(path), False
     for item in read_lines(path, encoding):
         if isinstance(item, Rejected):
@@ -34,15 +34,16 @@ def books(path: Path, encoding: str) -> Iterator[Item]:
             book.torn = True
             continue
         line, text = item
+        # A mark of BabyLM ends a book and begins the next.
         if mark := _MARK.search(text):
             yield from _take(book)
             book, outside = Document(path, {"id": mark[1]}), False
             book.add(line, text[mark.end() :])
         elif start := START.search(text):
-            # What precedes the mark is the header; the licence of the book before has no mark of its end.
+            # What precedes this mark is a header, or the previous licence, whose end is not marked.
             book, outside = Document(path, {**book.extras, "title": start[1]}), False
             yield Rejected(path.name, line, LICENCE, excerpt(text), kept=True)
-        elif END.search(text):
+        elif END.search(text):  # the licence follows
             yield from _take(book)
             book, outside = Document(path), True
         elif not outside:
@@ -52,7 +53,7 @@ def books(path: Path, encoding: str) -> Iterator[Item]:
 
 
 def without_licence(text: str, note: Note) -> str:
-    """The text of one book without the marks of Project Gutenberg and what lies beyond them."""
+    """The text of one book without the marks of Project Gutenberg and what is outside of them."""
     start, end = START.search(text), END.search(text)
     if not start and not end:
         return text

@@ -23,11 +23,11 @@ class MinimalPairsConfig(FileBuilderConfig):
         return RowType.MINIMAL_PAIR
 
     def rows_of(self, path: Path, line: int, record: Record) -> Iterator[Item]:
-        """One pair; the name of its file is its paradigm where it names none."""
+        """One pair; its paradigm is the name of the file if the record names none."""
         return super().rows_of(path, line, {"paradigm": path.name.split(".")[0], **record})
 
     def normalise(self, record: Record, note: Note) -> Values:
-        """One row a pair."""
+        """One row per pair."""
         name = "UID" if isinstance(record.get("UID"), str) else "paradigm"
         return {
             **scalars(record, "UID"),

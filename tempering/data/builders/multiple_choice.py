@@ -1,8 +1,8 @@
 """Questions with choices, of which one is right.
 
 `question` or `input_prefix`; `choices` or `options`: a list, or `{text, label}` (ARC); and `answer`,
-`label` or `answerKey`: an index from 0, a letter, the label of a choice, or the choice itself. Where
-the right one always stands in the same place (entity tracking: the first; Kim & Schuster 2023,
+`label` or `answerKey`: an index from 0, a letter, the label of a choice, or the choice itself. If the right
+one is always in the same place (entity tracking: the first; Kim & Schuster 2023,
 https://arxiv.org/abs/2305.02363), `answer_index` says which.
 """
 
@@ -34,14 +34,14 @@ class MultipleChoiceConfig(FileBuilderConfig):
         return RowType.MULTIPLE_CHOICE
 
     def normalise(self, record: Record, note: Note) -> Values:
-        """One row a question."""
-        asked = next((name for name in QUESTIONS if name in record), "question")
+        """One row per question."""
+        column = next((name for name in QUESTIONS if name in record), "question")
         choices, labels = _choices(_first(record, CHOICES))
         answer = self.answer_index
         if answer is None:
             answer = _answer(_first(record, ANSWERS), choices, labels)
         extras = scalars(record, *QUESTIONS, *ANSWERS)
-        return {**extras, "question": string(record, asked), "choices": choices, "answer": answer}
+        return {**extras, "question": string(record, column), "choices": choices, "answer": answer}
 
 
 def _first(record: Record, names: tuple[str, ...]) -> Any:
@@ -49,7 +49,7 @@ def _first(record: Record, names: tuple[str, ...]) -> Any:
 
 
 def _choices(value: Any) -> tuple[list[str], list[str]]:
-    """The choices and their labels, letters where there are none."""
+    """The choices and their labels, which are letters if the record has none."""
     labels = None
     if isinstance(value, dict):
         value, labels = value.get("text"), value.get("label")
@@ -65,9 +65,9 @@ def _answer(value: object, choices: list[str], labels: list[str]) -> int:
         return value
     if not isinstance(value, str):
         raise BadRow(f"answer: is {called(value)}, not an index or a choice")
-    found = [places.index(value) for places in (labels, choices) if value in places]
-    found += [int(value)] if re.fullmatch(r"[0-9]{1,9}", value) and value not in labels else []
-    if len(set(found)) != 1:
-        what = "means several of the choices" if found else "is none of the choices"
-        raise BadRow(f"answer: {what}")
-    return found[0]
+    indices = [places.index(value) for places in (labels, choices) if value in places]
+    indices += [int(value)] if re.fullmatch(r"[0-9]{1,9}", value) and value not in labels else []
+    if len(set(indices)) != 1:
+        problem = "means several of the choices" if indices else "is none of the choices"
+        raise BadRow(f"answer: {problem}")
+    return indices[0]

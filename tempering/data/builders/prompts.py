@@ -2,7 +2,7 @@
 
 `prompt`, `question`, `query`, `instruction` (with its `input`), `text`, the first turn of `turns`
 (MT-Bench, Zheng et al. 2023, https://arxiv.org/abs/2306.05685), or turns that end with the user.
-Further scalar columns are kept: a reward function is given them.
+Extra scalar columns are kept and passed to reward functions.
 """
 
 from typing import Literal
@@ -27,7 +27,7 @@ class PromptsConfig(FileBuilderConfig):
         return RowType.PROMPT
 
     def normalise(self, record: Record, note: Note) -> Values:
-        """One row a prompt."""
+        """One row per prompt."""
         prompt = with_system(record, _prompt(record, note))
         return {**scalars(record, *PROMPTS, "input", "system", "system_prompt"), "prompt": prompt}
 

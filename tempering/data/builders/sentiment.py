@@ -1,7 +1,7 @@
 """Reviews with a sentiment: IMDB, and any set of texts with labels.
 
-`<br />`, which IMDB has in place of line ends, becomes one. Without labels (as IMDB's unsupervised
-split, or as prompts for PPO on sentiment) the reviews are read as text rows.
+IMDB's `<br />` becomes a line end. Without labels (IMDB's unsupervised split, or prompts for PPO on
+sentiment) reviews are read as text rows.
 Maas et al. 2011, https://aclanthology.org/P11-1015.
 """
 
@@ -40,7 +40,7 @@ class SentimentConfig(FileBuilderConfig):
         return RowType.CLASSIFICATION if self.rows == "classification" else RowType.TEXT
 
     def normalise(self, record: Record, note: Note) -> Values:
-        """One row a review."""
+        """One row per review."""
         column = next((name for name in _TEXTS if name in record), None)
         if column is None:
             raise BadRow(f"no text: none of {', '.join(_TEXTS)}")
@@ -48,5 +48,5 @@ class SentimentConfig(FileBuilderConfig):
         if self.rows == "text":
             return {**scalars(record, column), "text": text}
         label = next((record[name] for name in _LABELS if record.get(name) is not None), None)
-        known = scalars(record, column, *_LABELS)
-        return {**known, "text": text, "text_pair": "", "label": label_of(label, self.labels)}
+        extras = scalars(record, column, *_LABELS)
+        return {**extras, "text": text, "text_pair": "", "label": label_of(label, self.labels)}

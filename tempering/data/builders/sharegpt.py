@@ -1,7 +1,7 @@
-"""ShareGPT: conversations of `from` and `value`, with tools where there are any.
+"""ShareGPT: conversations of `from` and `value`, with tools if there are any.
 
-Calls (`function_call`) are turns of the assistant, what tools answer (`observation`) turns of the
-user, and the `tools` column ends the system turn: see `tempering.data.conversations`.
+Calls (`function_call`) are turns of the assistant, answers of tools (`observation`) turns of the user, and
+the `tools` column ends the system turn: see `tempering.data.builders.conversations`.
 """
 
 from typing import Literal
@@ -17,7 +17,7 @@ class ShareGPTConfig(ConversationConfig):
     kind: Literal["sharegpt"] = "sharegpt"
 
     def normalise(self, record: Record, note: Note) -> Values:
-        """One row a conversation."""
+        """One row per conversation."""
         names = ("conversations", "conversation")
         column = next((name for name in names if name in record), names[0])
         return self.of_turns(record, column, note)

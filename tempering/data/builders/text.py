@@ -1,9 +1,8 @@
-"""Plain text for language modelling: one row a document.
+"""Plain text for language modelling: one row per document.
 
-How the documents of a text file are told apart must be said: by a separator such as
-`<|endoftext|>`, by blank lines, one a line, or one a file. A file in which the separator never
-occurs is refused: it would silently become one endless document. Records (JSONL, Parquet, ...) need
-no separator; `columns: {text: ...}` names their text.
+The config says what ends a document in a text file: a separator such as `<|endoftext|>`, a blank line, the
+end of a line, or the end of the file. A file without the separator is refused: it would silently become one
+endless document. Records (JSONL, Parquet, ...) need no separator; `columns: {text: ...}` names their text.
 """
 
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""TinyStories: short stories told apart by `<|endoftext|>`, or one a record.
+"""TinyStories: short stories separated by `<|endoftext|>`, or one per record.
 
 Eldan & Li 2023, https://arxiv.org/abs/2305.07759.
 """

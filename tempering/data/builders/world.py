@@ -1,8 +1,8 @@
 """The embedded story world as a data set: any size, from a seed, offline.
 
-`split: test` draws from combinations that never occur in `split: train`, so evaluation prompts
-are new ones. Completions keep their leading space: prompt + completion is then, letter for
-letter, a document of the corpus.
+`split: test` draws from combinations that never occur in `split: train`, so evaluation prompts are new.
+Completions keep their leading space, so that prompt + completion is, letter for letter, a document of the
+corpus.
 """
 
 from collections.abc import Iterator, Mapping
@@ -75,12 +75,12 @@ class WorldConfig(BuilderConfig):
 
     @model_validator(mode="before")
     @classmethod
-    def _resolve_shares(cls, given: Any) -> Any:
-        if not isinstance(given, dict):
-            return given
-        if given.get("rows") == "question_preferences" and given.get("corruptions") is None:
-            given = {**given, "corruptions": CorruptionConfig()}
-        return {**_SHARES.get(str(given.get("rows")), {}), **given}
+    def _resolve_shares(cls, settings: Any) -> Any:
+        if not isinstance(settings, dict):
+            return settings
+        if settings.get("rows") == "question_preferences" and settings.get("corruptions") is None:
+            settings = {**settings, "corruptions": CorruptionConfig()}
+        return {**_SHARES.get(str(settings.get("rows")), {}), **settings}
 
     @model_validator(mode="after")
     def _refuse_other_shares(self) -> "WorldConfig":
@@ -101,18 +101,18 @@ class WorldConfig(BuilderConfig):
 
     def read(self, split: str | None) -> Iterator[Item]:
         """The rows; their line is their index."""
-        rows = self._made(split)
+        rows = self._world_rows(split)
         return rows if self.corruptions is None else corrupted_pairs(rows, self.corruptions, self.seed)
 
-    def _made(self, split: str | None) -> Iterator[Row]:
+    def _world_rows(self, split: str | None) -> Iterator[Row]:
         shares = {name: getattr(self, name) for name in _SHARES.get(self.rows, {})}
-        asked = self.rows in _QUESTIONS
-        name = "questions" if asked else self.rows
-        made = getattr(world, name)(self.size, self.seed, split=split or self.split, **shares)
-        for index, values in enumerate(made):
+        is_question = self.rows in _QUESTIONS
+        name = "questions" if is_question else self.rows
+        rows = getattr(world, name)(self.size, self.seed, split=split or self.split, **shares)
+        for index, values in enumerate(rows):
             answered = self.rows == "question_completions"
             row = _with_answer(values) if answered else _with_messages(values)
-            yield Row(row, f"world/{self.rows}", index, values["context"] if asked else "")
+            yield Row(row, f"world/{self.rows}", index, values["context"] if is_question else "")
 
 
 def _with_answer(values: Mapping[str, Any]) -> Values:
