@@ -1,7 +1,7 @@
 """Alpaca: instruction, optional input, output; and self-instruct tasks with several instances.
 
 The input follows the instruction after a blank line. A self-instruct task
-(`instruction, instances: [{input, output}]`) is one row an instance.
+(`instruction, instances: [{input, output}]`) gives one row per instance.
 Taori et al. 2023, https://github.com/tatsu-lab/stanford_alpaca; Wang et al. 2023,
 https://arxiv.org/abs/2212.10560.
 """
@@ -23,7 +23,7 @@ class AlpacaConfig(AnswerConfig):
     kind: Literal["alpaca"] = "alpaca"
 
     def normalise(self, record: Record, note: Note) -> Iterator[Values]:
-        """One row an instruction, or one an instance of it."""
+        """One row per instruction, or per instance of it."""
         extras = scalars(record, "instruction", "input", "output", "system", "system_prompt")
         for instance in _instances(record):
             prompt = with_system(record, to_messages(instructed(record, instance.get("input"))))
@@ -35,26 +35,30 @@ class AlpacaConfig(AnswerConfig):
         return string(record, "instruction") if "instances" in record else ""
 
 
-def instructed(record: Record, given: object) -> str:
-    """The instruction, and its input where there is one.
+def instructed(record: Record, context: object) -> str:
+    """The instruction, followed by its input if there is one.
 
     Raises:
-        BadRow: when the instruction is missing, or the input is no string.
+        BadRow: the instruction is missing, or the input is not a string.
     """
-    if given is None or (isinstance(given, float) and math.isnan(given)):
-        given = ""  # pandas writes an empty input as null or NaN
-    if not isinstance(given, str):
-        raise BadRow(f"input: is {called(given)}, not a string")
+    if context is None or (isinstance(context, float) and math.isnan(context)):
+        context = ""  # pandas writes an empty input as null or NaN
+    if not isinstance(context, str):
+        raise BadRow(f"input: is {called(context)}, not a string")
     instruction = string(record, "instruction")
     if not instruction.strip():
         raise BadRow("instruction: is empty")
-    return f"{instruction}\n\n{given}" if given.strip() else instruction
+    return f"{instruction}\n\n{context}" if context.strip() else instruction
 
 
 def _instances(record: Record) -> list[Record]:
     if "instances" not in record:
         return [record]
-    found = record["instances"]
-    if not isinstance(found, list) or not found or not all(isinstance(one, dict) for one in found):
+    instances = record["instances"]
+    if (
+        not isinstance(instances, list)
+        or not instances
+        or not all(isinstance(instance, dict) for instance in instances)
+    ):
         raise BadRow("instances: is not a list of objects")
-    return found
+    return instances

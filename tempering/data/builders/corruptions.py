@@ -1,10 +1,9 @@
-"""Preferences made from questions and answers: the right answer against a corrupted one.
+"""Make preference pairs from questions: the right answer against a corrupted one.
 
-Each pair is marked with the kind of its corruption. No corrupted answer equals any gold answer under
-SQuAD's normalisation. The kind is drawn by its share from a hash of the question, not of its place
-in a file; a kind that this question does not allow (one word cannot be shuffled) gives way to the
-others by their shares. Wrong answers come from a window of the questions
-before and after, so memory is bounded.
+Each pair names the kind of its corruption. No corrupted answer equals any gold answer under SQuAD's
+normalisation. The kind is drawn by its share from a hash of the question, not of its place in a file. If a
+question does not allow it (one word cannot be shuffled), another kind is drawn by the remaining shares.
+Wrong answers come from a window of the questions before and after, so memory is bounded.
 """
 
 import random
@@ -51,8 +50,8 @@ class CorruptionConfig(Config):
 
 
 @dataclass(frozen=True)
-class _Asked:
-    """One question with what is needed again and again."""
+class _Question:
+    """A question row with what is needed repeatedly."""
 
     row: Row
     golds: frozenset[str]
@@ -74,28 +73,28 @@ class _Asked:
 def corrupted_pairs(
     questions: Iterable[Row | Rejected | Notice], config: CorruptionConfig, seed: int
 ) -> Iterator[Row | Rejected | Notice]:
-    """Preference rows `prompt, chosen, rejected, corruption` (and `id, title` where there are any).
+    """Preference rows `prompt, chosen, rejected, corruption` (and `id, title` if the questions have them).
 
     Args:
-        questions: question rows, checked or not, in file order; everything else is passed on at once.
+        questions: question rows, checked or not, in file order; other items are passed on at once.
         config: shares of the kinds.
         seed: decides kinds and wrong answers.
 
     Yields:
-        one pair a question, in order, held out by its context; a question that none of the kinds
-        suits comes as `Rejected`.
+        one pair per question, in order, held out by its context; `Rejected` for a question that no kind
+        suits.
     """
     window = _Window()
-    waiting: deque[_Asked] = deque()
+    waiting: deque[_Question] = deque()
     for item in questions:
         if not isinstance(item, Row):
             yield item
             continue
-        found = problem(RowType.QUESTION, item.values)
-        if found:
-            yield _rejected(item, found)
+        fault = problem(RowType.QUESTION, item.values)
+        if fault:
+            yield _rejected(item, fault)
             continue
-        waiting.append(_asked(item))
+        waiting.append(_question(item))
         window.add(waiting[-1])
         if len(waiting) > REACH:
             yield _pair(waiting.popleft(), window, config, seed)
@@ -104,117 +103,117 @@ def corrupted_pairs(
 
 
 class _Window:
-    """The questions around one: `REACH` before it, and those after it that were read already."""
+    """The questions around one: `REACH` before it, and those after it that have been read."""
 
     def __init__(self) -> None:
-        self._all: deque[_Asked] = deque()
-        self._contexts: dict[str, deque[_Asked]] = {}
+        self._all: deque[_Question] = deque()
+        self._contexts: dict[str, deque[_Question]] = {}
         self._answers: Counter[tuple[str, str]] = Counter()  # (first word of the question, answer)
 
-    def add(self, asked: _Asked) -> None:
-        """One more question after; the farthest one before is forgotten."""
-        self._all.append(asked)
-        self._contexts.setdefault(asked.context, deque()).append(asked)
-        self._answers[asked.word, asked.answer] += 1
+    def add(self, question: _Question) -> None:
+        """Add the next question; the earliest one is forgotten once the window is full."""
+        self._all.append(question)
+        self._contexts.setdefault(question.context, deque()).append(question)
+        self._answers[question.word, question.answer] += 1
         if len(self._all) > 2 * REACH + 1:
             self._forget(self._all.popleft())
 
-    def _forget(self, old: _Asked) -> None:
-        same = self._contexts[old.context]
-        same.popleft()
-        if not same:
+    def _forget(self, old: _Question) -> None:
+        neighbours = self._contexts[old.context]
+        neighbours.popleft()
+        if not neighbours:
             del self._contexts[old.context]
         self._answers[old.word, old.answer] -= 1
         if not self._answers[old.word, old.answer]:
             del self._answers[old.word, old.answer]
 
-    def of_context(self, asked: _Asked) -> list[str]:
-        """Answers to other questions on the same context; else answers found in its text.
+    def of_context(self, question: _Question) -> list[str]:
+        """Answers to other questions on the same context, else answers that occur in its text.
 
-        The second way serves data with one question a context, such as the story world, where the
-        context names other things of the same kind: answers to questions with the same first word go first.
+        The latter serves data with one question per context, such as the story world, where the context
+        names other things of the same kind; answers to questions with the same first word are preferred.
         """
-        asked_here = [other.answer for other in self._contexts[asked.context] if other is not asked]
-        found = [answer for answer in asked_here if _wrong(answer, asked)]
-        if found:
-            return found
-        text = f" {_plain(asked.context)} "
-        named = [key for key in self._answers if key[1] in asked.context and _wrong(key[1], asked)]
-        named = [key for key in named if f" {_plain(key[1])} " in text]
-        alike = [answer for word, answer in named if word == asked.word]
-        return alike or [answer for _, answer in named]
+        answers = [other.answer for other in self._contexts[question.context] if other is not question]
+        wrong_answers = [answer for answer in answers if _wrong(answer, question)]
+        if wrong_answers:
+            return wrong_answers
+        text = f" {_plain(question.context)} "
+        mentioned = [key for key in self._answers if key[1] in question.context and _wrong(key[1], question)]
+        mentioned = [key for key in mentioned if f" {_plain(key[1])} " in text]
+        alike = [answer for word, answer in mentioned if word == question.word]
+        return alike or [answer for _, answer in mentioned]
 
-    def elsewhere(self, asked: _Asked, rng: random.Random) -> str | None:
-        """An answer of another context, one that its text does not hold."""
+    def elsewhere(self, question: _Question, rng: random.Random) -> str | None:
+        """An answer from another context that does not occur in the text of this one."""
         if len(self._contexts) == 1:
             return None
-        drawn = (rng.randrange(len(self._all)) for _ in range(_DRAWS))
-        for place in chain(drawn, range(len(self._all))):  # by chance, and if that fails one after the other
+        random_places = (rng.randrange(len(self._all)) for _ in range(_DRAWS))
+        for place in chain(random_places, range(len(self._all))):  # at random, then in order
             other = self._all[place]
             if (
-                other.context != asked.context
-                and other.answer not in asked.context
-                and _wrong(other.answer, asked)
+                other.context != question.context
+                and other.answer not in question.context
+                and _wrong(other.answer, question)
             ):
                 return other.answer
         return None
 
 
-def _pair(asked: _Asked, window: _Window, config: CorruptionConfig, seed: int) -> Row | Rejected:
-    values = asked.row.values
-    key = f"{seed}:corruption:{values['question']}\n{values['context']}\n{asked.answer}"
+def _pair(question: _Question, window: _Window, config: CorruptionConfig, seed: int) -> Row | Rejected:
+    values = question.row.values
+    key = f"{seed}:corruption:{values['question']}\n{values['context']}\n{question.answer}"
     rng = random.Random(stable_hash(key))
     ways: dict[str, Callable[[], str | None]] = {
-        "other_answer": lambda: _any_of(window.of_context(asked), rng),
-        "shuffled": lambda: _shuffled(asked, rng),
-        "truncated": lambda: _any_of(_beginnings(asked), rng),
-        "empty": lambda: None if "" in asked.golds else "",
-        "off_topic": lambda: window.elsewhere(asked, rng),
+        "other_answer": lambda: _any_of(window.of_context(question), rng),
+        "shuffled": lambda: _shuffled(question, rng),
+        "truncated": lambda: _any_of(_beginnings(question), rng),
+        "empty": lambda: None if "" in question.golds else "",
+        "off_topic": lambda: window.elsewhere(question, rng),
     }
     shares = {kind: share for kind, share in config.shares().items() if share > 0}
     while shares:
         (kind,) = rng.choices(list(shares), list(shares.values()))
-        wrong = ways[kind]()
-        if wrong is not None:
-            return replace(asked.row, values=_values(values, kind, wrong), group=asked.context)
+        answer = ways[kind]()
+        if answer is not None:
+            return replace(question.row, values=_values(values, kind, answer), group=question.context)
         del shares[kind]
-    return _rejected(asked.row, "no corruption of its answer is possible")
+    return _rejected(question.row, "no corruption of its answer is possible")
 
 
 def _values(question: Values, kind: str, wrong: str) -> Values:
-    kept = {name: question[name] for name in ("id", "title") if question.get(name) is not None}
+    extras = {name: question[name] for name in ("id", "title") if question.get(name) is not None}
     return {
         "prompt": to_messages(question_prompt(question["context"], question["question"])),
         "chosen": to_messages(question["answers"][0], "assistant"),
-        "rejected": to_messages(wrong, "assistant"),  # of `empty`: rows.EMPTY_ANSWER
+        "rejected": to_messages(wrong, "assistant"),  # for the kind `empty`: rows.EMPTY_ANSWER
         "corruption": kind,
-        **kept,
+        **extras,
     }
 
 
-def _shuffled(asked: _Asked, rng: random.Random) -> str | None:
-    """The words in a random order; where chance finds none, two neighbours swapped."""
-    words = asked.answer.split()
+def _shuffled(question: _Question, rng: random.Random) -> str | None:
+    """The words in a random order; if that gives no wrong answer, with two neighbours swapped."""
+    words = question.answer.split()
     orders = [rng.sample(words, len(words)) for _ in range(4)] if len(words) > 1 else []
     swaps = [[*words[:i], words[i + 1], words[i], *words[i + 2 :]] for i in range(len(words) - 1)]
-    found = (" ".join(order) for order in [*orders, *rng.sample(swaps, len(swaps))])
-    return next((text for text in found if _wrong(text, asked)), None)
+    texts = (" ".join(order) for order in [*orders, *rng.sample(swaps, len(swaps))])
+    return next((text for text in texts if _wrong(text, question)), None)
 
 
-def _beginnings(asked: _Asked) -> list[str]:
-    words = asked.answer.split()
-    cut = (" ".join(words[:count]) for count in range(1, len(words)))
-    return [text for text in cut if _wrong(text, asked)]
+def _beginnings(question: _Question) -> list[str]:
+    words = question.answer.split()
+    texts = (" ".join(words[:count]) for count in range(1, len(words)))
+    return [text for text in texts if _wrong(text, question)]
 
 
-def _any_of(found: list[str], rng: random.Random) -> str | None:
-    return found[rng.randrange(len(found))] if found else None
+def _any_of(answers: list[str], rng: random.Random) -> str | None:
+    return answers[rng.randrange(len(answers))] if answers else None
 
 
-def _wrong(answer: str, asked: _Asked) -> bool:
-    """Whether `answer` says something, and no gold answer."""
+def _wrong(answer: str, question: _Question) -> bool:
+    """Whether `answer` is neither empty nor a gold answer."""
     normal = _plain(answer)
-    return bool(normal) and normal not in asked.golds
+    return bool(normal) and normal not in question.golds
 
 
 def _plain(text: str) -> str:
@@ -223,9 +222,9 @@ def _plain(text: str) -> str:
     return normalise_answer(text)
 
 
-def _asked(row: Row) -> _Asked:
+def _question(row: Row) -> _Question:
     golds = frozenset(_plain(answer) for answer in row.values["answers"])
-    return _Asked(row, golds, row.values["question"].split()[0].lower())
+    return _Question(row, golds, row.values["question"].split()[0].lower())
 
 
 def _rejected(row: Row, reason: str) -> Rejected:

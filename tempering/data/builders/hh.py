@@ -1,8 +1,8 @@
 """Anthropic's HH-RLHF: pairs of transcripts that share all but the last answer.
 
-A transcript is one string of `\\n\\nHuman: ` and `\\n\\nAssistant: ` turns. The prompt is all up to
-the last answer; turns of one speaker in a row are one turn. A few pairs differ in their prompts or
-end on an empty answer: those are rejected by reason, since there is no shared prompt to compare on.
+A transcript is one string of `\\n\\nHuman: ` and `\\n\\nAssistant: ` turns. The prompt is all up to the last
+answer; consecutive turns of one speaker are one turn. A few pairs differ in their prompts or end on an empty
+answer: those are rejected, since there is no shared prompt to compare answers to.
 Bai et al. 2022, https://arxiv.org/abs/2204.05862.
 """
 
@@ -28,25 +28,25 @@ class HHConfig(PairConfig):
 
     def rejected(self, record: Record, note: Note) -> Side:
         """The prompt and the worse answer."""
-        found = _transcript(string(record, "rejected"), "rejected")
-        # Compared before turns are joined: joining would hide an answer that runs on into a dialogue.
+        transcript = _transcript(string(record, "rejected"), "rejected")
+        # Compared before turns are joined: joining would hide an answer that continues as a dialogue.
         if _before_last_answer(record["chosen"]) != _before_last_answer(record["rejected"]):
             raise BadRow("the prompts of chosen and rejected differ")
-        return found
+        return transcript
 
 
 def _before_last_answer(text: str) -> str:
     return text[: text.rfind("\n\nAssistant:")]
 
 
-def _transcript(text: str, column: str) -> Side:
+def _transcript(transcript: str, column: str) -> Side:
     """The turns up to the last answer, and the last answer."""
-    before, *pieces = _TURN.split("\n\n" + text.lstrip("\n"))
+    before, *pieces = _TURN.split("\n\n" + transcript.lstrip("\n"))
     if before.strip() or not pieces:
         raise BadRow(f"{column}: does not begin with Human: or Assistant:")
     messages: list[Message] = []
-    for speaker, said in zip(pieces[::2], pieces[1::2], strict=True):
-        role, content = _ROLES[speaker], said.strip()
+    for speaker, text in zip(pieces[::2], pieces[1::2], strict=True):
+        role, content = _ROLES[speaker], text.strip()
         if messages and messages[-1]["role"] == role:
             content = "\n\n".join(part for part in (messages.pop()["content"], content) if part)
         messages.append({"role": role, "content": content})

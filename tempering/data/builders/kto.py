@@ -1,6 +1,6 @@
 """Unpaired feedback: an answer that was judged good or bad.
 
-`messages, label`: the last answer is what is judged; or `prompt, completion, label`. The label is
+`messages, label`, where the last answer is judged; or `prompt, completion, label`. The label is
 true or false (or 1 and 0). Ethayarajh et al. 2024, https://arxiv.org/abs/2402.01306.
 """
 
@@ -24,7 +24,7 @@ class KTOConfig(FileBuilderConfig):
         return RowType.UNPAIRED_PREFERENCE
 
     def normalise(self, record: Record, note: Note) -> Values:
-        """One row a judged answer."""
+        """One row per judged answer."""
         extras = scalars(record, "messages", "prompt", "completion", "label", "system", "system_prompt")
         if record.get("messages") is not None:
             messages = conversation(record["messages"], note, Use.JUDGED)

@@ -1,8 +1,8 @@
-"""What pairs of answers, and single answers, can be read as: `rows` and what it does.
+"""What pairs of answers, and single answers, can be read as: the setting `rows`.
 
-A builder of pairs says how it finds each side; here the sides are put together. Pairs whose prompts
-differ are rejected, since there is no shared prompt to compare on; read as answers or prompts alone
-they need no rejected side at all.
+A builder of pairs finds each side; here the sides are put together. Pairs whose prompts differ are rejected,
+since there is no shared prompt to compare answers to. Read as answers or prompts alone they need no rejected
+side.
 """
 
 from abc import abstractmethod
@@ -38,15 +38,15 @@ class PairConfig(FileBuilderConfig):
         return _TYPES[self.rows]
 
     def normalise(self, record: Record, note: Note) -> Values:
-        """One row a pair."""
+        """One row per pair."""
         prompt, chosen = self.chosen(record, note)
         extras = self.extras(record)
         if self.rows == "prompts":
             return {**extras, "prompt": prompt}
         if self.rows == "prompt_completion":
             return {**extras, "prompt": prompt, "completion": chosen}
-        other, rejected = self.rejected(record, note)
-        if prompt != other:
+        rejected_prompt, rejected = self.rejected(record, note)
+        if prompt != rejected_prompt:
             raise BadRow("the prompts of chosen and rejected differ")
         return {**extras, "prompt": prompt, "chosen": chosen, "rejected": rejected}
 
@@ -55,7 +55,7 @@ class PairConfig(FileBuilderConfig):
         """The prompt and the better answer.
 
         Raises:
-            BadRow: when they cannot be found.
+            BadRow: the record lacks them.
         """
 
     @abstractmethod
@@ -63,11 +63,11 @@ class PairConfig(FileBuilderConfig):
         """The prompt and the worse answer.
 
         Raises:
-            BadRow: when they cannot be found.
+            BadRow: the record lacks them.
         """
 
     def extras(self, record: Record) -> Values:
-        """Further columns to keep."""
+        """Extra columns to keep."""
         return {}
 
 
@@ -84,7 +84,7 @@ class AnswerConfig(FileBuilderConfig):
         return _TYPES[self.rows]
 
     def answered(self, prompt: list[Message], completion: list[Message], extras: Values) -> Values:
-        """A row of the wanted type."""
+        """A row of the configured type."""
         row: Values = {**extras, "prompt": prompt}
         return row if self.rows == "prompts" else {**row, "completion": completion}
 
@@ -105,8 +105,8 @@ def prompt_of(value: object, note: Note, column: str) -> list[Message]:
 def side(history: list[Message] | None, value: Any, note: Note, column: str) -> Side:
     """Prompt and answer of one side: a string, one turn, answers, or the whole conversation.
 
-    A list that holds a turn of the user is the whole conversation. A prompt that is given as well must
-    then be the same prompt, or one of the turns of the user in it (UltraFeedback repeats the first).
+    A list with a user turn is the whole conversation. The record's own prompt, if any, must then be the same
+    prompt or one of its user turns (UltraFeedback repeats the first).
 
     Raises:
         BadRow: naming the column.
@@ -115,10 +115,10 @@ def side(history: list[Message] | None, value: Any, note: Note, column: str) -> 
     if isinstance(turns, str):
         answer = to_messages(turns, "assistant")
     elif has_turns_of(turns, "user"):
-        whole = conversation(turns, note, Use.JUDGED, column=column)
-        if history is not None and not _repeats(history, whole[:-1]):
+        messages = conversation(turns, note, Use.JUDGED, column=column)
+        if history is not None and not _repeats(history, messages[:-1]):
             raise BadRow(f"{column}: holds a conversation that is not the prompt's")
-        return whole[:-1], whole[-1:]
+        return messages[:-1], messages[-1:]
     else:
         answer = conversation(turns, note, Use.WHOLE, column=column)
     if history is None:
@@ -127,5 +127,5 @@ def side(history: list[Message] | None, value: Any, note: Note, column: str) -> 
 
 
 def _repeats(history: list[Message], prompt: list[Message]) -> bool:
-    asked = [message["content"].strip() for message in prompt if message["role"] == "user"]
-    return history == prompt or (len(history) == 1 and history[0]["content"].strip() in asked)
+    questions = [message["content"].strip() for message in prompt if message["role"] == "user"]
+    return history == prompt or (len(history) == 1 and history[0]["content"].strip() in questions)

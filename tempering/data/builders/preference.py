@@ -1,12 +1,12 @@
-"""Preference pairs of any of these forms, told apart row by row.
+"""Preference pairs of any of these forms, recognised row by row.
 
 - `prompt, chosen, rejected`: strings, or lists of turns (TRL); the lists may hold the whole
   conversation (UltraFeedback), and then `prompt` may be missing
-- `conversations, chosen, rejected` (ShareGPT): the turns before, and one turn a side
+- `conversations, chosen, rejected` (ShareGPT): the turns before, and one turn per side
 - `instruction, output_1, output_2, preference` (AlpacaEval annotations,
-  https://github.com/tatsu-lab/alpaca_eval): 1 or 2 is the better one, below or above 1.5 by degrees
+  https://github.com/tatsu-lab/alpaca_eval): 1 or 2 is the better one; graded values below or above 1.5
 
-A tie is rejected by reason: there is nothing to learn from it.
+A tie is rejected: there is nothing to learn from it.
 """
 
 from typing import Any, Literal
@@ -39,13 +39,13 @@ class PreferenceRowsConfig(PairConfig):
         inner = record.get("metadata")
         metadata = inner if isinstance(inner, dict) else {}
         scores = {name: metadata[name] for name in _SCORES if name in metadata}
-        known = ("chosen", "rejected", "output_1", "output_2", "system", "system_prompt", *_PROMPTS)
-        return {**scalars(scores), **scalars(record, *known)}
+        columns = ("chosen", "rejected", "output_1", "output_2", "system", "system_prompt", *_PROMPTS)
+        return {**scalars(scores), **scalars(record, *columns)}
 
-    def _side(self, record: Record, note: Note, name: str) -> Side:
-        column = name if name in record else _judged(record, name)
+    def _side(self, record: Record, note: Note, side_name: str) -> Side:
+        column = side_name if side_name in record else _judged(record, side_name)
         history = next(
-            (prompt_of(record[one], note, one) for one in _PROMPTS if record.get(one) is not None), None
+            (prompt_of(record[name], note, name) for name in _PROMPTS if record.get(name) is not None), None
         )
         prompt, answer = side(history, record.get(column), note, column)
         return with_system(record, prompt), answer
@@ -67,15 +67,15 @@ class UltraFeedbackConfig(PreferenceRowsConfig):
     )
 
     @classmethod
-    def completed(cls, given: Any) -> Any:
-        """With the split of the pairs, where the rows come from this Hub set and no split is named."""
-        if isinstance(given, dict) and not {"path", "hub", "split", "train_split"} & given.keys():
-            return {**given, "split": "train_prefs"}
-        return given
+    def completed(cls, settings: Any) -> Any:
+        """Add the split of the pairs if the rows come from this Hub set and no split is set."""
+        if isinstance(settings, dict) and not {"path", "hub", "split", "train_split"} & settings.keys():
+            return {**settings, "split": "train_prefs"}
+        return settings
 
 
 def _judged(record: Record, name: str) -> str:
-    """The column that a judgement between `output_1` and `output_2` makes the better or the worse one."""
+    """The column of the chosen or rejected answer, by a judgement between `output_1` and `output_2`."""
     if "output_1" not in record or "output_2" not in record:
         return name
     value = record.get("preference")

@@ -23,13 +23,13 @@ class PromptResponseConfig(AnswerConfig):
     kind: Literal["prompt_response"] = "prompt_response"
 
     def normalise(self, record: Record, note: Note) -> Values:
-        """One row an answer."""
-        asked, answer = _present(record, PROMPTS), _present(record, ANSWERS)
-        history = prompt_of(record[asked], note, asked) if asked else None
-        if not answer:
+        """One row per answer."""
+        prompt_column, answer_column = _present(record, PROMPTS), _present(record, ANSWERS)
+        history = prompt_of(record[prompt_column], note, prompt_column) if prompt_column else None
+        if not answer_column:
             raise BadRow(f"no answer: none of {', '.join(ANSWERS)}")
-        prompt, completion = side(history, record[answer], note, answer)
-        extras = scalars(record, asked, answer, "rejected", "system", "system_prompt")
+        prompt, completion = side(history, record[answer_column], note, answer_column)
+        extras = scalars(record, prompt_column, answer_column, "rejected", "system", "system_prompt")
         return self.answered(with_system(record, prompt), completion, extras)
 
 

@@ -1,8 +1,8 @@
 """Conversations with a score, for rating models and for curricula.
 
 `conversation` or `messages`, `meta_eval_score` or `score`, and optionally `score_reason` or
-`reason`; or `prompt, completion, score`, by the column map if need be. Conversations stay whole: a
-rating covers all of their turns. Scores must be numbers: words are not turned into numbers here.
+`reason`; or `prompt, completion, score`, with a column map if need be. Conversations stay complete: a rating
+covers all of their turns. Scores must be numbers: words are not turned into numbers here.
 """
 
 from typing import Literal
@@ -29,13 +29,13 @@ class ScoredConfig(FileBuilderConfig):
         return RowType.SCORED_CONVERSATION
 
     def normalise(self, record: Record, note: Note) -> Values:
-        """One row a conversation."""
-        known = (*_TURNS, *_SCORES, *_REASONS, "prompt", "completion", "system", "system_prompt")
+        """One row per conversation."""
+        columns = (*_TURNS, *_SCORES, *_REASONS, "prompt", "completion", "system", "system_prompt")
         messages = with_system(record, _conversation(record, note))
         reason = next((record[name] for name in _REASONS if record.get(name) is not None), "")
         if not isinstance(reason, str):
             raise BadRow(f"reason: is {called(reason)}, not a string")
-        return {**scalars(record, *known), "messages": messages, "score": _score(record), "reason": reason}
+        return {**scalars(record, *columns), "messages": messages, "score": _score(record), "reason": reason}
 
 
 def _conversation(record: Record, note: Note) -> list[Message]:
@@ -53,7 +53,7 @@ def _score(record: Record) -> object:
     value = next((record[name] for name in _SCORES if record.get(name) is not None), None)
     if isinstance(value, str):
         try:
-            return float(value)  # CSV and TSV know no numbers
+            return float(value)  # CSV and TSV hold only text
         except ValueError:
             raise BadRow("score: is a string that is no number") from None
     return value

@@ -1,10 +1,10 @@
-"""SQuAD-style reading comprehension: questions with gold answers, or rows for training made of them.
+"""SQuAD-style reading comprehension: questions with gold answers, or training rows made from them.
 
-Reads the v1.1 release (articles > paragraphs > questions, one JSON document of at most 64 MiB, held
-in memory) and the flat form of the Hub (one question a row), told apart by content. Equal answers of
-several annotators are kept once. A question without an answer (v2.0) is rejected by reason. Prompts
-have the form in which the evaluation asks (`world.question_prompt`). `rows: preferences` makes pairs
-of the right answer and a corrupted one. Rajpurkar et al. 2016, https://arxiv.org/abs/1606.05250.
+Reads the v1.1 release (articles > paragraphs > questions, one JSON document of at most 64 MiB, held in
+memory) and the flat form of the Hub (one question per row), distinguished by content. Equal answers of
+several annotators are kept once. A question without an answer (v2.0) is rejected. Prompts have the form that
+the evaluation uses (`world.question_prompt`). `rows: preferences` makes pairs of the right answer and a
+corrupted one. Rajpurkar et al. 2016, https://arxiv.org/abs/1606.05250.
 """
 
 import math
@@ -47,10 +47,10 @@ class SquadConfig(FileBuilderConfig):
     )
 
     @classmethod
-    def completed(cls, given: Any) -> Any:
-        """With the default corruptions, where there are pairs to make."""
-        pairs = isinstance(given, dict) and given.get("rows") == "preferences"
-        return {**given, "corruptions": given.get("corruptions") or {}} if pairs else given
+    def completed(cls, settings: Any) -> Any:
+        """Add the default corruptions if pairs are to be made."""
+        pairs = isinstance(settings, dict) and settings.get("rows") == "preferences"
+        return {**settings, "corruptions": settings.get("corruptions") or {}} if pairs else settings
 
     @model_validator(mode="after")
     def _corruptions_of_preferences(self) -> "SquadConfig":
@@ -68,11 +68,11 @@ class SquadConfig(FileBuilderConfig):
         return self.paired(super().read(split))
 
     def paired(self, items: Iterator[Item]) -> Iterator[Item]:
-        """Questions as pairs, where pairs are wanted."""
+        """The items, with questions turned into pairs if `rows` says so."""
         return items if self.corruptions is None else corrupted_pairs(items, self.corruptions, self.seed)
 
     def read_file(self, path: Path) -> Iterator[Item]:
-        """One row a question."""
+        """One row per question."""
         articles = nested(path)
         if articles is None:
             yield from super().read_file(path)
@@ -81,7 +81,7 @@ class SquadConfig(FileBuilderConfig):
             yield from self.rows_of(path, index, record)
 
     def normalise(self, record: Record, note: Note) -> Values:
-        """One row a question; pairs are made of it later."""
+        """One row per question; pairs are made from it later."""
         question = _question(record)
         if self.rows != "prompt_completion":
             return question
@@ -95,21 +95,21 @@ class SquadConfig(FileBuilderConfig):
 
 
 def nested(path: Path) -> list[Record] | None:
-    """The articles of a document in the v1.1 form; None where the file is none.
+    """The articles of a document in the v1.1 form; None for another form.
 
     Raises:
-        DataError: when it is too long to be held in memory.
+        DataError: it is too long to be held in memory.
     """
     start = head(path, 2**16).lstrip()
     if not (start.startswith(b"{") and _ARTICLES.search(start) and _PARAGRAPHS.search(start)):
-        return None  # told without reading it all: the flat form may be large
+        return None  # decided by its beginning: the flat form may be large
     document = read_document(path)
     articles = document.get("data") if isinstance(document, dict) else None
     return _objects(articles) if isinstance(articles, list) else None
 
 
 def _questions_in(articles: list[Record]) -> Iterator[Record]:
-    """The questions of the nested form in the flat form; faults inside become rows that are rejected."""
+    """The questions of the nested form in the flat form; faulty ones become rows that are rejected later."""
     for article in articles:
         for paragraph in _objects(article.get("paragraphs")):
             for question in _objects(paragraph.get("qas")):
@@ -131,8 +131,8 @@ def _question(record: Record) -> Values:
         "answers": _answers(record.get("answers")),
         "baseline": baseline,
     }
-    kept = {name: record[name] for name in ("id", "title") if isinstance(record.get(name), str)}
-    return {**values, **kept}
+    extras = {name: record[name] for name in ("id", "title") if isinstance(record.get(name), str)}
+    return {**values, **extras}
 
 
 def _answers(value: Any) -> list[str]:
@@ -141,10 +141,10 @@ def _answers(value: Any) -> list[str]:
         value = value.get("text")
     if not isinstance(value, list):
         raise BadRow("answers: is not a list")
-    found = [item.get("text") if isinstance(item, dict) else item for item in value]
-    if not found:
+    texts = [item.get("text") if isinstance(item, dict) else item for item in value]
+    if not texts:
         raise BadRow("answers: there is none")
-    answers = [item.strip() for item in found if isinstance(item, str) and item.strip()]
-    if len(answers) < len(found):
+    answers = [item.strip() for item in texts if isinstance(item, str) and item.strip()]
+    if len(answers) < len(texts):
         raise BadRow("answers: one is empty or not a string")
     return list(dict.fromkeys(answers))

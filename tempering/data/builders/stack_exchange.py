@@ -1,7 +1,7 @@
 """Stack Exchange, paired: a question with a better answer (`response_j`) and a worse one (`response_k`).
 
 Beeching et al. 2023, https://huggingface.co/datasets/lvwerra/stack-exchange-paired. The better
-answers alone make rows for fine-tuning, as in StackLLaMA.
+answers alone serve for fine-tuning, as in StackLLaMA.
 """
 
 from typing import Literal
@@ -25,7 +25,7 @@ class StackExchangeConfig(PairConfig):
         return _answered(record, "response_k")
 
     def extras(self, record: Record) -> Values:
-        """Where the question comes from."""
+        """The source of the question."""
         return scalars(record, "question", "response_j", "response_k")
 
 
