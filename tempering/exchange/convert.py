@@ -141,9 +141,9 @@ def _unsafe(path: Path, error: pickle.UnpicklingError) -> UserError:
     global_name = re.search(r"GLOBAL (\S+)", str(error))
     if global_name:
         return UserError(
-            f"{path} holds more than tensors: it asks for {global_name[1]}, which was not run",
-            expected="a state dict of tensors; a pickle with code can do anything to this machine",
-            fix="ask its authors for safetensors, or save it anew with torch.save(model.state_dict(), ...)",
+            f"{path} contains more than tensors: it asks for {global_name[1]}, which was not run",
+            expected="a state dict of tensors; a pickle with code in it can do anything to this machine",
+            fix="ask its authors for safetensors, or save it again with torch.save(model.state_dict(), ...)",
         )
     cause = re.search(r"WeightsUnpickler error:\s*([^\n]+)", str(error))
     return UserError(
@@ -179,8 +179,9 @@ def _named(tensors: Mapping[str, Any], path: Path) -> State:
     # Refuse anything but tensors.
     strangers = [str(key) for key, value in tensors.items() if not isinstance(value, torch.Tensor)]
     if strangers or not tensors:
+        content = f"more than tensors: {', '.join(strangers[:_SHOWN])}" if strangers else "nothing"
         raise UserError(
-            f"{path} holds more than tensors: {', '.join(strangers[:_SHOWN]) or 'it is empty'}",
+            f"{path} contains {content}",
             expected="tensors by name",
             fix="save only the state dict: torch.save(model.state_dict(), ...)",
         )

@@ -197,6 +197,7 @@ def test_other_mistakes(like: Path, tmp_path: Path) -> None:
         (text, like, UserError, "text.pt"),
         (saved(tmp_path / "list.pt", [1, 2]), like, UserError, "holds a list"),
         (saved(tmp_path / "mixed.pt", {"a": torch.ones(1), "b": 3}), like, UserError, "more than tensors: b"),
+        (saved(tmp_path / "empty.pt", {}), like, UserError, "contains nothing"),
         (state, bare, DataError, "no tokenizer"),
         (tmp_path, like, UserError, "pickled states"),
     ):
