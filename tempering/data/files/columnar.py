@@ -101,7 +101,7 @@ def _damage(path: Path, form: str) -> Iterator[None]:
 def _require_unpacked(path: Path) -> None:
     if is_packed(path):
         raise DataError(
-            f"{path} is packed",
+            f"{path} is packed as a whole",
             expected="Parquet and Arrow as they are (they are compressed inside)",
             fix="unpack it",
         )
