@@ -197,7 +197,7 @@ class MergeConfig(Config):
 
 
 class AdoptConfig(Config):
-    """A model from elsewhere: a local folder in Hugging Face layout, or a name on the Hub."""
+    """An external model: a local folder in Hugging Face layout, or a name on the Hub."""
 
     name_or_path: str = Field(min_length=1, description="local folder, or owner/name on the Hub")
     revision: str = Field("main", description="commit, tag or branch, for a Hub name")
@@ -213,14 +213,14 @@ class AdoptConfig(Config):
         """The local folder, or None for a Hub name.
 
         Raises:
-            ConfigError: what looks like a path is no folder.
+            ConfigError: what looks like a path is not a folder.
         """
         path = Path(self.name_or_path).expanduser()
         if path.is_dir():
             return path
         if self.name_or_path.startswith(("/", "./", "../", "~")) or self.name_or_path.count("/") > 1:
             raise ConfigError(
-                f"{self.name_or_path} is no folder",
+                f"{self.name_or_path} is not a folder",
                 expected="a folder in Hugging Face layout, or owner/name on the Hub",
                 fix="correct the path",
             )

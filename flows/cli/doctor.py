@@ -51,6 +51,7 @@ def examine_path(wish: "Wish", progress: "Progress") -> "Examination":
     tree |= {"columns": dict(wish.columns)} if wish.columns else {}
     for setting in wish.overrides:
         apply_override(tree, setting)
+    # Only builders that read files can be named.
     union, _ = get_args(Builder)
     kinds = [kind.model_fields["kind"].default for kind in get_args(union) if "path" in kind.model_fields]
     _check_name(

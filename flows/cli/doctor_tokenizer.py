@@ -1,6 +1,6 @@
 """Which tokenizer `temper data doctor` counts with.
 
-In this order: the one that the command line names; the one the pipeline takes from elsewhere; the one in
+In this order: the one that the command line names; the external one that the pipeline names; the one in
 the store, if it is what this config gives; one trained in memory, as the config says, on the rows that
 were seen. Nothing is written to the store.
 """
@@ -62,7 +62,7 @@ def _named(wish: "Wish") -> Chosen | None:
 
 
 def _ready(wish: "Wish", node: Node, nodes: Sequence[Node]) -> Chosen | None:
-    """The tokenizer from elsewhere, or the one in the store, if it is what this config gives."""
+    """The external tokenizer, or the one in the store, if it is what this config gives."""
     config = node.config
     if isinstance(config, ExistingTokenizerConfig):
         base = node.inputs.get("base")

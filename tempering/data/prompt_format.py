@@ -77,12 +77,14 @@ def render_answers(
         Unfit: when the template refuses the conversation.
         DataError: when the rendered prompt is not the beginning of the rendered conversation.
     """
+    # One answer: what stands before it is the prompt.
     if start is not None:
         before = _prompt_text(tokenizer, messages[:start], prompt_format)
         whole = render_conversation(tokenizer, messages, prompt_format)
         if not whole.startswith(before):
             raise _crooked(before, whole)
         return Rendered(whole, (len(before),), prompt_format == "plain")
+    # Several: those before the last may be written in another way than the last.
     whole = render_conversation(tokenizer, messages, prompt_format)
     *inner, last = _answer_starts(messages)
     cuts: list[int] = []
@@ -118,10 +120,12 @@ def _inner_answer(
     before = _prompt_text(tokenizer, messages[:start], prompt_format)
     if not whole.startswith(before):
         return None
+    # A template that writes every answer alike: the text up to its end is a beginning of the whole.
     end = _turn_end(messages, start)
     upto = render_conversation(tokenizer, messages[:end], prompt_format)
     if whole.startswith(upto):
         return len(before), len(upto)
+    # Another template: its words, then the longest special token that follows them.
     content = messages[start]["content"].strip()
     place = len(before) + len(whole[len(before) :]) - len(whole[len(before) :].lstrip())
     if end > start + 1 or not content or not whole.startswith(content, place):

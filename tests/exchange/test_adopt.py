@@ -339,7 +339,7 @@ def test_the_command_line_adopts(tmp_path: Path, capsys: pytest.CaptureFixture[s
     assert json.loads(capsys.readouterr().out)["id"] == shown.out.strip()
     shutil.rmtree(source)
     assert main(["artifacts", "adopt", f"{source}/", "--as", "sft", *where]) == 2
-    assert "is no folder" in capsys.readouterr().err
+    assert "is not a folder" in capsys.readouterr().err
     scorer = outside(tmp_path / "scorer", scorer=True)
     assert main(["artifacts", "adopt", str(scorer), "--as", "sft", *where]) == 2
     assert "is a reward model" in capsys.readouterr().err

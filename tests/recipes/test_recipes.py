@@ -243,7 +243,7 @@ def test_the_readme_makes_the_model_that_the_local_form_expects(
 ) -> None:
     place = kitchen(recipe)
     shutil.rmtree(place.folder / "data" / "models")
-    with pytest.raises(ConfigError, match="is no folder"):
+    with pytest.raises(ConfigError, match="is not a folder"):
         identity_of_base(place)
     ((_, _, module, *words),) = readme_commands(recipe, "python -m benchmarks.tiny_models")
     assert module == "benchmarks.tiny_models"

@@ -131,6 +131,7 @@ def common_row_type(config: SampleConfig, types: Mapping[str, RowType]) -> RowTy
         DataError: when a data set has not the columns for it, types are mixed without a word, or texts
             are asked for as prompts without saying how long.
     """
+    # One use for all data sets.
     natural = {name: _natural_use(kind) for name, kind in types.items()}
     wanted = set(natural.values()) if config.row_type == "auto" else {RowType(config.row_type)}
     if len(wanted) > 1:
@@ -138,6 +139,7 @@ def common_row_type(config: SampleConfig, types: Mapping[str, RowType]) -> RowTy
         raise DataError(
             f"the data sets cannot be mixed: {held}", fix="set `row_type`, or mix data sets of one type"
         )
+    # Each data set must have the columns for it.
     target = next(iter(wanted))
     for name, kind in types.items():
         uses = uses_of(kind)

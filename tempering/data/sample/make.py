@@ -74,10 +74,13 @@ def make_sample(
     Raises:
         DataError: data sets that cannot be used so, that lose too many rows, or hold none.
     """
+    # What the rows become, and by what.
     target = common_row_type(config, types)
     encoder, sample = encoder_of(config, tokenizer, target), Sample(target)
     limits = {"train": config.token_limit, "eval": config.eval_token_limit}
     column = config.curriculum.column if config.curriculum else None
+
+    # Both parts, row by row; what is lost is logged.
     writers = {part: ShardWriter(rows / part, token_schema(target)) for part in limits}
     with writing(**writers), on_all_cores(), RejectedLog(rejected) as log:
         for part, limit in limits.items():
@@ -96,6 +99,8 @@ def make_sample(
                 for source in mix.sources
                 if source.unlearnt
             ]
+
+    # Nothing to train on is an error where nothing is there at all.
     if not any(mix.rows for mix in sample.mixes.values()):
         raise _no_rows(sample)
     if not sample.mixes["train"].rows:
@@ -142,6 +147,7 @@ def _put_in_order(sample: Sample, config: SampleConfig, place: Path, losses: Los
     from tempering.data.sample.curriculum import order, unknown_rows
     from tempering.data.sample.ordering import reorder
 
+    # How difficult: by a model's loss, a column, or the length.
     curriculum = config.curriculum
     assert curriculum is not None
     if curriculum.by == "loss":
@@ -154,6 +160,7 @@ def _put_in_order(sample: Sample, config: SampleConfig, place: Path, losses: Los
     unknown = unknown_rows(difficulty)
     if unknown:
         sample.warnings.append(f"{unknown} of {len(difficulty)} rows have no difficulty; they come last")
+    # The order, with the rows that have no difficulty at the end.
     places = order(difficulty, curriculum, config.seed)
     reorder(place, token_schema(sample.row_type), places)
     sample.difficulty = difficulty[places]

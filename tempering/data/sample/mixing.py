@@ -120,6 +120,7 @@ class Mix:
     def __iter__(self) -> Iterator[Values]:
         streams = {source.name: self._encoded(source) for source in self.sources}
         left = list(self.sources)
+        # The next row comes from the source that is furthest behind its weight.
         while left and (self.limit is None or self.tokens < self.limit):
             source = min(left, key=lambda source: (source.tokens / source.config.weight, source.name))
             encoded = None if source.full else next(streams[source.name], None)
@@ -134,6 +135,7 @@ class Mix:
             self.tokens += encoded.num_tokens
             self.rows += 1
             yield encoded.values
+        # All sources have ended before the limit.
         if self.limit is not None and self.tokens < self.limit:
             bounded = any(source.full or source.complete for source in self.sources)
             what = "all rows that may be used" if bounded else "all rows"

@@ -25,6 +25,7 @@ def reorder(place: Path, fixed: "pa.Schema", order: "np.ndarray") -> None:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
+    # All rows into one file that is read by row number without being loaded.
     shards, sizes = shards_of(place), list[int]()
     copy = place.with_name(f".tmp-{place.name}.arrow")
     schema = pq.read_schema(shards[0])
@@ -34,6 +35,8 @@ def reorder(place: Path, fixed: "pa.Schema", order: "np.ndarray") -> None:
                 for batch in group.combine_chunks().to_batches():
                     writer.write_batch(batch)
                     sizes.append(batch.num_rows)
+
+    # Back into shards, a group at a time.
     ends = np.cumsum(sizes)
     with pa.memory_map(str(copy)) as mapped, writing(rows=ShardWriter(place, fixed)) as writers:
         reader = pa.ipc.open_file(mapped)
