@@ -90,16 +90,27 @@ def _trained(course: Course, model: Any, loss: Callable[[int], Any]) -> Estimate
     """
     update = course.update([model], lambda: loss(course.micro))
     phases: dict[str, int] = {}
-    compares, other = isinstance(course.config, DPOConfig), course.inputs.reference
+    compares, source = isinstance(course.config, DPOConfig), course.inputs.reference
+    reference = None if source is None else models.language_model(source)
     if course.inputs.held_out or compares:
         measuring = steps.forward([model], lambda: loss(course.many), course.config.precision)
         if course.inputs.held_out:
             phases["held-out rows"] = measuring
         if compares:  # there is no optimizer yet
             trained = [weight for weight in unique_parameters([model]) if weight.requires_grad]
-            phases["reference"] = measuring - 2 * nbytes(trained)
-    beside = 0 if other is None else models.weight_bytes(models.language_model(other))
+            comparing = measuring if reference is None else _comparing(course, reference)
+            phases["reference"] = comparing - 2 * nbytes(trained)
+    beside = 0 if reference is None else models.weight_bytes(reference)
     return course.summed([model], update, phases, reference=beside)
+
+
+def _comparing(course: Course, reference: Any) -> int:
+    """Bytes of the forward pass of a reference that is another model."""
+    steps.add_fused_head(reference)
+    length, on_gpu = course.inputs.length, course.inputs.on_gpu
+    loss = partial(steps.fused_loss, reference, 2 * course.many, length, on_gpu=on_gpu)
+    size: int = steps.forward([reference], loss, course.config.precision)
+    return size
 
 
 # -- on-policy -------------------------------------------------------------------------------
