@@ -21,8 +21,10 @@ def config_classes(kind: type[BaseModel], seen: set[type[BaseModel]] | None = No
     found = seen if seen is not None else set()
     if kind not in found:
         found.add(kind)
-        for field in kind.model_fields.values():
-            for inner in classes_in(field.annotation):
+        sections = getattr(kind, "stage_classes", dict)()
+        parts = [*sections.values(), *(field.annotation for field in kind.model_fields.values())]
+        for part in parts:
+            for inner in classes_in(part):
                 config_classes(inner, found)
     return found
 
@@ -31,6 +33,11 @@ def classes_in(annotation: Any) -> list[type[BaseModel]]:
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         return [annotation]
     return [found for part in typing.get_args(annotation) for found in classes_in(part)]
+
+
+def test_stages_are_among_them() -> None:
+    names = {kind.__name__ for kind in config_classes(PipelineConfig)}
+    assert {"PretrainConfig", "DPOConfig", "RLOOConfig", "TokenGAE", "TeacherReward"} <= names
 
 
 def fields() -> Iterator[Any]:

@@ -450,7 +450,7 @@ def test_a_model_in_parts_says_the_same() -> None:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    code = "from tests.onpolicy.test_engines import sample_in_parts; sample_in_parts()"
+    code = "from tests.generation.test_engines import sample_in_parts; sample_in_parts()"
     shared = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "OMP_NUM_THREADS": "1"}
     running = [
         subprocess.Popen(
