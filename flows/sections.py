@@ -52,8 +52,9 @@ def check_sections(tree: Tree, fields: Collection[str]) -> list[str]:
 
 def _misplaced(name: str, section: Any) -> str:
     """What is wrong with a fixed section, which cannot be a stage; "" if nothing."""
-    if isinstance(section, Mapping) and section.get("kind") in section_kinds():
-        return f"this section is not a stage; fix: give the {section['kind']} stage another name"
+    kind = kind_of("", section)
+    if kind in section_kinds():
+        return f"this section is not a stage; fix: give the {kind} stage another name"
     return ""
 
 
@@ -78,6 +79,7 @@ def _problem(name: Any, section: Any, keys: Iterable[str]) -> str:
         near = difflib.get_close_matches(kind, list(kinds), n=1)
         hint = f"did you mean {near[0]!r}?" if near else f"expected {_one_of(kinds)}"
         return f"there is no kind of stage {kind!r}; {hint}"
+    # Nor may its artifacts lie among others of the store.
     folder = next((other for other in stages() if name.startswith(f"{other}-") and other not in kinds), "")
     if folder:
         return f"artifacts of {folder}[...] lie under such names; fix: give the stage another name"

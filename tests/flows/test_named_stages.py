@@ -186,6 +186,8 @@ def test_what_extends_a_pipeline_can_add_change_and_drop_stages(tmp_path: Path) 
         (["sft.hub_repo=a/b", "dpo.hub_repo=a/b"], "is pushed to a/b as well"),
         (["g.kind=rloo", "g.estimator=gpro"], "there is no kind 'gpro'; did you mean 'grpo'?"),
         ([f"{'g' * 65}.kind=rloo"], "up to 64 letters"),
+        (["samples.kind=[rloo]"], "samples.kind"),
+        (["a__b.kind=sft", "a_b.kind=dpo"], "artifacts of a__b and a_b would lie in one folder, a_b"),
         (["tokenizer=null"], "tokenizer: it is not set"),
     ],
 )
