@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -51,6 +51,10 @@ class Config(BaseModel):
     """Base of all configuration classes: frozen, no unknown keys."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=())
+
+    version: ClassVar[int] = 1
+    """Raised by hand when this part of a config (a builder, a benchmark, an estimator) gives another result:
+    hashed where it is above 1, so that only the stages that use this part run again."""
 
     def external_files(self) -> tuple[Path, ...]:
         """Local files whose bytes belong to this config's identity (data, templates, code)."""
@@ -98,7 +102,10 @@ class StageConfig(Config):
 
 
 def identity(config: BaseModel) -> Tree:
-    """The resolved config, defaults included, without runtime fields and added fields at their default."""
+    """The resolved config, defaults included, without runtime fields and added fields at their default.
+
+    A class whose `version` was raised says so in its part.
+    """
     tree: Tree = {}
     for name, field in type(config).model_fields.items():
         extra = field.json_schema_extra if isinstance(field.json_schema_extra, dict) else {}
@@ -106,7 +113,10 @@ def identity(config: BaseModel) -> Tree:
         if extra.get("runtime") or (extra.get("added") and value == field.default):
             continue
         tree[name] = _plain(value)
-    return config.as_hashed(tree) if isinstance(config, Config) else tree
+    if not isinstance(config, Config):
+        return tree
+    tree = config.as_hashed(tree)
+    return {**tree, "version": config.version} if config.version > 1 else tree
 
 
 def external_files(config: BaseModel) -> tuple[Path, ...]:

@@ -1,7 +1,7 @@
 """Reading configs: numbers as people write them, and fields that came later."""
 
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 from pydantic import Field
@@ -49,6 +49,20 @@ def test_an_added_field_is_in_the_identity_only_where_it_was_set() -> None:
     assert identity(After()) == identity(Before()) == {"rate": 0.1}
     assert identity(After(clip=None)) == identity(Before())
     assert identity(After(clip=0.5)) == {"rate": 0.1, "clip": 0.5}
+
+
+class Mended(Before):
+    version: ClassVar[int] = 2
+
+
+class Whole(Config):
+    parts: tuple[Before, ...] = Field((), description="x")
+
+
+def test_a_mended_class_has_another_identity_wherever_it_is_used() -> None:
+    assert identity(Mended()) == {"rate": 0.1, "version": 2}
+    parts = identity(Whole(parts=(Before(), Mended())))["parts"]
+    assert parts == [{"rate": 0.1}, {"rate": 0.1, "version": 2}]
 
 
 def test_the_plan_names_two_modules_and_counts_the_rest() -> None:
