@@ -15,14 +15,15 @@ from tempering.report.lines import Curve, line_chart
 from tempering.report.names import Model
 from tempering.report.numbers import finite, number
 from tempering.report.reading import Row, rows_of
+from tempering.report.svg import Bounds
 
-_ON_POLICY = (
-    ("score", "Score", "mean per completion, before any penalty"),
-    ("kl", "KL to the starting model", "nats per completion"),
-    ("entropy", "Entropy", "nats per token"),
-    ("completion_length", "Completion length", "tokens"),
-    ("ended_share", "Completions that ended", "share"),
-    ("explained_variance", "Explained variance", "of the value model"),
+_ON_POLICY: tuple[tuple[str, str, str, Bounds | None], ...] = (
+    ("score", "Score", "mean per completion, before any penalty", None),
+    ("kl", "KL to the starting model", "nats per completion", None),
+    ("entropy", "Entropy", "nats per token", None),
+    ("completion_length", "Completion length", "tokens", None),
+    ("ended_share", "Completions that ended", "share", (0, 1)),
+    ("explained_variance", "Explained variance", "of the value model", None),
 )
 
 
@@ -54,27 +55,38 @@ def on_policy_panels(models: Mapping[str, ModelArtifact], cast: Mapping[str, Mod
     logs = {key: rows_of(models[key], "training_stats") for key in cast if key in models}
     logs = {key: rows for key, rows in logs.items() if _curve(cast[key], rows, "score")}
     panels = []
-    for column, title, unit in _ON_POLICY:
+    for column, title, unit, bounds in _ON_POLICY:
         candidates = [(cast[key], _curve(cast[key], rows, column)) for key, rows in logs.items()]
         curves = [(model, curve) for model, curve in candidates if curve is not None]
         if curves:
-            panels.append(_panel(title, unit, curves))
+            panels.append(_panel(title, unit, curves, bounds))
     return panels
 
 
-def _panel(title: str, unit: str, curves: Sequence[tuple[Model, Curve]]) -> Panel:
+def _panel(
+    title: str, unit: str, curves: Sequence[tuple[Model, Curve]], bounds: Bounds | None = None
+) -> Panel:
     ends = [(model, number(curve.last)) for model, curve in curves]
     summary = "; ".join(f"{model.label} ends at {last}" for model, last in ends)
-    chart = line_chart([curve for _, curve in curves], title=f"{title}, {unit}, over tokens: {summary}")
+    words = f"{title}, {unit}, over tokens: {summary}"
+    chart = line_chart([curve for _, curve in curves], title=words, bounds=bounds)
     return Panel(title, unit, chart, ends)
 
 
 def _curve(model: Model, rows: Sequence[Row], column: str) -> Curve | None:
-    """The column over tokens, in their order; None where it has no finite value."""
-    counted = [row for row in rows if finite(row.get("tokens")) is not None]
-    counted.sort(key=lambda row: float(row["tokens"]))
-    values = [finite(row.get(column)) for row in counted]
-    if all(value is None for value in values):
+    """The column over tokens, in their order; None where it has no finite value.
+
+    Steps that share a token count (a rollout's epochs and batches) are one point, their mean.
+    """
+    at_tokens: dict[float, list[float]] = {}
+    for row in rows:
+        tokens, value = finite(row.get("tokens")), finite(row.get(column))
+        if tokens is not None:
+            at_tokens.setdefault(tokens, []).extend([] if value is None else [value])
+    if not any(at_tokens.values()):
         return None
-    tokens = [float(row["tokens"]) for row in counted]
-    return Curve(model.label, model.color, tokens, [math.nan if y is None else y for y in values])
+    x = sorted(at_tokens)
+    means = [
+        sum(at_tokens[tokens]) / len(at_tokens[tokens]) if at_tokens[tokens] else math.nan for tokens in x
+    ]
+    return Curve(model.label, model.color, x, means)

@@ -11,12 +11,13 @@ from markupsafe import Markup
 
 from tempering.report.numbers import count
 from tempering.report.strips import anchor
-from tempering.report.svg import Scale, picture, scale_for, tag, tick_label
+from tempering.report.svg import Bounds, Scale, picture, scale_for, tag, tick_label
 
 _MAX_POINTS = 320  # per line: a screen cannot show more corners
 _HEIGHT = 172  # of the plot, px
 _GUTTER = 46  # width of the vertical axis's labels, px
 _WINDOW = 1 / 30  # share of the run that the smoothing reaches over
+_CHARACTER = 1.75  # half the width of a label's character, in percent of the narrowest plot
 
 Point = tuple[float, float]
 """tokens, value"""
@@ -58,9 +59,10 @@ class Curve:
         return next((y for _, y in reversed(self.smooth) if math.isfinite(y)), None)
 
 
-def line_chart(curves: Sequence[Curve], *, title: str) -> Markup:
-    """Curves on one pair of axes; `title` says what they show."""
-    across, up = Scale(0, max((max(curve.x) for curve in curves), default=1) or 1), _vertical(curves)
+def line_chart(curves: Sequence[Curve], *, title: str, bounds: Bounds | None = None) -> Markup:
+    """Curves on one pair of axes; `title` says what they show, `bounds` what their values can be."""
+    across = Scale(0, max((max(curve.x) for curve in curves), default=1) or 1)
+    up = _vertical(curves, bounds)
     # Smooth lines lie over all raw ones.
     paths = [_path(curve, raw, across, up) for raw in (True, False) for curve in curves]
     plot = tag(
@@ -70,7 +72,7 @@ def line_chart(curves: Sequence[Curve], *, title: str) -> Markup:
         preserveAspectRatio="none",
         width="100%",
         height=_HEIGHT,
-        overflow="hidden",
+        cls="plot-area",
     )
     chart = picture(*_axes(across, up), plot, title=title, cls="lines", height=_HEIGHT + 24)
     # Labels of the vertical axis have a fixed width; the chart takes the rest.
@@ -78,11 +80,11 @@ def line_chart(curves: Sequence[Curve], *, title: str) -> Markup:
     return tag("div", labels, chart, cls="chart")
 
 
-def _vertical(curves: Sequence[Curve]) -> Scale:
+def _vertical(curves: Sequence[Curve], bounds: Bounds | None) -> Scale:
     """A scale for all smoothed and nearly all raw values: one spike must not flatten the rest."""
     raw = [value for curve in curves for _, value in curve.points if math.isfinite(value)]
     ends = [float(end) for end in np.quantile(raw, [0.005, 0.995])] if raw else []
-    return scale_for([*ends, *(y for curve in curves for _, y in curve.smooth)])
+    return scale_for([*ends, *(y for curve in curves for _, y in curve.smooth)], bounds=bounds)
 
 
 def _axes(across: Scale, up: Scale) -> list[Markup]:
@@ -92,10 +94,11 @@ def _axes(across: Scale, up: Scale) -> list[Markup]:
         marks.append(tag("line", x1="0%", x2="100%", y1=y, y2=y, cls="grid"))
     marks.append(tag("line", x1="0%", x2="100%", y1=_HEIGHT, y2=_HEIGHT, cls="axis"))
     for tick in across.ticks(5):
-        where = anchor(across, tick)
-        marks.append(
-            tag("text", count(tick), x=across.at(tick), y=_HEIGHT + 17, cls="tick", text_anchor=where)
-        )
+        label = count(tick)
+        where = anchor(across, tick, margin=_CHARACTER * len(label))
+        x = across.at(tick)
+        marks.append(tag("line", x1=x, x2=x, y1=_HEIGHT, y2=_HEIGHT + 4, cls="axis"))
+        marks.append(tag("text", label, x=x, y=_HEIGHT + 17, cls="tick", text_anchor=where))
     return marks
 
 

@@ -66,10 +66,10 @@ def axis(scale: Scale, *, baseline: float | None, title: str) -> Markup:
     return picture(*marks, title=title, cls="strip-axis", height=38 if baseline is not None else 22)
 
 
-def anchor(scale: Scale, value: float) -> str:
-    """The text anchor of a label: near an end it points inwards."""
+def anchor(scale: Scale, value: float, margin: float = 3.5) -> str:
+    """The text anchor of a label: nearer to an end than `margin` percent it points inwards."""
     percent = scale.percent(value)
-    return "start" if percent < 3.5 else "end" if percent > 96.5 else "middle"
+    return "start" if percent < margin else "end" if percent > 100 - margin else "middle"
 
 
 def _rule(at: str, height: float, cls: str) -> Markup:

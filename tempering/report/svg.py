@@ -61,13 +61,28 @@ class Scale:
         return [round(index * step, 12) for index in range(first, last + 1)]
 
 
-def scale_for(values: Iterable[float | None], *, pad: float = 0.06) -> Scale:
-    """A scale for all values with a little room, never so narrow that ticks coincide."""
+_LINE = 0.015  # width of a line, as a share of the plot
+
+Bounds = tuple[float, float]
+"""The lowest and the highest value that there can be, such as 0 and 1 of a share."""
+
+
+def scale_for(values: Iterable[float | None], *, pad: float = 0.06, bounds: Bounds | None = None) -> Scale:
+    """A scale for all values with a little room, never so narrow that ticks coincide.
+
+    With `bounds` it ends where they do, but for the width of a line; equal values get all of them.
+    """
     valid = [value for value in values if value is not None and math.isfinite(value)]
     low, high = min(valid, default=0.0), max(valid, default=1.0)
     spread = high - low if high - low > 1e-6 * max(abs(low), abs(high)) else 0.0  # less is rounding
+    if bounds is not None and not spread:
+        (low, high), spread = bounds, bounds[1] - bounds[0]
     room = spread * pad or abs(high) * 0.1 or 1.0
-    return Scale(low - room, high + room)
+    scale = Scale(low - room, high + room)
+    if bounds is None:
+        return scale
+    edge = spread * _LINE
+    return Scale(max(scale.low, bounds[0] - edge), min(scale.high, bounds[1] + edge))
 
 
 def tick_label(value: float, ticks: list[float]) -> str:

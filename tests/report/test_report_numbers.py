@@ -1,6 +1,7 @@
 """Formatting, scales and curves, against values worked out by hand."""
 
 import math
+import re
 
 import pytest
 
@@ -93,6 +94,24 @@ def test_a_scale_is_never_empty(values: list[float | None]) -> None:
     scale = scale_for(values)
     assert scale.low < scale.high
     assert len(scale.ticks()) >= 1
+
+
+def test_the_scale_of_a_share_ends_at_its_bounds() -> None:
+    constant = scale_for([1.0, 1.0], bounds=(0, 1))
+    assert constant.low < 0
+    assert 1 < constant.high < 1.05
+    assert constant.ticks() == [0.0, 0.5, 1.0]
+    narrow = scale_for([0.95, 1.0], bounds=(0, 1))
+    assert narrow.low > 0.9
+    assert 1 < narrow.high < 1.005
+    assert max(narrow.ticks()) == 1.0
+
+
+def test_labels_of_ticks_stay_in_the_plot() -> None:
+    chart = line_chart([Curve("a", "m-sft", [0, 420_000], [1.0, 2.0])], title="t")
+    last = re.search(r'x="95.24%"[^>]*text-anchor="(\w+)"[^>]*>400K<', chart)
+    assert last is not None
+    assert last[1] == "end"
 
 
 def test_smoothing_keeps_constants_gaps_and_ends() -> None:

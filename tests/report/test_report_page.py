@@ -14,6 +14,7 @@ from tasks.report import report
 from tempering.artifacts.draft import Draft
 from tempering.artifacts.kinds import EvaluationArtifact, ModelArtifact
 from tempering.report.config import ReportConfig
+from tempering.report.curves import on_policy_panels
 from tempering.report.names import cast
 from tempering.report.numbers import number
 from tempering.report.page import Contents, make_report
@@ -104,6 +105,21 @@ def test_the_page_names_models_sections_and_versions(html: str) -> None:
         "5 min 10 s", "45.6K", "guess 0.5", "learning_rate: 0.001", "5 more prompts",
     ):  # fmt: skip
         assert wanted in text, wanted
+
+
+def test_steps_of_one_rollout_are_one_point(tmp_path: Path) -> None:
+    rows = [{"tokens": 1000 * (step // 4), "score": float(step % 4)} for step in range(4, 24)]
+    rows.append({"tokens": 6000, "score": None})
+    model = artifact(ModelArtifact, tmp_path, "ppo", {"training_stats": rows})
+    (panel,) = on_policy_panels({"ppo": model}, cast(["ppo"]))
+    corners = re.findall(r'd="M([^"M]+)" class="raw', str(panel.chart))
+    assert [len(path.split("L")) for path in corners] == [5]
+    assert panel.ends[0][1] == "1.50"
+
+
+def test_the_plot_hides_what_leaves_it(html: str) -> None:
+    assert re.search(r"\.plot-area\{overflow:hidden\}", html)
+    assert html.count('class="plot-area"') == html.count('class="lines"') > 0
 
 
 def test_every_picture_says_what_it_shows(html: str) -> None:
