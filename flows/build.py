@@ -262,7 +262,10 @@ class Graph(DataGraph):
             "samples": self._nodes_of("sample"),
             "datasets": self._nodes_of("dataset"),
         }
-        return self.add("report", "report", self.config.report, inputs)
+        # The page says whose it is.
+        title = self.config.report.title or self.config.name
+        config = self.config.report.model_copy(update={"title": title})
+        return self.add("report", "report", config, inputs)
 
     def _in_order(self) -> list[str]:
         """The training stages in the graph's order: a stage comes after the model it starts from."""

@@ -8,5 +8,5 @@ from tempering.config import Config
 class ReportConfig(Config):
     """The page's title and how much it shows."""
 
-    title: str = Field("From raw text to an aligned model", description="heading of the page")
+    title: str = Field("", description="heading of the page; by default the pipeline's name")
     prompts: int = Field(8, ge=0, description="prompts with all models' answers side by side; 0: none")

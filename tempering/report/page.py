@@ -73,14 +73,14 @@ def make_report(contents: Contents, config: ReportConfig) -> Report:
     if line is not None:
         deltas = differences(contents.evaluations, parents, line.benchmark, line.metric, line.better)
         deltas = {key: deltas[key] for key in models if key in deltas}
-    verdict = judge(line, models, deltas)
+    verdict = judge(line, models, deltas, score_lines)
     html = _render(
         title=visible(config.title),
         facts=_facts(contents),
         verdict=verdict,
         failures=provenance.failures(contents.failures),
         headline=headline_chart(line, models, deltas) if line else None,
-        tables=score_tables(families(score_lines), models),
+        tables=score_tables(families(score_lines), models, _judged(contents, models)),
         losses=loss_panels(contents.models, models),
         on_policy=on_policy_panels(contents.models, models),
         answers=side_by_side(contents.evaluations, models, config.prompts),
@@ -104,6 +104,20 @@ def _facts(contents: Contents) -> list[str]:
         f"computed in {duration(seconds)}" if seconds else "",
     ]
     return [fact for fact in facts if fact]
+
+
+def _judged(contents: Contents, models: Mapping[str, Model]) -> str:
+    """Who was trained on the rewards of the reward model that judges the completions, in words; or ""."""
+    labels = []
+    for key in models:
+        evaluation, model = contents.evaluations.get(key), contents.models.get(key)
+        judge = evaluation.manifest.inputs.get("reward_model") if evaluation else None
+        if judge is None or model is None:
+            continue
+        roles = model.manifest.inputs.items()
+        if judge.id in {artifact.id for role, artifact in roles if role.startswith("reward_models.")}:
+            labels.append(models[key].label)
+    return f"judged by the reward model that {' and '.join(labels)} learned from" if labels else ""
 
 
 def _inventory(contents: Contents, models: Mapping[str, Model]) -> dict[str, Any]:

@@ -12,6 +12,8 @@ from tempering.report.strips import axis, strip
 from tempering.report.svg import Scale, scale_for
 from tempering.report.table import Figure, Line
 
+_CHANCE: Mapping[int | None, str] = {-1: "worse than guessing", 0: "no better than guessing"}
+
 
 @dataclass(frozen=True)
 class Bar:
@@ -56,6 +58,7 @@ class Cell:
     around: str
     best: bool
     chart: Markup
+    chance: str = ""
 
 
 @dataclass(frozen=True)
@@ -67,7 +70,9 @@ class TableRow:
     benchmark: str
     better: str
     baseline: str
+    baseline_label: str
     rows: str
+    note: str
     cells: Sequence[Cell]
 
 
@@ -124,33 +129,54 @@ def _bar(
     return Bar(model, chart, *figure, best, *change, cast[delta.against].label, delta.effect)
 
 
-def score_tables(groups: Iterable[Sequence[Line]], cast: Mapping[str, Model]) -> list[Table]:
-    """One table for each family of comparable models, the largest first."""
+def score_tables(
+    groups: Iterable[Sequence[Line]], cast: Mapping[str, Model], judged: str = ""
+) -> list[Table]:
+    """One table for each family of comparable models, the largest first.
+
+    Args:
+        judged: stands beside metrics that a reward model gives.
+    """
     tables = []
     for group in groups:
         models = [cast[key] for key in cast if any(key in line.figures for line in group)]
-        tables.append(Table(models, [_row(line, models) for line in group]))
+        tables.append(Table(models, [_row(line, models, judged) for line in group]))
     return sorted(tables, key=lambda table: -len(table.models))
 
 
-def _row(line: Line, models: Sequence[Model]) -> TableRow:
+def _row(line: Line, models: Sequence[Model], judged: str) -> TableRow:
     scale, places = _scale(line), _places(line)
     best = line.best() if len(line.figures) > 1 else None
     base = guess(line.baseline)
     counts = sorted({item.n for item in line.figures.values()})
     rows = f"{counts[0]:,}" if len(counts) == 1 else f"{counts[0]:,} to {counts[-1]:,}"
-    cells = [_cell(line.figures.get(model.key), model, scale, places, best) for model in models]
-    return TableRow(line.measure.label, line.metric, line.benchmark, line.better, base, rows, cells)
+    cells = [
+        _cell(line.figures.get(model.key), model, scale, places, best, line.measure.even) for model in models
+    ]
+    measure = line.measure
+    return TableRow(
+        measure.label,
+        line.metric,
+        line.benchmark,
+        line.better,
+        base,
+        "even" if measure.even else "guess",
+        rows,
+        judged if measure.judged else "",
+        cells,
+    )
 
 
-def _cell(item: Figure | None, model: Model, scale: Scale, places: int, best: Figure | None) -> Cell:
+def _cell(
+    item: Figure | None, model: Model, scale: Scale, places: int, best: Figure | None, even: bool
+) -> Cell:
     if item is None or item.value is None:
         return Cell(model, None, number(None), "", False, Markup(""))
     chart = strip(item.numbers, scale, color=model.color, name=model.label, baseline=item.baseline)
     equal = best is not None and item.value == best.value
-    return Cell(
-        model, item.value, number(item.value, places), interval(item.low, item.high, places), equal, chart
-    )
+    around = interval(item.low, item.high, places)
+    chance = "" if even else _CHANCE.get(item.versus_guess, "")
+    return Cell(model, item.value, number(item.value, places), around, equal, chart, chance)
 
 
 def _scale(line: Line) -> Scale:

@@ -5,7 +5,7 @@ The benchmark's class says what a metric is called and which one a page is about
 """
 
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
 from tempering.artifacts.kinds import EvaluationArtifact
@@ -34,6 +34,20 @@ class Figure:
         if self.value is None:
             return float("-inf")
         return -self.value if self.better == "lower" else self.value
+
+    @property
+    def versus_guess(self) -> int | None:
+        """1 where it is clearly better than guessing, -1 where clearly worse, else 0; None: unknown."""
+        if self.baseline is None or None in self.numbers:
+            return None
+        return self.separated(replace(self, low=self.baseline, high=self.baseline))
+
+    def separated(self, other: "Figure") -> int:
+        """1 where its interval lies wholly on the better side of `other`'s, -1 on the worse, else 0."""
+        if self.low is None or self.high is None or other.low is None or other.high is None:
+            return 0
+        above = (self.low > other.high) - (self.high < other.low)
+        return -above if self.better == "lower" else above
 
     @property
     def numbers(self) -> tuple[float | None, float | None, float | None]:

@@ -24,8 +24,13 @@ class Verdict:
     best: Figure | None = None
 
 
-def judge(line: Line | None, cast: Mapping[str, Model], deltas: Mapping[str, Difference]) -> Verdict:
-    """The verdict on the headline metric."""
+def judge(
+    line: Line | None,
+    cast: Mapping[str, Model],
+    deltas: Mapping[str, Difference],
+    every: Sequence[Line] = (),
+) -> Verdict:
+    """The verdict on the headline metric; of `every` other metric, where no model is better than guessing."""
     if line is None:
         return Verdict(_NOTHING)
     policies = [key for key in cast if key in line.figures]
@@ -35,7 +40,8 @@ def judge(line: Line | None, cast: Mapping[str, Model], deltas: Mapping[str, Dif
         return Verdict(f"{line.measure.label} could not be measured for any model.")
     base = _start(best.model, [key for key in policies if key not in aligned], cast)
     sentence = _sentence(line, best, len(aligned), line.figures[base] if base else None, cast, deltas)
-    return Verdict(sentence, _notes(line, cast, deltas, best), best)
+    others = [other for other in every if other is not line]
+    return Verdict(sentence, _notes(line, cast, deltas, best) + _guesses([line, *others]), best)
 
 
 def _start(key: str, starts: Sequence[str], cast: Mapping[str, Model]) -> str | None:
@@ -78,7 +84,7 @@ def _against(
     name, figure = f"{cast[base.model].label}’s", _with_interval(base, places, "")
     if None in (best.low, best.high, base.low, base.high):
         return f", against {name} {figure}; without both intervals nothing more can be said."
-    side = separated(best, base)
+    side = best.separated(base)
     above, below = ("below", "above") if best.better == "lower" else ("above", "below")
     if side > 0:
         return f", wholly {above} {name} {figure}."
@@ -88,14 +94,6 @@ def _against(
     if delta is not None and delta.against == base.model and delta.effect != "unclear":
         return f"{text}; row by row the difference is {_delta(delta)}, {delta.effect}."
     return f"{text}: no clear gain from alignment."
-
-
-def separated(figure: Figure, other: Figure) -> int:
-    """1 where `figure`'s interval lies wholly on the better side of `other`'s, -1 on the worse, else 0."""
-    if figure.low is None or figure.high is None or other.low is None or other.high is None:
-        return 0
-    above = (figure.low > other.high) - (figure.high < other.low)
-    return -above if figure.better == "lower" else above
 
 
 def _notes(
@@ -114,21 +112,30 @@ def _notes(
     rivals = [
         cast[key].label
         for key, item in line.figures.items()
-        if key != best.model and cast[key].aligned and None not in item.numbers and not separated(best, item)
+        if key != best.model and cast[key].aligned and None not in item.numbers and not best.separated(item)
     ]
     if rivals and cast[best.model].aligned:
         name = cast[best.model].label
         notes.append(f"{name} is not clearly ahead of {' and '.join(rivals)}: their intervals overlap.")
-    # Chance, and what the metric cannot see.
-    if best.baseline is not None and best.low is not None and best.high is not None:
-        chance = Figure(
-            "", line.metric, best.baseline, best.baseline, best.baseline, 0, None, line.better, ""
-        )
-        if separated(best, chance) <= 0:
-            notes.append(f"No model is clearly better than guessing ({guess(best.baseline)}).")
+    # What the metric cannot see.
     if line.measure.caveat:
         notes.append(line.measure.caveat)
     return notes
+
+
+def _guesses(every: Sequence[Line]) -> list[str]:
+    """The metrics, by benchmark, in which no model is clearly better than guessing."""
+    groups: dict[tuple[str, str], list[str]] = {}
+    for line in every:
+        sides = {side for item in line.figures.values() if (side := item.versus_guess) is not None}
+        if line.measure.even or not sides or 1 in sides:
+            continue
+        words = "No model is clearly better than guessing"
+        if sides == {-1}:
+            words = "Every model is worse than guessing"
+        name = f"{_in_a_sentence(line.measure.label)} (guess {guess(line.baseline)})"
+        groups.setdefault((words, line.benchmark), []).append(name)
+    return [f"{words} in {' and '.join(names)} of {where}." for (words, where), names in groups.items()]
 
 
 def _in_a_sentence(label: str) -> str:

@@ -42,13 +42,12 @@ def artifact(
     draft = Draft(folder / stage.replace("[", "_").replace("]", ""))
     for name, rows in (tables or {}).items():
         draft.write_table(name, rows)
-    inputs = {"model": parent.ref} if parent else {}
     values = {
         "stage": stage,
         "kind": kind.kind,
         "id": f"{stage}/toy__2026-11-21__10-15-30__3f9c1a2b",
         "fingerprint": f"3f9c1a2b-{stage}",
-        "inputs": inputs,
+        "inputs": {"model": parent.ref} if parent else {},
         "code": CodeState(commit="c0ffee", dirty=True),
         "versions": VERSIONS,
         "device": "cpu",

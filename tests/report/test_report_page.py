@@ -8,11 +8,13 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
-from fabricate import EVALUATED, artifact, contents, evaluation_tables, stats
+from fabricate import EVALUATED, artifact, contents, evaluation_tables, input_ref, stats
 
 from tasks.report import report
 from tempering.artifacts.draft import Draft
 from tempering.artifacts.kinds import EvaluationArtifact, ModelArtifact
+from tempering.evaluation.benchmarks import BENCHMARKS
+from tempering.evaluation.findings import Findings
 from tempering.report.config import ReportConfig
 from tempering.report.curves import on_policy_panels
 from tempering.report.names import cast
@@ -120,6 +122,38 @@ def test_steps_of_one_rollout_are_one_point(tmp_path: Path) -> None:
 def test_the_plot_hides_what_leaves_it(html: str) -> None:
     assert re.search(r"\.plot-area\{overflow:hidden\}", html)
     assert html.count('class="plot-area"') == html.count('class="lines"') > 0
+
+
+def test_the_page_is_called_like_its_run(whole: Contents, html: str) -> None:
+    assert "<title>Quick &amp; small · 21 November 2026, 10:15 UTC · Tempering report</title>" in html
+    assert "<h1>Quick &amp; small</h1>" in html
+    assert "From raw text to an aligned model" in make_report(whole, ReportConfig()).html
+
+
+def test_a_judge_that_models_learned_from_is_named(whole: Contents, tmp_path: Path) -> None:
+    judge = input_ref("reward_model/toy")
+    ppo = artifact(ModelArtifact, tmp_path, "ppo", inputs={"reward_models.model": judge})
+    evaluation = artifact(
+        EvaluationArtifact,
+        tmp_path,
+        "evaluate[ppo]",
+        evaluation_tables("ppo"),
+        config=EVALUATED,
+        inputs={"reward_model": judge},
+    )
+    page = make_report(Contents({"ppo": evaluation}, {"ppo": ppo}), ReportConfig()).html
+    assert page.count("judged by the reward model that PPO learned from") == 1  # beside the reward
+    other = artifact(ModelArtifact, tmp_path, "dpo", inputs={"model": judge})
+    page = make_report(Contents({"dpo": evaluation}, {"dpo": other}), ReportConfig()).html
+    assert "judged by the reward model" not in page
+
+
+def test_a_score_below_the_guess_says_so(tmp_path: Path) -> None:
+    metric = Findings("stories", BENCHMARKS["completions"])
+    metric.add("gold_score", [0.1, 0.12, 0.11] * 20, baseline=0.5)
+    tables = {"metrics": [item.row("sft") for item in metric.metrics]}
+    evaluation = artifact(EvaluationArtifact, tmp_path, "evaluate[sft]", tables, config=EVALUATED)
+    assert ">worse than guessing</small>" in make_report(Contents({"sft": evaluation}), ReportConfig()).html
 
 
 def test_every_picture_says_what_it_shows(html: str) -> None:

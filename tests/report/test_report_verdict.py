@@ -10,7 +10,7 @@ from tempering.evaluation.metrics import Metric
 from tempering.report.names import cast
 from tempering.report.pairing import Difference, differences, parents_of
 from tempering.report.table import Figure, Line, described, families, figures, headline, lines, metric_rows
-from tempering.report.verdict import judge, separated
+from tempering.report.verdict import judge
 
 
 def figure(
@@ -76,7 +76,21 @@ def test_a_tie_at_the_top_is_said() -> None:
 
 
 def test_no_better_than_guessing() -> None:
-    assert "No model is clearly better than guessing (0.5)." in said(figure("sft", 0.5, baseline=0.5))
+    text = said(figure("sft", 0.5, baseline=0.5))
+    assert "No model is clearly better than guessing in gold score (guess 0.5) of b." in text
+    text = said(figure("sft", 0.3, baseline=0.5), figure("ppo", 0.4, baseline=0.5))
+    assert "Every model is worse than guessing in gold score (guess 0.5) of b." in text
+    assert "guessing" not in said(figure("sft", 0.3, baseline=0.5), figure("ppo", 0.6, baseline=0.5))
+
+
+def test_a_guess_that_no_model_beats_is_said_of_every_metric() -> None:
+    headlined = line_of(figure("sft", 0.7), figure("ppo", 0.8))
+    worse = [
+        Line("quiz", metric, {"sft": figure("sft", 0.1, metric=metric, baseline=0.25)})
+        for metric in ("em", "f1")
+    ]
+    notes = judge(headlined, cast(headlined.figures), {}, [headlined, *worse]).notes
+    assert "Every model is worse than guessing in em (guess 0.25) and F1 (guess 0.25) of quiz." in notes
 
 
 def test_one_model_and_none_measured() -> None:
@@ -87,8 +101,8 @@ def test_one_model_and_none_measured() -> None:
 
 @pytest.mark.parametrize(("one", "other", "side"), [(0.9, 0.7, 1), (0.7, 0.9, -1), (0.7, 0.71, 0)])
 def test_separated_knows_the_direction(one: float, other: float, side: int) -> None:
-    assert separated(figure("a", one), figure("b", other)) == side
-    assert separated(figure("a", one, better="lower"), figure("b", other, better="lower")) == -side
+    assert figure("a", one).separated(figure("b", other)) == side
+    assert figure("a", one, better="lower").separated(figure("b", other, better="lower")) == -side
 
 
 def test_differences_are_paired_by_row(tmp_path: Path) -> None:

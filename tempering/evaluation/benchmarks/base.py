@@ -38,6 +38,8 @@ class Measure:
         baseline: what guessing gives; in words where each run computes it from its rows; None: no such thing.
         rank: a report is about the metric with the lowest rank that was measured.
         caveat: what a reader must know where a report is about this metric.
+        even: its baseline is what a model gets that is as good as the one it is compared with, not a guess.
+        judged: the reward model that judges completions gives it.
     """
 
     name: str
@@ -47,6 +49,8 @@ class Measure:
     baseline: float | str | None = None
     rank: int = 9
     caveat: str = ""
+    even: bool = False
+    judged: bool = False
 
 
 @dataclass(frozen=True)

@@ -34,12 +34,13 @@ class CompletionsBenchmark(Benchmark):
             "Reward",
             "logit per completion",
             rank=1,
+            judged=True,
             caveat=(
                 "Reward is what the aligned stages were trained on: it says that they learned, not that they "
                 "are good."
             ),
         ),
-        Measure("win_rate", "Win rate", "share of completions", baseline=0.5),
+        Measure("win_rate", "Win rate", "share of completions", baseline=0.5, even=True, judged=True),
         Measure("ended_share", "Ended by itself", "share of completions"),
     )
 
