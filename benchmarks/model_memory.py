@@ -279,8 +279,8 @@ def measure(case: Case, folder: Path, out: Path) -> dict[str, float]:
         importlib.import_module(module)
     from tempering.artifacts.draft import Draft
     from tempering.artifacts.stage import get_stage
-    from tempering.config import validate
     from tempering.runtime import RuntimeConfig
+    from tempering.validation import validate
 
     stage = get_stage(case.trainer)
     config = validate(stage.config_class, case.settings(), case.trainer)
@@ -316,11 +316,11 @@ def estimated(case: Case) -> Any:
     """What `temper plan --memory` says of the case."""
     import tasks  # noqa: F401  registers the stages
     from tempering.artifacts.stage import get_stage
-    from tempering.config import validate
     from tempering.memory.estimate import estimate
     from tempering.memory.models import FromArchitecture
     from tempering.memory.parts import Inputs
     from tempering.training.config import PretrainConfig
+    from tempering.validation import validate
 
     size, on_policy = case.size, case.trainer in ("ppo", "rloo")
     architecture = PretrainConfig.model_validate({"architecture": size.architecture}).architecture

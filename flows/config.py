@@ -15,7 +15,8 @@ import tasks  # noqa: F401  registers the kinds of stages
 from flows.old_names import desugared
 from flows.sections import check_sections, kind_of, section_classes, stage_config, with_kind
 from tempering.artifacts.stage import section_kinds
-from tempering.config import Config, StageConfig, load, runtime_field, validate
+from tempering.config import Config, StageConfig, runtime_field
+from tempering.config_file import load
 from tempering.data.builders import Builder
 from tempering.data.sample.config import SampleConfig
 from tempering.data.tokenizers import TokenizerConfig
@@ -25,6 +26,7 @@ from tempering.report.config import ReportConfig
 from tempering.runtime import RuntimeConfig
 from tempering.training.aliases import has_precision
 from tempering.training.config import Precision
+from tempering.validation import validate
 
 _SEEDED_EACH = ("datasets", "samples")
 

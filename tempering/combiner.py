@@ -16,7 +16,6 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, Self
 
-from tempering.config import validate
 from tempering.data.builders.base import BuilderConfig
 from tempering.data.prepare import build_parts
 from tempering.data.rows import Values
@@ -24,6 +23,7 @@ from tempering.data.sample.config import SampleConfig
 from tempering.data.sample.make import make_sample
 from tempering.data.tokenizers import load_tokenizer
 from tempering.errors import ConfigError
+from tempering.validation import validate
 
 if TYPE_CHECKING:
     import datasets

@@ -47,7 +47,7 @@ def tiny_nodes(changes: dict[str, Any]) -> list[Any]:
     """The nodes of the tiny pipeline with `section.field: value` changes."""
     from flows.build import build_graph
     from flows.config import PipelineConfig
-    from tempering.config import validate
+    from tempering.validation import validate
     from tests.tiny import PIPELINE
 
     tree = copy.deepcopy(PIPELINE)

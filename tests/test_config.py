@@ -7,7 +7,8 @@ import pytest
 from pydantic import Field
 
 from flows.cli.plan_table import in_words
-from tempering.config import Config, added_field, apply_override, identity, load
+from tempering.config import Config, added_field, identity
+from tempering.config_file import apply_override, load
 
 
 @pytest.mark.parametrize(

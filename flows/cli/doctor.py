@@ -15,10 +15,12 @@ from flows.cli.doctor_tokenizer import for_path, for_pipeline
 from flows.config import PipelineConfig, load_pipeline
 from flows.graph import Node
 from flows.store_choice import DEFAULT_STORE
-from tempering.config import Config, apply_override, validate
+from tempering.config import Config
+from tempering.config_file import apply_override
 from tempering.data.builders import Builder
 from tempering.doctor.examine import Subjects, examine
 from tempering.errors import ConfigError, UserError
+from tempering.validation import validate
 
 if TYPE_CHECKING:
     from flows.cli.doctor_options import Wish

@@ -22,8 +22,10 @@ _PLUMBING = (
     "tempering",
     "tempering.artifacts",
     "tempering.config",
+    "tempering.config_file",
     "tempering.errors",
     "tempering.runtime",
+    "tempering.validation",
 )
 
 

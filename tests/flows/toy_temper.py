@@ -14,8 +14,10 @@ import flows.pipeline
 from flows.cli.main import main
 from flows.graph import Node
 from tempering.artifacts.stage import get_stage
-from tempering.config import Config, load, validate
+from tempering.config import Config
+from tempering.config_file import load
 from tempering.runtime import RuntimeConfig
+from tempering.validation import validate
 
 
 class ToyPipeline(Config):

@@ -22,7 +22,7 @@ from flows.plan import plan
 from tempering.artifacts.kinds import ModelArtifact
 from tempering.artifacts.stage import Stage
 from tempering.artifacts.store import Store
-from tempering.config import Config, validate
+from tempering.config import Config
 from tempering.errors import ArtifactError, ConfigError
 from tempering.memory.estimate import estimate
 from tempering.memory.models import NF4_BYTES, FromArchitecture, FromFolder
@@ -33,6 +33,7 @@ from tempering.model_config import KGramConfig, LoraConfig, LSTMConfig, Transfor
 from tempering.onpolicy.config import PPOConfig, RLOOConfig
 from tempering.runtime import RuntimeConfig
 from tempering.training.config import DPOConfig, PretrainConfig, RewardModelConfig, SFTConfig
+from tempering.validation import validate
 
 LAYERS, WIDTH, INNER, VOCABULARY, HEADS = 2, 8, 16, 20, 2
 SHAPE = {

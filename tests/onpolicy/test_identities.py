@@ -12,10 +12,11 @@ import pytest
 from pydantic import ValidationError
 
 from tempering.artifacts.fingerprint import fingerprint
-from tempering.config import Config, identity, validate
+from tempering.config import Config, identity
 from tempering.errors import UserError
 from tempering.onpolicy.config import OnPolicyConfig, PPOConfig, RLOOConfig
 from tempering.onpolicy.estimators import GroupNormalized, TokenGAE
+from tempering.validation import validate
 
 STAGES: dict[str, type[OnPolicyConfig]] = {"ppo": PPOConfig, "rloo": RLOOConfig}
 RECORDED: list[dict[str, Any]] = json.loads(

@@ -13,11 +13,11 @@ from typing import Any
 import pytest
 
 from tempering.artifacts.tables import read_rows
-from tempering.config import validate
 from tempering.errors import ConfigError, UserError
 from tempering.rewards.config import EndpointConfig, TeacherReward
 from tempering.rewards.endpoint import Answer, Endpoint
 from tempering.rewards.teacher import Teacher, parse_score
+from tempering.validation import validate
 
 PROMPT = [{"role": "user", "content": "Tell a story."}]
 KEY = "sk-very-secret"
