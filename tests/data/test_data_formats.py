@@ -1,16 +1,16 @@
 """Tables, columnar files and packed files: told by name and content, with every fault counted."""
 
-import datetime
 import decimal
 import gzip
 import io
+import json
 import tracemalloc
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from tempering.data.files import Reading, read_records, table_rows
+from tempering.data.files import Reading, opening, read_records, table_rows
 from tempering.data.rows import Rejected
 from tempering.errors import DataError
 
@@ -160,29 +160,60 @@ def test_arrow_rows_in_both_forms(records, open_writer, name):
     assert records(arrow(rows, open_writer, rows_a_batch=300), name) == list(enumerate(rows))
 
 
-def test_values_stay_what_arrow_makes_of_them(records):
-    row = {
-        "time": datetime.datetime(2026, 11, 21, 10, 15),
-        "price": decimal.Decimal("1.50"),
+def test_values_are_those_of_json(records):
+    """Whatever Python's own types cannot hold: one far date must not cost the rows."""
+    half = pa.array([1.5, None], pa.float16())
+    table = pa.table(
+        {
+            "time": pa.array([1792577700, 2**38], pa.timestamp("s")),
+            "nanoseconds": pa.array([1_700_000_000_123_456_789, None], pa.timestamp("ns", tz="UTC")),
+            "day": pa.array([0, 3_000_000], pa.date32()),
+            "took": pa.array([5, None], pa.duration("ns")),
+            "price": pa.array([decimal.Decimal("1.50"), None], pa.decimal128(3, 2)),
+            "half": half,
+            "raw": pa.array([b"\x00\xff", None]),
+            "kind": pa.array(["x", None]).dictionary_encode(),
+            "map": pa.array([[("a", 1)], None], pa.map_(pa.string(), pa.int64())),
+            "inside": pa.array([[{"day": 1}], None], pa.list_(pa.struct([("day", pa.date32())]))),
+        }
+    )
+    first = {
+        "time": "2026-10-21 10:15:00",
+        "nanoseconds": "2023-11-14 22:13:20.123456789Z",
+        "day": "1970-01-01",
+        "took": 5,
+        "price": 1.5,
+        "half": 1.5,
         "raw": b"\x00\xff",
-        "nan": float("inf"),
+        "kind": "x",
+        "map": {"a": 1},
+        "inside": [{"day": "1970-01-02"}],
     }
-    assert records(parquet([row]), "a.parquet") == [(0, row)]
+    for content, name in ((parquet(table), "a.parquet"), (arrow(table), "a.arrow")):
+        (_, one), (_, two) = records(content, name)
+        assert {**one, "time": one["time"].removesuffix(".000")} == first  # Parquet has no whole seconds
+        assert {name: value for name, value in two.items() if value is not None} == {
+            "time": two["time"],
+            "day": "10183-09-21",
+        }
+        assert two["time"].startswith("10680-")
 
 
-def test_values_that_python_cannot_hold_cost_their_row(records):
-    late = pa.array([0, 2**40, 1], pa.timestamp("s"))
-    found = records(parquet(pa.table({"time": late})), "a.parquet")
-    assert [place for place, _ in found] == [0, 1, 2]
-    assert found[0][1] == {"time": datetime.datetime(1970, 1, 1)}
-    assert "cannot hold" in found[1][1]
+def test_a_value_that_cannot_be_read_costs_its_row_and_is_named(records):
+    twice = pa.array([[("a", 1)], [("a", 1), ("a", 2)]], pa.map_(pa.string(), pa.int64()))
+    found = records(parquet(pa.table({"n": [1, 2], "map": twice})), "m.parquet")
+    assert found == [(0, {"n": 1, "map": {"a": 1}}), (1, "map: a value that cannot be read (KeyError)")]
     # Arrow does not look whether strings are UTF-8.
     text = pa.array([b"fine", b"caf\xe9", b"also fine"]).view(pa.string())
     for content, name in (
         (parquet(pa.table({"t": text})), "b.parquet"),
         (arrow(pa.table({"t": text})), "b.arrow"),
     ):
-        assert records(content, name) == [(0, {"t": "fine"}), (1, "invalid UTF-8"), (2, {"t": "also fine"})]
+        assert records(content, name) == [
+            (0, {"t": "fine"}),
+            (1, "t: invalid UTF-8"),
+            (2, {"t": "also fine"}),
+        ]
 
 
 def test_damaged_columnar_files_are_named(records):
@@ -289,3 +320,57 @@ def test_a_stated_format_goes_before_the_name(records):
     assert records(b"a\tb\n1\t2\n", "a.txt", format="tsv") == [(0, {"a": "1", "b": "2"})]
     assert records(b'{"a": 1}\n', "a.csv", format="jsonl") == [(1, {"a": 1})]
     assert records(parquet(ROWS), "a.json", format="parquet") == list(enumerate(ROWS))
+
+
+# --- What is absurd is refused within a second or two
+
+
+@pytest.fixture
+def suspicious(monkeypatch):
+    """A mebibyte is much already."""
+    monkeypatch.setattr(opening, "_UNSUSPECTED", 2**20)
+
+
+def test_files_that_unpack_to_absurd_sizes_are_refused(records, suspicious):
+    line = b'{"text": "' + b"a" * 1000 + b'"}\n'
+    large = ["b" * 10_000] * 30_000  # 300 MB, in 2 KB
+    nested = [[{"role": "user", "content": text}] for text in large]
+    for content, name in (
+        (gzip.compress(line * 9000), "a.jsonl.gz"),
+        (zstd(line * 9000), "a.jsonl.zst"),
+        (parquet(pa.table({"text": large}), compression="zstd"), "a.parquet"),
+        (parquet(pa.table({"messages": nested[:3000]}), compression="zstd"), "b.parquet"),
+        (parquet(pa.table({"t": ["c" * 2**22]}), compression="zstd", use_dictionary=False), "c.parquet"),
+        (arrow(pa.table({"text": pa.array(large).dictionary_encode()})), "a.arrow"),
+    ):
+        with pytest.raises(DataError, match=rf"{name} unpacks to more than \d+ MiB"):
+            records(content, name)
+
+
+def test_ordinary_repetition_is_read(records, suspicious):
+    rows = [{"text": f"row {number}, " + "the same as always " * 20} for number in range(5000)]
+    content = "".join(json.dumps(row) + "\n" for row in rows).encode()
+    assert len(records(gzip.compress(content), "a.jsonl.gz")) == len(rows)
+    assert len(records(parquet(rows, compression="zstd"), "a.parquet")) == len(rows)
+
+
+def test_rows_of_thousands_of_columns_are_refused(records):
+    wide = {f"key {number}": number for number in range(100_000)}
+    apart = [{"text": "a", f"id {number}": 1} for number in range(2000)]
+    whole = "".join(json.dumps(row) + "\n" for row in apart)
+    table = ",".join(wide) + "\n" + ",".join(map(str, wide.values())) + "\n"
+    columns = {name: [value] for name, value in list(wide.items())[:5000]}
+    files = {"a.json": json.dumps(wide), "b.json": whole, "c.json": json.dumps(apart), "d.csv": table}
+    contents = {name: content.encode() for name, content in files.items()}
+    for name, content in {**contents, "e.arrow": arrow(pa.table(columns))}.items():
+        with pytest.raises(DataError, match=r"number \d+ have (1,001|5,000|100,00\d) different columns"):
+            records(content, name)
+    assert len(records(json.dumps([{"inside": wide}]).encode(), "one.json")) == 1
+
+
+def test_what_is_nested_too_deep_costs_its_row(records):
+    deep = '{"text": "a", "x": ' + '{"x": ' * 150 + "1" + "}" * 151
+    assert records((deep + '\n{"text": "b"}').encode(), "a.jsonl") == [
+        (1, "objects and lists of more than 100 levels"),
+        (2, {"text": "b"}),
+    ]

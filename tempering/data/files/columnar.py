@@ -1,22 +1,26 @@
 """Rows of Parquet and Arrow files, a small batch at a time.
 
-Values stay the Python values that Arrow makes of them (dates, decimals, bytes): whether a row can
-hold them is for the row check to say. Arrow files are read rather than mapped into memory, since
-mapped pages count as memory in use although they can be let go.
+Values come as JSON would have them: dates and times as text (ISO), decimals as numbers, maps as objects,
+what a dictionary stands for as itself. So they may lie outside of what Python's own types hold. Bytes stay
+bytes: whether a row can use them is for its builder to say. Arrow files are read rather than mapped into
+memory, since mapped pages count as memory in use although they can be let go.
+
+A few bytes can stand for any number of equal strings, so files that unpack to absurd sizes are refused.
 """
 
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from tempering.data.files.lines import excerpt
-from tempering.data.files.opening import is_packed, require_file
+from tempering.data.files.opening import check_expansion, is_packed, require_file
 from tempering.data.rows import Rejected
 from tempering.errors import DataError
 
 Item = tuple[int, dict[str, Any]] | Rejected
-_BATCH = 256
+_BATCH = 32
 _BUFFER = 2**20
 
 
@@ -28,6 +32,10 @@ def read_parquet(path: Path) -> Iterator[Item]:
 
         with pq.ParquetFile(path, buffer_size=_BUFFER, pre_buffer=False) as file:
             _require_distinct(path, file.schema_arrow.names)
+            for number in range(file.num_row_groups):
+                group = file.metadata.row_group(number)
+                for column in map(group.column, range(group.num_columns)):
+                    check_expansion(path, column.total_uncompressed_size)
             yield from _rows(path, file.iter_batches(batch_size=_BATCH, use_threads=False))
 
 
@@ -54,33 +62,84 @@ def _pieces(batch: Any) -> Iterator[Any]:
 
 
 def _rows(path: Path, batches: Iterator[Any], check: bool = False) -> Iterator[Item]:
-    index = 0
+    index = size = 0
     for batch in batches:
         try:
             if check:
                 batch.validate(full=True)
-            yield from enumerate(batch.to_pylist(), start=index)
-        except (ValueError, OverflowError):  # a date after the year 9999, a string that is not UTF-8
+            plain = _plain(batch)
+            size += plain.nbytes
+            check_expansion(path, size)
+            yield from enumerate(plain.to_pylist(maps_as_pydicts="strict"), start=index)
+        except (ValueError, OverflowError, KeyError):  # a string that is not UTF-8, a map with a key twice
             yield from _one_by_one(path, batch, index)
         index += batch.num_rows
 
 
 def _one_by_one(path: Path, batch: Any, start: int) -> Iterator[Item]:
-    import pyarrow as pa
-
     for index in range(batch.num_rows):
         row = batch.slice(index, 1)
-        try:
-            row.validate(full=True)
-            yield start + index, row.to_pylist()[0]
-        except (ValueError, OverflowError) as error:
-            not_utf8 = isinstance(error, UnicodeDecodeError) or "UTF8" in str(error)
-            if isinstance(error, pa.ArrowInvalid) and not not_utf8:
-                raise
-            reason = f"a value that Python cannot hold ({type(error).__name__})"
-            if not_utf8:
-                reason = "invalid UTF-8"
-            yield Rejected(path.name, start + index, reason, excerpt(str(error)))
+        values: dict[str, Any] = {}
+        for name in row.schema.names:
+            try:
+                row.select([name]).validate(full=True)
+                values |= _plain(row.select([name])).to_pylist(maps_as_pydicts="strict")[0]
+            except (ValueError, OverflowError, KeyError) as error:
+                yield _unreadable(path, start + index, name, error)
+                break
+        else:
+            yield start + index, values
+
+
+def _unreadable(path: Path, index: int, column: str, error: Exception) -> Rejected:
+    """A row that is left out since one of its values cannot be read.
+
+    Raises:
+        ArrowInvalid: the file itself is damaged.
+    """
+    import pyarrow as pa
+
+    not_utf8 = isinstance(error, UnicodeDecodeError) or "UTF8" in str(error)
+    if isinstance(error, pa.ArrowInvalid) and not not_utf8 and "cast" not in str(error).lower():
+        raise error
+    reason = "invalid UTF-8" if not_utf8 else f"a value that cannot be read ({type(error).__name__})"
+    return Rejected(path.name, index, f"{column}: {reason}", excerpt(str(error)))
+
+
+def _plain(batch: Any) -> Any:
+    """A batch whose columns have types that JSON has."""
+    import pyarrow as pa
+
+    kinds = [_plain_type(kind) for kind in batch.schema.types]
+    columns = [
+        column if column.type == kind else column.cast(kind)
+        for column, kind in zip(batch.columns, kinds, strict=True)
+    ]
+    return pa.RecordBatch.from_arrays(columns, names=batch.schema.names)
+
+
+def _plain_type(kind: Any) -> Any:
+    """The type as which values of `kind` are read."""
+    import pyarrow as pa
+    import pyarrow.types as types
+
+    # Containers: by what they hold.
+    if types.is_dictionary(kind):
+        return _plain_type(kind.value_type)
+    if types.is_map(kind):
+        return pa.map_(kind.key_type, _plain_type(kind.item_type))
+    if types.is_struct(kind):
+        return pa.struct([(field.name, _plain_type(field.type)) for field in kind])
+    if types.is_list(kind) or types.is_fixed_size_list(kind):
+        return pa.list_(_plain_type(kind.value_type))
+    if types.is_large_list(kind):
+        return pa.large_list(_plain_type(kind.value_type))
+    # Single values: times as text, but durations as whole numbers of their unit.
+    if types.is_duration(kind):
+        return pa.int64()
+    if types.is_temporal(kind):
+        return pa.string()
+    return pa.float64() if types.is_decimal(kind) or types.is_float16(kind) else kind
 
 
 @contextmanager
@@ -108,7 +167,7 @@ def _require_unpacked(path: Path) -> None:
 
 
 def _require_distinct(path: Path, names: list[str]) -> None:
-    doubled = sorted({name for name in names if names.count(name) > 1})
+    doubled = sorted(name for name, count in Counter(names).items() if count > 1)
     if doubled:
         raise DataError(
             f"{path} has several columns called {', '.join(map(repr, doubled))}",

@@ -11,7 +11,7 @@ import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, BinaryIO, cast
+from typing import Any, BinaryIO
 
 from tempering.errors import DataError
 
@@ -20,6 +20,7 @@ LONGEST = 64 * 2**20
 """The longest line or JSON value in memory, in bytes or characters."""
 
 _BLOCK = 2**18
+_UNSUSPECTED, _EXPANSION = 2**30, 200
 _ARCHIVES = {
     b"PK\x03\x04": "a zip archive",
     b"\xfd7zXZ\x00": "packed with xz",
@@ -67,6 +68,20 @@ def opened(path: Path) -> Iterator[BinaryIO]:
             raise _damaged(path, "gzip", error) from None
 
 
+def check_expansion(path: Path, size: int) -> None:
+    """Refuse a file that has already given `size` bytes, if so few bytes cannot hold so much that differs.
+
+    Text is packed to about a tenth, logs to a hundredth; what goes far beyond is one thing again and again,
+    and reading it to its end could take days.
+    """
+    if size > _UNSUSPECTED and size > _EXPANSION * path.stat().st_size:
+        raise DataError(
+            f"{path} unpacks to more than {size >> 20:,} MiB, over {_EXPANSION} times its own size",
+            expected="data: files that unpack to so much repeat one thing over and over",
+            fix="look at what is in it; if it is meant, unpack it and keep what differs",
+        )
+
+
 def head(path: Path, size: int = 4096) -> bytes:
     """The first bytes of what a file holds, without a byte order mark."""
     with opened(path) as stream:
@@ -91,10 +106,31 @@ def _is_zstd(start: bytes) -> bool:
 
 def _unpacked(path: Path, start: bytes) -> BinaryIO:
     if _is_gzip(start):
-        return cast(BinaryIO, gzip.open(path, "rb"))
+        return io.BufferedReader(_Measured(path, gzip.open(path, "rb")), _BLOCK)
     if _is_zstd(start):
-        return io.BufferedReader(_Zstd(path), _BLOCK)
+        return io.BufferedReader(_Measured(path, _Zstd(path)), _BLOCK)
     return path.open("rb", buffering=_BLOCK)
+
+
+class _Measured(io.RawIOBase):
+    """What a packed file gives, as long as it is not absurdly much."""
+
+    def __init__(self, path: Path, stream: Any) -> None:
+        self._path, self._stream, self._size = path, stream, 0
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        count: int = self._stream.readinto(buffer)
+        self._size += count
+        check_expansion(self._path, self._size)
+        return count
+
+    def close(self) -> None:
+        if not self.closed:
+            self._stream.close()
+        super().close()
 
 
 class _Zstd(io.RawIOBase):

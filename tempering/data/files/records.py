@@ -12,14 +12,16 @@ from typing import Any
 
 from tempering.data.files.columnar import read_arrow, read_parquet
 from tempering.data.files.json_rows import read_json_lines, read_json_objects
-from tempering.data.files.lines import read_lines
+from tempering.data.files.lines import excerpt, read_lines
 from tempering.data.files.names import KNOWN, SUFFIXES, Format, known_suffix
 from tempering.data.files.opening import head
 from tempering.data.files.table_rows import read_csv, read_tsv
+from tempering.data.files.values import DEEPEST, TooDeep, tidied
 from tempering.data.rows import Rejected
 from tempering.errors import DataError
 
 Record = tuple[int, dict[str, Any]] | Rejected
+_MOST_COLUMNS = 1_000
 
 
 @dataclass(frozen=True)
@@ -39,10 +41,39 @@ def read_records(path: Path, reading: Reading = Reading()) -> Iterator[Record]:
     """Every record of a file, with its line (JSONL, text) or row index from 0, or as `Rejected`.
 
     An empty file has no records. Text files give `{"text": line}` for each line that is not blank.
+    Nested values are the same from every format (`values`).
 
     Raises:
-        DataError: when the file is missing or damaged, or its format cannot be told.
+        DataError: when the file is missing or damaged, its format cannot be told, or its records have more
+            columns together than any data set has.
     """
+    names = set[str]()
+    for item in _records(path, reading):
+        if isinstance(item, Rejected):
+            yield item
+            continue
+        number, record = item
+        if not record.keys() <= names:
+            names |= record.keys()
+            _require_few(path, number, len(names))
+        try:
+            yield number, {name: tidied(value) for name, value in record.items()}
+        except TooDeep:
+            reason = f"objects and lists of more than {DEEPEST} levels"
+            yield Rejected(path.name, number, reason, excerpt(", ".join(record)))
+
+
+def _require_few(path: Path, number: int, columns: int) -> None:
+    """Refuse what would be written as so many columns; every row would cost time for all of them."""
+    if columns > _MOST_COLUMNS:
+        raise DataError(
+            f"{path}: the records up to number {number} have {columns:,} different columns",
+            expected=f"at most {_MOST_COLUMNS:,}",
+            fix="put values under names of their own into one column, as an object or a list",
+        )
+
+
+def _records(path: Path, reading: Reading) -> Iterator[Record]:
     encoding, header = reading.encoding, reading.header
     match file_format(path) if reading.format == "auto" else reading.format:
         case "csv":

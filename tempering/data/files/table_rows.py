@@ -7,6 +7,7 @@ hold stray double quotes. Row indices count from 0 and leave the header out.
 """
 
 import csv
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -68,7 +69,7 @@ def _header(path: Path, records: Iterator[_Fields]) -> list[str] | None:
             expected="the names of the columns in the first row",
             fix="mend the first line; where it is a row already, set `header: false`",
         )
-    doubled = sorted({name for name in names or () if (names or []).count(name) > 1})
+    doubled = sorted(name for name, count in Counter(names).items() if count > 1)
     if doubled:
         raise DataError(
             f"{path}: the header names {', '.join(map(repr, doubled))} more than once",
