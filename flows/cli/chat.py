@@ -11,6 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TextIO
 
+from flows.stopping import Stopped
 from tempering.errors import UserError
 from tempering.printable import visible
 
@@ -52,6 +53,8 @@ class Chat:
             except EOFError:
                 self._tell("")
                 return 0
+            except Stopped:
+                raise
             except KeyboardInterrupt:
                 if interrupted:
                     return 130

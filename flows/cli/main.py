@@ -15,6 +15,7 @@ from typing import Any
 
 from flows.cli.command import Command, add_command
 from flows.cli.output import print_json, stdout_to_stderr
+from flows.stopping import stop_code, stoppable
 from tempering import __version__
 from tempering.errors import StageFailed, UserError
 from tempering.printable import visible
@@ -38,23 +39,25 @@ examples:
   temper report --open                           the newest run's report in a browser
   temper chat ppo@latest                         talk to the newest PPO model
 
-exit codes: 0 done, 1 a stage failed, 2 a mistake in the input, 130 interrupted
+exit codes: 0 done, 1 a stage failed, 2 a mistake in the input,
+            130 or 143 stopped by Ctrl-C or SIGTERM; a stopped run resumes when it is run again
 """
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run `temper` with `arguments` (default: the process's) and return the exit code."""
     try:
-        args = _parse(arguments)
-        code: int = args.command(args)
-        sys.stdout.flush()
-        return code
+        with stoppable():
+            args = _parse(arguments)
+            code: int = args.command(args)
+            sys.stdout.flush()
+            return code
     except UserError as error:
         return _complain(f"error: {error}", 2)
     except StageFailed as error:
         return _complain(f"failed: {error}", 1)
-    except KeyboardInterrupt:
-        return 130
+    except KeyboardInterrupt as stop:
+        return stop_code(stop)
     except BrokenPipeError:
         # The reader (`head`, `less`) has gone; the interpreter must not try to flush again.
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)

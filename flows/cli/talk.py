@@ -5,6 +5,7 @@ Everything a model says goes to stdout, everything else to stderr.
 
 import argparse
 import contextlib
+import signal
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
@@ -67,6 +68,7 @@ def chat(args: argparse.Namespace) -> int:
     from flows.cli.chat import Chat, typed_lines
 
     talk = Chat(_speaker(args), args.system)
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # here Ctrl-C ends an answer first
     if sys.stdin.isatty():
         kind = "the model continues your text" if talk.speaker.is_plain else "it answers"
         print(f"{args.ref}: {kind}; /help, /quit", file=sys.stderr)

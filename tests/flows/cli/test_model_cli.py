@@ -2,6 +2,7 @@
 
 import io
 import json
+import signal
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -13,6 +14,7 @@ import pytest
 
 from flows.cli.chat import Chat
 from flows.cli.main import main
+from flows.stopping import Stopped
 from tempering.errors import DataError
 from tempering.exchange.export import export_model
 from tempering.generation.sampling import Sampling
@@ -358,6 +360,8 @@ def test_ctrl_c_stops_an_answer_and_the_second_one_ends(toys: ToyStore, monkeypa
     assert out.splitlines()[0] == talk.turns[1]["content"] != ""
     assert "Ctrl-C again" in err
     assert chat(toys, [KeyboardInterrupt, "/help", KeyboardInterrupt, "/quit"])[3] == 0
+    with pytest.raises(Stopped):
+        chat(toys, [Stopped(signal.SIGTERM), "never read"])
 
 
 def test_long_histories_lose_whole_turns_from_the_front(toys: ToyStore) -> None:

@@ -1,0 +1,71 @@
+"""The signals of a command, in a process of its own: what it ends with, and when."""
+
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+# A command that waits.
+COMMAND = """
+import sys, time
+import flows.cli.main as main, flows.stopping
+flows.stopping.PATIENCE = 1.0
+
+def wait(args):
+    print("ready", flush=True)
+    {body}
+
+main._parse = lambda arguments: __import__("argparse").Namespace(command=wait)
+sys.exit(main.main([]))
+"""
+SLEEP = "time.sleep(30)"
+SWALLOW = """
+    while True:
+        try:
+            time.sleep(30)
+        except KeyboardInterrupt:
+            print("swallowed", flush=True)
+"""
+
+
+def begin(body: str, before: str = "") -> "subprocess.Popen[str]":
+    code = before + COMMAND.replace("{body}", body.strip())
+    command = [sys.executable, "-c", code]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    assert process.stdout.readline() == "ready\n"
+    return process
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_each_signal_ends_a_command_without_a_traceback(number: int) -> None:
+    process = begin(SLEEP)
+    process.send_signal(number)
+    assert process.communicate(timeout=10)[1] == ""
+    assert process.returncode == 128 + number
+
+
+def test_the_second_one_ends_it_at_once_and_time_does_too() -> None:
+    # A library that swallows the exception cannot hold the process for long.
+    patient, twice = begin(SWALLOW), begin(SWALLOW)
+    for process in (patient, twice):
+        process.send_signal(signal.SIGTERM)
+        assert process.stdout is not None
+        assert process.stdout.readline() == "swallowed\n"
+    start = time.monotonic()
+    twice.send_signal(signal.SIGINT)
+    assert twice.wait(5) == 128 + signal.SIGINT
+    assert time.monotonic() - start < 0.9
+    assert patient.wait(5) == 128 + signal.SIGTERM
+
+
+def test_what_is_ignored_from_outside_stays_ignored() -> None:
+    """As under `nohup`."""
+    process = begin(SLEEP, "import signal; signal.signal(signal.SIGHUP, signal.SIG_IGN)\n")
+    process.send_signal(signal.SIGHUP)
+    time.sleep(0.3)
+    assert process.poll() is None
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(5) == 143
