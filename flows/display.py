@@ -100,7 +100,7 @@ class Display:
     def end(self, name: str, state: str, *, seconds: float | None = None, shown: str = "") -> None:
         """A stage has finished: `state` is one of FINISHED, `shown` its headline or the reason."""
         with self.lock:
-            row = self.rows[name]
+            row = self.rows.setdefault(name, Row(name))
             row.state, row.seconds, row.headline = state, seconds, shown
             duration = f" in {clock(seconds)}" if seconds is not None and state in ("done", "failed") else ""
             self.say(f"{name}: {state}{duration}" + (f" ({shown})" if shown else ""))
@@ -119,7 +119,7 @@ class Display:
         try:
             self.stream.write(visible(text, lines=True) + "\n")
             self.stream.flush()
-        except (BrokenPipeError, ValueError):
+        except (OSError, ValueError):
             pass
 
 

@@ -24,7 +24,6 @@ from prefect.states import Cancelled, Completed, Crashed, Failed
 from prefect.task_runners import ThreadPoolTaskRunner
 
 from flows.graph import Node
-from flows.process import workers as process
 from flows.runner import Outcome
 from tempering.errors import StageFailed
 from tempering.printable import clock, headline
@@ -92,7 +91,7 @@ def _state(outcome: Outcome) -> State[Any]:
         return Completed(
             name="Cached" if cached else None, message=outcome.artifact.id, data=outcome.artifact.id
         )
-    if isinstance(outcome.error, process.Cancelled):
+    if outcome.action == "cancelled":
         return Cancelled(message="interrupted")
     error = StageFailed(outcome.reason)
     return Failed(name="Failed" if outcome.action == "failed" else "NotRun", message=str(error), data=error)
@@ -100,10 +99,10 @@ def _state(outcome: Outcome) -> State[Any]:
 
 def _verdict(outcomes: Mapping[str, Outcome], count: int) -> State[Any]:
     failures = [outcome for outcome in outcomes.values() if outcome.action == "failed"]
+    if any(outcome.action == "cancelled" for outcome in outcomes.values()):
+        return Cancelled(message="interrupted")
     if not failures and len(outcomes) == count:
         return Completed(message=f"{count} stages")
-    if any(isinstance(outcome.error, process.Cancelled) for outcome in failures):
-        return Cancelled(message="interrupted")
     reasons = "; ".join(f"{outcome.node}: {outcome.reason}" for outcome in failures)
     error = StageFailed(reasons or "a stage did not run")
     return Failed(message=str(error), data=error)

@@ -112,8 +112,8 @@ def run_pipeline(options: Options, display: Display) -> Ended:
             session.reuse()
         else:
             session.run_all()
-    except BaseException:
-        run.finish("failed")
+    except BaseException as error:
+        run.finish("cancelled" if isinstance(error, KeyboardInterrupt) else "failed")
         raise
     return session.end()
 

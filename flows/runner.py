@@ -26,11 +26,11 @@ from tempering.artifacts.lease import Lease, Waiting
 from tempering.artifacts.resolution import Resolution
 from tempering.artifacts.resolve import claim, resolve
 from tempering.artifacts.store import Store
-from tempering.errors import UserError
+from tempering.errors import StageFailed, UserError
 from tempering.printable import headline
 from tempering.runtime import RuntimeConfig
 
-Action = Literal["cached", "run", "resume", "failed", "skipped"]
+Action = Literal["cached", "run", "resume", "failed", "skipped", "cancelled"]
 Log = Callable[[str], None]
 
 
@@ -97,22 +97,30 @@ class Runner:
 
         A report is made from what there is; every other stage is skipped when an input is missing.
         """
-        gaps = [self.outcomes[name] for name in node.parents() if not self.outcomes[name].ok]
+        gaps = [outcome for name in node.parents() if not (outcome := self._outcome(name)).ok]
         tolerant = node.stage.makes is ReportArtifact
         start = time.monotonic()
         # Skip it, or run it; whatever goes wrong is the outcome.
         try:
+            if self.workers.cancel.is_set():
+                raise Cancelled("cancelled")
             if gaps and not tolerant:
                 outcome = Outcome(node.name, "skipped", error=gaps[0].error, root=gaps[0].root)
             else:
-                failures = {entry.root: self.outcomes[entry.root].reason for entry in gaps}
+                failures = {entry.root: self._outcome(entry.root).reason for entry in gaps}
                 outcome = self._make(node, self._inputs(node), failures, log)
         except Exception as error:
             spent = time.monotonic() - start
-            outcome = Outcome(node.name, "failed", seconds=spent, error=error, root=node.name)
+            action: Action = "cancelled" if isinstance(error, Cancelled) else "failed"
+            outcome = Outcome(node.name, action, seconds=spent, error=error, root=node.name)
         self.outcomes[node.name] = outcome
         self._show(outcome)
         return outcome
+
+    def _outcome(self, name: str) -> Outcome:
+        """The outcome of a node before this one; one that Prefect did not start has failed."""
+        error = StageFailed("Prefect did not start it")
+        return self.outcomes.get(name) or Outcome(name, "failed", error=error, root=name)
 
     def _inputs(self, node: Node) -> dict[str, Any]:
         """Role -> artifact or mapping of artifacts; parents that failed are left out."""
@@ -126,7 +134,7 @@ class Runner:
         return inputs
 
     def _artifact(self, source: Source) -> Artifact | None:
-        return self.store.get(source.ref) if isinstance(source, Ref) else self.outcomes[source].artifact
+        return self.store.get(source.ref) if isinstance(source, Ref) else self._outcome(source).artifact
 
     def _make(self, node: Node, inputs: dict[str, Any], failures: Mapping[str, str], log: Log) -> Outcome:
         # A report names failures, which are in no fingerprint: it is never taken from the store then.
@@ -143,6 +151,8 @@ class Runner:
         with self._slot(node), claim(self.store, resolution, waiting=waiting) as (resolution, lease):
             if resolution.cached is not None:
                 return Outcome(node.name, "cached", resolution.cached)
+            if self.workers.cancel.is_set():
+                raise Cancelled("cancelled")
             self.display.start(node.name, "resumed" if resolution.resume_from else "running")
             return self._work(node, resolution, lease, inputs, failures, log)
 
@@ -171,8 +181,6 @@ class Runner:
         failures: Mapping[str, str],
         log: Log,
     ) -> Outcome:
-        if self.workers.cancel.is_set():
-            raise Cancelled("cancelled")
         # A folder to write in, under the names that people know.
         start = time.monotonic()
         draft = self.store.draft(node.name, resolution, lease, runtime=self.runtime)
@@ -221,7 +229,7 @@ class Runner:
                 seconds=None if state == "Cached" else outcome.seconds,
                 shown=headline(artifact.manifest.metrics),
             )
-        elif isinstance(outcome.error, Cancelled):
+        elif outcome.action == "cancelled":
             self.display.end(outcome.node, "cancelled")
         else:
             state = "failed" if outcome.action == "failed" else "not run"

@@ -1,15 +1,16 @@
-"""A run in progress: its servers, its record, its signals, and what it came to.
+"""A run in progress: its servers, its record, and what it came to.
 
-Ctrl-C and SIGTERM kill the stages' processes and let the flow end in order; what has not ended
-after five seconds is left behind. The record is written after each stage.
+The flow has a thread of its own, so that a stop reaches the main thread and not Prefect, which would wait for
+the stages. A stop kills their processes and lets the flow end in order; what has not ended after some seconds
+is left behind, cancelled. The record is written after each stage.
 """
 
 import contextlib
 import os
-import signal
 import threading
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,13 +20,14 @@ from flows.graph import Node
 from flows.plan import PlanRow
 from flows.process.workers import Cancelled, prepare_environment
 from flows.runner import Outcome, Runner, explain
+from flows.stopping import stop_code
 from tempering.artifacts.kinds import ReportArtifact
 from tempering.artifacts.runs import Run
 from tempering.artifacts.store import Store
 from tempering.errors import UserError
 from tempering.runtime import RuntimeConfig
 
-_PATIENCE = 5.0  # seconds that a cancelled run may take to end in order
+_PATIENCE = 4.0  # seconds that a stopped flow may take to end in order
 
 
 @dataclass(frozen=True)
@@ -59,8 +61,8 @@ class Session:
     run: Run
     runner: Runner
     display: Display
-    signal: int | None = None
-    _end: threading.Event = field(default_factory=threading.Event)
+    stop: KeyboardInterrupt | None = None
+    """What ended the run early."""
 
     def reuse(self) -> None:
         """Everything is cached: record it without starting anything."""
@@ -71,7 +73,13 @@ class Session:
         self.display.note(f"{self.planned.config.name}: all {count} stages are Cached, nothing to do")
 
     def run_all(self) -> None:
-        """Start the servers, then run the flow."""
+        """Start the servers, then run the flow; a stop at any moment ends both."""
+        try:
+            self._with_servers()
+        except KeyboardInterrupt as stop:
+            self._cancel(stop)
+
+    def _with_servers(self) -> None:
         from flows.process.prefect_server import client_environment, start_server
 
         # The servers start in the background while Prefect is imported.
@@ -91,31 +99,65 @@ class Session:
                 if server.process is not None:
                     close_dead_runs()
                 # The flow calls `_execute` for each node, in threads.
-                with self._signals():
-                    run_flow(self.planned.config.name, self.run.id, self.planned.nodes, self._execute)
+                name, nodes = self.planned.config.name, self.planned.nodes
+                self._follow(lambda: run_flow(name, self.run.id, nodes, self._execute))
         finally:
-            self._end.set()
             self.runner.workers.close()
             server.stop()
 
+    def _follow(self, flow: Callable[[], None]) -> None:
+        """Call `flow` in a thread and wait for its end; after a stop not for long."""
+        ended: Future[None] = Future()
+
+        def work() -> None:
+            try:
+                flow()
+                ended.set_result(None)
+            except BaseException as error:
+                ended.set_exception(error)
+
+        threading.Thread(target=work, daemon=True).start()
+        try:
+            ended.result()
+        except KeyboardInterrupt as stop:
+            self._cancel(stop)
+            with contextlib.suppress(Exception):
+                ended.result(_PATIENCE)
+            self._cancel_rest()
+
+    def _cancel(self, stop: KeyboardInterrupt) -> None:
+        if self.stop is None:
+            self.stop = stop
+            self.runner.workers.stop()
+            self.display.note("interrupted: ending the stages; run again to resume from their checkpoints")
+
     def end(self) -> Ended:
         """Close the record, explain failures and make the rows."""
-        outcomes = self.runner.outcomes
-        failures = [outcome for outcome in outcomes.values() if outcome.action == "failed"]
-        errors = [outcome for outcome in failures if not isinstance(outcome.error, Cancelled)]
+        if self.stop is not None:
+            self._cancel_rest()
+        outcomes = dict(self.runner.outcomes)  # the thread of a stopped flow may still add to them
+        errors = [outcome for outcome in outcomes.values() if outcome.action == "failed"]
         for outcome in errors:
             assert outcome.error is not None
             self.display.note(f"\n{outcome.node} failed: {explain(outcome.error)}")
-        complete = len(outcomes) == len(self.planned.rows) and not failures
-        self.run.finish("completed" if complete else "failed")
+        complete = len(outcomes) == len(self.planned.rows) and all(each.ok for each in outcomes.values())
+        self.run.finish("completed" if complete else "failed" if self.stop is None else "cancelled")
         rows = [self._row(row, outcomes.get(row.stage)) for row in self.planned.rows]
         artifacts = [outcome.artifact for outcome in outcomes.values()]
         pages = tuple(artifact.html for artifact in artifacts if isinstance(artifact, ReportArtifact))
         return Ended(rows, self._code(complete, errors), self.run.id, pages)
 
+    def _cancel_rest(self) -> None:
+        """Whatever has no outcome after a stop was cancelled."""
+        for row in self.planned.rows:
+            if row.stage not in self.runner.outcomes:
+                error = Cancelled("cancelled")
+                self._record(Outcome(row.stage, "cancelled", error=error, root=row.stage))
+                self.display.end(row.stage, "cancelled")
+
     def _code(self, complete: bool, errors: Sequence[Outcome]) -> int:
-        if self.signal is not None:
-            return 128 + self.signal
+        if self.stop is not None:
+            return stop_code(self.stop)
         if complete:
             return 0
         # A malformed row shows only while a stage runs; it is the user's mistake all the same.
@@ -123,7 +165,8 @@ class Session:
 
     def _execute(self, node: Node, log: Any) -> Outcome:
         try:
-            self.run.stage(node.name, "running")
+            if not self.runner.workers.cancel.is_set():
+                self.run.stage(node.name, "running")
             outcome = self.runner.run_node(node, log)
             self._record(outcome)
         except Exception as error:  # the record cannot be written, as on a full disk
@@ -150,35 +193,6 @@ class Session:
         artifact = outcome.artifact.id if outcome.artifact else None
         row = {**plan_row(plan), "action": outcome.action, "artifact": artifact, **outcome.facts()}
         return row if outcome.ok else {**row, "error": outcome.reason}
-
-    @contextlib.contextmanager
-    def _signals(self) -> Iterator[None]:
-        """Ctrl-C and SIGTERM: kill the stages; the flow then ends by itself."""
-        if threading.current_thread() is not threading.main_thread():
-            yield
-            return
-
-        def cancel(number: int, frame: object) -> None:
-            if self.signal is None:
-                self.signal = number
-                self.display.note(
-                    "interrupted: ending the stages; run again to resume from their checkpoints"
-                )
-                threading.Thread(target=self._give_up, daemon=True).start()
-                self.runner.workers.stop()
-
-        handlers = {number: signal.signal(number, cancel) for number in (signal.SIGINT, signal.SIGTERM)}
-        try:
-            yield
-        finally:
-            for number, handler in handlers.items():
-                signal.signal(number, handler)
-
-    def _give_up(self) -> None:
-        assert self.signal is not None
-        if not self._end.wait(_PATIENCE):
-            self.run.finish("failed")
-            os._exit(128 + self.signal)
 
 
 def plan_row(row: PlanRow) -> dict[str, Any]:

@@ -32,6 +32,7 @@ def serve(descriptor: int) -> None:
     app = create_app(final=True, ephemeral=bool(os.environ.get("PREFECT__SERVER_EPHEMERAL")))
     config = uvicorn.Config(app, log_level="error", lifespan="on", timeout_graceful_shutdown=1)
     servers.append(uvicorn.Server(config))
+    servers[0].capture_signals = contextlib.nullcontext  # a stop is the parent's, which then asks for the end
     with socket.socket(fileno=descriptor) as listener:
         servers[0].run(sockets=[listener])
 
@@ -71,8 +72,9 @@ def _checkpoint(database: Path) -> None:
 
 
 if __name__ == "__main__":
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
     if sys.argv[1:] == ["--prepare"]:
         prepare()
     else:
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            signal.signal(number, signal.SIG_IGN)
         serve(int(sys.argv[1]))

@@ -39,6 +39,7 @@ ENVIRONMENT = {
 }
 _POLL = 0.2  # seconds between looks at the log and at `cancel`
 _GRACE = 10.0  # seconds a child that has answered may take to end
+_MOMENT = 1.0  # seconds: a scheduler signals all processes of a run, and ours may hear of it last
 
 
 class StageCrashed(StageFailed):
@@ -103,7 +104,7 @@ class Workers:
                 answer = self._follow(process, pipe, tail, listener)
         finally:
             pipe.close()
-        self._check()
+        self._check(wait=answer is None)
         return _unpack(answer, process.exitcode, tail)
 
     def stop(self) -> None:
@@ -133,7 +134,7 @@ class Workers:
             process.start()  # waits for the preload
         except (EOFError, OSError) as error:
             receiver.close()
-            self._check()
+            self._check(wait=True)
             raise StageCrashed(f"the process that starts stages has ended: {error!r}") from error
         finally:
             sender.close()
@@ -176,8 +177,8 @@ class Workers:
         finally:
             self._running.discard(pid)
 
-    def _check(self) -> None:
-        if self.cancel.is_set():
+    def _check(self, *, wait: bool = False) -> None:
+        if self.cancel.wait(_MOMENT if wait else 0):
             raise Cancelled("cancelled")
 
 

@@ -18,8 +18,8 @@ from tempering.artifacts.atomic import process_exists, store_errors, write_atomi
 from tempering.artifacts.manifest import plain
 from tempering.artifacts.names import slug
 
-State = Literal["running", "completed", "failed"]
-Action = Literal["running", "cached", "run", "resume", "skipped", "failed"]
+State = Literal["running", "completed", "failed", "cancelled"]
+Action = Literal["running", "cached", "run", "resume", "skipped", "failed", "cancelled"]
 
 
 class StageRecord(BaseModel):

@@ -239,21 +239,6 @@ def test_killing_the_parent_while_it_starts(start: Start, toy: Path, store: Path
     assert run.family() == []
 
 
-def test_interrupting_ends_in_order(api: str, start: Start, toy: Path, store: Path, tmp_path: Path) -> None:
-    run = start(
-        "run", toy, "--store", store, "--json", f"left.wait_for={tmp_path / 'flag'}", PREFECT_API_URL=api
-    )
-    wait_for((tmp_path / "flag.pid").exists)
-    run.process.send_signal(signal.SIGINT)
-    ended = run.wait(60)
-    assert ended.code == 130
-    assert "interrupted" in ended.err
-    assert "Traceback" not in ended.err
-    assert ended.actions["left"] == "failed"
-    assert newest(store).state == "failed"
-    assert run.family() == []
-
-
 def test_two_runs_at_once_share_the_work(start: Start, toy: Path, store: Path) -> None:
     runs = [start("run", toy, "--store", store, "--json") for _ in range(2)]
     answers = [run.wait(90) for run in runs]
