@@ -3,42 +3,16 @@
 Nothing here knows a setting; `validation` makes a config of the tree.
 """
 
-import re
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from tempering.config import Tree
 from tempering.errors import ConfigError
+from tempering.yaml_text import NotYaml, read_text, read_yaml
 
-
-class _Loader(yaml.SafeLoader):
-    """YAML whose plain `1e-4` is a number, as in YAML 1.2 and JSON; a quoted one stays a string."""
-
-
-def _mapping_of(loader: _Loader, node: yaml.MappingNode, deep: bool = False) -> Tree:
-    """A mapping whose keys are all different: of two, YAML would keep the last without a word."""
-    keys: set[str] = set()
-    for key_node, _ in node.value:
-        if key_node.value in keys and key_node.tag != "tag:yaml.org,2002:merge":
-            fault = f"{key_node.value} is set twice"
-            raise yaml.constructor.ConstructorError(None, None, fault, key_node.start_mark)
-        if isinstance(key_node, yaml.ScalarNode):
-            keys.add(key_node.value)
-    mapping: Any = yaml.SafeLoader.construct_mapping(loader, node, deep=deep)
-    return dict(mapping)
-
-
-_Loader.construct_mapping = _mapping_of  # type: ignore[assignment, method-assign]
-
-# YAML 1.1 wants a dot in the mantissa and a sign in the exponent.
-_Loader.add_implicit_resolver(
-    "tag:yaml.org,2002:float",
-    re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)[eE][-+]?[0-9]+$"),
-    list("-+.0123456789"),
-)
+_MOST_FILES = 100  # that one config may extend, counted as often as they are named
+_MOST_KEYS = 30  # of an override: ppo.reward.components.length.kind has 5
 
 
 def load(path: str | Path, overrides: Iterable[str] = ()) -> Tree:
@@ -48,7 +22,7 @@ def load(path: str | Path, overrides: Iterable[str] = ()) -> Tree:
     to the file that names them.
     """
     named: set[str] = set()
-    tree = _load_file(Path(path), (), named)
+    tree = _load_file(Path(path), (), named, [])
     for override in overrides:
         apply_override(tree, override)
         _note_kinds(tree, named)
@@ -60,19 +34,23 @@ def _note_kinds(tree: Tree, named: set[str]) -> None:
     named.update(name for name, section in tree.items() if isinstance(section, dict) and "kind" in section)
 
 
-def _load_file(path: Path, chain: tuple[Path, ...], named: set[str]) -> Tree:
-    if path.resolve() in chain:
-        raise ConfigError(f"{path}: `extends:` runs in a circle", fix="remove one of the links")
+def _load_file(path: Path, chain: tuple[Path, ...], named: set[str], files: list[Path]) -> Tree:
     # The file itself.
     try:
-        raw = yaml.load(path.read_text(encoding="utf-8"), _Loader)
-    except (FileNotFoundError, IsADirectoryError, PermissionError) as error:
+        place = path.resolve()
+        if place in chain:
+            raise ConfigError(f"{path}: `extends:` runs in a circle", fix="remove one of the links")
+        files.append(place)
+        if len(files) > _MOST_FILES:
+            raise ConfigError(f"{chain[0]} extends more than {_MOST_FILES} files", fix="extend fewer files")
+        raw = read_yaml(read_text(path))
+    except (OSError, ValueError, RuntimeError) as error:  # a NUL in the name, a link to itself
         raise ConfigError(
-            f"cannot read the config {path}: {error.strerror}",
+            f"cannot read the config {path}: {getattr(error, 'strerror', None) or error}",
             expected="a YAML file",
             fix="check the path; the default is configs/quickstart.yaml",
         ) from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except NotYaml as error:
         raise ConfigError(f"{path} is not valid YAML: {error}", fix="correct the line named above") from None
     if not isinstance(raw, dict):
         raise ConfigError(
@@ -85,19 +63,21 @@ def _load_file(path: Path, chain: tuple[Path, ...], named: set[str]) -> Tree:
         raise ConfigError(f"{path}: extends is {bases!r}", expected="the name of a file, or a list of names")
     tree: Tree = {}
     for base in bases:
-        tree = merge(tree, _load_file(path.parent / base, (*chain, path.resolve()), named))
+        tree = merge(tree, _load_file(path.parent / base, (*chain, place), named, files))
     _note_kinds(raw, named)
     return merge(tree, raw)
 
 
 _SHORT = {"estimator": "kind"}
 """Settings that can be a string, and the key of the mapping that it stands for."""
+_KINDS = {"architecture": "transformer", "adapter": "lora"}
+"""The kind of a setting's mapping that says none; a stage's is its name."""
 
 
 def merge(base: Tree, over: Tree) -> Tree:
     """`over` laid on `base`: mappings merge, everything else replaces. A new `kind:` replaces whole.
 
-    A stage's section without `kind:` is of the kind that its name says.
+    A stage's section without `kind:` is of the kind that its name says, or that its setting has by default.
     """
     out = dict(base)
     for key, value in over.items():
@@ -107,12 +87,16 @@ def merge(base: Tree, over: Tree) -> Tree:
         if (
             isinstance(before, dict)
             and isinstance(value, dict)
-            and before.get("kind", key) == value.get("kind", before.get("kind", key))
+            and value.get("kind", _kind(key, before)) == _kind(key, before)
         ):
             out[key] = merge(before, value)
         else:
             out[key] = value
     return out
+
+
+def _kind(key: str, section: Tree) -> Any:
+    return section.get("kind", _KINDS.get(key, key))
 
 
 def apply_override(tree: Tree, override: str) -> None:
@@ -127,9 +111,11 @@ def apply_override(tree: Tree, override: str) -> None:
         raise ConfigError(
             f"override {override!r}", expected="key=value with dots, e.g. ppo.learning_rate=1e-4"
         )
+    if len(keys) > _MOST_KEYS:
+        raise ConfigError(f"override {override[:60]!r}… has {len(keys)} keys", expected="a setting's path")
     try:
-        value = yaml.load(text, _Loader)
-    except yaml.YAMLError:
+        value = read_yaml(text)
+    except NotYaml:
         raise ConfigError(f"override {override!r}: the value is not valid YAML", fix="quote it") from None
     node = tree
     for depth, key in enumerate(keys[:-1]):

@@ -6,6 +6,7 @@ would be meaningless; 2: it cannot be read, or a mistake on the command line.
 
 import argparse
 import contextlib
+import os
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -81,8 +82,9 @@ def _wish(args: argparse.Namespace) -> tuple[Wish, bool]:
     """What is asked for, and whether it is of a pipeline."""
     from flows.store_choice import given_store
 
-    # A path may hold an equals sign (`lang=en/part.parquet`), which looks like an override.
-    target = next((word for word in args.overrides if Path(word).exists()), args.config)
+    # A folder of data may be called `lang=en`; Path raises for a long word.
+    paths = [word for word in args.overrides if os.path.exists(word)]  # noqa: PTH110
+    target = paths[0] if paths else args.config
     is_pipeline = Path(target).suffix.lower() in (".yaml", ".yml")
     if is_pipeline:
         options = {"--kind": args.kind, "--column": args.column, "--max-length": args.max_length}

@@ -98,7 +98,7 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
 
 
 def _split_words(args: argparse.Namespace, words: list[str]) -> None:
-    configs = [word for word in words if "=" not in word]
+    configs = [word for word in words if is_path(word)]
     if len(configs) > 1:
         raise UserError(
             f"there are several configs: {', '.join(configs)}",
@@ -107,7 +107,16 @@ def _split_words(args: argparse.Namespace, words: list[str]) -> None:
     args.config = configs[0] if configs else DEFAULT_CONFIG
     precision = getattr(args, "precision", None)  # `data doctor` has words and no precision
     overrides = [f"precision={precision}"] if precision else []
-    args.overrides = [*overrides, *(word for word in words if "=" in word)]
+    args.overrides = [*overrides, *(word for word in words if word not in configs)]
+
+
+def is_path(word: str) -> bool:
+    """Whether a word is a config's path and no override: folders and files may be called `lr=0.01`.
+
+    No setting has a slash in its name; without one, it is the path of a file that is there.
+    """
+    setting, sign, _ = word.partition("=")
+    return not sign or "/" in setting or os.path.isfile(word)  # noqa: PTH113  Path raises for a long word
 
 
 def _add_pipeline(commands: Any, name: str, command: Command, text: str) -> None:

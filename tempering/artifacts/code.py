@@ -26,6 +26,7 @@ _PLUMBING = (
     "tempering.errors",
     "tempering.runtime",
     "tempering.validation",
+    "tempering.yaml_text",
 )
 
 
