@@ -7,7 +7,7 @@ were seen. Nothing is written to the store.
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from flows.build import Graph
 from flows.config import PipelineConfig
@@ -19,8 +19,11 @@ from tempering.data.prepare import PARTS
 from tempering.data.tokenizers import ExistingTokenizerConfig, TrainTokenizerConfig, load_tokenizer
 from tempering.doctor.tokenizer import Chosen, complete, train_as, train_small
 from tempering.errors import ArtifactError, UserError
+from tempering.model_config import AdoptConfig
 
 if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
     from flows.cli.doctor_options import Wish
     from tempering.doctor.dataset import Dataset
     from tempering.doctor.examine import Choose
@@ -65,9 +68,9 @@ def _ready(wish: "Wish", node: Node, nodes: Sequence[Node]) -> Chosen | None:
     """The external tokenizer, or the one in the store, if it is what this config gives."""
     config = node.config
     if isinstance(config, ExistingTokenizerConfig):
-        base = node.inputs.get("base")
-        folder = _folder(wish.store, base.ref) if isinstance(base, Ref) else config.name_or_path
-        return complete(load_tokenizer(folder, config.revision), f"{config.name_or_path}, as the config says")
+        by_name = {other.name: other for other in nodes}
+        tokenizer = _existing(wish, config, node.inputs.get("base"), by_name)
+        return complete(tokenizer, f"{config.name_or_path}, as the config says")
     try:
         made = plan(nodes, Store(wish.store, writable=False))[-1].made
     except UserError:  # a data file is missing, which is said where that data set is read
@@ -75,6 +78,19 @@ def _ready(wish: "Wish", node: Node, nodes: Sequence[Node]) -> Chosen | None:
     if not isinstance(made, TokenizerArtifact):
         return None
     return Chosen(load_tokenizer(made.tokenizer_dir), made.id)
+
+
+def _existing(
+    wish: "Wish", config: ExistingTokenizerConfig, base: Any, nodes: Mapping[str, Node]
+) -> "PreTrainedTokenizerBase":
+    """The external tokenizer: that of an artifact, of a model under `models:`, or a folder or Hub name."""
+    if isinstance(base, Ref):
+        return load_tokenizer(_folder(wish.store, base.ref))
+    model = nodes[base].config if isinstance(base, str) else None
+    if isinstance(model, AdoptConfig):
+        place = model.folder or model.name_or_path
+        return load_tokenizer(place, model.revision, trust_remote_code=model.trust_remote_code)
+    return load_tokenizer(config.name_or_path, config.revision)
 
 
 def _trained(config: TrainTokenizerConfig, datasets: Mapping[str, "Dataset"]) -> Chosen:

@@ -137,7 +137,8 @@ class Look:
             return len(load_tokenizer(getattr(artifact, "tokenizer_dir", artifact.path / "model")))
         config = maker.config if maker else None
         assert isinstance(config, ExistingTokenizerConfig | AdoptConfig), "nothing else names a tokenizer"
-        return len(load_tokenizer(config.name_or_path, config.revision))
+        place = (config.folder if isinstance(config, AdoptConfig) else None) or config.name_or_path
+        return len(load_tokenizer(place, config.revision))
 
     # -- rows --------------------------------------------------------------------------------
 

@@ -321,6 +321,9 @@ def test_the_tokenizer_of_the_store_is_used_where_it_is_the_right_one(
     assert "trained in memory" in origin("tokenizer.vocab_size=300")
     assert origin("tokenizer={kind: existing, name_or_path: tokenizer@latest}").startswith("tokenizer@latest")
     assert origin("tokenizer.vocab_size=300", "--tokenizer", "tokenizer@latest") == "tokenizer@latest"
+    # A model under `models:` has its tokenizer with it; its name is none of the Hub's.
+    model = {"kind": "existing", "name_or_path": "base"}
+    assert origin(f"models.base={made.tokenizer_dir}", f"tokenizer={model}").startswith("base, as the config")
 
 
 def test_the_default_is_a_light_import() -> None:
