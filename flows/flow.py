@@ -34,7 +34,10 @@ Execute = Callable[[Node, Callable[[str], None]], Outcome]
 
 
 def run_flow(name: str, run_id: str, nodes: Sequence[Node], execute: Execute) -> None:
-    """Run `nodes` (topologically sorted) as the flow `name`; the flow run is called `run_id`."""
+    """Run `nodes` (topologically sorted) as the flow `name`; the flow run is called `run_id`.
+
+    Prefect refuses some characters in a name, which is a dash there.
+    """
     outcomes: dict[str, Outcome] = {}
 
     def run_task(node: Node) -> State[Any]:
@@ -44,7 +47,7 @@ def run_flow(name: str, run_id: str, nodes: Sequence[Node], execute: Execute) ->
     # A thread per node: those that wait for a place must not keep others from it.
     threads: Any = ThreadPoolTaskRunner(max_workers=len(nodes) + 1)
 
-    @flow(name=name, flow_run_name=run_id, task_runner=threads)
+    @flow(name=re.sub(r"[/%&<>]", "-", name), flow_run_name=run_id, task_runner=threads)
     def pipeline(run: str) -> State[Any]:
         futures: dict[str, Any] = {}
         for node in nodes:

@@ -6,7 +6,7 @@ for other sections; what the stage makes depends on its kind and settings alone.
 
 import difflib
 import re
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import Any
 
 from pydantic import ValidationError, ValidatorFunctionWrapHandler
@@ -14,10 +14,13 @@ from pydantic_core import InitErrorDetails, PydanticCustomError
 
 from tempering.artifacts.stage import section_kinds, stages
 from tempering.config import Config, StageConfig
+from tempering.printable import shown_name, visible
 
 Tree = dict[str, Any]
 NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,63}")
 """Valid names of stages."""
+MOST_LETTERS = 100
+"""Of every other name: it becomes part of a folder's."""
 
 
 def kind_of(name: str, section: Any) -> str:
@@ -44,10 +47,35 @@ def check_sections(tree: Tree, fields: Collection[str]) -> list[str]:
     for name in models:
         if name in names or name in section_kinds() or name == "merge":
             problems["models"] = f"{name} is the name of a stage; fix: give the model another name"
+    for place, name in _other_names(tree):
+        problems[place] = problems.get(place) or misnamed(name)
     errors = [_line(name, problem) for name, problem in problems.items() if problem]
     if errors:
         raise ValidationError.from_exception_data("pipeline", errors)
     return names
+
+
+def _other_names(tree: Tree) -> Iterator[tuple[str, Any]]:
+    """The names that are not of stages, each with its place."""
+    if "name" in tree:
+        yield "name", tree["name"]
+    evaluate = tree.get("evaluate")
+    benchmarks = evaluate.get("benchmarks") if isinstance(evaluate, Mapping) else None
+    sections = {key: tree.get(key) for key in ("datasets", "models", "samples")}
+    for section, names in {**sections, "evaluate.benchmarks": benchmarks}.items():
+        for name in names if isinstance(names, Mapping) else ():
+            yield f"{section}.{shown_name(str(name))}", name
+
+
+def misnamed(name: Any) -> str:
+    """What is wrong with the name of a pipeline, a data set, a model, ...; "" if nothing."""
+    if not isinstance(name, str):
+        return f"the name is {name!r}; expected a string; fix: quote it"
+    if len(name) > MOST_LETTERS:
+        return f"the name has {len(name)} letters; expected at most {MOST_LETTERS}"
+    if visible(name) != name or not any(letter.isalnum() for letter in name):
+        return f"the name is {name!r}; expected letters and digits, and nothing that cannot be seen"
+    return ""
 
 
 def _misplaced(name: str, section: Any) -> str:
