@@ -58,7 +58,7 @@ def render_prompt(
         Unfit: when the template refuses the conversation.
     """
     if prompt_format == "plain":
-        return _plain_text(messages)
+        return plain_text(messages)
     return _render(tokenizer, messages, prompt_format, add_generation_prompt=True)
 
 
@@ -156,11 +156,11 @@ def render_conversation(
         Unfit: when the template refuses it.
     """
     if prompt_format == "plain":
-        return _plain_text(messages)
+        return plain_text(messages)
     return _render(tokenizer, messages, prompt_format, add_generation_prompt=False)
 
 
-def _plain_text(messages: list[Message]) -> str:
+def plain_text(messages: list[Message]) -> str:
     """The contents: an answer follows its question after a space, all else after a blank line."""
     text, before = "", ""
     for message in messages:

@@ -40,6 +40,7 @@ class ModelReward(Reward):
 class FunctionReward(Reward):
     """A user's Python function in TRL's signature, sync or async; its source is part of the fingerprint."""
 
+    version = 2  # prompts as text are what the messages say
     kind: Literal["function"]
     function: str = Field(description="module:function")
     form: Literal["text", "messages"] = Field(
@@ -107,6 +108,7 @@ class EndpointConfig(Config):
 class TeacherReward(Reward):
     """A language model that rates each completion; an answer that is not a score leaves it unscored."""
 
+    version = 2  # its question is what the messages say
     kind: Literal["teacher"]
     endpoint: EndpointConfig | None = Field(None, description="a server; or set model")
     model: str | None = runtime_field(

@@ -2,7 +2,8 @@
 
 It gets those of these arguments that its signature takes: `prompts`, `completions`, `completion_ids`, every
 column of the data set, `ended`, and TRL's `log_extra(column, values)` and `log_metric(name, value)`.
-`form: text` passes strings (TRL's standard format), `form: messages` lists of messages (conversational).
+`form: text` passes strings (TRL's standard format): a prompt is what its messages say, without the policy's
+marks of roles. `form: messages` passes lists of messages (conversational).
 """
 
 import importlib
@@ -12,6 +13,7 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
+from tempering.data.prompt_format import plain_text
 from tempering.errors import ConfigError, UserError
 from tempering.rewards.scoring import Messages, Scores
 
@@ -35,7 +37,7 @@ class UserFunction:
         self, prompts: list[Messages], completions: list[str], **columns: Any
     ) -> Scores | Awaitable[Scores]:
         self.extra = {}
-        arguments = {**self._texts(prompts, completions, columns), **columns}
+        arguments = {**self._texts(prompts, completions), **columns}
         arguments |= {
             "log_extra": self._log_extra(len(completions)),
             "log_metric": self._log_metric(len(completions)),
@@ -48,12 +50,11 @@ class UserFunction:
             raise self._failed(error) from error
         return self._awaited(scores) if inspect.isawaitable(scores) else scores
 
-    def _texts(self, prompts: list[Messages], completions: list[str], columns: Any) -> dict[str, Any]:
+    def _texts(self, prompts: list[Messages], completions: list[str]) -> dict[str, Any]:
         if self.form == "messages":
             answers = [[{"role": "assistant", "content": text}] for text in completions]
             return {"prompts": prompts, "completions": answers}
-        texts = columns.get("query") or [prompt[-1]["content"] if prompt else "" for prompt in prompts]
-        return {"prompts": list(texts), "completions": completions}
+        return {"prompts": [plain_text(prompt) for prompt in prompts], "completions": completions}
 
     def _accepted(self, arguments: dict[str, Any]) -> dict[str, Any]:
         """The arguments that the function's signature takes."""

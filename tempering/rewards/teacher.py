@@ -20,6 +20,7 @@ from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from tempering.artifacts.kinds import ModelArtifact
 from tempering.artifacts.row_log import RowLog
+from tempering.data.prompt_format import plain_text
 from tempering.errors import ConfigError, UserError
 from tempering.rewards.base import Parts
 from tempering.rewards.endpoint import Answer, Endpoint
@@ -88,10 +89,9 @@ class Teacher:
         )
 
     def _question(self, prompt: Messages, completion: str, row: dict[str, Any]) -> str:
-        query = row.get("query") if isinstance(row.get("query"), str) else None
         variables = {
             **row,
-            "prompt": query if query is not None else "\n".join(turn["content"] for turn in prompt),
+            "prompt": plain_text(prompt),  # the policy's marks would be turns to a teacher that knows them
             "messages": prompt,
             "completion": completion,
             "min_score": _plain(self.config.min_score),

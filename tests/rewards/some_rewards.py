@@ -17,6 +17,11 @@ def undecided(prompts: list[str], completions: list[str], **_: Any) -> list[floa
     return [None if index % 2 else 1.0 for index, _ in enumerate(completions)]
 
 
+def of_a_plain_prompt(prompts: list[str], **_: Any) -> list[float]:
+    """Scores a prompt that it knows."""
+    return [float(prompt == "Be brief.\n\nHow old is Lily? She is 6.\n\nAnd Tom?") for prompt in prompts]
+
+
 def of_messages(prompts: list[Any], completions: list[Any], **_: Any) -> list[float]:
     """Written for TRL's conversational format."""
     return [

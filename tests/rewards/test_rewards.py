@@ -52,6 +52,17 @@ def test_a_function_is_called_as_trl_calls_it() -> None:
     assert found.extra == {"ids": [2, 1], "metric_seen": [2.0, 2.0]}
 
 
+def test_a_prompt_as_text_is_what_the_messages_say_without_the_policys_marks() -> None:
+    prompt = [
+        {"role": "system", "content": "Be brief."},
+        {"role": "user", "content": "How old is Lily?"},
+        {"role": "assistant", "content": "She is 6."},
+        {"role": "user", "content": "And Tom?"},
+    ]
+    rewards = build_rewards(config(**function("of_a_plain_prompt")), {}, "cpu", None)  # type: ignore[arg-type]
+    assert rewards([prompt], ["7"], query=["<|user|>And Tom?<|assistant|>"]).scores == [1.0]
+
+
 def test_a_function_that_is_not_there_is_named() -> None:
     with pytest.raises(ConfigError, match="nothing_here"):
         score(function("nothing_here"), ["a"])

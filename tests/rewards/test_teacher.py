@@ -107,6 +107,26 @@ def teacher(ask: Any, folder: Path, name: str = "teacher", **more: Any) -> Teach
     return Teacher(made, ask, folder, name)
 
 
+def test_a_question_has_no_marks_of_the_policy_and_says_who_spoke(tmp_path: Path) -> None:
+    asked: list[str] = []
+
+    def ask(questions: Any) -> Any:
+        asked.extend(questions)
+        return [(place, Answer("7", "ok")) for place in range(len(questions))]
+
+    turns = [
+        {"role": "user", "content": "Tell a story."},
+        {"role": "assistant", "content": "Once."},
+        {"role": "user", "content": "More."},
+    ]
+    marked = {"query": ["<|user|>Tell a story.<|assistant|>"]}
+    assert teacher(ask, tmp_path / "one")([PROMPT], ["Lily ran."], **marked) == [7.0]
+    assert teacher(ask, tmp_path / "two")([turns], ["Lily ran."], **marked) == [7.0]
+    assert "[Question]\nTell a story.\n\n[Answer]\nLily ran.\n" in asked[0]
+    assert "[Question]\nUser: Tell a story.\n\nAssistant: Once.\n\nUser: More.\n\n[Answer]" in asked[1]
+    assert "<|" not in "".join(asked)
+
+
 @pytest.mark.parametrize(
     ("text", "score"),
     [
