@@ -150,7 +150,10 @@ class OnPolicyConfig(TrainingConfig):
 
     def as_hashed(self, tree: Tree) -> Tree:
         """Estimators had no settings of their own once; the hash is still of the flat ones."""
-        return flattened(tree)
+        changes = self.lr_schedule != "constant" or self.warmup_fraction
+        # With these, the last steps had a learning rate of 0, or the schedule never came to its end.
+        mended = changes and (self.token_limit is not None or self.stop_kl is not None)
+        return {**flattened(tree), "schedule_version": 2} if mended else flattened(tree)
 
     @property
     def steps_per_rollout(self) -> int:

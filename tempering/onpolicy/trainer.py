@@ -8,6 +8,7 @@ are those of a single process.
 """
 
 import json
+import math
 import time
 from collections import defaultdict
 from collections.abc import Iterator
@@ -33,6 +34,7 @@ from tempering.onpolicy.guards import CollapseGuard, refuse_nan
 from tempering.onpolicy.optimizer import adamw
 from tempering.onpolicy.summary import summarise
 from tempering.onpolicy.value import ValueHead, ValueModel
+from tempering.training.schedule import learning_rate_factor
 from tempering.training.trainer import TokenTrainer, training_arguments
 
 _SHARDED = (DistributedType.FSDP, DistributedType.DEEPSPEED)
@@ -67,7 +69,7 @@ class OnPolicyTrainer(TokenTrainer, Trainer):
         # what the step and the rollout at hand came to, for the log and for `end_step`
         self._sums: dict[str, float] = defaultdict(float)
         self._rollout_stats: dict[str, float] = {}
-        self._last_step = self._stops = False
+        self._number, self._last_step, self._stops = 0, False, False
         self._tokens_at_hand, self._step_started = 0, 0.0
         # dropout would make the ratio of new and old probabilities differ from 1 before any update
         for module in (policy, value):
@@ -109,7 +111,8 @@ class OnPolicyTrainer(TokenTrainer, Trainer):
             experience = self.collect()
             steps = shuffled_steps(self.config, seed + 1)
             for number, rows in enumerate(steps):
-                self._last_step = number == len(steps) - 1
+                self._number, self._last_step = number, number == len(steps) - 1
+                self._set_rates()
                 self._step_started = time.perf_counter()
                 step = StepBatch.of(experience, rows, estimator, first_step=number == 0).take(share)
                 for batch in step.split(self.args.per_device_train_batch_size):
@@ -238,8 +241,25 @@ class OnPolicyTrainer(TokenTrainer, Trainer):
         return self.optimizer
 
     def schedule_progress(self, steps: int) -> float:
-        """The middle of a step: neither the first nor the last one has a learning rate of 0."""
-        return self.progress(steps + 0.5)
+        """The middle of a step, so that the schedule begins before the first one and ends after the last one.
+
+        A rollout's tokens count before its first step, so a token limit is crossed while there are steps
+        to make: the run's length is taken in rollouts, those made and those that fit into what is left.
+        """
+        by_steps, size = (steps + 0.5) / max(1, self.state.max_steps), self.config.steps_per_rollout
+        rollouts, limit = self.maker.rollouts, self.config.token_limit
+        place, total = max(0, rollouts - 1) * size + self._number + 0.5, self.total_rollouts
+        if limit and self.tokens:
+            total = min(total, rollouts + math.ceil(max(0, limit - self.tokens) * rollouts / self.tokens))
+        return float(max(by_steps, place / (total * size)))
+
+    def _set_rates(self) -> None:
+        """The rates of the step at hand; when the scheduler stepped, its rollout was not made yet."""
+        scheduler = getattr(self.lr_scheduler, "scheduler", self.lr_scheduler)  # out of DeepSpeed's wrapper
+        factor = learning_rate_factor(self.config, self.schedule_progress(self.state.global_step))
+        scheduler._last_lr = [base * factor for base in scheduler.base_lrs]
+        for group, rate in zip(self.optimizer.param_groups, scheduler._last_lr, strict=True):
+            group["lr"] = rate
 
     # -- logs and checkpoints ----------------------------------------------------------------
 

@@ -1,10 +1,13 @@
 """The on-policy trainer: what it learns from, what it leaves out, what it counts and logs."""
 
+from pathlib import Path
 from typing import Any, Literal
 
 import pytest
 import torch
+from transformers import get_scheduler
 
+from tempering.artifacts.tables import read_rows
 from tempering.config import identity
 from tempering.errors import StageFailed
 from tempering.onpolicy.advantages import whiten
@@ -299,9 +302,34 @@ def test_the_first_limit_ends_the_run(tmp_path: Any, limits: Any, rollouts: int)
     assert trainer.state.global_step == 2 * rollouts
 
 
-def test_stop_kl_ends_the_updates_of_a_rollout(tmp_path: Any) -> None:
-    from tempering.artifacts.tables import read_rows
+def rates(folder: Path, config: OnPolicyConfig, **changes: Any) -> list[float]:
+    """The learning rate of every step."""
+    small.trainer(folder, config, **changes).train_or_resume()
+    return [row["learning_rate"] for row in read_rows(folder / "metadata" / "training_stats.parquet")]
 
+
+@pytest.mark.parametrize("schedule", ["linear", "cosine", "polynomial"])
+def test_with_a_token_limit_the_schedule_ends_after_the_last_step(tmp_path: Path, schedule: Any) -> None:
+    """Three rollouts of 4 x 5 tokens, two steps each: transformers' rates in the middle of six steps."""
+    row = {"input_ids": [2, 3, 4, 5], "query": "", "prompt": [{"role": "user", "content": ""}]}
+    settings: Any = SIZES | {"learning_rate": 1.0, "max_grad_norm": 1e-9, "max_new_tokens": 1}
+    settings |= {"ppo_epochs": 2, "lr_schedule": schedule, "warmup_fraction": 1 / 3, "num_epochs": 99}
+    found = rates(tmp_path, RLOOConfig(**settings, token_limit=50), prompts=Prompts([row], seed=0))
+    optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=1.0)
+    theirs = get_scheduler(schedule, optimizer, 2, 6).lr_lambdas[0]
+    assert found == pytest.approx([theirs(step + 0.5) for step in range(6)], abs=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("limit", "end"), [({"token_limit": 1}, 0.3), ({"token_limit": 90}, 0.08), ({"stop_kl": 1e-9}, 0.2)]
+)
+def test_no_step_is_without_a_learning_rate(tmp_path: Path, limit: Any, end: float) -> None:
+    more: Any = {"max_new_tokens": 6, "num_epochs": 3, "learning_rate": 1e-3, "lr_schedule": "linear"}
+    found = rates(tmp_path, PPOConfig(**SIZES, **limit, **more))
+    assert 0 < min(found) == found[-1] < end * 1e-3, "small at the end, and not 0"
+
+
+def test_stop_kl_ends_the_updates_of_a_rollout(tmp_path: Any) -> None:
     config = PPOConfig(
         **SIZES, ppo_epochs=5, max_new_tokens=6, total_episodes=8, learning_rate=3e-2, stop_kl=1e-3
     )
@@ -445,8 +473,6 @@ def test_micro_batches_change_nothing(tiny: Any, tmp_path: Any, name: str) -> No
 @pytest.mark.slow
 def test_rloo_learns_what_the_reward_wants(tiny: Any, tmp_path: Any) -> None:
     """A reward for short answers makes answers shorter: the sign of the whole chain is right."""
-    from tempering.artifacts.tables import read_rows
-
     draft = run(
         tiny,
         tmp_path,
