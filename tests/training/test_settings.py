@@ -151,7 +151,24 @@ def test_bf16_and_checkpointing_and_accumulation_train(name: str, tiny: Any, tmp
             assert "micro_batch_size" in changes or found != plain
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["pretrain", "sft", "reward_model", "dpo"])
+def test_with_a_token_limit_every_step_learns(name: str, tiny: Any, tmp_path: Any) -> None:
+    """The rate of a step is that of the tokens before it, so the last one's is above 0."""
+    limits = {"max_steps": None, "token_limit": 1900, "lr_schedule": "linear", "warmup_fraction": 0}
+    rows = log_rows(tiny, tmp_path, name, **limits)
+    tokens = [0, *[row["tokens"] for row in rows]]
+    assert tokens[-1] >= 1900 > tokens[-2]
+    peak = rows[0]["learning_rate"]
+    wanted = [peak * (1 - count / 1900) for count in tokens[:-1]]
+    assert [row["learning_rate"] for row in rows] == pytest.approx(wanted, rel=1e-3)
+
+
 def losses(tiny: Any, folder: Any, name: str, **changes: Any) -> list[float]:
+    return [row["loss"] for row in log_rows(tiny, folder, name, **changes)]
+
+
+def log_rows(tiny: Any, folder: Any, name: str, **changes: Any) -> list[dict[str, Any]]:
     from tempering.artifacts.tables import read_rows
     from tests.tiny import fresh_draft, inputs_of
 
@@ -161,7 +178,7 @@ def losses(tiny: Any, folder: Any, name: str, **changes: Any) -> list[float]:
     node.stage(draft, node.config, **inputs_of(node, tiny))
     rows = read_rows(draft.metadata_dir / "training_stats.parquet")
     assert all(row["grad_norm"] > 0 for row in rows) or name == "rloo"  # equal scores may leave it without
-    return [row["loss"] for row in rows]
+    return rows
 
 
 def test_the_flags_of_the_recipes_set_the_precision() -> None:
