@@ -14,6 +14,14 @@ from tempering.artifacts.draft import Draft
 from tempering.data.tokenizer_repair import missing_pieces
 from tempering.data.tokenizers import load_tokenizer, tokenizer_digest
 from tempering.errors import ArtifactError, ConfigError
+from tempering.exchange.faithful import (
+    answers,
+    check_generation,
+    check_same_answers,
+    dtype_note,
+    settle_generation,
+    settle_tying,
+)
 from tempering.hub.models import model_commit, model_files
 from tempering.model_config import AdoptConfig
 from tempering.models.adapters import is_adapter
@@ -25,6 +33,7 @@ from tempering.models.loading import (
     parameter_count,
     save_model,
 )
+from tempering.models.quantised import refuse_quantised
 
 _CAUSAL = ("ForCausalLM", "LMHeadModel")
 _SCORER = "ForSequenceClassification"
@@ -46,11 +55,19 @@ def adopt_model(out: Draft, config: AdoptConfig) -> dict[str, float | int | str]
     head = head_of(folder, settings)
     load: Any = load_scorer if head == "score" else load_causal_lm
     model = load(folder, weights="as_is", trust_remote_code=config.trust_remote_code)
-    # Add what training needs; each addition is a warning in the log.
+    # Add what training needs; each change is a warning in the log.
+    vocabulary = min(check_vocabulary(model, tokenizer, folder), len(tokenizer))
+    before = answers(model, vocabulary)
     has_template = tokenizer.chat_template is not None
-    for line in complete(model, tokenizer, folder):
+    changes = [*dtype_note(settings, model), *settle_tying(model), *complete(model, tokenizer, folder)]
+    for line in [*changes, *settle_generation(model)]:
         out.warn(line)
+    parameters = parameter_count(model)
     save_model(model, tokenizer, out.model_dir)
+    # What was written must answer as what was loaded; one of them is enough in memory.
+    del model
+    written = load(out.model_dir, weights="as_is", trust_remote_code=config.trust_remote_code)
+    difference = check_same_answers(before, answers(written, vocabulary), folder)
     # What was loaded must be what the fingerprint was computed from.
     files = _files(folder)
     check_unchanged(out, config, files)
@@ -62,14 +79,15 @@ def adopt_model(out: Draft, config: AdoptConfig) -> dict[str, float | int | str]
     out.details |= {
         "head": head,
         "adapter": False,
-        "parameters": parameter_count(model),
+        "parameters": parameters,
+        "logit_difference": difference,
         "tokenizer": tokenizer_digest(tokenizer),
         "prompt_format": prompt_format,
         "source": _source(config),
     }
     if config.trust_remote_code and "auto_map" in settings:
         out.details["trust_remote_code"] = True
-    return {"parameters": out.details["parameters"], "vocab_size": len(tokenizer)}
+    return {"parameters": parameters, "vocab_size": len(tokenizer)}
 
 
 def source_folder(config: AdoptConfig) -> Path:
@@ -121,6 +139,8 @@ def check_folder(folder: Path, config: AdoptConfig) -> dict[str, Any]:
     check_index(folder)
     if not isinstance(settings, dict):
         raise ArtifactError(f"{folder}/config.json does not hold a mapping", expected="a model's settings")
+    refuse_quantised(folder, settings)
+    check_generation(folder)
     # Foreign code runs only with permission.
     if "auto_map" in settings and not _is_known(settings) and not config.trust_remote_code:
         raise ConfigError(
@@ -207,6 +227,8 @@ def _grow(model: Any, rows: int, size: int) -> None:
         for layer in (model.get_input_embeddings(), model.get_output_embeddings()):
             if layer is not None:
                 layer.weight[rows:] = layer.weight[:rows].float().mean(0).to(layer.weight.dtype)
+                if getattr(layer, "bias", None) is not None:
+                    layer.bias[rows:] = layer.bias[:rows].float().mean().to(layer.bias.dtype)
 
 
 def _files(folder: Path) -> list[dict[str, Any]]:

@@ -5,6 +5,7 @@ Remote code runs only if a config says so. `save_model` writes world-readable fi
 that transformers 4 reads.
 """
 
+import functools
 import importlib.util
 import json
 from pathlib import Path
@@ -12,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 from huggingface_hub.errors import StrictDataclassError
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 
 from tempering.data.tokenizers import save_tokenizer
 from tempering.errors import ArtifactError, ConfigError
@@ -107,7 +108,8 @@ def load_body(folder: str | Path, *, weights: Weights = "fp32", trust_remote_cod
     return _load(AutoModel, folder, weights=weights, trust_remote_code=trust_remote_code)
 
 
-_OTHER_HEADS = {"lm_head.weight", "lm_head.bias", "score.weight"}  # unused when another head is loaded
+_LM_HEAD = {"lm_head.weight", "lm_head.bias"}
+_SCORE_HEAD = {"score.weight"}
 
 
 def _load(
@@ -130,7 +132,7 @@ def _load(
             trust_remote_code=trust_remote_code,
             use_safetensors=True,
             ignore_mismatched_sizes=True,
-            **held_as(weights),
+            **({"dtype": stored_dtype(Path(folder))} if weights == "as_is" else held_as(weights)),
             **kwargs,
         )
     except _BAD_CONFIG as error:
@@ -147,7 +149,8 @@ def _load(
         ) from None
     # Every weight of the model must have come from the folder, and nothing may be left over.
     missing = [key for key in loading["missing_keys"] if not key.startswith(allowed_missing or ("\0",))]
-    unexpected = sorted(set(loading["unexpected_keys"]) - _OTHER_HEADS)
+    unused = _SCORE_HEAD if auto.__name__ == "AutoModelForCausalLM" else _LM_HEAD | _SCORE_HEAD
+    unexpected = sorted(set(loading["unexpected_keys"]) - unused)
     shapes = [
         f"{key} {list(stored)} for {list(expected)}" for key, stored, expected in loading["mismatched_keys"]
     ]
@@ -223,7 +226,7 @@ def held_as(weights: Weights) -> dict[str, Any]:
         ConfigError: 4 bits without a GPU and bitsandbytes.
     """
     if weights != "nf4":
-        return {"dtype": DTYPES.get(weights, "auto")}
+        return {"dtype": DTYPES[weights]}
     # Refused before anything is loaded, with all that is missing.
     requirements = {
         "a CUDA GPU": torch.cuda.is_available(),
@@ -248,6 +251,23 @@ def held_as(weights: Weights) -> dict[str, Any]:
             bnb_4bit_compute_dtype=torch.bfloat16,
         ),
     }
+
+
+def stored_dtype(folder: Path) -> torch.dtype | str:
+    """The dtype that holds every weight of a folder without loss, whatever its config.json says.
+
+    Raises:
+        SafetensorError: a file cannot be read.
+    """
+    names = set()
+    for path in folder.glob("*.safetensors"):
+        with safe_open(path, "pt") as tensors:
+            names |= {tensors.get_slice(key).get_dtype() for key in tensors.keys()}  # noqa: SIM118
+    floating = [_STORED[name] for name in names if name in _STORED]
+    return functools.reduce(torch.promote_types, floating) if floating else "auto"
+
+
+_STORED = {"F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
 
 
 def no_safetensors(folder: Path) -> ArtifactError:

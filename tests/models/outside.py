@@ -43,7 +43,7 @@ def outside(
 
     words = tokenizer or bare_tokenizer(eos_token="<|endoftext|>")
     given = {"vocab_size": len(words), "eos_token_id": words.eos_token_id, "pad_token_id": words.pad_token_id}
-    config = AutoConfig.for_model(kind, **(SIZES[kind] | given | settings))
+    config = AutoConfig.for_model(kind, **(SIZES.get(kind, {}) | given | settings))
     torch.manual_seed(0)
     if scorer:
         config.num_labels = settings.get("num_labels", 1)
