@@ -42,7 +42,7 @@ def add_adapter(
         task_type: PEFT's: CAUSAL_LM, SEQ_CLS (the score head is trained and saved), None for a bare body.
 
     Raises:
-        ConfigError: a target matches no module.
+        ConfigError: a target matches no module, or one whose weight is another layer's too.
     """
     if config is None:
         return model
@@ -57,6 +57,7 @@ def add_adapter(
         adapted = get_peft_model(model, peft_config(config, task_type))
     except ValueError as error:
         raise _no_target(model, config, error) from None
+    _refuse_tied(adapted, config)
     # PEFT would write the base's local path beside the weights; the manifest already names the base.
     adapted.peft_config["default"].base_model_name_or_path = ""
     return adapted
@@ -87,6 +88,30 @@ def _check_targets(model: "PreTrainedModel", config: LoraConfig) -> None:
     for target in config.target_modules:
         if not any(name == target or name.endswith(f".{target}") for name in names):
             raise _no_target(model, config, ValueError(f"no module is called {target!r}"))
+
+
+def _refuse_tied(adapted: Any, config: LoraConfig) -> None:
+    """An adapter on a weight that two layers share changes one of them: merged, it would change both."""
+    from peft.tuners.tuners_utils import BaseTunerLayer
+
+    # Every layer by the weight it holds, under the names it had without the adapter.
+    layers: dict[str, Any] = dict(adapted.base_model.model.named_modules(remove_duplicate=False))
+    names: dict[int, set[str]] = {}
+    for name, part in layers.items():
+        weight = getattr(part, "weight", None)
+        if weight is not None and not isinstance(part, BaseTunerLayer):
+            names.setdefault(id(weight), set()).add(name.removesuffix(".base_layer"))
+    adapters = {name for name, part in layers.items() if isinstance(part, BaseTunerLayer)}
+    tied = sorted(
+        {name for shared in names.values() if len(shared) > 1 and shared & adapters for name in shared}
+    )
+    if tied:
+        raise ConfigError(
+            f"adapter.target_modules {config.target_modules!r}: {' and '.join(tied)} are one weight (tied)",
+            expected="layers whose weight is theirs alone: merging would change the others with it",
+            fix=f"leave {' and '.join(sorted(adapters.intersection(tied)))} out of target_modules, "
+            "or use a model with tie_word_embeddings: false",
+        )
 
 
 def _no_target(model: "PreTrainedModel", config: LoraConfig, error: ValueError) -> ConfigError:

@@ -258,3 +258,24 @@ def test_a_held_down_base_leaves_what_is_trained_in_fp32(tmp_path: Path) -> None
     model = trainable_lm(Artifact(tmp_path, None), LoraConfig(rank=2, base_weights="bf16"), 0)  # type: ignore[arg-type]
     kinds = {parameter.requires_grad: parameter.dtype for parameter in model.parameters()}
     assert kinds == {True: torch.float32, False: torch.bfloat16}
+
+
+@pytest.mark.parametrize(
+    "target", [["q_proj", "lm_head"], ["embed_tokens"], ["lm_head", "embed_tokens"], ".*(v_proj|lm_head)"]
+)
+def test_an_adapter_on_tied_weights_is_refused_before_training(target: Any, tmp_path: Path) -> None:
+    """Merged, it would change both layers."""
+    model = load_causal_lm(outside(tmp_path / "tied", tie_word_embeddings=True))
+    with pytest.raises(ConfigError, match=r"lm_head and model\.embed_tokens are one weight"):
+        add_adapter(model, LoraConfig(rank=2, target_modules=target), seed=0)
+
+
+def test_an_adapter_on_embeddings_of_their_own_merges(tmp_path: Path) -> None:
+    model = load_causal_lm(outside(tmp_path / "untied", tie_word_embeddings=False))
+    ids = torch.tensor([[5, 60, 7]])
+    adapted = add_adapter(model, LoraConfig(rank=2, target_modules=["embed_tokens", "q_proj"]), seed=0)
+    for name, weight in adapted.named_parameters():
+        if "lora" in name:
+            torch.nn.init.normal_(weight, std=0.3)
+    before = adapted(ids).logits
+    torch.testing.assert_close(adapted.merge_and_unload()(ids).logits, before)
