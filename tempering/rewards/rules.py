@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field, model_validator
 
-from tempering.data.answers import exact_match
+from tempering.config import Tree
+from tempering.data.answers import answer_words, exact_match
 from tempering.errors import DataError
 from tempering.rewards.base import Parts, Reward
 
@@ -86,6 +87,10 @@ class RuleReward(Reward):
         if self.least is not None and self.most is not None and self.least > self.most:
             raise ValueError(f"least {self.least} is more than most {self.most}")
 
+    def as_hashed(self, tree: Tree) -> Tree:
+        """Rules that compare numbers and names have a version of their own: the others score as they did."""
+        return {**tree, "version": 2} if self.rule in ("exact_match", "keywords") else tree
+
     def build(self, parts: Parts) -> "RewardFunction":
         """The rule."""
         return RuleScores(self)
@@ -123,11 +128,21 @@ def words(text: str) -> list[str]:
     return re.findall(r"[^\W_]+(?:'[^\W_]+)?", text.lower())
 
 
+def _names(text: str) -> set[str]:
+    """Words, of which numbers keep sign and point (in one form), and names their last marks (C++)."""
+    return {
+        " ".join(answer_words(word)) if word[-1].isdecimal() else word for word in _NAME.findall(text.lower())
+    }
+
+
+_NAME = re.compile(r"(?<![\w.])[-−]?(?:\d[\d,]*)?\.?\d+(?!\w)|[^\W_]+(?:'[^\W_]+)?(?:[+#]+(?!\w))?")
+
+
 def _texts_of(cell: Any) -> list[str]:
     """The texts of a cell: one, a list of them, a number, or nothing."""
     if cell is None:
         return []
-    return [str(text) for text in cell] if isinstance(cell, list | tuple) else [str(cell)]
+    return [str(text) for text in cell if text is not None] if isinstance(cell, list | tuple) else [str(cell)]
 
 
 def _length(config: RuleReward, text: str, ended: bool, ids: Any) -> float:
@@ -145,8 +160,8 @@ def _regex(config: RuleReward, text: str, ended: bool, value: Any) -> float:
 
 
 def _keywords(config: RuleReward, text: str, ended: bool, value: Any) -> float | None:
-    keywords = set(words(" ".join(_texts_of(value))))
-    return len(keywords & set(words(text))) / len(keywords) if keywords else None
+    keywords = _names(" ".join(_texts_of(value)))
+    return len(keywords & _names(text)) / len(keywords) if keywords else None
 
 
 def _distinct(config: RuleReward, text: str, ended: bool, value: Any) -> float:

@@ -3,6 +3,8 @@
 import math
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from tempering.data.answers import exact_match, f1, normalise_answer
 from tempering.evaluation.metrics import bootstrap, mean_metric, wilson
@@ -42,6 +44,70 @@ def test_nothing_measured_is_nan() -> None:
 def test_answers(answer: str, exact: int, overlap: float) -> None:
     assert exact_match(answer, ["park", "the big garden"]) == exact
     assert f1(answer, ["park"]) == pytest.approx(overlap)
+
+
+SAME = [
+    *[("−5", "-5"), ("– 5", "-5"), ("minus 5", "-5"), ("-0", "0"), ("+5", "5"), ("5.", "5"), ("５", "5")],
+    *[
+        ("42", "42.0"),
+        ("1.5", "1.50"),
+        (".5", "0.5"),
+        ("1,000", "1000"),
+        ("1 000", "1000"),
+        ("1'000", "1000"),
+    ],
+    *[("1/2", "0.5"), ("1 1/2", "1.5"), ("1e3", "1000"), ("1.5×10³", "1500"), ("1.5 x 10^3", "1500")],
+    *[("50%", "50"), ("50 percent", "50%"), ("50%", "0.5"), ("x = 5", "5"), ("= 5", "5"), ("#### 5", "5")],
+    *[
+        ("\\boxed{5}", "5"),
+        ("$\\frac{1}{2}$", "0.5"),
+        ("-\\frac{1}{2}", "-0.5"),
+        ("**5**", "5"),
+        ("-$5", "-5"),
+    ],
+    *[("0.30000000000000004", "0.3"), ("1,000 people", "1000 people"), ("1990–1995", "1990-1995")],
+    *[
+        ("c++.", "C++"),
+        ("(a)", "A"),
+        ("A.", "a"),
+        ("+", "+"),
+        ("St. Louis", "St Louis"),
+        ("an apple", "apple"),
+    ],
+]
+DIFFERENT = [
+    *[("5", "-5"), ("-$5", "5"), ("15", "1.5"), ("12", "1/2"), ("1,2", "12"), ("3.14", "314"), ("5%", "0.5")],
+    *[("x = -5", "5"), ("x = 5", "y = 5"), ("12345678901", "12345678902"), ("10^3", "103"), ("1/0", "1")],
+    *[
+        ("-5 km", "5 km"),
+        ("1.5 km", "15 km"),
+        ("-5°C", "5°C"),
+        ("10:30", "1030"),
+        ("007", "7"),
+        ("1e99", "1e98"),
+    ],
+    *[("C", "C++"), ("C#", "C"), ("A+", "A"), ("O-", "O+"), ("5 + 3", "5 - 3"), ("x + 1", "x - 1")],
+    *[("the", "A"), ("", "A"), ("+", "-"), (">", "<"), ("9" * 5000, "9"), ("5 apples", "5"), ("", "0")],
+]
+
+
+@pytest.mark.parametrize(
+    ("pairs", "score"), [(SAME, 1.0), (DIFFERENT, 0.0)], ids=["the same", "something else"]
+)
+def test_numbers_are_compared_as_numbers_and_marks_that_mean_something_stay(
+    pairs: list[tuple[str, str]], score: float
+) -> None:
+    wrong = [pair for pair in pairs if exact_match(pair[0], [pair[1]]) != score]
+    wrong += [pair for pair in pairs if exact_match(pair[1], [pair[0]]) != score]
+    assert not wrong
+    assert score == 0.0 or all(f1(answer, [gold]) == 1.0 for answer, gold in pairs)
+
+
+@given(st.text("0123456789.,-+/e% x=^*{}$\\½²³⁻a bC#\n−٣", max_size=12), st.text("015.-/% ae", max_size=5))
+def test_any_two_texts_can_be_compared(answer: str, gold: str) -> None:
+    assert exact_match(answer, [answer]) == f1(answer, [answer]) == 1.0
+    assert exact_match(answer, [gold]) == exact_match(gold, [answer])
+    assert f1(answer, [gold]) == pytest.approx(f1(gold, [answer]))
 
 
 def test_normalise_answer() -> None:
