@@ -12,8 +12,10 @@ from itertools import product
 from typing import Any
 
 from tempering.data.builders.classification import FORMS as TEXT_PAIRS
+from tempering.data.builders.kto import TURNS
 from tempering.data.builders.prompt_response import ANSWERS, PROMPTS
 from tempering.data.builders.sentiment import BREAK
+from tempering.data.builders.verdicts import verdict
 from tempering.data.rows import RowType
 
 Look = Callable[[Any], bool]
@@ -91,9 +93,9 @@ def label(value: Any) -> bool:
     return isinstance(value, int) or (number(value) and float(value).is_integer())
 
 
-def verdict(value: Any) -> bool:
+def good_or_bad(value: Any) -> bool:
     """Good or bad."""
-    return isinstance(value, bool | int) and value in (0, 1)
+    return verdict(value) is not None
 
 
 def feeling(value: Any) -> bool:
@@ -137,6 +139,9 @@ _ANSWER_LIKE = (
     *("options", "chosen", "rejected", "references", "label", "labels", "score", "scores"),
 )
 
+# Beside one of these, a label is that of a text or a choice (MultiRC, BoolQ), not of an answer.
+_OTHER_LABELS = ("paragraph", "passage", "choices", "options")
+
 _CONVERSATIONS = ("conversation", "messages", "conversations")
 
 FORMS: tuple[Form, ...] = (
@@ -158,8 +163,17 @@ FORMS: tuple[Form, ...] = (
         for column, score in product(_CONVERSATIONS, ("meta_eval_score", "score"))
     ),
     Form("scored", {"prompt": asked, "completion": told, "score": number}),
-    Form("kto", {"messages": turns, "label": verdict}),
-    Form("kto", {"prompt": asked, "completion": told, "label": verdict}),
+    *(Form("kto", {column: turns, "label": good_or_bad}) for column in TURNS),
+    Form(
+        "kto",
+        {"instruction": text, "context": text, "response": text, "label": good_or_bad},
+        {"columns": {"input": "context"}},
+    ),
+    *(
+        Form("kto", {prompt: asked, answer: told, "label": good_or_bad}, without=_OTHER_LABELS)
+        for prompt, answer in product(PROMPTS, ANSWERS)
+        if answer != "chosen"
+    ),
     Form("sharegpt", {"conversations": turns}),
     Form("sharegpt", {"conversation": turns}),
     Form("chat", {"messages": turns}),

@@ -1,22 +1,41 @@
 """Unpaired feedback: an answer that was judged good or bad.
 
-`messages, label`, where the last answer is judged; or `prompt, completion, label`. The label is
-true or false (or 1 and 0). Ethayarajh et al. 2024, https://arxiv.org/abs/2402.01306.
+`messages` (or `conversations`), whose last answer is judged; or a prompt and an answer under any of the names
+that `prompt_response` reads, an instruction with its `input`. The verdict is in `label`, or in another column
+that is called so (`kto_tag`, `is_correct`): true or false, 1 and 0 or -1, or a usual word, as text too.
+Ethayarajh et al. 2024, https://arxiv.org/abs/2402.01306.
 """
 
-from typing import Literal
+from typing import ClassVar, Literal, Self
 
+from pydantic import model_validator
+
+from tempering.data.builders.alpaca import instructed
 from tempering.data.builders.base import BadRow, FileBuilderConfig, Note, Record, scalars
 from tempering.data.builders.conversations import Use, conversation, with_system
-from tempering.data.builders.pairs import prompt_of, side
+from tempering.data.builders.pairs import Side, prompt_of, side
+from tempering.data.builders.prompt_response import ANSWERS, PROMPTS, present
 from tempering.data.builders.record import called
-from tempering.data.rows import RowType, Values
+from tempering.data.builders.verdicts import reads_as_label, says_bad, verdict
+from tempering.data.rows import RowType, Values, to_messages
+
+TURNS = ("messages", "conversations", "conversation")
 
 
 class KTOConfig(FileBuilderConfig):
     """Answers with a label."""
 
+    version: ClassVar[int] = 2
     kind: Literal["kto"] = "kto"
+
+    @model_validator(mode="after")
+    def _true_means_good(self) -> Self:
+        source = self.columns.get("label", "")
+        if says_bad(source):
+            raise ValueError(
+                f"{source} is true for bad answers, and a label is true for good ones: write a column `label`"
+            )
+        return self
 
     @property
     def row_type(self) -> RowType:
@@ -25,20 +44,35 @@ class KTOConfig(FileBuilderConfig):
 
     def normalise(self, record: Record, note: Note) -> Values:
         """One row per judged answer."""
-        extras = scalars(record, "messages", "prompt", "completion", "label", "system", "system_prompt")
-        if record.get("messages") is not None:
-            messages = conversation(record["messages"], note, Use.JUDGED)
+        turns = present(record, TURNS)
+        if turns:
+            messages = conversation(record[turns], note, Use.JUDGED, tools=record.get("tools"), column=turns)
             prompt, completion = messages[:-1], messages[-1:]
+            used = [turns, "tools"]
         else:
-            history = prompt_of(record.get("prompt"), note, "prompt")
-            prompt, completion = side(history, record.get("completion"), note, "completion")
-        prompt = with_system(record, prompt)
-        return {**extras, "prompt": prompt, "completion": completion, "label": _label(record.get("label"))}
+            asked, answer = present(record, PROMPTS), present(record, ANSWERS)
+            prompt, completion = _answered(record, asked, answer, note)
+            used = [asked, answer, *(["input"] if asked == "instruction" else [])]
+        name = "label" if "label" in record else next(filter(reads_as_label, record), "label")
+        extras = scalars(record, *used, name, "system", "system_prompt")
+        prompt, label = with_system(record, prompt), _label(name, record.get(name), note)
+        return {**extras, "prompt": prompt, "completion": completion, "label": label}
 
 
-def _label(value: object) -> bool:
-    if isinstance(value, bool):
-        return value
-    if isinstance(value, int | float) and value in (0, 1):
-        return bool(value)
-    raise BadRow(f"label: is {called(value)}, not true or false")
+def _answered(record: Record, prompt: str, answer: str, note: Note) -> Side:
+    if not answer:
+        raise BadRow(f"no answer: none of {', '.join((*TURNS, *ANSWERS))}")
+    history = prompt_of(record[prompt], note, prompt) if prompt else None
+    if prompt == "instruction" and isinstance(record[prompt], str):
+        history = to_messages(instructed(record, record.get("input")))
+    return side(history, record[answer], note, answer)
+
+
+def _label(name: str, value: object, note: Note) -> bool:
+    label = verdict(value)
+    if label is None:
+        empty = isinstance(value, str) and not value.strip()
+        raise BadRow(f"{name}: is {'empty' if empty else called(value)}, not true or false")
+    if isinstance(value, int | float | str) and str(value).strip().startswith("-1"):
+        note(f"{name}: -1 read as bad, as 0 is")
+    return label

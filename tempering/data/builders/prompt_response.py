@@ -24,7 +24,7 @@ class PromptResponseConfig(AnswerConfig):
 
     def normalise(self, record: Record, note: Note) -> Values:
         """One row per answer."""
-        prompt_column, answer_column = _present(record, PROMPTS), _present(record, ANSWERS)
+        prompt_column, answer_column = present(record, PROMPTS), present(record, ANSWERS)
         history = prompt_of(record[prompt_column], note, prompt_column) if prompt_column else None
         if not answer_column:
             raise BadRow(f"no answer: none of {', '.join(ANSWERS)}")
@@ -33,5 +33,6 @@ class PromptResponseConfig(AnswerConfig):
         return self.answered(with_system(record, prompt), completion, extras)
 
 
-def _present(record: Record, names: tuple[str, ...]) -> str:
+def present(record: Record, names: tuple[str, ...]) -> str:
+    """The first of these columns that holds something; "" if none does."""
     return next((name for name in names if record.get(name) is not None), "")

@@ -14,8 +14,9 @@ from typing import Any, get_args
 from tempering.data.builders.babylm import corpus_named
 from tempering.data.builders.base import FileBuilderConfig
 from tempering.data.builders.gutenberg import START
-from tempering.data.builders.known_forms import FORMS, REFUSED, Form, Look
+from tempering.data.builders.known_forms import FORMS, REFUSED, Form, Look, good_or_bad
 from tempering.data.builders.tinystories import SEPARATOR
+from tempering.data.builders.verdicts import reads_as_label
 from tempering.data.rows import COLUMNS, RowType
 from tempering.errors import DataError
 from tempering.printable import shown_name
@@ -57,6 +58,7 @@ def recognise(records: Sequence[Record], name: str) -> Recognised:
         if form.kind == "text" and corpus:
             return Recognised("babylm", {"corpus": corpus, **form.settings}, tuple(places.values()))
         columns = {column: place for column, place in places.items() if column != place}
+        columns = {**form.settings.get("columns", {}), **columns}
         settings = {**form.settings, **({"columns": columns} if columns else {})}
         return Recognised(form.kind, settings, tuple(places.values()))
     raise _refusal(records, name)
@@ -93,15 +95,37 @@ def _places(form: Form, records: Sequence[Record]) -> dict[str, str] | None:
     places: dict[str, str] = {}
     for column, look in form.columns.items():
         place = column if column in names else lowered.get(column, "")
+        if look is good_or_bad:
+            place = _verdicts(records, names)
         if not place or not _looks(records, place, look):
             return None
         places[column] = place
     return places
 
 
+def _verdicts(records: Sequence[Record], names: Iterable[str]) -> str:
+    """The column of the verdicts: `label`, or else one whose name says so and which holds nothing else."""
+    for name in sorted(filter(reads_as_label, names), key=lambda name: name.lower() != "label"):
+        values = [value for record in records if (value := record.get(name)) not in (None, "")]
+        # Three grades: which of them are good cannot be told.
+        graded = {"0", "-1"} <= {str(value).strip().removesuffix(".0") for value in values}
+        count = sum(map(good_or_bad, values))
+        if (
+            values
+            and not graded
+            and (count == len(values) or (name.lower() == "label" and _most(count, values)))
+        ):
+            return name
+    return ""
+
+
 def _looks(records: Sequence[Record], column: str, look: Look) -> bool:
     values = [record[column] for record in records if record.get(column) is not None]
-    return bool(values) and 2 * sum(map(look, values)) > len(values)
+    return _most(sum(map(look, values)), values)
+
+
+def _most(count: int, values: Sequence[Any]) -> bool:
+    return bool(values) and 2 * count > len(values)
 
 
 def _refusal(records: Sequence[Record], name: str) -> DataError:
