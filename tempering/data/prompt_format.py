@@ -67,11 +67,14 @@ def render_answers(
     messages: list[Message],
     prompt_format: PromptFormat,
     start: int | None = None,
+    *,
+    unlearnt: frozenset[int] = frozenset(),
 ) -> Rendered:
     """A conversation that ends with an answer, and where its answers are.
 
     Args:
         start: messages before this one are prompt; null: every turn of the assistant is an answer.
+        unlearnt: messages, before the last answer, that are prompt whoever says them.
 
     Raises:
         Unfit: when the template refuses the conversation.
@@ -88,15 +91,17 @@ def render_answers(
     whole = render_conversation(tokenizer, messages, prompt_format)
     *inner, last = _answer_starts(messages)
     cuts: list[int] = []
-    unlearnt = 0
+    lost = 0
     for at in inner:
+        if at in unlearnt:
+            continue
         place = _inner_answer(tokenizer, messages, at, prompt_format, whole)
         cuts += place or ()
-        unlearnt += place is None
+        lost += place is None
     before = _prompt_text(tokenizer, messages[:last], prompt_format)
     if not whole.startswith(before):
         raise _crooked(before, whole)
-    return Rendered(whole, (*cuts, len(before)), prompt_format == "plain", unlearnt)
+    return Rendered(whole, (*cuts, len(before)), prompt_format == "plain", lost)
 
 
 def _prompt_text(

@@ -198,6 +198,18 @@ def test_every_turn_of_the_assistant_is_trained_on(tokenizer, prompt_format, tex
     assert trained(tokenizer, encoded) == [f" a cat{eos}", " a dog<|endoftext|>"]
 
 
+def test_a_turn_that_is_marked_is_not_trained_on(tokenizer):
+    encoder = Encoder(tokenizer, RowType.PROMPT_COMPLETION, 64)
+    whole = one(encoder, {"messages": TALK}).values
+    marked = one(encoder, {"messages": TALK, "untrained_turns": "1"})
+    assert marked.values["input_ids"] == whole["input_ids"]
+    assert trained(tokenizer, marked.values) == [" a dog<|endoftext|>"]
+    assert marked.unlearnt == 0  # on purpose: not the template's doing
+    assert one(encoder, {"messages": TALK, "untrained_turns": None}).values == whole
+    with pytest.raises(Unfit, match="running text cannot leave out"):
+        one(Encoder(tokenizer, RowType.TEXT, 64), {"messages": TALK, "untrained_turns": "1"})
+
+
 def test_a_template_without_marks_gives_the_same_masks(tokenizer, monkeypatch):
     encoder = Encoder(tokenizer, RowType.PROMPT_COMPLETION, 64)
     marked = one(encoder, {"messages": TALK}).values

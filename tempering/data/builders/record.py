@@ -14,7 +14,18 @@ Note = Callable[[str], None]
 
 
 _TRAINED_ON = frozenset(
-    {"text", "messages", "prompt", "completion", "chosen", "rejected", "input_ids", "query", "num_tokens"}
+    {
+        "untrained_turns",
+        "text",
+        "messages",
+        "prompt",
+        "completion",
+        "chosen",
+        "rejected",
+        "input_ids",
+        "query",
+        "num_tokens",
+    }
 )
 
 

@@ -48,6 +48,10 @@ class Renderer:
         # A document: a conversation as running text, or a text (also where its beginning is a prompt).
         if self.row_type is RowType.TEXT and "messages" in values:
             self._refuse_special(values["messages"])
+            if _untrained(values):
+                raise Unfit(
+                    "an answer is marked as not to be trained on, which running text cannot leave out"
+                )
             return [Rendered(render_conversation(tokenizer, values["messages"], prompt_format))]
         if self.row_type is RowType.TEXT or (self.row_type is RowType.PROMPT and "text" in values):
             return [Rendered(values["text"], literal=True)]
@@ -60,7 +64,7 @@ class Renderer:
         if self.row_type is RowType.PROMPT_COMPLETION and "messages" in values:
             messages = _upto_last_answer(values["messages"])
             self._refuse_special(messages)
-            return [render_answers(tokenizer, messages, prompt_format)]
+            return [render_answers(tokenizer, messages, prompt_format, unlearnt=_untrained(values))]
         # A prompt with one answer, or with two.
         prompt, answers = values["prompt"], [values[name] for name in _ANSWERS[self.row_type]]
         self._refuse_special([*prompt, *chain(*answers)])
@@ -81,6 +85,12 @@ class Renderer:
     def _special(self) -> tuple[str, ...]:
         added = self.tokenizer.added_tokens_decoder.values()
         return tuple(token.content for token in added if token.special)
+
+
+def _untrained(values: Mapping[str, Any]) -> frozenset[int]:
+    """The messages that are marked as not to be trained on."""
+    numbers = values.get("untrained_turns")
+    return frozenset(map(int, numbers.split(","))) if numbers else frozenset()
 
 
 def _upto_last_answer(messages: list[Message]) -> list[Message]:
