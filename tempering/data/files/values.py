@@ -9,8 +9,10 @@ cannot keep must not be learnt, so these rules hold for all of them:
 - there a whole number is written without a point, whichever type it has.
 """
 
+import ast
 import json
 import math
+import re
 from typing import Any
 
 DEEPEST = 100
@@ -22,6 +24,7 @@ ORDER = (
 )
 """Keys of tools, calls and JSON schemas, in the order in which people write them."""
 
+_PYTHON = re.compile(r"\s*\[?\s*\{\s*'")
 _PLACES = {name: place for place, name in enumerate(ORDER)}
 _EXACT = 2**53
 
@@ -45,12 +48,21 @@ def tidied(value: Any, level: int = 0) -> Any:
 
 
 def parsed(value: Any) -> Any:
-    """The list or object that a string is the JSON of (CSV has no other way); else the value itself."""
+    """The list or object that a string is the JSON of (CSV has no other way); else the value itself.
+
+    Or the Python notation of (`[{'role': 'user', ...}]`): what pandas writes into a cell.
+    """
     if not isinstance(value, str) or value.lstrip()[:1] not in ("[", "{"):
         return value
     try:
         return tidied(json.loads(value))
     except (ValueError, RecursionError):
+        pass
+    if not _PYTHON.match(value):
+        return value
+    try:
+        return tidied(ast.literal_eval(value.strip()))
+    except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
         return value
 
 
