@@ -279,3 +279,34 @@ def test_only_a_document_of_paragraphs_is_read_as_one(tmp_path, monkeypatch):
     long.write_text('{"data": [{"title": "a", "paragraphs": []}]' + " " * 1000 + "}")
     with pytest.raises(DataError, match="one JSON document of more than"):
         rows_of(SquadConfig(path=long))
+
+
+def test_turns_that_are_not_learnt_are_listed(tmp_path):
+    turns = [
+        {"role": "user", "content": "A thing?"},
+        {"role": "assistant", "content": "A kit?", "train": False},
+        {"role": "user", "content": "Sure?"},
+        {"role": "assistant", "content": "A kite."},
+    ]
+    path = tmp_path / "a.jsonl"
+    path.write_text(json.dumps({"messages": turns}) + "\n" + json.dumps({"messages": turns, "system": "Be."}))
+    rows = rows_of(ChatConfig(path=path))
+    assert [row["untrained_turns"] for row in rows] == ["1", "2"]
+    assert all(row["messages"][int(row["untrained_turns"])]["content"] == "A kit?" for row in rows)
+    # One answer alone: the last that is to be learnt.
+    turns[1]["train"], turns[3]["train"] = True, False
+    path.write_text(json.dumps({"messages": turns}) + "\n")
+    (row,) = rows_of(ChatConfig(path=path, rows="prompt_completion"))
+    assert (said(row["completion"]), set(row)) == ([("a", "A kit?")], {"prompt", "completion"})
+    # A column of this name is somebody else's.
+    path.write_text(json.dumps({"messages": turns[:2], "untrained_turns": "0"}) + "\n")
+    assert set(rows_of(ChatConfig(path=path))[0]) == {"messages"}
+
+
+def test_an_answer_that_is_not_to_be_learnt_is_not_learnt_beside_its_prompt(tmp_path):
+    bad = [{"role": "assistant", "content": "A kit?", "train": False}]
+    path = tmp_path / "a.jsonl"
+    path.write_text(json.dumps({"prompt": "A thing?", "completion": bad, "rejected": "x", "chosen": bad}))
+    reason = "completion: the last answer is marked as not to be trained on"
+    assert reasons_of(PromptResponseConfig(path=path)) == [(1, reason)]
+    assert reasons_of(PreferenceConfig(path=path)) == [(1, reason.replace("completion", "chosen"))]

@@ -1,18 +1,23 @@
 """Each rule for foreign conversations, one by one."""
 
+import json
+
 import pytest
 
 from tempering.data.builders.conversations import (
     EMPTY,
     HEAD,
     JOINED,
+    MASKED,
     TAIL,
-    WEIGHT,
     Use,
+    as_turns,
     conversation,
+    turns_of,
     with_system,
 )
 from tempering.data.builders.record import BadRow
+from tempering.data.builders.turn_keys import OTHER_MARK, THOUGHT_TWICE, THOUGHTS, UNUSED, WEIGHT
 
 
 def turn(role, content, **more):
@@ -163,22 +168,110 @@ def test_a_prompt_ends_with_the_user():
     assert refused([U, A], Use.PROMPT) == "messages: does not end with a turn of the user"
 
 
-def test_weights_of_answers_are_not_used_and_noted():
+MARKS = [
+    *({name: no} for name in ("train", "trainable", "training", "learn", "loss") for no in (False, "false")),
+    *({name: no} for name in ("weight", "loss_weight", "loss_mask", "train") for no in (0, 0.0, "0")),
+    {"train": True, "weight": 0},
+]
+
+
+def learnt(turns):
+    """`(content, whether it is learnt)` of each turn."""
+    return [(turn.content, turn.learnt) for turn in turns_of(turns, lambda note: None, Use.TRAINING)]
+
+
+@pytest.mark.parametrize("mark", MARKS, ids=str)
+def test_an_answer_that_is_marked_is_not_learnt(mark):
+    bad, good = turn("assistant", "No.", **mark), turn("assistant", "Yes.", train=True, weight=1)
+    turns = [U, bad, U, good]
+    assert learnt(turns) == [("Hi", True), ("No.", False), ("Hi", True), ("Yes.", True)]
+    assert said(turns)[1] == [MASKED]
+    # At the end there is nothing to learn from it.
+    assert learnt([U, good, U, bad]) == [("Hi", True), ("Yes.", True)]
+    assert said([U, good, U, bad])[1] == [MASKED, TAIL]
+    # Joined with another answer, it must not be learnt with that.
+    assert learnt([U, bad, good, U, good])[1] == ("No.\n\nYes.", False)
+
+
+@pytest.mark.parametrize("mark", MARKS, ids=str)
+def test_a_conversation_of_which_no_answer_is_to_be_learnt_is_rejected(mark):
+    no = turn("assistant", "Hello", **mark)
+    reason = "messages: every answer is marked as not to be trained on"
+    assert refused([U, no]) == refused([U, no, U, no]) == refused([A, U, no]) == reason
+    # A judged answer is learnt or unlearnt; those before it are not.
+    for use in (Use.JUDGED, Use.ANSWER):
+        assert "the last answer is marked" in refused([U, A, U, no], use)
+        assert said([U, no, U, A], use)[1] == []
+    assert said([U, no], Use.WHOLE) == (BOTH, [MASKED])  # rated, not learnt from
+
+
+def test_marks_that_say_something_else():
     assert said([turn("user", "Hi", loss_weight=0.0), turn("assistant", "Hello", loss_weight=1.0)]) == (
         BOTH,
         [],
     )
-    two = [U, turn("assistant", "No.", weight=0), U, turn("assistant", "Hello", weight=1)]
-    assert said(two) == ([("u", "Hi"), ("a", "No."), *BOTH], [WEIGHT])
     assert said([U, {"from": "gpt", "value": "Hello", "weight": 0.5}]) == (BOTH, [WEIGHT])
+    assert said([turn("user", "Hi", train=True), A]) == (BOTH, [OTHER_MARK])
+    assert refused([U, turn("assistant", "Hello", loss_mask=[0, 1])]) == (
+        "messages: loss_mask of a turn is list, not true, false or a number"
+    )
+    assert "train of a turn is str" in refused([U, turn("assistant", "Hello", train="maybe")])
 
 
-@pytest.mark.parametrize("use", [Use.TRAINING, Use.JUDGED])
-def test_a_conversation_of_which_no_answer_is_to_be_learnt_is_rejected(use):
-    no = turn("assistant", "Hello", weight=0)
-    assert refused([U, no], use) == "messages: every answer has weight 0"
-    assert refused([U, no, U, {**no, "weight": 0.0}], use) == "messages: every answer has weight 0"
-    assert said([U, no], Use.WHOLE) == (BOTH, [WEIGHT])  # rated, not learnt from
+@pytest.mark.parametrize("name", ["reasoning_content", "reasoning", "thinking", "thoughts", "thought"])
+def test_thoughts_precede_their_answer(name):
+    expected = [("u", "Hi"), ("a", "<think>\nhm\n</think>\n\nHello")]
+    assert said([U, turn("assistant", "Hello", **{name: " hm\n"})]) == (expected, [THOUGHTS])
+    call = {"role": "assistant", "content": None, name: "hm", "tool_calls": [{"name": "clock"}]}
+    assert said([U, call])[0][1] == ("a", '<think>\nhm\n</think>\n\n{"name": "clock"}')
+    for empty in ("", None, " \n"):
+        assert said([U, turn("assistant", "Hello", **{name: empty})]) == (BOTH, [])
+    twice = turn("assistant", "<think>hm</think>Hello", **{name: "hm"})
+    assert said([U, twice]) == ([("u", "Hi"), ("a", "<think>hm</think>Hello")], [THOUGHT_TWICE])
+    assert f"{name} of a turn is list" in refused([U, turn("assistant", "Hello", **{name: ["hm"]})])
+    # Thoughts alone are no answer.
+    assert (
+        refused([U, turn("assistant", "", **{name: "hm"})], Use.JUDGED)
+        == "messages: the last answer is empty"
+    )
+
+
+def test_keys_of_turns_that_are_not_used_are_named():
+    assert said([{**U, "toxic": True, "id": 7}, {**A, "score": 1, "name": ""}]) == (
+        BOTH,
+        [UNUSED + "score, toxic"],
+    )
+    assert said([{**U, "thinking": "hm"}, A]) == (BOTH, [UNUSED + "thinking"])
+    many = {f"key {number}": 1 for number in range(1000)}
+    assert said([{**U, **many, "score": 1}, A])[1] == [UNUSED + "score, others"]
+
+
+def test_a_developer_is_the_system():
+    assert said([turn("developer", "Be short."), U, A])[0] == [("s", "Be short."), *BOTH]
+
+
+def test_arguments_have_one_form():
+    """OpenAI's wire form, an object, another order of keys, the nulls and floats of a columnar file."""
+    wire = {"id": "c1", "type": "function", "function": {"name": "add", "arguments": '{"x": 1, "y": [2.0]}'}}
+    flat = {"arguments": {"y": [2], "x": 1.0}, "name": "add"}
+    expected = ("a", '{"name": "add", "arguments": {"x": 1, "y": [2]}}')
+    for calls in ([wire], wire, [flat], json.dumps([wire]), json.dumps(flat)):
+        assert said([U, {"role": "assistant", "content": "", "tool_calls": calls}])[0][1] == expected
+    for value in (flat, wire, json.dumps(flat)):
+        assert said([U, {"from": "function_call", "value": value}])[0][1] == expected
+    odd = {"name": "add", "arguments": "x=1"}
+    assert said([U, turn("tool_call", odd)])[0][1] == ("a", '{"name": "add", "arguments": "x=1"}')
+    assert "bytes" in refused([U, turn("tool_call", {"name": b"x"})])
+
+
+def test_turns_as_a_string_of_json():
+    assert said(json.dumps([U, A])) == (BOTH, [])
+    assert said(str([U, A])) == (BOTH, [])  # a cell of pandas
+    assert refused("[{'role': 'user'} {}]") == "messages: is str, not a list of turns"
+    assert as_turns(json.dumps([U])) == [U]
+    assert as_turns(str([U])) == [U]
+    for text in ("[1, 2]", "{'a': 1}", "[{'a': 1}]", "[{'a'", "[]", "{}", '[{"a": 1}]', "[Hi]", "Hi"):
+        assert as_turns(text) == text  # what people write may be JSON, and is what they wrote
 
 
 def test_a_system_column_goes_first():

@@ -38,6 +38,7 @@ class AutoConfig(FileBuilderConfig):
 
     folder_rows: ClassVar[Mapping[str, str]] = {}  # those of the recognised builder apply
 
+    version: ClassVar[int] = 2
     kind: Literal["auto"] = "auto"
     rows: Literal["auto", "prompt_completion", "preference", "prompts"] = Field(
         default="auto", description="what the rows are for; auto: what the recognised builder makes of them"

@@ -11,7 +11,7 @@ from typing import Any, ClassVar, Literal
 from pydantic import Field
 
 from tempering.data.builders.base import BadRow, FileBuilderConfig, Note, Record, scalars
-from tempering.data.builders.conversations import Use, conversation, with_system
+from tempering.data.builders.conversations import Use, turns_of, with_system
 from tempering.data.rows import RowType, Values
 
 _TYPES: Mapping[str, RowType] = {
@@ -24,6 +24,7 @@ _TYPES: Mapping[str, RowType] = {
 class ConversationConfig(FileBuilderConfig):
     """What `chat` and `sharegpt` share: all but the column of the turns."""
 
+    version: ClassVar[int] = 2
     # Not in finetune/: complete conversations are better there, since all their answers are learnt.
     folder_rows: ClassVar[Mapping[str, str]] = {"rl": "prompts"}
 
@@ -38,12 +39,21 @@ class ConversationConfig(FileBuilderConfig):
         return _TYPES[self.rows]
 
     def of_turns(self, record: Record, column: str, note: Note) -> Values:
-        """A row of the configured type from the turns in `column`."""
+        """A row of the configured type from the turns in `column`.
+
+        `untrained_turns` lists the messages that are not to be learnt, such as "1,3"; a row without such has
+        none.
+        """
         tools, turns = record.get("tools"), record.get(column)
         extras = scalars(record, column, "tools", "system", "system_prompt")
         use = Use.OPENED if self.rows == "prompts" else Use.TRAINING
-        messages = with_system(record, conversation(turns, note, use, tools=tools, column=column))
+        normal = turns_of(turns, note, use, tools=tools, column=column)
+        messages = with_system(record, [turn.message for turn in normal])
         if self.rows == "messages":
+            first = len(messages) - len(normal)  # 1 after a system turn that was added
+            untrained = [str(first + at) for at, turn in enumerate(normal) if not turn.learnt]
+            if untrained:
+                extras["untrained_turns"] = ",".join(untrained)
             return {**extras, "messages": messages}
         if self.rows == "prompt_completion":
             return {**extras, "prompt": messages[:-1], "completion": messages[-1:]}

@@ -2,9 +2,12 @@
 
 | in a record | what becomes of it |
 |---|---|
+| the turns as a string of JSON | read |
 | role or from: human, user, prompter | user |
 | gpt, assistant, bot, model, chatgpt, ai | assistant |
+| developer | system |
 | function_call, tool_call, tool_calls | a turn of the assistant: the JSON of the call |
+| arguments of a call as a string of JSON | as if they were objects |
 | tool, function, observation, ipython | a turn of the user: what the tool answered |
 | any other role | the row is rejected, naming the role where it is a usual one |
 | content, value or text: a list of parts | the texts of the parts, one a line; other parts: rejected |
@@ -13,49 +16,44 @@
 | an empty turn | taken out, noted |
 | a system turn after the first other turn | rejected |
 | turns of one role in a row | one turn, joined with a blank line, noted |
-| weight 0 on every answer | rejected where answers are learnt or judged: none is to be |
-| any other weight of an answer than 1 | not used, noted: all answers are learnt from |
+| thoughts of an answer, other keys of a turn | see `turn_keys` |
+| an answer marked as not to be trained on | not learnt, noted; it is judged: rejected |
+| every answer marked so | rejected where answers are learnt |
+| any other weight of an answer than 1 | not used, noted |
 | turns before the first of the user | taken off, noted (kept in whole conversations) |
-| turns after the last answer | taken off for training, noted (kept in whole conversations) |
+| turns after the last answer to be learnt | taken off for training, noted (kept in whole conversations) |
 | no answer | rejected for training |
 | no answer, or an empty one, at the end | rejected where the last answer is what is judged |
 """
 
-import json
 from collections.abc import Mapping
 from enum import StrEnum
-from typing import Any
+from typing import Any, NamedTuple
 
 from tempering.data.builders.record import BadRow, Note, Record, called
+from tempering.data.builders.tool_text import calls_text, tools_text
+from tempering.data.builders.turn_content import CALLS, TOOLS, content_text
+from tempering.data.builders.turn_keys import is_learnt, note_unused, with_thoughts
+from tempering.data.files.values import parsed
 from tempering.data.rows import Message
 
 EMPTY = "empty turns taken out"
 JOINED = "turns of one role in a row joined"
 HEAD = "turns before the first user turn taken off"
 TAIL = "trailing turns after the last answer cut off"
-WEIGHT = "the weight of an answer is not used"
+MASKED = "answers marked as not to be trained on are not learnt"
 
 _NAMES = {
-    "user": ("user", "human", "prompter", "tool", "function", "observation", "ipython"),
-    "assistant": (
-        *("assistant", "gpt", "bot", "model", "chatgpt", "ai"),
-        *("function_call", "tool_call", "tool_calls"),
-    ),
-    "system": ("system",),
+    "user": ("user", "human", "prompter", *TOOLS),
+    "assistant": ("assistant", "gpt", "bot", "model", "chatgpt", "ai", *CALLS),
+    "system": ("system", "developer"),
 }
 _ROLES: Mapping[str, str] = {name: role for role, names in _NAMES.items() for name in names}
-_PARTS = ("text", "input_text", "output_text")
 # Reasons name only these, so that a column of people's names gives one reason, not thousands.
 _OTHER_ROLES = (
-    *("developer", "narrator", "context", "document", "thought", "reasoning", "critic", "moderator"),
+    *("narrator", "context", "document", "thought", "reasoning", "critic", "moderator"),
     *("instruction", "input", "output", "prompt", "question", "answer", "response", "completion"),
     *("character", "speaker", "student", "teacher", "expert", "doctor", "patient", "environment"),
-)
-_OTHER_PARTS = (
-    *_PARTS,
-    *("image", "image_url", "input_image", "audio", "audio_url", "input_audio", "output_audio"),
-    *("video", "video_url", "file", "input_file", "document", "refusal", "thinking", "reasoning"),
-    *("tool_use", "tool_result", "tool_call", "tool_calls", "function_call"),
 )
 
 
@@ -66,6 +64,8 @@ class Use(StrEnum):
     """Answers are learnt: it begins with the user and ends with an answer."""
     JUDGED = "judged"
     """Its last answer is preferred, rejected or labelled: that one must be there."""
+    ANSWER = "answer"
+    """It is an answer, whose prompt is elsewhere."""
     PROMPT = "prompt"
     """It ends with the user."""
     OPENED = "opened"
@@ -74,9 +74,29 @@ class Use(StrEnum):
     """It is rated or modelled as it is."""
 
 
+class Turn(NamedTuple):
+    """One turn, and whether it may be trained on."""
+
+    role: str
+    content: str
+    learnt: bool = True
+
+    @property
+    def message(self) -> Message:
+        """The turn as rows have it."""
+        return {"role": self.role, "content": self.content}
+
+
 def conversation(
     turns: object, note: Note, use: Use, *, tools: object = None, column: str = "messages"
 ) -> list[Message]:
+    """The messages of `turns_of`."""
+    return [turn.message for turn in turns_of(turns, note, use, tools=tools, column=column)]
+
+
+def turns_of(
+    turns: object, note: Note, use: Use, *, tools: object = None, column: str = "messages"
+) -> list[Turn]:
     """Normalise the turns of a foreign conversation for a use.
 
     Args:
@@ -87,20 +107,30 @@ def conversation(
     Raises:
         BadRow: with the rule that is broken.
     """
-    if not isinstance(turns, list):
+    items = parsed(turns)
+    if not isinstance(items, list):
         raise BadRow(f"{column}: is {called(turns)}, not a list of turns")
-    messages = [_message(turn, column) for turn in turns]
-    weights = [_weight(turn) for turn in turns if _ROLES[_role_name(turn)] == "assistant"]
-    if weights and use in (Use.TRAINING, Use.JUDGED) and all(weight == 0 for weight in weights):
-        raise BadRow(f"{column}: every answer has weight 0")
-    if any(weight not in (None, 1) for weight in weights):
-        note(WEIGHT)
+    # Each turn by itself.
+    normal = [_turn(item, column, note) for item in items]
+    note_unused(items, note, [turn.role == "assistant" for turn in normal])
+    _check_marks(normal, note, use, column)
+    if use is not Use.TRAINING:
+        normal = [Turn(turn.role, turn.content) for turn in normal]
     if use is Use.JUDGED:
-        _require_last_answer(messages, column)
-    messages = _joined(_filled(_with_tools(messages, tools), note), note)
-    if any(message["role"] == "system" for message in messages[1:]):
+        _require_last_answer(normal, column)
+    # Their order.
+    normal = _joined(_filled(_with_tools(normal, tools), note), note)
+    if any(turn.role == "system" for turn in normal[1:]):
         raise BadRow(f"{column}: a system turn after the first turn")
-    return _ends(messages, note, use, column)
+    return _ends(normal, note, use, column)
+
+
+def as_turns(value: object) -> object:
+    """The turns that a string is the JSON of; anything else as it is."""
+    items = parsed(value)
+    if not isinstance(items, list) or not items:
+        return value
+    return items if all(isinstance(item, dict) and _role_name(item) for item in items) else value
 
 
 def with_system(record: Record, messages: list[Message]) -> list[Message]:
@@ -118,18 +148,35 @@ def has_turns_of(turns: object, role: str) -> bool:
     return any(isinstance(turn, dict) and _ROLES.get(_role_name(turn)) == role for turn in items)
 
 
-def _message(turn: Any, column: str) -> Message:
+def _turn(turn: Any, column: str, note: Note) -> Turn:
     if not isinstance(turn, dict):
         raise BadRow(f"{column}: a turn is {called(turn)}, not an object")
     name = _role_name(turn)
     if name not in _ROLES:
         raise BadRow(f"{column}: the role of a turn is {_quoted_role(name)}")
-    content = _first(turn, "content", "value", "text")
-    text = _text(content, name, column) if content is not None else ""
-    calls = _calls(turn)
+    # What is said, and what is called.
+    role, content = _ROLES[name], _first(turn, "content", "value", "text")
+    text = content_text(content, name, column) if content is not None else ""
+    calls = calls_text(_first(turn, "tool_calls", "function_call"), column)
     if content is None and not calls:
         raise BadRow(f"{column}: the content of a turn is missing or null")
-    return {"role": _ROLES[name], "content": "\n\n".join(part for part in (text, calls) if part)}
+    text = "\n\n".join(part for part in (text, calls) if part)
+    # What its other keys say.
+    answer = role == "assistant"
+    if answer:
+        text = with_thoughts(turn, text, column, note)
+    return Turn(role, text, is_learnt(turn, column, note, answer=answer))
+
+
+def _check_marks(turns: list[Turn], note: Note, use: Use, column: str) -> None:
+    """Heed which answers are not to be trained on."""
+    answers = [turn.learnt for turn in turns if turn.role == "assistant"]
+    if use is Use.TRAINING and answers and not any(answers):
+        raise BadRow(f"{column}: every answer is marked as not to be trained on")
+    if use in (Use.JUDGED, Use.ANSWER) and answers and not answers[-1]:
+        raise BadRow(f"{column}: the last answer is marked as not to be trained on")
+    if use in (Use.TRAINING, Use.WHOLE) and not all(answers):
+        note(MASKED)
 
 
 def _quoted_role(name: str) -> str:
@@ -147,111 +194,74 @@ def _first(turn: Mapping[str, Any], *names: str) -> Any:
     return next((turn[name] for name in names if turn.get(name) is not None), None)
 
 
-def _text(content: Any, role: str, column: str) -> str:
-    if isinstance(content, str):
-        return content
-    if role not in ("user", "human", "prompter", "system", "assistant") and isinstance(content, dict):
-        return _json(content)  # a call, or what a tool answered
-    if not isinstance(content, list):
-        raise BadRow(f"{column}: the content of a turn is {called(content)}, not a string")
-    return "\n".join(_part(part, column) for part in content)
+def _with_tools(turns: list[Turn], tools: object) -> list[Turn]:
+    text = tools_text(tools)
+    if not text:
+        return turns
+    count = int(bool(turns) and turns[0].role == "system")
+    system, rest = turns[:count], turns[count:]
+    content = "\n\n".join([*(turn.content for turn in system), f"Tools: {text}"])
+    return [Turn("system", content), *rest]
 
 
-def _part(part: Any, column: str) -> str:
-    if isinstance(part, str):
-        return part
-    kind = part.get("type", "text") if isinstance(part, dict) else called(part)
-    text = _first(part, "text", "value", "content") if isinstance(part, dict) else None
-    if kind not in _PARTS or not isinstance(text, str):
-        nameable = not isinstance(part, dict) or kind in _OTHER_PARTS
-        raise BadRow(f"{column}: a part of the content is {f'{kind!r}, ' if nameable else ''}not text")
-    return text
-
-
-def _calls(turn: Mapping[str, Any]) -> str:
-    value = _first(turn, "tool_calls", "function_call")
-    calls = value if isinstance(value, list) else [value] if value else []
-    inner = [call.get("function") or call if isinstance(call, dict) else call for call in calls]
-    if not inner:
-        return ""
-    return _json(inner[0] if len(inner) == 1 else inner)
-
-
-def _weight(turn: Mapping[str, Any]) -> Any:
-    return _first(turn, "loss_weight", "weight")
-
-
-def _with_tools(messages: list[Message], tools: object) -> list[Message]:
-    text = tools.strip() if isinstance(tools, str) else _json(tools) if tools else ""
-    if text in ("", "[]", "{}", "null"):
-        return messages
-    count = int(bool(messages) and messages[0]["role"] == "system")
-    system, rest = messages[:count], messages[count:]
-    content = "\n\n".join([*(message["content"] for message in system), f"Tools: {text}"])
-    return [{"role": "system", "content": content}, *rest]
-
-
-def _filled(messages: list[Message], note: Note) -> list[Message]:
-    filled = [message for message in messages if message["content"].strip()]
-    if len(filled) < len(messages):
+def _filled(turns: list[Turn], note: Note) -> list[Turn]:
+    filled = [turn for turn in turns if turn.content.strip()]
+    if len(filled) < len(turns):
         note(EMPTY)
     return filled
 
 
-def _joined(messages: list[Message], note: Note) -> list[Message]:
-    joined: list[Message] = []
-    for message in messages:
-        if joined and joined[-1]["role"] == message["role"]:
-            content = f"{joined.pop()['content']}\n\n{message['content']}"
-            message = {"role": message["role"], "content": content}
-        joined.append(message)
-    if len(joined) < len(messages):
+def _joined(turns: list[Turn], note: Note) -> list[Turn]:
+    joined: list[Turn] = []
+    for turn in turns:
+        if joined and joined[-1].role == turn.role:
+            before = joined.pop()
+            turn = Turn(turn.role, f"{before.content}\n\n{turn.content}", before.learnt and turn.learnt)
+        joined.append(turn)
+    if len(joined) < len(turns):
         note(JOINED)
     return joined
 
 
-def _require_last_answer(messages: list[Message], column: str) -> None:
-    if not messages or messages[-1]["role"] != "assistant":
+def _require_last_answer(turns: list[Turn], column: str) -> None:
+    if not turns or turns[-1].role != "assistant":
         raise BadRow(f"{column}: does not end with an answer")
-    if not messages[-1]["content"].strip():
+    if not turns[-1].content.strip():
         raise BadRow(f"{column}: the last answer is empty")
 
 
-def _ends(messages: list[Message], note: Note, use: Use, column: str) -> list[Message]:
-    if use is Use.WHOLE:
-        if not messages:
+def _ends(turns: list[Turn], note: Note, use: Use, column: str) -> list[Turn]:
+    if use in (Use.WHOLE, Use.ANSWER):
+        if not turns:
             raise BadRow(f"{column}: is empty")
-        return messages
-    roles = [message["role"] for message in messages]
+        return turns
+    roles = [turn.role for turn in turns]
     if use in (Use.TRAINING, Use.JUDGED) and "assistant" not in roles:
         raise BadRow(f"{column}: no assistant turn")
     if "user" not in roles:
         raise BadRow(f"{column}: no user turn")
-    system, start = messages[: roles[0] == "system"], roles.index("user")
+    system, start = turns[: roles[0] == "system"], roles.index("user")
     if start > len(system):
         note(HEAD)
-    remaining = [*system, *messages[start:]]
+    remaining = [*system, *turns[start:]]
     if use is Use.OPENED:
         return remaining
     return _prompt(remaining, column) if use is Use.PROMPT else _answered(remaining, note, column)
 
 
-def _prompt(messages: list[Message], column: str) -> list[Message]:
-    if messages[-1]["role"] != "user":
+def _prompt(turns: list[Turn], column: str) -> list[Turn]:
+    if turns[-1].role != "user":
         raise BadRow(f"{column}: does not end with a turn of the user")
-    return messages
+    return turns
 
 
-def _answered(messages: list[Message], note: Note, column: str) -> list[Message]:
-    end = len(messages)
-    while end and messages[end - 1]["role"] != "assistant":
-        end -= 1
-    if not end:
-        raise BadRow(f"{column}: no assistant turn after a user turn")
-    if end < len(messages):
+def _answered(turns: list[Turn], note: Note, column: str) -> list[Turn]:
+    learnt = [turn.role == "assistant" and turn.learnt for turn in turns]
+    if not any(learnt):
+        marked = any(turn.role == "assistant" for turn in turns)
+        fault = "no assistant turn after a user turn"
+        raise BadRow(f"{column}: {'every answer is marked as not to be trained on' if marked else fault}")
+    end = len(turns) - learnt[::-1].index(True)
+    if end < len(turns):
         note(TAIL)
-    return messages[:end]
-
-
-def _json(value: object) -> str:
-    return json.dumps(value, ensure_ascii=False, default=str)
+    return turns[:end]

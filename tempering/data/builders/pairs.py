@@ -12,7 +12,7 @@ from typing import Any, Literal
 from pydantic import Field
 
 from tempering.data.builders.base import BadRow, FileBuilderConfig, Note, Record
-from tempering.data.builders.conversations import Use, conversation, has_turns_of
+from tempering.data.builders.conversations import Use, as_turns, conversation, has_turns_of
 from tempering.data.rows import Message, RowType, Values, to_messages
 
 Side = tuple[list[Message], list[Message]]
@@ -95,6 +95,7 @@ def prompt_of(value: object, note: Note, column: str) -> list[Message]:
     Raises:
         BadRow: naming the column.
     """
+    value = as_turns(value)
     if isinstance(value, str):
         if not value.strip():
             raise BadRow(f"{column}: is empty")
@@ -111,7 +112,7 @@ def side(history: list[Message] | None, value: Any, note: Note, column: str) -> 
     Raises:
         BadRow: naming the column.
     """
-    turns = [value] if isinstance(value, dict) else value
+    turns = [value] if isinstance(value, dict) else as_turns(value)
     if isinstance(turns, str):
         answer = to_messages(turns, "assistant")
     elif has_turns_of(turns, "user"):
@@ -120,7 +121,7 @@ def side(history: list[Message] | None, value: Any, note: Note, column: str) -> 
             raise BadRow(f"{column}: holds a conversation that is not the prompt's")
         return messages[:-1], messages[-1:]
     else:
-        answer = conversation(turns, note, Use.WHOLE, column=column)
+        answer = conversation(turns, note, Use.ANSWER, column=column)
     if history is None:
         raise BadRow(f"there is no prompt: neither a column for it, nor a turn of the user in {column}")
     return history, answer

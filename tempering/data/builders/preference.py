@@ -9,7 +9,7 @@
 A tie is rejected: there is nothing to learn from it.
 """
 
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 from pydantic import Field
 
@@ -54,6 +54,7 @@ class PreferenceRowsConfig(PairConfig):
 class PreferenceConfig(PreferenceRowsConfig):
     """Pairs of any form."""
 
+    version: ClassVar[int] = 2
     kind: Literal["preference"] = "preference"
 
 

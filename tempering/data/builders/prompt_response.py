@@ -6,7 +6,7 @@ strings or turns; an answer may hold the whole conversation. A `system` or `syst
 goes before.
 """
 
-from typing import Literal
+from typing import ClassVar, Literal
 
 from tempering.data.builders.base import BadRow, Note, Record, scalars
 from tempering.data.builders.conversations import with_system
@@ -20,6 +20,7 @@ ANSWERS = ("completion", "response", "output", "answer", "chosen")
 class PromptResponseConfig(AnswerConfig):
     """Rows of a prompt and its answer."""
 
+    version: ClassVar[int] = 2
     kind: Literal["prompt_response"] = "prompt_response"
 
     def normalise(self, record: Record, note: Note) -> Values:

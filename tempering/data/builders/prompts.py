@@ -5,7 +5,7 @@
 Extra scalar columns are kept and passed to reward functions.
 """
 
-from typing import Literal
+from typing import ClassVar, Literal
 
 from tempering.data.builders.alpaca import instructed
 from tempering.data.builders.base import BadRow, FileBuilderConfig, Note, Record, scalars
@@ -19,6 +19,7 @@ PROMPTS = ("prompt", "question", "query", "instruction", "messages", "text", "tu
 class PromptsConfig(FileBuilderConfig):
     """Rows of a prompt."""
 
+    version: ClassVar[int] = 2
     kind: Literal["prompts"] = "prompts"
 
     @property

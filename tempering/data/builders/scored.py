@@ -5,7 +5,7 @@
 covers all of their turns. Scores must be numbers: words are not turned into numbers here.
 """
 
-from typing import Literal
+from typing import ClassVar, Literal
 
 from tempering.data.builders.base import BadRow, FileBuilderConfig, Note, Record, scalars
 from tempering.data.builders.conversations import Use, conversation, with_system
@@ -21,6 +21,7 @@ _REASONS = ("reason", "score_reason")
 class ScoredConfig(FileBuilderConfig):
     """Conversations with a score and the reason for it."""
 
+    version: ClassVar[int] = 2
     kind: Literal["scored"] = "scored"
 
     @property
