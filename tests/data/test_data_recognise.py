@@ -48,6 +48,11 @@ KNOWN = [
     ({"prompt": [USER], "completion": BOTH[1:], "label": True}, "kto", "unpaired_preference", {}),
     ({"conversations": TURNS, "tools": "[]"}, "sharegpt", "messages", {}),
     ({"messages": BOTH, "source": "x"}, "chat", "messages", {}),
+    ({"messages": json.dumps(BOTH)}, "chat", "messages", {}),
+    ({"conversations": str(TURNS)}, "sharegpt", "messages", {}),
+    ({"prompt": json.dumps([USER]), "completion": "c"}, "prompt_response", "prompt_completion", {}),
+    ({"chosen": json.dumps(BOTH), "rejected": json.dumps(BOTH)}, "preference", "preference", {}),
+    ({"prompt": "p", "label": None}, "prompts", "prompt", {}),
     ({"instruction": "i", "input": "", "output": "o"}, "alpaca", "prompt_completion", {}),
     ({"instruction": "i", "instances": [{"input": "", "output": "o"}]}, "alpaca", "prompt_completion", {}),
     (

@@ -12,6 +12,7 @@ from itertools import product
 from typing import Any
 
 from tempering.data.builders.classification import FORMS as TEXT_PAIRS
+from tempering.data.builders.conversations import as_turns
 from tempering.data.builders.kto import TURNS
 from tempering.data.builders.prompt_response import ANSWERS, PROMPTS
 from tempering.data.builders.sentiment import BREAK
@@ -63,6 +64,7 @@ def turn(value: Any) -> bool:
 
 def turns(value: Any) -> bool:
     """A list of turns."""
+    value = as_turns(value)
     return isinstance(value, list) and bool(value) and all(map(turn, value))
 
 

@@ -88,7 +88,7 @@ def recognise_text(lines: Iterable[str], name: str) -> Recognised:
 
 def _places(form: Form, records: Sequence[Record]) -> dict[str, str] | None:
     """Column of the form -> column of the records; None if the form does not fit."""
-    if any(name in record for record in records for name in form.without):
+    if any(record.get(name) is not None for record in records for name in form.without):
         return None
     names = dict.fromkeys(name for record in records for name in record)
     lowered = {name.lower(): name for name in reversed(names)}

@@ -19,5 +19,5 @@ class ShareGPTConfig(ConversationConfig):
     def normalise(self, record: Record, note: Note) -> Values:
         """One row per conversation."""
         names = ("conversations", "conversation")
-        column = next((name for name in names if name in record), names[0])
+        column = next((name for name in names if record.get(name) is not None), names[0])
         return self.of_turns(record, column, note)
