@@ -1,7 +1,10 @@
 """Builders of running text: where documents begin and end, and what is taken off."""
 
+import json
+
 import pytest
 
+from tempering.config import identity
 from tempering.data.builders import BabyLMConfig, SentimentConfig, TextConfig, TinyStoriesConfig, build
 from tempering.data.rows import Row
 from tempering.errors import DataError
@@ -125,6 +128,71 @@ def test_books_in_records_and_books_without_marks(tmp_path):
     plain = tmp_path / "my_gutenberg.txt"
     plain.write_text("Two\nlines.\n")
     assert texts(BabyLMConfig(path=plain)) == ["Two lines."]
+
+
+START, END = (
+    "*** START OF THE PROJECT GUTENBERG EBOOK {} ***",
+    "*** END OF THE PROJECT GUTENBERG EBOOK {} ***",
+)
+FOOT = "This eBook is for anyone."
+
+
+def bound(name, text, joint="\n"):
+    return joint.join(("A header.", START.format(name), text, END.format(name), FOOT))
+
+
+@pytest.mark.parametrize("joint", ["\n", " ", "\n\n", "\r\n"])
+def test_every_word_of_a_book_is_kept_wherever_the_marks_stand(tmp_path, joint):
+    """Two books: on lines of their own, or both on one line."""
+    path = tmp_path / "gutenberg.txt"
+    path.write_bytes((bound("A", "It begins.", joint) + joint + bound("B", "It ends.", joint)).encode())
+    config = BabyLMConfig(path=path)
+    assert [(row["title"], row["text"]) for row in rows_of(config)] == [
+        ("A", "It begins."),
+        ("B", "It ends."),
+    ]
+    assert [note for _, note in notes_of(config)] == ["header or licence of Project Gutenberg taken off"] * 2
+    # The same in one record, whose books stay together.
+    path = tmp_path / "gutenberg.jsonl"
+    both = bound("A", "It begins.", joint) + joint + bound("B", "It ends.", joint)
+    path.write_text(json.dumps({"text": both}))
+    assert texts(BabyLMConfig(path=path)) == ["It begins.\n\nIt ends."]
+
+
+def test_what_stands_beside_a_mark_is_kept(tmp_path):
+    path = tmp_path / "gutenberg.train"
+    lines = "Before. = = = PG1 = = = One.\nTwo. = = = PG2 = = = = = = PG3 = = = Three.\n"
+    path.write_text(lines + f"Four. {END.format('X')} licence = = = PG4 = = = Five.\n")
+    config = BabyLMConfig(path=path)
+    found = [(row.get("id"), row["text"]) for row in rows_of(config)]
+    assert found == [(None, "Before."), ("PG1", "One. Two."), ("PG3", "Three. Four."), ("PG4", "Five.")]
+    assert [line for line, _ in notes_of(config)] == [3]  # a licence without a START is one that is taken off
+
+
+def test_a_book_whose_end_is_not_marked_is_kept_and_named(tmp_path):
+    path = tmp_path / "gutenberg.txt"
+    path.write_text(
+        "\n".join((START.format("A"), "One.", START.format("B"), "Two.", START[:40] + " C", "Three."))
+    )
+    config = BabyLMConfig(path=path)
+    assert [(row["title"], row["text"]) for row in rows_of(config)] == [
+        ("A", "One."),
+        ("B", "Two."),
+        ("C", "Three."),
+    ]
+    assert [note[:18] for _, note in notes_of(config)] == ["header or licence ", *["a book without END"] * 2]
+    # A whole book after a mark that is not closed.
+    path.write_text(START[:40] + " word" * 500)
+    assert len(texts(config)[0].split()) == 500
+
+
+def test_only_gutenbergs_books_are_read_otherwise_than_at_first(tmp_path):
+    def version(**settings):
+        return identity(BabyLMConfig(**settings)).get("version")
+
+    assert version(path="a/childes.train") is version(path="x", corpus="simple_wiki") is None
+    assert version(path="a/gutenberg.train") == version(path="x.txt", corpus="gutenberg") == 2
+    assert version(path="folder") == version(path=("childes.train", "folder")) == version(hub="a/b") == 2
 
 
 def test_the_corpus_is_told_by_the_name_or_by_hand(tmp_path):

@@ -15,6 +15,7 @@ from typing import Literal, get_args
 
 from pydantic import Field
 
+from tempering.config import Tree
 from tempering.data.builders.base import Item, Note, Record
 from tempering.data.builders.documents import Document, DocumentsConfig
 from tempering.data.builders.gutenberg import books, without_licence
@@ -54,6 +55,12 @@ class BabyLMConfig(DocumentsConfig):
                 fix="set `corpus`",
             )
         return corpus
+
+    def as_hashed(self, tree: Tree) -> Tree:
+        """Version 2 where there may be books of Gutenberg: the other corpora are read as before."""
+        named = [corpus_named(path.name) for path in self.paths if path.suffix]  # a folder may hold any
+        corpora = [self.corpus] if self.corpus != "auto" else named if len(named) == len(self.paths) else []
+        return {**tree, "version": 2} if "gutenberg" in corpora or not corpora else tree
 
     def documents_of(self, path: Path) -> Iterator[Item]:
         """The documents of a text file."""
