@@ -17,9 +17,9 @@ from pydantic import TypeAdapter
 
 from tempering.data.builders import Builder, FileBuilderConfig
 from tempering.data.prepare import Totals, build_parts
-from tempering.data.prompt_tokens import encode_texts
 from tempering.data.rows import RowType, texts
 from tempering.data.shards import iter_rows
+from tempering.data.token_ids import encode_texts
 from tempering.data.tokenizers import TrainTokenizerConfig, on_all_cores, train_tokenizer
 from tempering.errors import DataError
 from tests.data.real_samples import CASES

@@ -200,10 +200,21 @@ def _render(
     if prompt_format in ("role_markers", "turn_markers"):
         template = chat_template(prompt_format)
     try:
-        text: str = tokenizer.apply_chat_template(
-            messages, tokenize=False, add_generation_prompt=add_generation_prompt, chat_template=template
-        )
+        return apply_template(tokenizer, messages, template, add_generation_prompt=add_generation_prompt)
     except (TemplateError, TypeError, ValueError, ArithmeticError, LookupError) as error:
         # Some templates know no system turn, or want strict alternation; others are only wrong.
         raise Unfit(f"the chat template refuses the conversation: {error}") from None
+
+
+def apply_template(
+    tokenizer: "PreTrainedTokenizerBase",
+    messages: list[Message],
+    template: object = None,
+    *,
+    add_generation_prompt: bool = False,
+) -> str:
+    """What a chat template writes, the tokenizer's own by default; its errors are jinja's."""
+    text: str = tokenizer.apply_chat_template(
+        messages, tokenize=False, add_generation_prompt=add_generation_prompt, chat_template=template
+    )
     return text

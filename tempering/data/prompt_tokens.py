@@ -9,11 +9,10 @@ from typing import TYPE_CHECKING
 
 from tempering.data.prompt_format import PromptFormat, Rendered, Unfit, render_answers, render_prompt
 from tempering.data.rows import Message
+from tempering.data.token_ids import Ids, encode_texts, leading_ids
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
-
-Ids = list[int]
 
 
 def format_prompt(
@@ -72,27 +71,6 @@ def tokenise(tokenizer: "PreTrainedTokenizerBase", rendered: Sequence[Rendered])
             cuts = [0, *(_shared(whole, ids) for ids in beginnings), len(whole)]
             parts[at] = [whole[start:end] for start, end in pairwise(cuts)]
     return parts
-
-
-def encode_texts(tokenizer: "PreTrainedTokenizerBase", texts: list[str], *, literal: bool) -> list[Ids]:
-    """Ids of `texts` by the tokenizer's own batch call, on all cores where the environment allows it."""
-    if not texts:
-        return []
-    backend = tokenizer.backend_tokenizer
-    setting = backend.encode_special_tokens
-    backend.no_truncation()
-    backend.no_padding()
-    backend.encode_special_tokens = literal
-    try:
-        return [encoding.ids for encoding in backend.encode_batch_fast(texts, add_special_tokens=False)]
-    finally:
-        backend.encode_special_tokens = setting
-
-
-def leading_ids(tokenizer: "PreTrainedTokenizerBase") -> Ids:
-    """The BOS token, where the tokenizer puts one before every text; else nothing."""
-    bos = tokenizer.bos_token_id
-    return [bos] if bos is not None and tokenizer("a", verbose=False)["input_ids"][:1] == [bos] else []
 
 
 def leading_for(tokenizer: "PreTrainedTokenizerBase", prompt_format: PromptFormat) -> Ids:

@@ -8,7 +8,8 @@ grow.
 import re
 from typing import TYPE_CHECKING
 
-from tempering.data.prompt_tokens import leading_ids
+from tempering.data.prompt_format import apply_template
+from tempering.data.token_ids import leading_ids
 from tempering.data.tokenizers import PAD, chat_template
 from tempering.errors import DataError
 
@@ -75,8 +76,7 @@ def _marked_by_trl(tokenizer: "PreTrainedTokenizerBase") -> list[str]:
     if template is None or not _MARK.search(template):
         return []
     texts = [
-        tokenizer.apply_chat_template(_PROBE, tokenize=False, chat_template=candidate)
-        for candidate in (tokenizer.chat_template, template)
+        apply_template(tokenizer, _PROBE, candidate) for candidate in (tokenizer.chat_template, template)
     ]
     if texts[0] != texts[1]:
         return []

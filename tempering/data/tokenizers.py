@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from pydantic import Field
 
 from tempering.config import Config
+from tempering.data.token_ids import literal_ids
 from tempering.errors import DataError
 
 if TYPE_CHECKING:
@@ -200,7 +201,7 @@ def tokenizer_stats(tokenizer: "PreTrainedTokenizerBase", texts: Iterable[str]) 
     """`vocab_size`, and over `texts` `tokens_per_word` (words split at white space) and `bytes_per_token`."""
     tokens = words = size = 0
     for text in texts:
-        tokens += len(tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"])
+        tokens += len(literal_ids(tokenizer, text))
         words += len(text.split())
         size += len(text.encode("utf-8"))
     stats: dict[str, float] = {"vocab_size": len(tokenizer)}

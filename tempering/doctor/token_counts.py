@@ -8,8 +8,8 @@ from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 
 from tempering.data.prepare import PARTS
-from tempering.data.prompt_tokens import encode_texts
 from tempering.data.rows import RowType, Values, texts
+from tempering.data.token_ids import encode_texts
 from tempering.doctor.counters import Counts
 from tempering.doctor.dataset import Dataset, Progress
 

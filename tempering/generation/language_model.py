@@ -6,7 +6,8 @@ from typing import Any
 import torch
 
 from tempering.data.prompt_format import PromptFormat, Unfit
-from tempering.data.prompt_tokens import format_prompt, leading_ids, split_completion
+from tempering.data.prompt_tokens import format_prompt, split_completion
+from tempering.data.token_ids import leading_ids
 from tempering.data.tokenizers import load_tokenizer
 from tempering.errors import DataError
 from tempering.generation.decoder import Decoder

@@ -5,10 +5,11 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from tempering.data.prompt_format import Unfit, render_prompt
-from tempering.data.prompt_tokens import format_prompt, leading_ids, split_completion
+from tempering.data.prompt_tokens import format_prompt, split_completion
 from tempering.data.row_conversion import convert
 from tempering.data.rows import EMPTY_ANSWER, RowType, to_messages
 from tempering.data.sample.encode import Encoder
+from tempering.data.token_ids import leading_ids
 from tempering.data.tokenizers import on_all_cores
 from tempering.errors import DataError
 

@@ -13,9 +13,10 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any, TypeVar, TypeVarTuple
 
 from tempering.data.prompt_format import PromptFormat, Rendered, Unfit
-from tempering.data.prompt_tokens import Ids, ended, leading_for, leading_ids, tokenise
+from tempering.data.prompt_tokens import ended, leading_for, tokenise
 from tempering.data.rows import EMPTY_ANSWER, Message, RowType, Values
 from tempering.data.sample.render import Renderer
+from tempering.data.token_ids import Ids, leading_ids
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase

@@ -118,7 +118,7 @@ def _encoded(model: "LanguageModel", context: str, choices: list[str]) -> list[t
     Raises:
         DataError: a choice for which the model has no room, or that has no token.
     """
-    from tempering.data.prompt_tokens import leading_ids
+    from tempering.data.token_ids import leading_ids
 
     # Tokenise context and choice together, then cut where the context ends.
     context, gap = context.rstrip(), context[len(context.rstrip()) :]
