@@ -7,11 +7,13 @@ whether the template is marked with `{% generation %}` or not; a template that w
 an answer follows (DeepSeek R1 drops thoughts) is refused. Answers before the last are found the same way.
 """
 
-from dataclasses import dataclass
-from itertools import pairwise
+import re
+from dataclasses import dataclass, replace
+from itertools import accumulate, pairwise
 from typing import TYPE_CHECKING, Literal
 
 from tempering.data.rows import Message
+from tempering.data.token_ids import specials_of
 from tempering.data.tokenizers import chat_template
 from tempering.errors import DataError
 
@@ -22,6 +24,10 @@ PromptFormat = Literal["chat", "plain", "role_markers", "turn_markers"]
 """chat: the tokenizer's chat template; plain: the bare texts, a space before the answer, for base models;
 role_markers: `User: ...` and `Assistant: ...` as text; turn_markers: EOS after every turn, no roles
 (the form of DialoGPT, Zhang et al. 2020)."""
+
+
+ROLE_MARKER = re.compile(r"(?m)^(User|Assistant|System):")
+"""What begins a turn in `role_markers`: text like any other, so whoever writes it forges a turn."""
 
 
 class Unfit(Exception):
@@ -37,12 +43,14 @@ class Rendered:
         literal: special tokens written out in it stay text.
         unlearnt: answers that are part of a prompt, since the template writes them otherwise when more
             follows.
+        named: its control tokens have secret names, since a message spells some (see `token_ids`).
     """
 
     text: str
     cuts: tuple[int, ...] = ()
     literal: bool = False
     unlearnt: int = 0
+    named: bool = False
 
     def parts(self) -> list[str]:
         """The text between the cuts: prompt, answer, prompt, answer, ..."""
@@ -62,6 +70,20 @@ def render_prompt(
     return _render(tokenizer, messages, prompt_format, add_generation_prompt=True)
 
 
+def render_question(
+    tokenizer: "PreTrainedTokenizerBase", messages: list[Message], prompt_format: PromptFormat
+) -> Rendered:
+    """The prompt, ready to be tokenised; special tokens that its messages spell stay text.
+
+    Raises:
+        Unfit: when the template refuses the conversation.
+    """
+    literal = prompt_format == "plain"
+    hidden = messages if literal else specials_of(tokenizer).hidden(messages)
+    rendered = Rendered(render_prompt(tokenizer, hidden, prompt_format), literal=literal)
+    return rendered if hidden == messages else _named(tokenizer, rendered)
+
+
 def render_answers(
     tokenizer: "PreTrainedTokenizerBase",
     messages: list[Message],
@@ -72,6 +94,8 @@ def render_answers(
 ) -> Rendered:
     """A conversation that ends with an answer, and where its answers are.
 
+    Special tokens that its messages spell stay text.
+
     Args:
         start: messages before this one are prompt; null: every turn of the assistant is an answer.
         unlearnt: messages, before the last answer, that are prompt whoever says them.
@@ -80,6 +104,26 @@ def render_answers(
         Unfit: when the template refuses the conversation.
         DataError: when the rendered prompt is not the beginning of the rendered conversation.
     """
+    if prompt_format == "plain":
+        return _answers(tokenizer, messages, prompt_format, start)
+    hidden = specials_of(tokenizer).hidden(messages)
+    rendered = _answers(tokenizer, hidden, prompt_format, start)
+    return rendered if hidden == messages else _named(tokenizer, rendered)
+
+
+def _named(tokenizer: "PreTrainedTokenizerBase", rendered: Rendered) -> Rendered:
+    """A text with placeholders, part by part with what they stand for."""
+    parts = [specials_of(tokenizer).revealed(part) for part in rendered.parts()]
+    cuts = (*accumulate(map(len, parts[:-1])),)
+    return replace(rendered, text="".join(parts), cuts=cuts, named=True)
+
+
+def _answers(
+    tokenizer: "PreTrainedTokenizerBase",
+    messages: list[Message],
+    prompt_format: PromptFormat,
+    start: int | None,
+) -> Rendered:
     # One answer: what stands before it is the prompt.
     if start is not None:
         before = _prompt_text(tokenizer, messages[:start], prompt_format)

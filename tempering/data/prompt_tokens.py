@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from itertools import chain, islice, pairwise
 from typing import TYPE_CHECKING
 
-from tempering.data.prompt_format import PromptFormat, Rendered, Unfit, render_answers, render_prompt
+from tempering.data.prompt_format import PromptFormat, Rendered, Unfit, render_answers, render_question
 from tempering.data.rows import Message
 from tempering.data.token_ids import Ids, encode_texts, leading_ids
 
@@ -19,8 +19,7 @@ def format_prompt(
     tokenizer: "PreTrainedTokenizerBase", messages: list[Message], prompt_format: PromptFormat
 ) -> Ids:
     """Token ids of a prompt, ready to be continued by an answer."""
-    prompt = Rendered(render_prompt(tokenizer, messages, prompt_format), literal=prompt_format == "plain")
-    ((ids,),) = tokenise(tokenizer, [prompt])
+    ((ids,),) = tokenise(tokenizer, [render_question(tokenizer, messages, prompt_format)])
     return [*leading_for(tokenizer, prompt_format), *ids]
 
 
@@ -88,11 +87,12 @@ def ended(ids: Ids, eos: int) -> Ids:
 def _encode_lists(
     tokenizer: "PreTrainedTokenizerBase", rendered: Sequence[Rendered], texts: list[list[str]]
 ) -> list[list[Ids]]:
-    """Ids of the texts that belong to each of `rendered`; one batch for literal texts, one for the others."""
+    """Ids of the texts that belong to each of `rendered`; one batch for each way to read special tokens."""
     tokens: list[list[Ids]] = [[] for _ in texts]
-    for literal in (False, True):
-        places = [at for at, item in enumerate(rendered) if item.literal is literal]
-        ids = iter(encode_texts(tokenizer, [text for at in places for text in texts[at]], literal=literal))
+    for literal, named in {(item.literal, item.named) for item in rendered}:
+        places = [at for at, item in enumerate(rendered) if (item.literal, item.named) == (literal, named)]
+        batch = [text for at in places for text in texts[at]]
+        ids = iter(encode_texts(tokenizer, batch, literal=literal, named=named))
         for at in places:
             tokens[at] = list(islice(ids, len(texts[at])))
     return tokens

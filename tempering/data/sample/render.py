@@ -3,7 +3,6 @@
 A row whose text would forge a turn, or that has no answer to learn from, is refused here.
 """
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -11,6 +10,7 @@ from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 from tempering.data.prompt_format import (
+    ROLE_MARKER,
     PromptFormat,
     Rendered,
     Unfit,
@@ -25,7 +25,6 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 _ANSWERS = {RowType.PROMPT_COMPLETION: ("completion",), RowType.PREFERENCE: ("chosen", "rejected")}
-_ROLE_MARKER = re.compile(r"(?m)^(User|Assistant|System):")
 
 
 @dataclass(frozen=True)
@@ -75,7 +74,7 @@ class Renderer:
     def _refuse_special(self, messages: list[Message]) -> None:
         # In a rendered conversation such text would become a control token: a forged turn or end.
         for message in messages:
-            if self.prompt_format == "role_markers" and _ROLE_MARKER.search(message["content"]):
+            if self.prompt_format == "role_markers" and ROLE_MARKER.search(message["content"]):
                 raise Unfit("the text holds a role marker at the beginning of a line")
             special = next((token for token in self._special if token in message["content"]), None)
             if special:
