@@ -8,6 +8,8 @@ NaN marks a completion that could not be scored.
 import torch
 from torch import Tensor
 
+from tempering.rewards.shaping import RESOLUTION
+
 
 def gae(
     rewards: Tensor, values: Tensor, mask: Tensor, *, gamma: float, gae_lambda: float
@@ -37,6 +39,20 @@ def gae(
         columns.append(following)
     advantages = torch.stack(columns[::-1], dim=1)
     return advantages, (advantages + values) * counts
+
+
+def without_contrast(rewards: Tensor) -> Tensor:
+    """(prompts,) whether the scored completions of a prompt all got the same reward, up to rounding.
+
+    Args:
+        rewards: (prompts, completions) without KL; NaN = could not be scored. One that is scored alone has
+            nothing to differ from.
+    """
+    scored = ~rewards.isnan()
+    highest = rewards.where(scored, rewards.new_tensor(-torch.inf)).amax(1)
+    lowest = rewards.where(scored, rewards.new_tensor(torch.inf)).amin(1)
+    size = rewards.nan_to_num(0.0).abs().amax(1).clamp(min=1)
+    return highest - lowest <= RESOLUTION * size
 
 
 def leave_one_out(scores: Tensor) -> Tensor:

@@ -153,7 +153,10 @@ class OnPolicyConfig(TrainingConfig):
         changes = self.lr_schedule != "constant" or self.warmup_fraction
         # With these, the last steps had a learning rate of 0, or the schedule never came to its end.
         mended = changes and (self.token_limit is not None or self.stop_kl is not None)
-        return {**flattened(tree), "schedule_version": 2} if mended else flattened(tree)
+        versions = {"schedule_version": 2} if mended else {}
+        # All scores but one equal: rounding was their standard deviation.
+        versions |= {"normalization_version": 2} if self.score_normalization not in (None, "none") else {}
+        return {**flattened(tree), **versions}
 
     @property
     def steps_per_rollout(self) -> int:

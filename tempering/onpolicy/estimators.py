@@ -44,6 +44,13 @@ class Outcome:
         """(prompts, completions) the shaped rewards."""
         return self.shaped.view(-1, self.num_completions)
 
+    @property
+    def contrast(self) -> "Tensor":
+        """(prompts, 1) bool: whether the rewards of a prompt's completions differ, by more than their KL."""
+        from tempering.onpolicy.advantages import without_contrast
+
+        return ~without_contrast(self.rewards.view(-1, self.num_completions))[:, None]
+
 
 class Estimator(Config):
     """How a policy learns from outcomes. What is not overridden treats a completion as one action."""
@@ -125,6 +132,7 @@ class LeaveOneOut(ClippedRatio):
     """RLOO: a whole completion is one action, its siblings are the baseline (arXiv:2402.14740)."""
 
     kind: Literal["rloo"] = "rloo"
+    version = 2  # equal rewards are no contrast
     compares = True
     normalize_advantages: bool = Field(
         True, description="divide by the standard deviation of the rollout's advantages"
@@ -133,10 +141,11 @@ class LeaveOneOut(ClippedRatio):
     def advantages(self, outcome: Outcome) -> tuple["Tensor", "Tensor"]:
         from tempering.onpolicy.advantages import leave_one_out, spread
 
-        contrast = leave_one_out(outcome.groups).view(-1)
-        return _on_tokens(
-            spread(contrast, outcome.scored) if self.normalize_advantages else contrast, outcome
-        )
+        # Without any contrast only the KL is left, which says nothing about the answers: rounding, at first.
+        advantages = (leave_one_out(outcome.groups) * outcome.contrast.any()).view(-1)
+        if self.normalize_advantages:
+            advantages = spread(advantages, outcome.scored)
+        return _on_tokens(advantages, outcome)
 
     def loss(
         self,
@@ -159,13 +168,15 @@ class GroupNormalized(ClippedRatio):
     """
 
     kind: Literal["grpo"] = "grpo"
+    version = 2  # equal rewards are no contrast
     compares = True
     published: ClassVar[Mapping[str, Any]] = {"kl_in": "loss", "kl_estimator": "k3"}
 
     def advantages(self, outcome: Outcome) -> tuple["Tensor", "Tensor"]:
         from tempering.onpolicy.advantages import group_normalized
 
-        return _on_tokens(group_normalized(outcome.groups).view(-1), outcome)
+        advantages = group_normalized(outcome.groups) * outcome.contrast  # each group is its own measure
+        return _on_tokens(advantages.view(-1), outcome)
 
     def kl_weights(self, weights: "Tensor", mask: "Tensor") -> "Tensor":
         return weights

@@ -73,5 +73,7 @@ def flattened(tree: Tree) -> Tree:
     if not isinstance(estimator, dict):
         return tree  # made without validation
     settings = {name: value for name, value in estimator.items() if name != "kind"}
+    if "version" in settings:  # the stage's config may have one too
+        settings["estimator_version"] = settings.pop("version")
     assert not settings.keys() & tree.keys(), "an estimator's setting has the name of a stage's"
     return {**tree, "estimator": estimator["kind"], **settings}

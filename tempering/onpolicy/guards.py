@@ -62,8 +62,15 @@ class CollapseGuard:
             ),
             "no_contrast": (
                 lambda stats: self.contrast and stats.get("zero_variance_share", 0) == 1,
-                "all completions of every prompt got the same reward, so nothing is learnt. Likely causes: a "
-                "reward that cannot tell them apart, or a policy that says one thing only",
+                "all completions of every prompt got the same reward, so nothing is learnt from them, and "
+                "without an entropy bonus no step is made. Likely causes: a reward that cannot tell them "
+                "apart, a policy that says one thing only, or a single scored completion of each prompt",
+            ),
+            "equal_rewards": (
+                lambda stats: not self.contrast and stats.get("equal_rewards", 0) == 1,
+                "all completions got the same reward, so what moves the policy is chance, the errors of the "
+                "value model and the KL. Likely causes: a reward that cannot tell them apart, or a policy "
+                "that says one thing only",
             ),
         }
 

@@ -4,9 +4,29 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import torch
+from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from tempering.onpolicy.actor_critic import ActorCritic
 from tempering.onpolicy.config import OnPolicyConfig
+
+
+class IdleSteps(TrainerCallback):
+    """Makes no step where there is nothing to learn.
+
+    AdamW would decay the weights, go on with its momentum, and take rounding noise in the KL for a gradient.
+
+    Args:
+        idle: whether the step at hand is such a one; the same in every process.
+    """
+
+    def __init__(self, idle: Callable[[], bool]) -> None:
+        self.idle = idle
+
+    def on_pre_optimizer_step(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        if self.idle() and not args.fp16:  # its scaler wants to see gradients
+            kwargs["model"].zero_grad(set_to_none=True)
 
 
 def adamw(

@@ -2,6 +2,7 @@
 
 import torch
 
+from tempering.onpolicy.advantages import without_contrast
 from tempering.onpolicy.experience import Experience
 
 
@@ -22,7 +23,8 @@ def summarise(experience: Experience, num_completions: int) -> dict[str, float]:
         "advantage_std": experience.advantages[:, 0].std(unbiased=False),
     }
     if num_completions > 1 and scored.any():
-        stats["zero_variance_share"] = _without_contrast(experience.rewards.view(-1, num_completions))
+        groups = experience.rewards.view(-1, num_completions)
+        stats["zero_variance_share"] = without_contrast(groups)[~groups.isnan().all(1)].float().mean()
     for name, values in experience.columns.items():
         if name.startswith("score_"):
             stats[name] = torch.tensor(values, dtype=torch.float64).nanmean()
@@ -33,14 +35,12 @@ def summarise(experience: Experience, num_completions: int) -> dict[str, float]:
 
 def _of_the_scored(experience: Experience) -> dict[str, torch.Tensor]:
     scores, rewards = experience.scores[experience.scored], experience.rewards[experience.scored]
-    return {"score": scores.mean(), "score_std": scores.std(unbiased=False), "reward": rewards.mean()}
-
-
-def _without_contrast(rewards: torch.Tensor) -> torch.Tensor:
-    """Share of prompts whose scored completions (prompts, completions) all got the same reward."""
-    compared = rewards[(~rewards.isnan()).sum(1) > 1]
-    filled = torch.where(compared.isnan(), compared.nanmean(1, keepdim=True), compared)
-    return (filled - filled.mean(1, keepdim=True)).abs().amax(1).lt(1e-6).float().mean()
+    return {
+        "score": scores.mean(),
+        "score_std": scores.std(unbiased=False),
+        "reward": rewards.mean(),
+        "equal_rewards": without_contrast(rewards[None]).float(),  # of all prompts
+    }
 
 
 def _of_the_value_model(experience: Experience) -> dict[str, torch.Tensor]:

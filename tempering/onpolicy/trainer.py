@@ -31,7 +31,7 @@ from tempering.onpolicy.batches import StepBatch
 from tempering.onpolicy.config import OnPolicyConfig
 from tempering.onpolicy.experience import Compared, Experience, joined, moved
 from tempering.onpolicy.guards import CollapseGuard, refuse_nan
-from tempering.onpolicy.optimizer import adamw
+from tempering.onpolicy.optimizer import IdleSteps, adamw
 from tempering.onpolicy.summary import summarise
 from tempering.onpolicy.value import ValueHead, ValueModel
 from tempering.training.schedule import learning_rate_factor
@@ -70,6 +70,7 @@ class OnPolicyTrainer(TokenTrainer, Trainer):
         self._sums: dict[str, float] = defaultdict(float)
         self._rollout_stats: dict[str, float] = {}
         self._number, self._last_step, self._stops = 0, False, False
+        self._idle = False  # whether there is nothing to learn from the rollout at hand
         self._tokens_at_hand, self._step_started = 0, 0.0
         # dropout would make the ratio of new and old probabilities differ from 1 before any update
         for module in (policy, value):
@@ -87,6 +88,7 @@ class OnPolicyTrainer(TokenTrainer, Trainer):
             args=TrainingArguments(**arguments),
             processing_class=tokenizer,
         )
+        self.add_callback(IdleSteps(lambda: self._idle))
         if maker.reference is not None:
             maker.reference = maker.reference.to(self.args.device).requires_grad_(False).eval()
             if config.compile:
@@ -109,6 +111,7 @@ class OnPolicyTrainer(TokenTrainer, Trainer):
         while not self.exhausted:
             seed = self.maker.seed
             experience = self.collect()
+            self._idle = self._teaches_nothing(experience)
             steps = shuffled_steps(self.config, seed + 1)
             for number, rows in enumerate(steps):
                 self._number, self._last_step = number, number == len(steps) - 1
@@ -119,6 +122,11 @@ class OnPolicyTrainer(TokenTrainer, Trainer):
                     yield {"batch": batch}  # Trainer wants a mapping
                 if self._stops:
                     break
+
+    def _teaches_nothing(self, experience: Experience) -> bool:
+        """Whether no completion differs from its siblings, and nothing else is learnt."""
+        comparison = self.config.estimator.compares and not self.config.entropy_coef
+        return comparison and not experience.advantages.any()
 
     def _share_of(self, count: int) -> slice:
         """This process's part of `count` rows."""
@@ -301,7 +309,7 @@ class OnPolicyTrainer(TokenTrainer, Trainer):
             module.value.restore(folder / "value_model")
         state = json.loads((folder / "onpolicy_state.json").read_text())
         self.maker.restore(state)
-        self.guard.streaks = state["guard"]
+        self.guard.streaks |= state["guard"]
 
 
 def _rollouts(config: OnPolicyConfig, prompts: int) -> int:

@@ -9,6 +9,9 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+RESOLUTION = 1e-6
+"""Scores are fp32: they are equal where they differ by no more than this share of their size, or of 1."""
+
 
 class ScoreShaping:
     """Callable: scores (B,) of a complete rollout -> shaped scores (B,); NaN stays NaN and does not count.
@@ -39,9 +42,9 @@ class ScoreShaping:
 
     @property
     def std(self) -> float:
-        """Standard deviation of all scores so far; 1 while they are all equal."""
-        variance = self.squares / self.count if self.count else 0.0
-        return float(variance**0.5) if variance > 0 else 1.0
+        """Standard deviation of all scores so far; 1 while they are all equal, up to rounding."""
+        std = float((self.squares / self.count) ** 0.5) if self.count else 0.0
+        return std if std > RESOLUTION * max(1.0, abs(self.mean)) else 1.0
 
     def _add(self, scores: Tensor) -> None:
         count = len(scores)

@@ -141,6 +141,80 @@ def sound(**changes: float) -> dict[str, float]:
     return good | changes
 
 
+@pytest.mark.parametrize("estimator", ["rloo", "grpo"])
+@pytest.mark.parametrize(
+    "rewards",
+    [
+        [0.7] * 4,
+        [1.0, 1.0, 1.0, 1.0000001],  # the next number of fp32
+        [5.0, NAN, NAN, NAN],
+        [NAN] * 4,
+        [1e4, 1e4, 1e4 + 1e-3, NAN],
+    ],
+)
+@pytest.mark.parametrize("normalize", [True, False])
+def test_equal_rewards_are_no_contrast_whatever_the_kl_is(
+    estimator: str, rewards: list[float], normalize: bool
+) -> None:
+    own: Any = {"normalize_advantages": normalize} if estimator == "rloo" else {}
+    config = RLOOConfig(**SIZES, estimator=estimator, **own)
+    noise = 1e-6 * torch.tensor([[1.0], [-1.0], [2.0], [0.5]]) * MASK
+    outcome = Outcome(torch.tensor(rewards), noise, MASK, torch.zeros(4, 3), 4)
+    assert not config.estimator.advantages(outcome)[0].any()
+
+
+def test_one_prompt_with_contrast_is_learnt_from() -> None:
+    config = RLOOConfig(**SIZES, num_completions=2, normalize_advantages=False)
+    assert advantages(config, [1.0, 1.0, 3.0, 3.5])[:, 0].tolist() == [0.0, 0.0, -0.5, 0.5]
+
+
+@pytest.mark.parametrize(
+    ("settings", "moves"),
+    [
+        ({}, False),
+        ({"estimator": "grpo"}, False),  # its KL in the loss has a gradient of rounding noise
+        ({"entropy_coef": 0.1}, True),
+    ],
+)
+def test_rollouts_without_contrast_make_no_step(tmp_path: Path, settings: Any, moves: bool) -> None:
+    """Neither by noise in the KL, nor by weight decay, nor by what the optimizer remembers."""
+    config = RLOOConfig(
+        **SIZES,
+        **settings,
+        max_new_tokens=4,
+        max_steps=8,
+        num_epochs=9,
+        learning_rate=1e-2,
+        missing_eos_penalty=0,
+        guard={"patience": 1},
+    )
+    said: list[str] = []
+    weights: list[torch.Tensor] = []
+
+    def contrast_in_two(*_: Any, **__: Any) -> Scored:
+        scores = [0.1, 0.5, 0.7, 0.9] if trainer.maker.rollouts < 2 else [0.7] * 4
+        return Scored(scores, {"x": scores})
+
+    trainer = small.trainer(tmp_path, config, contrast_in_two)
+    trainer.guard.warn = said.append
+    trainer.add_callback(
+        small.AtEachStep(lambda: weights.append(trainer.actor_critic.policy.lm_head.weight.clone()))
+    )
+    trainer.train_or_resume()
+    assert not weights[0].equal(weights[2]), "two rollouts have contrast"
+    assert weights[2].equal(weights[-1]) is not moves
+    assert sum("nothing is learnt from them" in text for text in said) == 1
+
+
+def test_a_value_model_is_not_said_to_learn_from_equal_rewards(tmp_path: Path) -> None:
+    config = PPOConfig(**SIZES, max_new_tokens=4, max_steps=2, missing_eos_penalty=0, guard={"patience": 1})
+    said: list[str] = []
+    trainer = small.trainer(tmp_path, config, lambda *_, **__: Scored([0.7] * 4, {"x": [0.7] * 4}))
+    trainer.guard.warn = said.append
+    trainer.train_or_resume()
+    assert sum("what moves the policy is chance" in text for text in said) == 1
+
+
 @pytest.mark.parametrize(
     ("bad", "says"),
     [

@@ -301,3 +301,13 @@ def test_a_model_that_is_not_there_is_named_by_its_place(reward: Any, place: str
 
     with pytest.raises(ConfigError, match=f"{place}: 'reward_modle'"):
         tiny_nodes({"ppo.reward": reward, "ppo.value_init": "policy"})
+
+
+@pytest.mark.parametrize("value", [0.7, 0.0, -123.456])
+@pytest.mark.parametrize("kind", ["scale", "whiten"])
+def test_rounding_is_not_the_spread_of_equal_scores(kind: Any, value: float) -> None:
+    """All scores but one are equal, and that one is the next number of fp32."""
+    scores = torch.full((96,), value)
+    scores[0] = torch.nextafter(scores[0], torch.tensor(1e9))
+    shaped = ScoreShaping(kind, 1.0, None)(scores)
+    torch.testing.assert_close(shaped, scores if kind == "scale" else torch.zeros(96), atol=1e-4, rtol=0)
