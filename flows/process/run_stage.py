@@ -27,6 +27,7 @@ def work(
     function = _stage(module, stage)
     draft.on_progress = lambda *report: send(("progress", *report))
     draft.on_log = lambda level, text: send(("log", level, text))
+    draft.on_doing = lambda what: send(("doing", os.environ.get("RANK", "0"), what))
     _limit_threads(draft.runtime)
     if not function.slot:
         os.nice(10)  # data is made beside the training, and must not slow it

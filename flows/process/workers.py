@@ -142,6 +142,7 @@ class Workers:
 
     def _follow(self, process: Any, pipe: Any, tail: "_Tail", listener: Listener) -> Message | None:
         answer: Message | None = None
+        doing: dict[str, str] = {}  # of each rank
         deadline = float("inf")
         open_pipe = True
         while True:
@@ -156,6 +157,9 @@ class Workers:
                     break
                 if message[0] in ("done", "failed"):
                     answer, deadline = message, time.monotonic() + _GRACE
+                elif message[0] == "doing":  # all that is known, should it end now
+                    doing[message[1]] = message[2]
+                    answer = ("doing", next(filter(None, doing.values()), ""))
                 else:
                     listener.message(message)
             # Its prints.
@@ -218,8 +222,13 @@ class _Tail:
 
 
 def _unpack(answer: Message | None, code: int | None, tail: _Tail) -> Any:
-    if answer is None:
-        raise StageCrashed(f"the stage's process {_ending(code)}", log_tail=tail.last())
+    if answer is None or answer[0] == "doing":
+        ending = f"the stage's process {_ending(code)}"
+        if answer is not None and answer[1]:
+            left = code is not None and code >= 0
+            culprit = f"{answer[1]} ended the stage's process with exit code {code}"
+            ending = culprit if left else f"{ending}, in {answer[1]}"
+        raise StageCrashed(ending, log_tail=tail.last())
     if answer[0] == "done":
         return answer[1]
     _, message, pickled, trace = answer

@@ -7,7 +7,8 @@ sets its own callbacks and sends `outcome()` back for `adopt()`.
 
 import logging
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -67,6 +68,7 @@ class Draft:
         self.seed = seed
         self.runtime = runtime or RuntimeConfig()
         self.on_progress, self.on_log = on_progress, on_log
+        self.on_doing: Callable[[str], None] | None = None
         self.ticket, self.lease = ticket, lease
         # What the stage sets: `_OUTCOME` travels back to the parent.
         self.name: str = ""
@@ -125,6 +127,16 @@ class Draft:
             self._last_progress = now
             self.on_progress(done, total, unit, live)
 
+    @contextmanager
+    def doing(self, what: str) -> Iterator[None]:
+        """Say what runs inside: all that is known where the process ends in it without a word."""
+        say = self.on_doing or (lambda what: None)
+        say(what)
+        try:
+            yield
+        finally:
+            say("")
+
     def log(self, text: str) -> None:
         """A line to the log."""
         self._say("info", text)
@@ -164,7 +176,7 @@ class Draft:
         self.close()
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "on_progress": None, "on_log": None, "lease": None}
+        return {**self.__dict__, "on_progress": None, "on_log": None, "on_doing": None, "lease": None}
 
 
 def checkpoints_in(folder: Path) -> list[Path]:

@@ -59,9 +59,9 @@ class FunctionReward(Reward):
         """The file that defines the function: changing it changes the result."""
         try:
             spec = importlib.util.find_spec(self.function.partition(":")[0])
-        except ModuleNotFoundError as error:
+        except (Exception, SystemExit) as error:  # it imports the packages above the module
             raise ConfigError(
-                f"reward function {self.function!r}: {error}",
+                f"reward function {self.function!r}: {type(error).__name__}: {error}",
                 expected="an importable module:function",
                 fix="check the name; the module must be on PYTHONPATH",
             ) from None
@@ -71,7 +71,7 @@ class FunctionReward(Reward):
         """The user's function."""
         from tempering.rewards.functions import UserFunction
 
-        return UserFunction(self.function, self.form)
+        return UserFunction(self.function, self.form, parts.out)
 
 
 class EndpointConfig(Config):

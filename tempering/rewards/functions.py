@@ -6,16 +6,22 @@ column of the data set, `ended`, and TRL's `log_extra(column, values)` and `log_
 marks of roles. `form: messages` passes lists of messages (conversational).
 """
 
+import asyncio
 import importlib
 import inspect
 import traceback
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import nullcontext
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tempering.data.prompt_format import plain_text
 from tempering.errors import ConfigError, UserError
 from tempering.rewards.scoring import Messages, Scores
+
+if TYPE_CHECKING:
+    from tempering.artifacts.draft import Draft
 
 _LOG_COLUMNS = ("step", "tokens", "prompt", "completion", "score", "reward", "kl", "length", "ended")
 
@@ -26,10 +32,14 @@ class UserFunction:
     Args:
         name: module:function.
         form: text or messages.
+        out: the draft of the stage; it says where the function ended the process, should it do so.
     """
 
-    def __init__(self, name: str, form: str) -> None:
-        self.name, self.form, self.function = name, form, load_function(name)
+    def __init__(self, name: str, form: str, out: "Draft | None" = None) -> None:
+        self.name, self.form = name, form
+        self._inside = partial(out.doing, f"the reward function {name}") if out else nullcontext
+        with self._inside():
+            self.function = load_function(name)
         self.extra: dict[str, list[Any]] = {}
         self._kinds: dict[str, type] = {}
 
@@ -43,10 +53,12 @@ class UserFunction:
             "log_metric": self._log_metric(len(completions)),
         }
         try:
-            scores: Scores | Awaitable[Scores] = self.function(**self._accepted(arguments))
+            with self._inside():
+                scores: Scores | Awaitable[Scores] = self.function(**self._accepted(arguments))
+                scores = list(scores) if isinstance(scores, Iterator) else scores  # a generator runs here
         except UserError:
             raise
-        except Exception as error:
+        except BaseException as error:  # sys.exit() in it must not look like an end of the stage's own
             raise self._failed(error) from error
         return self._awaited(scores) if inspect.isawaitable(scores) else scores
 
@@ -65,18 +77,22 @@ class UserFunction:
 
     async def _awaited(self, scores: Any) -> Scores:
         try:
-            return await scores  # type: ignore[no-any-return]
-        except Exception as error:
+            with self._inside():
+                return await scores  # type: ignore[no-any-return]
+        except (UserError, asyncio.CancelledError):
+            raise
+        except BaseException as error:
             raise self._failed(error) from error
 
-    def _failed(self, error: Exception) -> UserError:
+    def _failed(self, error: BaseException) -> UserError:
+        deed = "raised" if isinstance(error, Exception) else "ended the process: it raised"
         return UserError(
-            f"the reward function {self.name} raised {type(error).__name__}: {error}{self._place(error)}",
+            f"the reward function {self.name} {deed} {type(error).__name__}: {error}{self._place(error)}",
             expected="a score or None for each completion",
             fix="correct the function; `form` decides whether it gets text or messages",
         )
 
-    def _place(self, error: Exception) -> str:
+    def _place(self, error: BaseException) -> str:
         """The line in the function's own file, even when a library raised the error."""
         own = getattr(inspect.unwrap(self.function), "__code__", None)
         frames = traceback.extract_tb(error.__traceback__)
@@ -126,7 +142,7 @@ def load_function(name: str) -> Callable[..., Any]:
     module, _, attribute = name.partition(":")
     try:
         function = getattr(importlib.import_module(module), attribute)
-    except Exception as error:  # importing it runs its code
+    except (Exception, SystemExit) as error:  # importing it runs its code
         raise ConfigError(
             f"reward function {name!r}: {type(error).__name__}: {error}",
             expected="an importable module:function",

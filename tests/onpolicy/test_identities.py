@@ -1,8 +1,8 @@
 """Settings of PPO and RLOO are hashed as they were before estimators had settings of their own.
 
 tests/fixtures/onpolicy_identities.json was recorded at commit 14ff87a; rloo and grpo have versions since.
-Whoever moves or renames a setting must lay the identity out as it was, or everybody's PPO and RLOO artifacts are
-trained again.
+Whoever moves or renames a setting must lay the identity out as it was, or everybody's PPO and RLOO artifacts
+are trained again.
 """
 
 import json

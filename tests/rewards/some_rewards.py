@@ -2,6 +2,9 @@
 
 import asyncio
 import json
+import os
+import sys
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
@@ -47,6 +50,33 @@ def logging(
 def broken(completions: list[str], **_: Any) -> list[float]:
     """Has a mistake."""
     return [1 / 0]
+
+
+def leaving(completions: list[str], **_: Any) -> list[float]:
+    """Was a script once."""
+    sys.exit(3)
+
+
+def leaving_later(completions: list[str], **_: Any) -> Any:
+    """A generator that leaves."""
+    yield 1.0
+    sys.exit("no more")
+
+
+def leaving_from_a_pool(completions: list[str], **_: Any) -> list[float]:
+    """Its threads leave."""
+    with ThreadPoolExecutor(1) as pool:
+        return list(pool.map(leaving, completions))  # type: ignore[arg-type]
+
+
+async def interrupting(completions: list[str], **_: Any) -> list[float]:
+    """Raises what Ctrl-C raises."""
+    raise KeyboardInterrupt
+
+
+def ending_the_process(completions: list[str], **_: Any) -> list[float]:
+    """Leaves no chance to say why."""
+    os._exit(3)
 
 
 def too_few(completions: list[str], **_: Any) -> list[float]:

@@ -81,6 +81,10 @@ def test_a_function_that_is_not_there_is_named() -> None:
         ("deep", "text", r"JSONDecodeError.*\(line \d+ of some_rewards.py\)"),
         ("greedy", "text", "answer'$|answer'\n"),  # no line: it was never entered
         ("overwriting", "text", "log_extra..score"),
+        ("leaving", "text", r"some_rewards:leaving ended the process: it raised SystemExit: 3 \(line"),
+        ("leaving_later", "text", "leaving_later ended the process: it raised SystemExit: no more"),
+        ("leaving_from_a_pool", "text", "leaving_from_a_pool ended the process: it raised SystemExit"),
+        ("interrupting", "text", "interrupting ended the process: it raised KeyboardInterrupt"),
         ("short_log", "text", "1 values for 2"),
     ],
 )

@@ -15,7 +15,9 @@ import pytest
 from flows.process import preload
 from flows.process.child import Message, Send
 from flows.process.workers import Cancelled, StageCrashed, Workers
+from tempering.artifacts.draft import Draft
 from tempering.errors import DataError
+from tempering.rewards.functions import UserFunction
 
 
 def add(send: Send, one: int, two: int) -> int:
@@ -32,6 +34,20 @@ def kill(send: Send) -> None:
 
 
 def leave(send: Send) -> None:
+    os._exit(3)
+
+
+def leave_in_a_reward(send: Send, folder: Path) -> None:
+    draft = Draft(folder)
+    draft.on_doing = lambda what: send(("doing", "0", what))
+    UserFunction("tests.rewards.some_rewards:brevity", "text", draft)([], [])
+    UserFunction("tests.rewards.some_rewards:ending_the_process", "text", draft)([], [])
+
+
+def leave_after_a_reward(send: Send, folder: Path) -> None:
+    draft = Draft(folder)
+    draft.on_doing = lambda what: send(("doing", "0", what))
+    UserFunction("tests.rewards.some_rewards:brevity", "text", draft)([], [])
     os._exit(3)
 
 
@@ -92,6 +108,14 @@ def test_a_crash_says_what_happened(workers: Workers, tmp_path: Path, function: 
     assert ("last words" in caught.value.log_tail) == (function is kill)
     assert ('raise ValueError("no good")' in caught.value.traceback) == (function is fail)
     assert "flows/process/child.py" not in caught.value.traceback
+
+
+def test_what_the_process_ended_in_is_named(workers: Workers, tmp_path: Path) -> None:
+    log = tmp_path / "log.txt"
+    with pytest.raises(StageCrashed, match=r"some_rewards:ending_the_process ended .* with exit code 3"):
+        workers.run(leave_in_a_reward, tmp_path / "a", log=log, listener=Heard())
+    with pytest.raises(StageCrashed, match=r"^the stage.*code 3 before it had answered$"):
+        workers.run(leave_after_a_reward, tmp_path / "b", log=log, listener=Heard())
 
 
 def test_a_users_mistake_stays_one(workers: Workers, tmp_path: Path) -> None:
