@@ -22,6 +22,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
+from tempering.artifacts.atomic import whole_file
 from tempering.errors import StoreError, TemperingError, UserError
 
 _START_LIMIT = 120.0  # seconds; the first start ever migrates the database
@@ -165,7 +166,8 @@ def _take_database(home: Path) -> tuple[Path, IO[bytes]]:
             lock.close()
             continue
         if not database.exists() and template().exists():
-            shutil.copyfile(template(), database)
+            with whole_file(database) as scratch:
+                shutil.copyfile(template(), scratch)
         return database, lock
     raise StoreError(f"{home}: a thousand databases are in use", fix="end the runs that hold them")
 

@@ -1,7 +1,7 @@
 """Writing so that a crash leaves the old file or folder or the new one, never half of one.
 
 It is written beside its place, under a name that begins with `.tmp-`, and renamed when it is complete. An
-old folder stands aside as `.old-` meanwhile.
+old folder stands aside as `.old-` meanwhile. What a killed process left there goes with the next writing.
 """
 
 import errno
@@ -10,7 +10,7 @@ import os
 import shutil
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from tempering.errors import StoreError
@@ -34,7 +34,7 @@ def whole_file(path: Path, *, durable: bool = False) -> Iterator[Path]:
         durable: it is on the disk, and its new name too, when the block has ended.
     """
     temporary = beside(path)
-    temporary.unlink(missing_ok=True)  # of a process that had our numbers
+    sweep(path)  # also of a process that had our numbers
     temporary.touch(exist_ok=False)  # writes through no link that somebody has put there
     try:
         yield temporary
@@ -67,12 +67,12 @@ def publish_folder(temporary: Path, folder: Path, *, durable: bool = False) -> N
     # An existing one moves aside, intact, until the new one has its place.
     previous = beside(folder, "old")
     shutil.rmtree(previous, ignore_errors=True)
-    if folder.exists():
-        folder.rename(previous)
     try:
+        if folder.exists():
+            folder.rename(previous)
         temporary.rename(folder)
-    except OSError:
-        if previous.exists():
+    except BaseException:  # a stop comes at any moment
+        if previous.exists() and not folder.exists():
             previous.rename(folder)
         raise
     if durable:
@@ -96,10 +96,23 @@ def sweep(place: Path) -> None:
                 continue
             if mark == "old" and not place.exists():
                 leftover.rename(place)
-            elif leftover.is_dir():
-                shutil.rmtree(leftover, ignore_errors=True)
             else:
-                leftover.unlink(missing_ok=True)
+                _clear(leftover)
+
+
+def sweep_all(folder: Path, mark: str = "tmp") -> None:
+    """Clear the half-written files and folders of killed processes in `folder`, whatever their places."""
+    for leftover in folder.glob(f".{mark}-*.*.*"):
+        if _is_left(".".join(leftover.name.rsplit(".", 2)[1:])):
+            _clear(leftover)
+
+
+def _clear(path: Path) -> None:
+    with suppress(OSError):  # a leftover that may not be removed is no reason not to write
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path)
+        else:
+            path.unlink()
 
 
 def _is_left(numbers: str) -> bool:
@@ -107,8 +120,10 @@ def _is_left(numbers: str) -> bool:
     process, _, thread = numbers.partition(".")
     if not (process.isdigit() and thread.isdigit()):
         return False  # beside another place, whose name begins alike
-    ours = int(process) == os.getpid() and int(thread) == threading.get_native_id()
-    return ours or not process_exists(int(process))
+    if int(process) == os.getpid():  # in a container a run after a kill may well have the same number
+        others = {each.native_id for each in threading.enumerate()} - {threading.get_native_id()}
+        return int(thread) not in others
+    return not process_exists(int(process))
 
 
 def process_exists(pid: int) -> bool:

@@ -13,6 +13,7 @@ import os
 import socket
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 from tempering.errors import StoreError
@@ -67,6 +68,14 @@ def acquire(path: Path, *, waiting: Waiting = lambda holder: None) -> Lease:
         waiting(_holder(path))
         time.sleep(POLL)
     return Lease(path, descriptor)
+
+
+def free_locks(folder: Path) -> None:
+    """Remove the lock files of killed holders."""
+    for path in folder.glob("*.lock"):
+        with suppress(OSError, StoreError):
+            if (descriptor := _try_lock(path)) is not None:
+                Lease(path, descriptor).release()
 
 
 def _try_lock(path: Path) -> int | None:

@@ -5,13 +5,11 @@ discarded; otherwise its checkpoints and logs stay and the stage resumes from th
 """
 
 import json
-import os
 import shutil
-import time
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from tempering.artifacts.atomic import write_atomic
+from tempering.artifacts.atomic import beside, write_atomic
 from tempering.artifacts.draft import checkpoints_in
 from tempering.artifacts.manifest import FILE_NAME
 
@@ -71,9 +69,8 @@ def _origin(partial: Path) -> dict[str, dict[str, str]] | None:
 
 def _discard(partial: Path) -> None:
     """Move it away first: a removal cut short must not leave half a checkpoint to resume from."""
-    for trash in partial.parent.glob(f".trash-{partial.name}-*"):
-        shutil.rmtree(trash, ignore_errors=True)
     if partial.exists():
-        trash = partial.with_name(f".trash-{partial.name}-{os.getpid()}-{time.time_ns()}")
+        trash = beside(partial, "trash")  # what a kill leaves of it goes with the next writing to the store
+        shutil.rmtree(trash, ignore_errors=True)
         partial.rename(trash)
         shutil.rmtree(trash, ignore_errors=True)

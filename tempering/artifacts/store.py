@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from tempering.artifacts import partial, refs
-from tempering.artifacts.atomic import store_errors
+from tempering.artifacts.atomic import beside, store_errors
 from tempering.artifacts.code import code_changes, code_state
 from tempering.artifacts.commit import commit
 from tempering.artifacts.digests import DigestCache
@@ -23,6 +23,7 @@ from tempering.artifacts.draft import Draft, Ticket
 from tempering.artifacts.integrity import Damage, first_damage, verify_folder
 from tempering.artifacts.kinds import Artifact, artifact_from
 from tempering.artifacts.lease import Lease, Waiting, acquire
+from tempering.artifacts.leftovers import sweep_store
 from tempering.artifacts.manifest import FILE_NAME, InputRef, Manifest, read_manifest
 from tempering.artifacts.names import fingerprint8, slug
 from tempering.artifacts.resolution import Miss, Resolution
@@ -51,9 +52,10 @@ class Store:
     def _check_writable(self) -> None:
         with store_errors(f"cannot write to the artifact store {self.root}"):
             (self.root / ".partial").mkdir(parents=True, exist_ok=True)
-            probe = self.root / ".partial" / f".probe-{os.getpid()}"
+            probe = beside(self.root / ".partial" / "probe")
             probe.write_bytes(b"")
             probe.unlink()
+        sweep_store(self.root, self.folders())
 
     @cached_property
     def runs(self) -> Runs:

@@ -2,8 +2,6 @@
 
 import os
 import stat
-import subprocess
-import sys
 import threading
 from pathlib import Path
 
@@ -50,6 +48,20 @@ class TestFile:
         with whole_file(path) as temporary:
             temporary.write_text("new")
         assert (victim.read_text(), path.read_text()) == ("precious", "new")
+
+    def test_what_a_kill_left_of_it_goes_with_the_next_writing(self, tmp_path: Path, dead: int) -> None:
+        path = tmp_path / "rows.csv"
+        ended = threading.Thread()
+        ended.start()
+        ended.join()
+        # Of a dead process, of a dead thread with our process's number, of a living one, of another file.
+        for number in (f"{dead}.{dead}", f"{os.getpid()}.{ended.native_id}", f"{os.getppid()}.1"):
+            path.with_name(f".tmp-rows.csv.{number}").write_text("half")
+        path.with_name(f".tmp-more.csv.{dead}.{dead}").write_text("half")
+        with whole_file(path):
+            pass
+        living, other = f".tmp-rows.csv.{os.getppid()}.1", f".tmp-more.csv.{dead}.{dead}"
+        assert names(tmp_path) == sorted([living, other, "rows.csv"])
 
     def test_two_threads_do_not_share_it(self, tmp_path: Path) -> None:
         inside = threading.Barrier(2, timeout=5)
@@ -115,6 +127,25 @@ class TestFolder:
             publish_folder(new, place)
         assert (place / "weights").read_text() == "old"
 
+    def test_a_stop_between_the_renames_puts_the_older_one_back(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        new, place, rename = tmp_path / ".tmp-model-1", tmp_path / "model", Path.rename
+
+        def stop(path: Path, target: Path) -> Path:
+            moved = rename(path, target)
+            if path == place:
+                raise KeyboardInterrupt
+            return moved
+
+        new.mkdir()
+        place.mkdir()
+        (place / "weights").write_text("old")
+        monkeypatch.setattr(Path, "rename", stop)
+        with pytest.raises(KeyboardInterrupt):
+            publish_folder(new, place)
+        assert (place / "weights").read_text() == "old"
+
     def test_all_of_it_is_on_the_disk_before_it_has_its_name(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
@@ -155,11 +186,3 @@ def test_a_place_whose_name_begins_alike_is_left_alone(tmp_path: Path, dead: int
     other = aside(tmp_path / f"model.{dead}", "tmp", dead, "another's")
     sweep(tmp_path / "model")
     assert other.exists()
-
-
-@pytest.fixture
-def dead() -> int:
-    """The number of a process that has ended."""
-    process = subprocess.Popen([sys.executable, "-c", ""])
-    process.wait()
-    return process.pid
