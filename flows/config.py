@@ -15,7 +15,7 @@ import tasks  # noqa: F401  registers the kinds of stages
 from flows.old_names import desugared
 from flows.sections import check_sections, kind_of, section_classes, stage_config, with_kind
 from tempering.artifacts.stage import section_kinds
-from tempering.config import Config, StageConfig, runtime_field
+from tempering.config import MOST_SEED, Config, StageConfig, runtime_field
 from tempering.config_file import load
 from tempering.data.builders import Builder
 from tempering.data.sample.config import SampleConfig
@@ -40,7 +40,9 @@ class PipelineConfig(Config):
     name: str = runtime_field(
         "pipeline", min_length=1, max_length=100, description="names the runs and the artifact folders"
     )
-    seed: int = runtime_field(0, ge=0, description="seed of every section that does not set its own")
+    seed: int = runtime_field(
+        0, ge=0, le=MOST_SEED, description="seed of every section that does not set its own"
+    )
     precision: Precision = runtime_field(
         "fp32", description="of every training section that does not set its own (see there)"
     )

@@ -9,19 +9,43 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, ClassVar, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 Tree = dict[str, Any]
+
+MOST_SEED = 2**32 - 1
+"""The largest seed that NumPy takes, and so every library here."""
+MOST_LENGTH = 10_000_000
+"""Tokens of a sequence: more than any model reads."""
+MOST_SEQUENCES = 1_000_000
+"""Sequences of a batch or a rollout: more than any run has."""
+_MOST_INTEGER = 2**63 - 1
+_MOST_FLOAT = 3.4e38  # of 32 bits
 
 
 class Config(BaseModel):
     """Base of all configuration classes: frozen, no unknown keys."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=())
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, protected_namespaces=(), allow_inf_nan=False, hide_input_in_errors=True
+    )
 
     version: ClassVar[int] = 1
     """Raised by hand when this part of a config (a builder, a benchmark, an estimator) gives another result:
     hashed where it is above 1, so that only the stages that use this part run again."""
+
+    @field_validator("*", mode="after")
+    @classmethod
+    def _takes(cls, value: Any) -> Any:
+        """Nothing that no library takes, also where a setting takes anything: NUL, nan, more than 64 bits."""
+        for item in _leaves(value):
+            if isinstance(item, str) and "\0" in item:
+                raise ValueError("no text of a config has a NUL")
+            if isinstance(item, int) and abs(item) > _MOST_INTEGER:
+                raise ValueError("the number needs more than 64 bits")
+            if isinstance(item, float) and not abs(item) <= _MOST_FLOAT:
+                raise ValueError("expected a finite number, of 32 bits")
+        return value
 
     def external_files(self) -> tuple[Path, ...]:
         """Local files whose bytes belong to this config's identity (data, templates, code)."""
@@ -111,6 +135,17 @@ def _configs_in(value: Any) -> Iterator[Config]:
     if isinstance(value, list | tuple):
         for item in value:
             yield from _configs_in(item)
+
+
+def _leaves(value: Any) -> Iterator[Any]:
+    """The values inside lists and mappings; configs have looked at their own."""
+    if isinstance(value, Mapping):
+        value = [*value.keys(), *value.values()]
+    if isinstance(value, list | tuple | set):
+        for item in value:
+            yield from _leaves(item)
+    else:
+        yield value
 
 
 def _plain(value: Any) -> Any:

@@ -20,13 +20,16 @@ class RuntimeConfig(Config):
         "auto", description="where models run; auto takes a GPU where there is one"
     )
     threads: int | None = runtime_field(
-        None, ge=1, description="CPU threads of a stage's process; null leaves it to torch"
+        None, ge=1, le=4096, description="CPU threads of a stage's process; null leaves it to torch"
     )
     processes: int = runtime_field(
-        1, ge=1, description="processes that share the work of ppo and rloo, one a GPU; other stages take one"
+        1,
+        ge=1,
+        le=4096,
+        description="processes that share the work of ppo and rloo, one a GPU; other stages take one",
     )
     max_parallel_stages: int = runtime_field(
-        1, ge=1, description="training stages that may run at the same time"
+        1, ge=1, le=1000, description="training stages that may run at the same time"
     )
     strict_code: bool = runtime_field(
         False, description="rebuild an artifact whose stage's source code has changed since it was made"

@@ -4,6 +4,7 @@ import argparse
 from collections.abc import Callable
 
 _MOST = 1_000_000  # of any count on the command line
+_MOST_SEED = 2**32 - 1
 
 
 def add_sampling(parser: argparse.ArgumentParser) -> None:
@@ -57,13 +58,13 @@ def positive(text: str) -> int:
 
 
 def seed(text: str) -> int:
-    """What torch takes as a seed, and the offsets that are added to it."""
+    """What every library takes as a seed."""
     try:
         value = int(text)
     except ValueError:
         value = -1
-    if not 0 <= value < 2**62:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 0 to 2**62")
+    if not 0 <= value <= _MOST_SEED:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 0 to {_MOST_SEED}")
     return value
 
 

@@ -49,6 +49,7 @@ class TrainTokenizerConfig(TokenizerBase):
     vocab_size: int = Field(
         default=8192,
         ge=_LEAST_VOCABULARY,
+        le=10_000_000,
         description="upper bound, with the 256 bytes and the special tokens",
     )
     min_frequency: int = Field(default=2, ge=1, description="pairs seen less often are never merged")

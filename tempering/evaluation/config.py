@@ -2,7 +2,7 @@
 
 from pydantic import Field
 
-from tempering.config import Config
+from tempering.config import MOST_SEED, MOST_SEQUENCES, Config
 from tempering.evaluation.benchmarks import AnyBenchmark
 from tempering.evaluation.benchmarks.base import Measured
 
@@ -17,9 +17,12 @@ class EvaluateConfig(Config):
     benchmarks: dict[str, AnyBenchmark] = Field(default_factory=dict, description="name -> benchmark")
     reward_model: str | None = Field("reward_model", description="scores completions; null: no reward metric")
     baseline: str | None = Field("sft", description="model that win rates are against; null: none")
-    seed: int = Field(0, ge=0, description="of the sampling; by default the pipeline's")
+    seed: int = Field(0, ge=0, le=MOST_SEED, description="of the sampling; by default the pipeline's")
     batch_size: int = Field(
-        128, ge=1, description="sequences per forward pass; changes which samples are drawn"
+        128,
+        ge=1,
+        le=MOST_SEQUENCES,
+        description="sequences per forward pass; changes which samples are drawn",
     )
 
     def measuring(self, measured: Measured) -> dict[str, AnyBenchmark]:

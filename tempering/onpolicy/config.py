@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from tempering.config import Config, Tree, runtime_field
+from tempering.config import MOST_LENGTH, MOST_SEQUENCES, Config, Tree, runtime_field
 from tempering.generation.engines.config import DecoderEngine, EngineConfig
 from tempering.model_config import LoraConfig
 from tempering.onpolicy.estimators import AnyEstimator, LeaveOneOut, TokenGAE
@@ -53,13 +53,21 @@ class OnPolicyConfig(TrainingConfig):
     lr_schedule: Schedule = Field(
         "linear", description="shape after warm-up, as a function of the share of the run that is done"
     )
-    batch_size: int = Field(96, ge=1, description="sequences per optimizer step, over all processes")
-    num_epochs: float = Field(1.0, gt=0, description="passes over the prompts")
-    rollout_batch_size: int = Field(96, ge=1, description="completions per rollout")
-    num_completions: int = Field(1, ge=1, description="completions per prompt in a rollout")
-    ppo_epochs: int = Field(1, ge=1, description="passes over a rollout")
-    max_new_tokens: int = Field(48, ge=1, description="longest completion, in tokens, EOS included")
-    min_new_tokens: int = Field(0, ge=0, description="EOS cannot come before this many tokens")
+    batch_size: int = Field(
+        96, ge=1, le=MOST_SEQUENCES, description="sequences per optimizer step, over all processes"
+    )
+    num_epochs: float = Field(1.0, gt=0, le=1e6, description="passes over the prompts")
+    rollout_batch_size: int = Field(96, ge=1, le=MOST_SEQUENCES, description="completions per rollout")
+    num_completions: int = Field(
+        1, ge=1, le=MOST_SEQUENCES, description="completions per prompt in a rollout"
+    )
+    ppo_epochs: int = Field(1, ge=1, le=1000, description="passes over a rollout")
+    max_new_tokens: int = Field(
+        48, ge=1, le=MOST_LENGTH, description="longest completion, in tokens, EOS included"
+    )
+    min_new_tokens: int = Field(
+        0, ge=0, le=MOST_LENGTH, description="EOS cannot come before this many tokens"
+    )
     total_episodes: int | None = Field(None, ge=1, description="completions sampled in the whole run")
     temperature: float = Field(
         1.0, gt=0, description="sampling temperature; log-probabilities are scaled by it"
@@ -256,7 +264,7 @@ class PPOConfig(OnPolicyConfig):
     estimator: AnyEstimator = Field(
         default_factory=TokenGAE, description="how scores become advantages and a loss, with its settings"
     )
-    ppo_epochs: int = Field(2, ge=1, description="passes over a rollout")
+    ppo_epochs: int = Field(2, ge=1, le=1000, description="passes over a rollout")
 
     def as_hashed(self, tree: Tree) -> Tree:
         """PPO's own estimator had no name."""
@@ -267,7 +275,7 @@ class PPOConfig(OnPolicyConfig):
 class RLOOConfig(OnPolicyConfig):
     """REINFORCE leave-one-out (Ahmadian et al. 2024, arXiv:2402.14740), and the estimators beside it."""
 
-    num_completions: int = Field(4, ge=1, description="completions per prompt, k")
+    num_completions: int = Field(4, ge=1, le=MOST_SEQUENCES, description="completions per prompt, k")
 
     def as_hashed(self, tree: Tree) -> Tree:
         """These two were settings of every estimator."""

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from tempering.config import Config, runtime_field
+from tempering.config import MOST_LENGTH, Config, runtime_field
 from tempering.errors import ConfigError
 from tempering.rewards.base import Parts, Reward
 from tempering.rewards.rules import GoldReward, RandomReward, RuleReward
@@ -85,9 +85,11 @@ class EndpointConfig(Config):
         None, description="environment variable with the key; the key itself is stored nowhere"
     )
     temperature: float = Field(0.0, ge=0, description="sampling temperature of the teacher")
-    timeout: float = runtime_field(60.0, gt=0, description="seconds to wait for an answer")
-    retries: int = runtime_field(4, ge=0, description="further attempts after 429, 5xx and lost connections")
-    max_concurrency: int = runtime_field(8, ge=1, description="questions in flight at the same time")
+    timeout: float = runtime_field(60.0, gt=0, le=86400, description="seconds to wait for an answer")
+    retries: int = runtime_field(
+        4, ge=0, le=1000, description="further attempts after 429, 5xx and lost connections"
+    )
+    max_concurrency: int = runtime_field(8, ge=1, le=1000, description="questions in flight at the same time")
 
     @model_validator(mode="after")  # not a field validator: its error would print the address, key and all
     def _is_http(self) -> "EndpointConfig":
@@ -120,7 +122,7 @@ class TeacherReward(Reward):
     )
     min_score: float = Field(0.0, description="lowest score that counts")
     max_score: float = Field(10.0, description="highest score that counts")
-    max_tokens: int = Field(64, ge=1, description="longest answer of the teacher, in tokens")
+    max_tokens: int = Field(64, ge=1, le=MOST_LENGTH, description="longest answer of the teacher, in tokens")
 
     @model_validator(mode="after")
     def _one_teacher(self) -> "TeacherReward":

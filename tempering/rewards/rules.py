@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field, model_validator
 
-from tempering.config import Tree
+from tempering.config import MOST_SEED, Tree
 from tempering.data.answers import answer_words, exact_match
 from tempering.errors import DataError
 from tempering.rewards.base import Parts, Reward
@@ -34,7 +34,7 @@ class RandomReward(Reward):
     """Uniform noise in [0, 1): a baseline that no training can improve on."""
 
     kind: Literal["random"]
-    seed: int = Field(0, ge=0, description="seed of the noise")
+    seed: int = Field(0, ge=0, le=MOST_SEED, description="seed of the noise")
 
     def build(self, parts: Parts) -> "RewardFunction":
         """Noise."""
@@ -61,7 +61,9 @@ class RuleReward(Reward):
     column: str | None = Field(
         None, description="keywords, exact_match: the prompts' column with the words or answers"
     )
-    ngram: int = Field(3, ge=1, description="distinct: words per n-gram; repeated n-grams lower the score")
+    ngram: int = Field(
+        3, ge=1, le=1000, description="distinct: words per n-gram; repeated n-grams lower the score"
+    )
 
     @model_validator(mode="after")
     def _has_what_it_needs(self) -> "RuleReward":

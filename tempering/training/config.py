@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from tempering.config import StageConfig, runtime_field
+from tempering.config import MOST_LENGTH, MOST_SEED, MOST_SEQUENCES, StageConfig, runtime_field
 from tempering.hub.models import owner_and_name
 from tempering.model_config import Architecture, LoraConfig, TransformerConfig
 from tempering.training.aliases import translated
@@ -47,9 +47,9 @@ class TrainingConfig(StageConfig):
     )
     warmup_fraction: float = Field(0.05, ge=0, lt=1, description="share of the run with rising learning rate")
     batch_size: int = Field(
-        32, ge=1, description="sequences (or pairs) per optimizer step, over all processes"
+        32, ge=1, le=MOST_SEQUENCES, description="sequences (or pairs) per optimizer step, over all processes"
     )
-    num_epochs: float = Field(1.0, gt=0, description="passes over the sample")
+    num_epochs: float = Field(1.0, gt=0, le=1e6, description="passes over the sample")
     max_steps: int | None = Field(None, ge=1, description="optimizer steps")
     token_limit: int | None = Field(None, ge=1, description="tokens forwarded, padding not counted")
     checkpoint_interval: int | None = Field(
@@ -65,9 +65,11 @@ class TrainingConfig(StageConfig):
         "gradient scaling, for GPUs",
     )
     adapter: LoraConfig | None = Field(None, description="train a LoRA adapter instead of all weights")
-    seed: int = Field(0, ge=0, description="of initialisation, order and sampling; by default the pipeline's")
+    seed: int = Field(
+        0, ge=0, le=MOST_SEED, description="of initialisation, order and sampling; by default the pipeline's"
+    )
     micro_batch_size: int | None = runtime_field(
-        None, ge=1, description="sequences per forward pass; null: batch_size"
+        None, ge=1, le=MOST_SEQUENCES, description="sequences per forward pass; null: batch_size"
     )
     gradient_checkpointing: bool = runtime_field(False, description="recompute activations to save memory")
     compile: bool = runtime_field(
@@ -123,8 +125,8 @@ class PretrainConfig(TrainingConfig):
     )
     model: str | None = runtime_field(None, description="continue this stage or artifact instead")
     sample: str = Field("pretrain", description="the sample to train on")
-    block_size: int = Field(128, ge=8, description="tokens per packed block")
-    batch_size: int = Field(32, ge=1, description="blocks per optimizer step")
+    block_size: int = Field(128, ge=8, le=MOST_LENGTH, description="tokens per packed block")
+    batch_size: int = Field(32, ge=1, le=MOST_SEQUENCES, description="blocks per optimizer step")
 
     @field_validator("architecture", mode="before")
     @classmethod

@@ -50,3 +50,45 @@ def test_a_name_that_people_give(name: str, tmp_path: Path, capsys: pytest.Captu
     off = [f"{kind}=null" for kind in ("pretrain", "sft", "reward_model", "dpo", "ppo", "rloo")]
     words = [f'name="{name}"', data, f'tokenizer={{kind: train, datasets: ["{name}"]}}', *rest[1:], *off]
     assert main(["plan", str(QUICK), *words, *store]) == 0, capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("setting", "message"),
+    [
+        (
+            "pretrain.architecture.overrides={hidden_size: 100000, num_hidden_layers: 100}",
+            "2.0e+12 parameters",
+        ),
+        # a count
+        ("sft.batch_size=1000000000", "sft.batch_size: found 1000000000"),
+        ("sft.micro_batch_size=1000000000", "sft.micro_batch_size"),
+        ("pretrain.block_size=100000000", "pretrain.block_size"),
+        ("ppo.max_new_tokens=1000000000000", "ppo.max_new_tokens"),
+        ("rloo.num_completions=100000000", "rloo.num_completions"),
+        ("ppo.rollout_batch_size=100000000", "ppo.rollout_batch_size"),
+        ("ppo.ppo_epochs=1000000000", "ppo.ppo_epochs"),
+        ("ppo.num_epochs=1e300", "ppo.num_epochs"),
+        ("tokenizer.vocab_size=1000000000000", "tokenizer.train.vocab_size"),
+        ("samples.sft.max_length=1000000000000", "samples.sft.max_length"),
+        (f"samples.sft.token_limit={2**63}", "more than 64 bits"),
+        ("samples.sft.token_limit=0", "samples.sft.token_limit"),
+        (f"ppo.token_limit={2**70}", "more than 64 bits"),
+        ("evaluate.batch_size=10000000000", "evaluate.batch_size"),
+        ("runtime.threads=1000000", "runtime.threads"),
+        # a number that is none
+        ("sft.learning_rate=.nan", "sft.learning_rate"),
+        ("sft.learning_rate=.inf", "finite number"),
+        ("sft.weight_decay=1e300", "a finite number"),
+        # a seed that NumPy does not take
+        (f"seed={2**32}", "less than or equal to 4294967295"),
+        (f"sft.seed={2**32}", "less than or equal to 4294967295"),
+        (f"evaluate.seed={2**40}", "less than or equal to 4294967295"),
+        (f"samples.sft.seed={2**40}", "less than or equal to 4294967295"),
+        (f"datasets.corpus.seed={2**40}", "less than or equal to 4294967295"),
+        ("seed=-1", "greater than or equal to 0"),
+        # a text that no library takes
+        ('sft.model="a\\0b"', "has a NUL"),
+    ],
+)
+def test_sizes_that_are_nonsense(refusal: Plan, setting: str, message: str) -> None:
+    assert message in refusal(setting)

@@ -14,7 +14,7 @@ from typing import Any, ClassVar, Literal, Self, get_args
 
 from pydantic import Field, model_validator
 
-from tempering.config import Config, runtime_field
+from tempering.config import MOST_SEED, Config, runtime_field
 from tempering.data.builders.record import BadRow, Note, Record, renamed, scalars, string
 from tempering.data.files import Reading, excerpt, read_records
 from tempering.data.files.sources import hub_commit, hub_files, local_files
@@ -65,7 +65,9 @@ class BuilderConfig(Config):
     max_rejected_fraction: float = Field(
         default=0.01, ge=0, le=1, description="the stage fails when a larger share of the rows is rejected"
     )
-    seed: int = Field(default=0, ge=0, description="decides which rows are held out or left out")
+    seed: int = Field(
+        default=0, ge=0, le=MOST_SEED, description="decides which rows are held out or left out"
+    )
     quality: QualityConfig = Field(
         default_factory=QualityConfig, description="duplicates, decontamination, lengths"
     )

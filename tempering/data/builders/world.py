@@ -48,7 +48,7 @@ class WorldConfig(BuilderConfig):
         "question_preferences",
         "minimal_pairs",
     ] = Field(description="which rows to make (question_preferences: right against corrupted answers)")
-    size: int = Field(ge=1, description="rows to make")
+    size: int = Field(ge=1, le=1_000_000_000, description="rows to make")
     split: Literal["train", "test"] = Field(
         default="train", description="test: from combinations that no training row has"
     )

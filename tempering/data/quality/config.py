@@ -23,11 +23,13 @@ class QualityConfig(Config):
         default=0.8, gt=0, le=1, description="Jaccard similarity of word shingles from which rows are near"
     )
     near_permutations: int = Field(default=128, ge=16, le=1024, description="hashes a MinHash signature has")
-    near_shingle: int = Field(default=5, ge=1, description="words in a shingle of the near-duplicate search")
+    near_shingle: int = Field(
+        default=5, ge=1, le=1000, description="words in a shingle of the near-duplicate search"
+    )
     decontaminate: tuple[str, ...] = Field(
         default=(), description="data sets whose text must not occur in the train part (evaluation sets)"
     )
-    ngram: int = Field(default=13, ge=2, description="words in an n-gram of the decontamination")
+    ngram: int = Field(default=13, ge=2, le=1000, description="words in an n-gram of the decontamination")
     ngram_overlap: float = Field(
         default=0.0,
         ge=0,

@@ -5,7 +5,7 @@ from typing import Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from tempering.config import Config
+from tempering.config import MOST_LENGTH, MOST_SEED, Config
 from tempering.data.prompt_format import PromptFormat
 from tempering.data.row_conversion import uses_of
 from tempering.data.rows import COLUMNS, RowType
@@ -49,21 +49,25 @@ class SampleConfig(Config):
     max_length: int = Field(
         default=512,
         ge=2,
+        le=MOST_LENGTH,
         description="longest row in tokens; prompts lose their beginning, documents are cut up",
     )
     max_prompt_length: int | None = Field(
         default=None,
         ge=1,
+        le=MOST_LENGTH,
         description="longest prompt in tokens, not for whole conversations; null = as max_length allows",
     )
     query_min_length: int | None = Field(
         default=None,
         ge=1,
+        le=MOST_LENGTH,
         description="row_type: prompt: least tokens; shorter ones are left out; null: no bound",
     )
     query_max_length: int | None = Field(
         default=None,
         ge=1,
+        le=MOST_LENGTH,
         description="prompts: most tokens; of a text, its beginning, of a length drawn between the two; "
         "a longer conversation loses its beginning",
     )
@@ -78,7 +82,7 @@ class SampleConfig(Config):
     max_rejected_fraction: float = Field(
         default=0.1, ge=0, le=1, description="fails when a larger share is too long or holds special tokens"
     )
-    seed: int = Field(default=0, ge=0, description="decides the order of the rows")
+    seed: int = Field(default=0, ge=0, le=MOST_SEED, description="decides the order of the rows")
 
     @model_validator(mode="before")
     @classmethod

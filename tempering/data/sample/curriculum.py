@@ -35,7 +35,10 @@ class CurriculumConfig(Config):
     )
     descending: bool = Field(default=False, description="true: the hardest rows first")
     stages: int = Field(
-        default=0, ge=0, description="cut the sorted rows into so many equal stages, shuffled inside; 0: off"
+        default=0,
+        ge=0,
+        le=1000,
+        description="cut the sorted rows into so many equal stages, shuffled inside; 0: off",
     )
     pacing: Literal["none", "linear", "root"] = Field(
         default="none", description="how the share of rows to draw from grows; none: a full sort, or stages"

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field
 
+from tempering.config import MOST_LENGTH
 from tempering.data.rows import RowType
 from tempering.evaluation.benchmarks.base import Benchmark, Measure, Row, Tools
 
@@ -17,7 +18,7 @@ class CompletionsBenchmark(Benchmark):
 
     kind: Literal["completions"]
     gold: bool = Field(False, description="the prompts are the embedded world's: score them exactly")
-    max_new_tokens: int = Field(48, ge=1, description="longest completion, in tokens")
+    max_new_tokens: int = Field(48, ge=1, le=MOST_LENGTH, description="longest completion, in tokens")
     temperature: float = Field(1.0, ge=0, description="sampling temperature; 0: greedy")
 
     row_types = (RowType.PROMPT, RowType.PROMPT_COMPLETION)

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field
 
+from tempering.config import MOST_LENGTH
 from tempering.data.rows import RowType
 from tempering.evaluation.benchmarks.base import Benchmark, Measure, Row, Tools
 
@@ -17,7 +18,7 @@ class PerplexityBenchmark(Benchmark):
     """Mean negative log-likelihood per token (nats) of texts, or of completions given their prompts."""
 
     kind: Literal["perplexity"]
-    max_length: int = Field(512, ge=8, description="texts are cut to this many tokens")
+    max_length: int = Field(512, ge=8, le=MOST_LENGTH, description="texts are cut to this many tokens")
 
     row_types = (RowType.TEXT, RowType.PROMPT_COMPLETION, RowType.PREFERENCE)
     convention = (

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field
 
+from tempering.config import MOST_LENGTH
 from tempering.data.answers import exact_match, f1
 from tempering.data.rows import RowType
 from tempering.evaluation.benchmarks.base import Benchmark, Measure, Row, Tools
@@ -19,9 +20,9 @@ class QuestionsBenchmark(Benchmark):
     """Greedy answers to questions on a context; exact match and F1 after SQuAD normalisation."""
 
     kind: Literal["questions"]
-    max_new_tokens: int = Field(12, ge=1, description="longest answer, in tokens")
+    max_new_tokens: int = Field(12, ge=1, le=MOST_LENGTH, description="longest answer, in tokens")
     max_length: int = Field(
-        384, ge=8, description="longest prompt, in tokens; the context is cut on the left"
+        384, ge=8, le=MOST_LENGTH, description="longest prompt, in tokens; the context is cut on the left"
     )
 
     row_types = (RowType.QUESTION,)

@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from tempering.config import Config, runtime_field
+from tempering.config import MOST_SEQUENCES, Config, runtime_field
 
 
 class DecoderEngine(Config):
@@ -12,7 +12,7 @@ class DecoderEngine(Config):
 
     kind: Literal["decoder"] = "decoder"
     decode_batch_size: int | None = runtime_field(
-        None, ge=1, description="rows decoded together; null: the whole rollout"
+        None, ge=1, le=MOST_SEQUENCES, description="rows decoded together; null: the whole rollout"
     )
     compile: bool = runtime_field(
         False, description="compile the decoding step with torch.compile (CUDA graphs on a GPU)"
