@@ -5,22 +5,27 @@ the work: the fork server and the Prefect server start in the background while P
 """
 
 import argparse
+import os
 import shlex
 import sys
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from flows.build import build_graph
 from flows.config import load_pipeline
 from flows.display import Display
 from flows.graph import Node
-from flows.plan import forced_nodes, plan, select
+from flows.plan import PlanRow, forced_nodes, plan, select
 from flows.process.workers import Workers
 from flows.runner import Runner
 from flows.session import Ended, Planned, Session
 from flows.store_choice import DEFAULT_STORE, given_store
 from tempering.artifacts.store import Store
-from tempering.printable import clock
+from tempering.errors import ConfigError
+from tempering.model_size import least_parameters
+from tempering.printable import clock, size
 from tempering.runtime import require_tracker
+from tempering.training.config import PretrainConfig
 
 
 @dataclass(frozen=True)
@@ -92,6 +97,7 @@ def run_pipeline(options: Options, display: Display) -> Ended:
     all_cached = all(row.action == "cached" for row in planned.rows)
     if not all_cached:
         require_tracker(planned.runtime.log_with)
+        require_memory(planned.rows)
     run = planned.store.runs.start(
         planned.config.name, command=shlex.join(sys.argv), config=planned.config.model_dump(mode="json")
     )
@@ -116,6 +122,21 @@ def run_pipeline(options: Options, display: Display) -> Ended:
         run.finish("cancelled" if isinstance(error, KeyboardInterrupt) else "failed")
         raise
     return session.end()
+
+
+def require_memory(rows: Iterable[PlanRow]) -> None:
+    """Refuse a new model whose weights alone are more than this machine's memory, before anything is made."""
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    for row in rows:
+        config = row.node.config if row.node is not None and row.action == "run" else None
+        if isinstance(config, PretrainConfig) and config.model is None:
+            weights = 4 * least_parameters(config.architecture.sizes())
+            if weights > memory:
+                raise ConfigError(
+                    f"{row.stage}: the weights of its model need at least {size(weights)}",
+                    expected=f"a model that this machine can hold; it has {size(memory)} of memory",
+                    fix="make the architecture smaller, or run it on a larger machine",
+                )
 
 
 def summary(ended: Ended, seconds: float) -> str:

@@ -5,14 +5,18 @@ Their `preset`s have about the same number of parameters, so that families can b
 override: `pretrain.architecture.kind=lstm`.
 """
 
+import json
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from types import MappingProxyType
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, model_validator
 
-from tempering.config import Config, runtime_field
+from tempering.config import MOST_SEQUENCES, Config, runtime_field
 from tempering.errors import ConfigError
 from tempering.hub.models import model_commit
+from tempering.model_size import MOST_POSITIONS, size_problem
 
 # initializer_range is about 1 / sqrt(hidden_size): the usual 0.02 is for widths of 768 and more, and a
 # narrow model started with it needs twice the tokens to learn to use the words of its prompt.
@@ -66,11 +70,29 @@ class ArchitectureBase(Config):
     """What every family has."""
 
     max_position_embeddings: int | None = Field(
-        None, ge=8, description="longest sequence, in tokens; null: 512, or that of name_or_path"
+        None,
+        ge=8,
+        le=MOST_POSITIONS,
+        description="longest sequence, in tokens; null: 512, or that of name_or_path",
     )
     overrides: dict[str, Any] = Field(
         default_factory=dict, description="settings of the Hugging Face config, laid over the preset"
     )
+
+    def preset_settings(self) -> dict[str, Any]:
+        """Settings of the Hugging Face config that the preset stands for, its type among them."""
+        raise NotImplementedError
+
+    def sizes(self) -> dict[str, Any]:
+        """The settings of the Hugging Face config as far as they are known without reading a file."""
+        return self.preset_settings() | self.overrides
+
+    @model_validator(mode="after")
+    def _fits_a_machine(self) -> Self:
+        problem = size_problem(self.sizes())
+        if problem:
+            raise ValueError(f"the model cannot be made: {problem}")
+        return self
 
 
 class TransformerConfig(ArchitectureBase):
@@ -99,6 +121,10 @@ class TransformerConfig(ArchitectureBase):
         """Settings of the Hugging Face config that the preset stands for, its type among them."""
         return PRESETS[self.preset] | ({"model_type": self.model_type} if self.model_type else {})
 
+    def sizes(self) -> dict[str, Any]:
+        """Those of a folder or Hub name stand in its config.json."""
+        return dict(self.overrides) if self.name_or_path is not None else super().sizes()
+
     def local_shape(self) -> Path | None:
         """The folder of name_or_path; None where it is a name on the Hub, or not set.
 
@@ -121,7 +147,10 @@ class TransformerConfig(ArchitectureBase):
     def external_files(self) -> tuple[Path, ...]:
         """The config.json of a local shape."""
         folder = self.local_shape()
-        return () if folder is None else (folder / "config.json",)
+        if folder is None:
+            return ()
+        check_sizes(folder, self.overrides)
+        return (folder / "config.json",)
 
     def external_revisions(self) -> tuple[tuple[str, str], ...]:
         """The commit of a shape on the Hub."""
@@ -159,7 +188,7 @@ class LoraConfig(Config):
     """A low-rank adapter (Hu et al. 2021, arXiv:2106.09685), made by PEFT, on a base that stays frozen."""
 
     kind: Literal["lora"] = "lora"
-    rank: int = Field(16, ge=1, description="rank r of the update BA")
+    rank: int = Field(16, ge=1, le=100_000, description="rank r of the update BA")
     alpha: float = Field(32, gt=0, description="the update is scaled by alpha / rank")
     dropout: float = Field(0.0, ge=0, lt=1, description="dropout before A, share of units")
     target_modules: str | list[str] = Field("all-linear", description="module names, or all-linear")
@@ -188,7 +217,9 @@ class MergeConfig(Config):
         description="largest allowed absolute difference of logits, adapter against merged model as it is "
         "read back; null: 1e-3 for fp32, 0.1 for fp16, 0.5 for bf16",
     )
-    rows: int = Field(8, ge=1, description="sequences of the stage's sample that are compared")
+    rows: int = Field(
+        8, ge=1, le=MOST_SEQUENCES, description="sequences of the stage's sample that are compared"
+    )
 
     @property
     def allowed(self) -> float:
@@ -241,6 +272,22 @@ class AdoptConfig(Config):
         if self.folder is not None:
             return ()
         return ((f"hub:{self.name_or_path}", model_commit(self.name_or_path, self.revision)),)
+
+
+def check_sizes(folder: Path, overrides: Mapping[str, Any] = MappingProxyType({})) -> None:
+    """Refuse a folder whose config.json is none, or asks for a model that no machine holds.
+
+    Raises:
+        ConfigError: naming the file and the setting.
+    """
+    file = folder / "config.json"
+    try:
+        settings = json.loads(file.read_text(encoding="utf-8"))
+        problem = size_problem({**settings, **overrides})
+    except (OSError, ValueError, TypeError, RecursionError) as error:
+        problem = f"it cannot be read: {error}"
+    if problem:
+        raise ConfigError(f"{file}: {problem}", expected="the config.json of a Hugging Face model")
 
 
 _MODEL_FILES = (".safetensors", ".json", ".jinja", ".txt", "tokenizer.model")

@@ -6,6 +6,8 @@ from pathlib import Path
 import pytest
 
 from flows.cli.main import main
+from flows.pipeline import Options, plan_pipeline, require_memory
+from tempering.errors import ConfigError
 
 ROOT = Path(__file__).parents[2]
 QUICK = ROOT / "configs/quickstart.yaml"
@@ -55,10 +57,22 @@ def test_a_name_that_people_give(name: str, tmp_path: Path, capsys: pytest.Captu
 @pytest.mark.parametrize(
     ("setting", "message"),
     [
+        # a size that is more than any machine holds, or none
+        ("pretrain.architecture.overrides.num_hidden_layers=1000000", "from 1 to 10,000"),
+        ("pretrain.architecture.overrides.num_hidden_layers=0", "num_hidden_layers is 0"),
+        ("pretrain.architecture.overrides.num_hidden_layers=-1", "num_hidden_layers is -1"),
+        ("pretrain.architecture.overrides.num_hidden_layers=many", "num_hidden_layers is 'many'"),
+        ("pretrain.architecture.overrides.hidden_size=1099511627776", "from 1 to 1,000,000"),
         (
             "pretrain.architecture.overrides={hidden_size: 100000, num_hidden_layers: 100}",
             "2.0e+12 parameters",
         ),
+        ("pretrain.architecture={kind: lstm, overrides: {hidden_size: 1000000}}", "parameters"),
+        ("pretrain.architecture={kind: kgram, overrides: {context_size: 1000000}}", "context_size is"),
+        ("pretrain.architecture.max_position_embeddings=1000000000", "less than or equal to 100000000"),
+        ("pretrain.architecture.overrides.initializer_range=.inf", "a finite number"),
+        ("pretrain.architecture.overrides.deep={x: [1, .nan]}", "a finite number"),
+        (f"pretrain.architecture.overrides.x={2**64}", "more than 64 bits"),
         # a count
         ("sft.batch_size=1000000000", "sft.batch_size: found 1000000000"),
         ("sft.micro_batch_size=1000000000", "sft.micro_batch_size"),
@@ -92,3 +106,21 @@ def test_a_name_that_people_give(name: str, tmp_path: Path, capsys: pytest.Captu
 )
 def test_sizes_that_are_nonsense(refusal: Plan, setting: str, message: str) -> None:
     assert message in refusal(setting)
+
+
+def test_the_largest_that_make_sense_are_planned(tmp_path: Path) -> None:
+    llama_405b = (
+        "{num_hidden_layers: 126, hidden_size: 16384, intermediate_size: 53248, num_attention_heads: 128}"
+    )
+    words = [f"pretrain.architecture.overrides={llama_405b}", f"seed={2**32 - 1}", "sft.batch_size=65536"]
+    assert main(["plan", str(QUICK), *words, "--store", str(tmp_path)]) == 0
+
+
+def test_a_model_that_this_machine_cannot_hold_is_not_begun(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    rows = plan_pipeline(Options(str(QUICK), store=str(tmp_path))).rows
+    require_memory(rows)
+    monkeypatch.setattr("os.sysconf", lambda name: 100)
+    with pytest.raises(ConfigError, match="pretrain: the weights of its model need at least"):
+        require_memory(rows)
