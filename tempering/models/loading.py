@@ -305,36 +305,3 @@ def with_more(eos: int, configured: int | list[int] | None) -> list[int]:
 def parameter_count(model: "PreTrainedModel") -> int:
     """Distinct parameters, trainable or not."""
     return sum(parameter.numel() for parameter in model.parameters())
-
-
-def load_weights(model: Any, folder: Path) -> None:
-    """Load the weights of a checkpoint folder (full model or adapter) into `model`, in place.
-
-    Raises:
-        ArtifactError: they are not the weights of this model.
-    """
-    from safetensors.torch import load_file
-
-    if hasattr(model, "peft_config"):
-        from peft import get_peft_model_state_dict, set_peft_model_state_dict
-
-        state = load_file(folder / "adapter_model.safetensors")
-        if state.keys() ^ get_peft_model_state_dict(model).keys():
-            raise _not_this_model(folder, sorted(state.keys() ^ get_peft_model_state_dict(model).keys()))
-        set_peft_model_state_dict(model, state)
-        return
-    weights: dict[str, Any] = {}
-    for part in sorted(folder.glob("model*.safetensors")):
-        weights.update(load_file(part))
-    missing, unexpected = model.load_state_dict(weights, strict=False)
-    tied = set(model._tied_weights_keys or ())  # stored once, under the other name
-    if set(missing) - tied or unexpected:
-        raise _not_this_model(folder, [*sorted(set(missing) - tied), *unexpected])
-
-
-def _not_this_model(folder: Path, names: list[str]) -> ArtifactError:
-    return ArtifactError(
-        f"{folder}: missing or unexpected: {', '.join(names[:5])}",
-        expected="the weights of this model",
-        fix="remove this checkpoint and run again",
-    )

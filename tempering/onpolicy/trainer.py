@@ -24,7 +24,7 @@ from tempering.artifacts.draft import Draft
 from tempering.artifacts.row_log import RowLog
 from tempering.errors import StageFailed
 from tempering.models.compiling import compile_layers
-from tempering.models.loading import load_weights
+from tempering.models.saved_weights import load_weights
 from tempering.onpolicy.actor_critic import ActorCritic
 from tempering.onpolicy.algorithm import RolloutMaker, shuffled_steps, step_loss
 from tempering.onpolicy.batches import StepBatch

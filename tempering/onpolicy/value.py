@@ -13,7 +13,8 @@ from torch import Tensor, nn
 
 from tempering.model_config import LoraConfig
 from tempering.models.adapters import add_adapter
-from tempering.models.loading import load_body, load_weights
+from tempering.models.loading import load_body
+from tempering.models.saved_weights import check_tensors, check_weights, load_weights
 
 _HEAD = "value_head.safetensors"
 
@@ -34,6 +35,10 @@ class ValueHead(nn.Linear):
     def restore(self, folder: Path) -> None:
         """Take over what `save` wrote, in place."""
         self.load_state_dict(load_file(folder / _HEAD))
+
+    def check(self, folder: Path) -> None:
+        """Refuse what `restore` could not take over."""
+        check_tensors(self.state_dict(), [folder / _HEAD])
 
     def forward(self, hidden: Tensor) -> Tensor:
         with torch.autocast(hidden.device.type, enabled=False):  # half precision would quantise the values
@@ -77,6 +82,11 @@ class ValueModel(nn.Module):
         """Take over what `save` wrote, in place."""
         load_weights(self.backbone, folder)
         self.head.restore(folder)
+
+    def check(self, folder: Path) -> None:
+        """Refuse what `restore` could not take over."""
+        check_weights(self.backbone, folder)
+        self.head.check(folder)
 
     def forward(self, input_ids: Tensor, attention_mask: Tensor, position_ids: Tensor) -> Tensor:
         hidden = self.backbone(

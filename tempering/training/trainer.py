@@ -20,6 +20,7 @@ from tempering.artifacts.names import checkpoint_name
 from tempering.artifacts.row_log import RowLog
 from tempering.errors import ConfigError
 from tempering.models.compiling import check_compiler, compile_layers
+from tempering.models.saved_weights import load_weights
 from tempering.training.checkpoints import publish, resumable, sweep, tokens_of
 from tempering.training.config import TrainingConfig
 from tempering.training.schedule import learning_rate_factor
@@ -160,11 +161,18 @@ class TokenTrainer:
 
     def _take_finished(self, checkpoint: Path) -> None:
         """Load the last checkpoint of a stage that was killed after finishing its training."""
-        self._load_from_checkpoint(str(checkpoint))  # type: ignore[attr-defined]
+        self._load_from_checkpoint(str(checkpoint))
         state = TrainerState.load_from_json(str(checkpoint / "trainer_state.json"))
         self.state = state
         for log in self.row_logs():
             log.cut(state.global_step)
+
+    def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
+        """Trainer would load what fits and say nothing of the rest."""
+        if self.is_fsdp_enabled or self.is_deepspeed_enabled:  # type: ignore[attr-defined]
+            super()._load_from_checkpoint(resume_from_checkpoint, model)  # type: ignore[misc]
+        else:
+            load_weights(self.model, Path(resume_from_checkpoint))  # type: ignore[attr-defined]
 
     def row_logs(self) -> list[RowLog]:
         """The logs to cut on resume and turn into Parquet at the end; none unless this process writes."""

@@ -218,7 +218,7 @@ def test_one_good_target_does_not_hide_a_bad_one(tmp_path: Path) -> None:
 
 def test_a_checkpoint_of_another_adapter_is_refused(tmp_path: Path) -> None:
     """PEFT takes what fits and says nothing."""
-    from tempering.models.loading import load_weights
+    from tempering.models.saved_weights import load_weights
 
     source = outside(tmp_path / "llama")
     saved = add_adapter(load_causal_lm(source), LoraConfig(rank=2, target_modules=["q_proj"]), 0)
