@@ -5,6 +5,8 @@ is still a hit). Thorough: every file is hashed, and the manifest is checked aga
 """
 
 import hashlib
+import stat
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -25,17 +27,8 @@ class Damage:
 
 def first_damage(folder: Path, manifest: Manifest, digests: DigestCache) -> Damage | None:
     """The first file that is missing or changed, or None where the artifact is intact."""
-    for name, entry in manifest.files.items():
-        path = folder / name
-        try:
-            stat = path.stat()
-            if stat.st_size != entry.size:
-                return _resized(name, entry, stat.st_size)
-            if stat.st_mtime_ns != entry.mtime_ns and digests.sha256(path) != entry.sha256:
-                return Damage(name, "its content has changed")
-        except OSError as error:
-            return Damage(name, _reason(error))
-    return None
+    damages = (_file_damage(folder, name, entry, digests) for name, entry in manifest.files.items())
+    return next((damage for damage in damages if damage), None)
 
 
 def verify_folder(folder: Path) -> list[Damage]:
@@ -44,18 +37,38 @@ def verify_folder(folder: Path) -> list[Damage]:
         manifest = read_manifest(folder, sealed=False)
     except ArtifactError as error:
         return [Damage(FILE_NAME, error.found)]
-    damages = _manifest_damages(folder, manifest)
-    for name, entry in manifest.files.items():
-        path = folder / name
-        try:
-            size = path.stat().st_size
-            if size != entry.size:
-                damages.append(_resized(name, entry, size))
-            elif sha256_file(path) != entry.sha256:
-                damages.append(Damage(name, "its content has changed"))
-        except OSError as error:
-            damages.append(Damage(name, _reason(error)))
-    return damages
+    return _manifest_damages(folder, manifest) + files_damage(folder, manifest.files)
+
+
+def files_damage(folder: Path, files: Mapping[str, FileEntry]) -> list[Damage]:
+    """Which of the `files` of a folder are not as they were sealed; every one is hashed."""
+    damages = (_file_damage(folder, name, entry) for name, entry in files.items())
+    return [damage for damage in damages if damage]
+
+
+def seal(path: Path) -> FileEntry:
+    """What a file is now."""
+    digest, status = sha256_file(path), path.stat()
+    return FileEntry(size=status.st_size, mtime_ns=status.st_mtime_ns, sha256=digest)
+
+
+def _file_damage(
+    folder: Path, name: str, entry: FileEntry, digests: DigestCache | None = None
+) -> Damage | None:
+    """Hashed, unless there is a cache of `digests` and its size and time are those of the entry."""
+    path = folder / name
+    try:
+        status = path.stat()
+        if not stat.S_ISREG(status.st_mode):  # reading a pipe might never end
+            return Damage(name, "it is not a regular file")
+        if status.st_size != entry.size:
+            return Damage(name, f"it has {status.st_size} bytes instead of {entry.size}")
+        if digests is not None and status.st_mtime_ns == entry.mtime_ns:
+            return None
+        digest = sha256_file(path) if digests is None else digests.sha256(path)
+    except OSError as error:
+        return Damage(name, _reason(error))
+    return None if digest == entry.sha256 else Damage(name, "its content has changed")
 
 
 def _manifest_damages(folder: Path, manifest: Manifest) -> list[Damage]:
@@ -75,10 +88,6 @@ def _manifest_damages(folder: Path, manifest: Manifest) -> list[Damage]:
         if not damages:
             damages.append(Damage(FILE_NAME, error.found))
     return damages
-
-
-def _resized(name: str, entry: FileEntry, size: int) -> Damage:
-    return Damage(name, f"it has {size} bytes instead of {entry.size}")
 
 
 def _reason(error: OSError) -> str:

@@ -1,19 +1,23 @@
 """Partials: work in progress that a killed run left, and what of it may be used.
 
 `inputs.json` says from which input payloads and by which code it was made. Made from others, it is
-discarded; otherwise its checkpoints and logs stay and the stage resumes from them.
+discarded; otherwise its checkpoints and logs stay and the stage resumes from them. What is damaged is
+set aside in `.damaged`, beside the partials and outside what becomes an artifact: somebody can look at it.
 """
 
+import contextlib
 import json
 import shutil
 from collections.abc import Iterable, Mapping
+from datetime import UTC, datetime
 from pathlib import Path
 
-from tempering.artifacts.atomic import beside, write_atomic
+from tempering.artifacts.atomic import beside, store_errors, write_atomic
 from tempering.artifacts.draft import checkpoints_in
 from tempering.artifacts.manifest import FILE_NAME
 
 INPUTS_FILE = "inputs.json"
+KEEP_DAMAGED = 3  # checkpoints are large
 
 
 def resume_point(
@@ -49,6 +53,28 @@ def open_partial(
     else:
         for name in (FILE_NAME, "config.yaml", *outputs):
             remove(partial / name)
+
+
+def set_aside(path: Path, partial: Path) -> Path:
+    """Move `path`, a part of `partial` or all of it, to what else is damaged; the newest few are kept.
+
+    Returns:
+        where it is now.
+
+    Raises:
+        StoreError: it cannot be moved.
+    """
+    shelf = partial.parent / ".damaged"
+    moment = datetime.now(UTC).strftime("%Y-%m-%d__%H-%M-%S-%f")
+    name = partial.name if path == partial else f"{partial.name}__{path.name}"
+    place = shelf / f"{moment}__{name}"
+    with store_errors(f"cannot set {path} aside"):
+        shelf.mkdir(exist_ok=True)
+        path.rename(place)
+    for older in sorted(shelf.iterdir(), reverse=True)[KEEP_DAMAGED:]:
+        with contextlib.suppress(OSError):
+            remove(older)
+    return place
 
 
 def remove(path: Path) -> None:
