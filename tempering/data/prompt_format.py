@@ -105,9 +105,9 @@ def render_answers(
         DataError: when the rendered prompt is not the beginning of the rendered conversation.
     """
     if prompt_format == "plain":
-        return _answers(tokenizer, messages, prompt_format, start)
+        return _answers(tokenizer, messages, prompt_format, start, unlearnt)
     hidden = specials_of(tokenizer).hidden(messages)
-    rendered = _answers(tokenizer, hidden, prompt_format, start)
+    rendered = _answers(tokenizer, hidden, prompt_format, start, unlearnt)
     return rendered if hidden == messages else _named(tokenizer, rendered)
 
 
@@ -123,6 +123,7 @@ def _answers(
     messages: list[Message],
     prompt_format: PromptFormat,
     start: int | None,
+    unlearnt: frozenset[int],
 ) -> Rendered:
     # One answer: what stands before it is the prompt.
     if start is not None:
