@@ -76,13 +76,15 @@ GROUP_COLUMNS: Mapping[RowType, tuple[str, ...]] = {
 class Row:
     """One normalised row and where it came from.
 
-    `line` is the row index where there are no lines. Rows of one `group` are held out together.
+    `line` is the row index where there are no lines. Rows of one `group` are held out together. `unused` are
+    the columns of the file that are in no part of the row.
     """
 
     values: Values
     file: str = ""
     line: int = 0
     group: str = ""
+    unused: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -120,7 +120,7 @@ def test_no_record_breaks_a_builder(fixtures, kind, data):
     config = ADAPTER.validate_python({"kind": kind, "path": str(fixtures / file), **given})
     if kind == "auto":
         config = config.builder(fixtures / file)
-    for item in config.rows_of(fixtures / file, 7, record):
+    for item in config.rows_in(fixtures / file, [(7, record)]):
         if isinstance(item, Row):
             problem(config.row_type, item.values)
         assert isinstance(item, Row | Rejected)

@@ -3,10 +3,12 @@
 import json
 
 import pytest
-from pydantic import ValidationError
+from pydantic import TypeAdapter, ValidationError
 
-from tempering.data.builders import AutoConfig, KTOConfig
+from tempering.data.builders import AutoConfig, Builder, KTOConfig, build
 from tempering.data.builders.verdicts import verdict
+from tempering.data.rows import Row
+from tempering.errors import DataError
 from tests.data.built import notes_of, reasons_of, rows_of, said
 
 TURNS = [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Hello"}]
@@ -97,3 +99,83 @@ def test_tools_belong_to_the_conversation_that_is_judged(tmp_path):
     record = {"messages": TURNS, "tools": [{"name": "add"}]}
     (row,) = rows_of(KTOConfig(path=written(tmp_path, record, "label", [True])))
     assert said(row["prompt"])[0] == ("s", 'Tools: [{"name": "add"}]')
+
+
+JUDGING = [
+    ("label", "poetry"), ("label", 2), ("labels", [1, 0]), ("is_good", "yes"), ("is_unheard_of", False),
+    ("isToxic", 0), ("toxic", 0.2), ("kto_tag", False), ("correct", "no"), ("score", 3), ("score", "high"),
+    ("human_rating", 4), ("reward", 0.1), ("quality", "good"), ("feedback", "thumbs down"), ("train", False),
+    ("trainable", 0), ("weight", 0.0), ("loss_mask", [0, 1]), ("answer_label", True), ("verdict", "fine"),
+]  # fmt: skip
+HARMLESS = [
+    ("is_classification", True), ("language_score", 0.4), ("lang_tag", "en"), ("helpfulness", 4),
+    ("train", True), ("weight", 1.0), ("loss_mask", [1, 1]),
+    ("label", None), ("label", " "), ("label", {"topic": "sea"}),
+    ("feedback", "Well written, but long."), ("scorer", "x"), ("category", "good"),
+]  # fmt: skip
+KINDS = {"response": "prompt_response", "output": "alpaca", "messages": "chat", "conversations": "sharegpt"}
+
+
+def named(kind, path, **settings):
+    return TypeAdapter(Builder).validate_python({"kind": kind, "path": path, **settings})
+
+
+@pytest.mark.parametrize(("column", "value"), JUDGING)
+def test_a_column_that_judges_and_is_not_read_is_refused_by_name(tmp_path, column, value):
+    for name, kind in KINDS.items():
+        path = written(tmp_path, ANSWERS[name], column, [value])
+        with pytest.raises(DataError, match=f"the column '{column}' judges the answers") as error:
+            list(build(named(kind, path)))
+        assert f"ignore_columns: [{column}]" in error.value.fix
+        assert len(rows_of(named(kind, path, ignore_columns=[column]))) == 1
+
+
+@pytest.mark.parametrize(("column", "value"), HARMLESS)
+def test_columns_that_describe_refuse_nothing(tmp_path, column, value):
+    for name, kind in KINDS.items():
+        assert len(rows_of(named(kind, written(tmp_path, ANSWERS[name], column, [value])))) == 1
+
+
+@pytest.mark.parametrize("column", ["score", "label", "is_toxic"])
+def test_auto_refuses_what_it_cannot_read_and_passes_on_what_may_be_ignored(tmp_path, column):
+    path = written(tmp_path, ANSWERS["answer"], column, [5])
+    with pytest.raises(DataError, match=f"the column '{column}' judges"):
+        list(build(AutoConfig(path=path)))
+    (row,) = rows_of(AutoConfig(path=path, ignore_columns=(column,)))
+    assert row[column] == 5
+
+
+def test_it_is_refused_in_a_later_row_too(tmp_path):
+    path = written(tmp_path, ANSWERS["answer"], "train", [True, True, False])
+    with pytest.raises(DataError, match=r"the column 'train' judges the answers \(here 'False'\)"):
+        list(build(AutoConfig(path=path)))
+
+
+def test_a_grade_beside_a_text_or_a_pair_is_a_column_like_any_other(tmp_path):
+    text, pair = {"text": "A text."}, {"prompt": "p", "chosen": "c", "rejected": "r"}
+    for record, column, value in ((text, "score", "3.2"), (text, "quality", 2), (pair, "rating", 5)):
+        (row,) = rows_of(AutoConfig(path=written(tmp_path, record, column, [value])))
+        assert row[column] == value
+    for record, column, value in (
+        (text, "quality", "bad"),
+        (text, "toxic", 1),
+        (pair, "label", 0),
+        (pair, "train", 0),
+    ):
+        with pytest.raises(DataError, match=f"the column '{column}' judges"):
+            list(build(AutoConfig(path=written(tmp_path, record, column, [value]))))
+
+
+def test_prompts_and_texts_to_classify_may_have_any_column(tmp_path):
+    path = written(tmp_path, {"prompt": "p", "text": "A text."}, "label", [1])
+    assert rows_of(named("prompts", path)) == [{"prompt": [{"role": "user", "content": "p"}], "label": 1}]
+    assert rows_of(named("sentiment", path, rows="text")) == [{"text": "A text.", "label": 1}]
+    assert rows_of(named("classification", path))[0]["label"] == 1
+
+
+def test_columns_that_are_in_no_part_of_a_row_are_told(tmp_path):
+    record = {"question": "Hi", "answer": "Hello", "output": "Hm", "id": 1, "meta": {"a": 1}, "null": None}
+    path = written(tmp_path, record, "text", ["other"])
+    (row,) = (item for item in build(named("prompt_response", path)) if isinstance(item, Row))
+    assert row.unused == ("meta", "text")
+    assert (row.values["id"], row.values["answer"]) == (1, "Hello")

@@ -38,7 +38,7 @@ class AutoConfig(FileBuilderConfig):
 
     folder_rows: ClassVar[Mapping[str, str]] = {}  # those of the recognised builder apply
 
-    version: ClassVar[int] = 2
+    version: ClassVar[int] = 2  # raised with any builder that it reads through
     kind: Literal["auto"] = "auto"
     rows: Literal["auto", "prompt_completion", "preference", "prompts"] = Field(
         default="auto", description="what the rows are for; auto: what the recognised builder makes of them"
@@ -119,7 +119,8 @@ class AutoConfig(FileBuilderConfig):
             DataError: its rows cannot be used as `rows` says.
         """
         form = self.recognised(path)
-        shared = {"format": self.format, "encoding": self.encoding, "header": self.header, "seed": self.seed}
+        names = ("format", "encoding", "header", "seed", "ignore_columns")
+        shared = {name: getattr(self, name) for name in names}
         builder = builder_for(
             form, path=path, rows=self.rows, folder=self.folder, columns=self.columns, **shared
         )

@@ -10,6 +10,7 @@ Warstadt et al. 2023, https://aclanthology.org/2023.conll-babylm.1.
 
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Literal, get_args
 
@@ -74,7 +75,7 @@ class BabyLMConfig(DocumentsConfig):
         corpus = self.corpus_of(path)
         for item in super().read_file(path):
             if isinstance(item, Row):
-                item = Row({"corpus": corpus, **item.values}, item.file, item.line, item.group)
+                item = replace(item, values={"corpus": corpus, **item.values})
             yield item
 
     def normalise(self, record: Record, note: Note) -> Values:

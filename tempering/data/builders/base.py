@@ -14,7 +14,8 @@ from typing import Any, ClassVar, Literal, Self, get_args
 
 from pydantic import Field, model_validator
 
-from tempering.config import MOST_SEED, Config, runtime_field
+from tempering.config import MOST_SEED, Config, added_field, runtime_field
+from tempering.data.builders.columns import Columns
 from tempering.data.builders.record import BadRow, Note, Record, renamed, scalars, string
 from tempering.data.files import Reading, excerpt, read_records
 from tempering.data.files.sources import hub_commit, hub_files, local_files
@@ -125,6 +126,12 @@ class FileBuilderConfig(BuilderConfig):
         description="column this builder looks for -> column of the file; dots reach into objects",
     )
 
+    ignore_columns: tuple[str, ...] = added_field(
+        (),
+        description="columns whose names say that they judge answers (label, score, train, is_good) and that "
+        "need not be read: they are columns like any other",
+    )
+
     folder_rows: ClassVar[Mapping[str, str]] = {
         "finetune": "prompt_completion",
         "reward": "preference",
@@ -211,20 +218,30 @@ class FileBuilderConfig(BuilderConfig):
 
     def read_file(self, path: Path) -> Iterator[Item]:
         """The rows of one file; builders of running text override it."""
-        for item in read_records(path, self.reading):
+        yield from self.rows_in(path, read_records(path, self.reading))
+
+    def rows_in(self, path: Path, items: Iterable[tuple[int, Record] | Rejected]) -> Iterator[Item]:
+        """The rows of all records of a file, each with its line."""
+        columns = Columns(path.name, self.kind, self.row_type, self.ignore_columns)
+        for item in items:
             if isinstance(item, Rejected):
                 yield item
             else:
-                yield from self.rows_of(path, *item)
+                yield from self.rows_of(path, *item, columns)
 
-    def rows_of(self, path: Path, line: int, record: Record) -> Iterator[Item]:
-        """One record as rows, or as a rejection with file and line."""
+    def rows_of(self, path: Path, line: int, record: Record, columns: Columns) -> Iterator[Item]:
+        """One record as rows, or as a rejection with file and line.
+
+        Raises:
+            DataError: a column that nobody reads judges the answer.
+        """
         notes: list[str] = []
-        columns = renamed(record, self.columns)
+        asked = columns.to_read(renamed(record, self.columns))
         try:
-            normalised = self.normalise(columns, notes.append)
+            normalised = self.normalise(asked, notes.append)
             for values in [normalised] if isinstance(normalised, dict) else normalised:
-                yield Row(values, path.name, line, self.group(columns))
+                group = self.group(asked)
+                yield Row(values, path.name, line, group, columns.unused(asked, values))
         except BadRow as error:
             yield Rejected(path.name, line, str(error), excerpt(record))
             return

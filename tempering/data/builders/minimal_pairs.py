@@ -8,7 +8,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Literal
 
-from tempering.data.builders.base import FileBuilderConfig, Item, Note, Record, scalars, string
+from tempering.data.builders.base import FileBuilderConfig, Item, Note, Record, renamed, scalars, string
+from tempering.data.builders.columns import Columns
 from tempering.data.rows import RowType, Values
 
 
@@ -22,9 +23,11 @@ class MinimalPairsConfig(FileBuilderConfig):
         """Always minimal pairs."""
         return RowType.MINIMAL_PAIR
 
-    def rows_of(self, path: Path, line: int, record: Record) -> Iterator[Item]:
+    def rows_of(self, path: Path, line: int, record: Record, columns: Columns) -> Iterator[Item]:
         """One pair; its paradigm is the name of the file if the record names none."""
-        return super().rows_of(path, line, {"paradigm": path.name.split(".")[0], **record})
+        if not isinstance(renamed(record, self.columns).get("UID"), str):
+            record = {"paradigm": path.name.split(".")[0], **record}
+        return super().rows_of(path, line, record, columns)
 
     def normalise(self, record: Record, note: Note) -> Values:
         """One row per pair."""

@@ -45,8 +45,9 @@ class SentimentConfig(FileBuilderConfig):
         if column is None:
             raise BadRow(f"no text: none of {', '.join(_TEXTS)}")
         text = BREAK.sub("\n", string(record, column))
+        # Of a text, not of an answer: where texts alone are asked for, it is one more column.
+        label = next((record[name] for name in _LABELS if record.get(name) is not None), None)
         if self.rows == "text":
             return {**scalars(record, column), "text": text}
-        label = next((record[name] for name in _LABELS if record.get(name) is not None), None)
         extras = scalars(record, column, *_LABELS)
         return {**extras, "text": text, "text_pair": "", "label": label_of(label, self.labels)}

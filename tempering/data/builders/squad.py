@@ -77,8 +77,7 @@ class SquadConfig(FileBuilderConfig):
         if articles is None:
             yield from super().read_file(path)
             return
-        for index, record in enumerate(_questions_in(articles)):
-            yield from self.rows_of(path, index, record)
+        yield from self.rows_in(path, enumerate(_questions_in(articles)))
 
     def normalise(self, record: Record, note: Note) -> Values:
         """One row per question; pairs are made from it later."""
