@@ -2,10 +2,16 @@
 
 Only imports happen here: no tensor, no thread pool and never CUDA, whose state does not survive a
 fork. `multiprocessing` swallows an ImportError of a preloaded module, so the error is kept in
-`ERROR` and every child calls `check()` first. While the imports run, the fork server does not watch
-its parent yet; a thread does, so that `kill -9` of the parent leaves nothing behind.
+`ERROR` and every child calls `check()` first.
+
+After a `kill -9` of its parent nothing of it may stay: a thread watches the parent while the imports run, a
+clock afterwards, since nothing but the server's own thread may live when it forks. The pipe that
+`multiprocessing` watches is not enough: whoever else holds its other end keeps the server alive. On Linux the
+kernel kills a child with the server, also one that has only just been forked.
 """
 
+import atexit
+import ctypes
 import importlib
 import os
 import signal
@@ -29,6 +35,8 @@ MODULES = (
 )
 """What every stage needs; a kind says what else it needs (`@stage(preload=...)`)."""
 ERROR: str | None = None
+_PR_SET_PDEATHSIG = 1  # linux/prctl.h
+_forked = False
 
 
 def check() -> None:
@@ -64,11 +72,38 @@ def _watch_parent(parent: int, end: threading.Event) -> None:
             os._exit(1)
 
 
+def _watch_by_clock(parent: int) -> None:
+    """Look for the parent twice a second, and let the children end with this server."""
+
+    def look(number: int, frame: object) -> None:
+        if os.getppid() != parent:
+            os._exit(1)
+
+    signal.signal(signal.SIGALRM, look)
+    signal.setitimer(signal.ITIMER_REAL, 0.5, 0.5)
+    atexit.register(os._exit, 0)  # no library's clean-up may hold the server back, and its children have none
+    server = os.getpid()
+    libc = ctypes.CDLL(None) if sys.platform == "linux" else None
+
+    def born() -> None:
+        global _forked
+        if _forked:  # what a stage forks is its own business
+            return
+        _forked = True
+        signal.signal(signal.SIGALRM, signal.SIG_DFL)  # a child inherits no clock
+        if libc is not None:
+            libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+            if os.getppid() != server:  # it died meanwhile
+                os._exit(1)
+
+    os.register_at_fork(after_in_child=born)
+
+
 def _preload() -> None:
     global ERROR
     os.dup2(2, 1)  # the terminal's stdout belongs to `--json`
-    end = threading.Event()
-    watcher = threading.Thread(target=_watch_parent, args=(os.getppid(), end))
+    parent, end = os.getppid(), threading.Event()
+    watcher = threading.Thread(target=_watch_parent, args=(parent, end))
     handler = signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's business
     watcher.start()
     try:
@@ -79,6 +114,7 @@ def _preload() -> None:
         end.set()
         watcher.join()  # no other thread may live when the server forks
         signal.signal(signal.SIGINT, handler)
+    _watch_by_clock(parent)
 
 
 if "multiprocessing.forkserver" in sys.modules and os.environ.get("TEMPER_FORK_SERVER") == str(os.getppid()):
