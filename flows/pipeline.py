@@ -24,6 +24,7 @@ from tempering.artifacts.store import Store
 from tempering.errors import ConfigError
 from tempering.model_size import least_parameters
 from tempering.printable import clock, size
+from tempering.rewards.config import TeacherReward, components
 from tempering.runtime import require_tracker
 from tempering.training.config import PretrainConfig
 
@@ -98,6 +99,7 @@ def run_pipeline(options: Options, display: Display) -> Ended:
     if not all_cached:
         require_tracker(planned.runtime.log_with)
         require_memory(planned.rows)
+        require_keys(planned.rows)
     run = planned.store.runs.start(
         planned.config.name, command=shlex.join(sys.argv), config=planned.config.model_dump(mode="json")
     )
@@ -137,6 +139,15 @@ def require_memory(rows: Iterable[PlanRow]) -> None:
                     expected=f"a model that this machine can hold; it has {size(memory)} of memory",
                     fix="make the architecture smaller, or run it on a larger machine",
                 )
+
+
+def require_keys(rows: Iterable[PlanRow]) -> None:
+    """Refuse a teacher whose key is not in the environment, before the stages that come first are trained."""
+    for row in rows:
+        reward = getattr(row.node.config, "reward", None) if row.node and row.action != "cached" else None
+        for component in components(reward).values() if reward is not None else ():
+            if isinstance(component, TeacherReward) and component.endpoint is not None:
+                component.endpoint.key()
 
 
 def summary(ended: Ended, seconds: float) -> str:

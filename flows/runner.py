@@ -26,6 +26,7 @@ from tempering.artifacts.lease import Lease, Waiting
 from tempering.artifacts.resolution import Resolution
 from tempering.artifacts.resolve import claim, resolve
 from tempering.artifacts.store import Store
+from tempering.credentials import masked
 from tempering.errors import StageFailed, UserError
 from tempering.printable import headline
 from tempering.runtime import RuntimeConfig
@@ -54,7 +55,7 @@ class Outcome:
     @property
     def reason(self) -> str:
         """The first line of the root failure, with the node it comes from."""
-        text = str(self.error or "").strip().splitlines()
+        text = masked(str(self.error or "")).strip().splitlines()
         line = text[0] if text else type(self.error).__name__
         return line if self.root == self.node else f"{self.root} failed: {line}"
 
@@ -240,9 +241,9 @@ class Runner:
 def explain(error: BaseException) -> str:
     """A failure for people: the message, and for a crash the traceback or the last lines of the log."""
     if not isinstance(error, StageCrashed):
-        return str(error)
+        return masked(str(error))
     more = error.traceback or error.log_tail
-    return f"{error}\n{_indent(more)}" if more.strip() else str(error)
+    return masked(f"{error}\n{_indent(more)}" if more.strip() else str(error))
 
 
 def _indent(text: str) -> str:

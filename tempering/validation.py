@@ -9,7 +9,9 @@ from typing import Any
 from pydantic import ValidationError
 
 from tempering.config import Config, ConfigT, Tree
+from tempering.credentials import NAMES, secret_places
 from tempering.errors import ConfigError
+from tempering.printable import shown_name
 
 
 def validate(
@@ -20,6 +22,13 @@ def validate(
     Raises:
         ConfigError: naming the file, the dotted path, what was found and the nearest valid name.
     """
+    for place in secret_places(tree):
+        raise ConfigError(
+            f"{source}: {place} holds what looks like a key or a password",
+            expected="no secret in a config: configs are stored with every run",
+            fix="take it out and set it in the environment: HF_TOKEN, or a teacher's in the variable that "
+            "api_key_env names; revoke it if others saw the file",
+        )
     try:
         return kind.model_validate(tree)
     except ValidationError as error:
@@ -48,7 +57,18 @@ def _explain(kind: type[Config], classes: Mapping[str, type[Config]], item: Any)
         return f"{path}.kind: there is no kind {item['ctx']['tag']!r}; {hint}"
     if item["type"] == "missing":
         return f"{path}: it is not set; expected a value"  # what is found is all that stands around it
-    return f"{path}: found {item.get('input')!r}: {item['msg']}"
+    return f"{path}: found {_shown(path, item.get('input'))}: {item['msg'].removeprefix('Value error, ')}"
+
+
+def _shown(path: str, value: Any) -> str:
+    """A value in a message: short, of a mapping its keys alone, and nothing that may be a key."""
+    if NAMES.search(path) or path.endswith(("_key_env", "url")):
+        return "a value that is not shown"
+    if isinstance(value, Mapping):
+        return f"a mapping of {shown_name(', '.join(map(str, value))) or 'nothing'}"
+    if isinstance(value, list) and any(isinstance(item, Mapping | list) for item in value):
+        return f"a list of {len(value)}"
+    return shown_name(repr(value), 200)
 
 
 def _names_at(kind: type[Config], loc: tuple[Any, ...]) -> list[str]:

@@ -11,6 +11,7 @@ from typing import Any
 
 from flows.cli.command import open_store
 from tempering.model_config import AdoptConfig
+from tempering.validation import validate
 
 
 def add_adopt(parser: Any) -> None:
@@ -42,12 +43,13 @@ def adopt_command(args: argparse.Namespace) -> int:
     from flows.cli.output import print_json, stdout_to_stderr
     from flows.process.workers import prepare_environment
 
-    config = AdoptConfig(
-        name_or_path=args.source,
-        revision=args.revision,
-        prompt_format=args.prompt_format,
-        trust_remote_code=args.trust_remote_code,
-    )
+    settings = {
+        "name_or_path": args.source,
+        "revision": args.revision,
+        "prompt_format": args.prompt_format,
+        "trust_remote_code": args.trust_remote_code,
+    }
+    config = validate(AdoptConfig, settings, "temper artifacts adopt")
     store = open_store(args, writable=True)
     with stdout_to_stderr(args.json):
         prepare_environment()

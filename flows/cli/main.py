@@ -11,12 +11,13 @@ import os
 import sys
 import time
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NoReturn
 
 from flows.cli.command import Command, add_command
 from flows.cli.output import print_json, stdout_to_stderr
 from flows.stopping import stop_code, stoppable
 from tempering import __version__
+from tempering.credentials import masked
 from tempering.errors import StageFailed, UserError
 from tempering.printable import visible
 
@@ -66,7 +67,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def build_parser() -> argparse.ArgumentParser:
     """The parser with every subcommand; each sets `command` to a function of the parsed arguments."""
-    parser = argparse.ArgumentParser(
+    parser = _Parser(
         prog="temper",
         description="From raw text to an aligned language model, with versioned artifacts and exact resume.",
         epilog=_EXAMPLES,
@@ -80,6 +81,13 @@ def build_parser() -> argparse.ArgumentParser:
     for module in _COMMANDS:
         _add_from(module, commands)
     return parser
+
+
+class _Parser(argparse.ArgumentParser):
+    """argparse repeats what it does not know, which may be a key."""
+
+    def error(self, message: str) -> NoReturn:
+        super().error(visible(masked(message)))
 
 
 def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
@@ -197,7 +205,7 @@ def _plan(args: argparse.Namespace) -> int:
 
 def _complain(text: str, code: int) -> int:
     with contextlib.suppress(BrokenPipeError):
-        print(visible(text, lines=True), file=sys.stderr, flush=True)
+        print(visible(masked(text), lines=True), file=sys.stderr, flush=True)
     return code
 
 

@@ -23,6 +23,7 @@ _PLUMBING = (
     "tempering.artifacts",
     "tempering.config",
     "tempering.config_file",
+    "tempering.credentials",
     "tempering.errors",
     "tempering.runtime",
     "tempering.validation",

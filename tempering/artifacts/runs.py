@@ -17,6 +17,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from tempering.artifacts.atomic import process_exists, store_errors, write_atomic
 from tempering.artifacts.manifest import plain
 from tempering.artifacts.names import slug
+from tempering.credentials import masked
 
 State = Literal["running", "completed", "failed", "cancelled"]
 Action = Literal["running", "cached", "run", "resume", "skipped", "failed", "cancelled"]
@@ -78,6 +79,8 @@ class Run:
         entry = StageRecord.model_validate(
             {"action": action, **{key: plain(value) for key, value in fields.items()}}
         )
+        if entry.error is not None:
+            entry.error = masked(entry.error)
         with self._lock:
             self.record.stages[node] = entry
             self._write()
@@ -117,7 +120,7 @@ class Runs:
         record = RunRecord(
             id=name,
             pipeline=pipeline,
-            command=command,
+            command=masked(command),
             config=plain(config or {}),
             started=now.isoformat(),
             pid=os.getpid(),

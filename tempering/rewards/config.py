@@ -1,6 +1,7 @@
 """Settings of the reward functions. A new reward is a file with its class, and its name in `AnyReward`."""
 
 import importlib.util
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -8,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from pydantic import Field, field_validator, model_validator
 
 from tempering.config import MOST_LENGTH, Config, runtime_field
+from tempering.credentials import is_variable_name
 from tempering.errors import ConfigError
 from tempering.rewards.base import Parts, Reward
 from tempering.rewards.rules import GoldReward, RandomReward, RuleReward
@@ -104,7 +106,30 @@ class EndpointConfig(Config):
             raise ValueError("base_url: expected http://HOST[:PORT]/v1 or https://...")
         if "@" in parts.netloc or parts.query or parts.fragment:
             raise ValueError("base_url must not contain a key; fix: name its variable in api_key_env")
+        if self.api_key_env is not None and not is_variable_name(self.api_key_env):
+            raise ValueError(
+                "api_key_env is not the name of an environment variable (not shown: it may be the key); "
+                "fix: export TEACHER_KEY=..., and write api_key_env: TEACHER_KEY"
+            )
         return self
+
+    def key(self) -> str:
+        """The key; "" without one. No message may contain it, not even a library's about a bad header.
+
+        Raises:
+            ConfigError: the variable is not set, or what it holds is not a key.
+        """
+        variable = self.api_key_env
+        if variable is None:
+            return ""
+        key = os.environ.get(variable, "").strip()
+        if not key or not key.isascii() or not key.isprintable() or " " in key:
+            raise ConfigError(
+                f"the environment variable {variable} {'holds no key' if key else 'is not set'}",
+                expected="the teacher's key, one word of printable ASCII characters",
+                fix=f"export {variable}=..., or remove api_key_env",
+            )
+        return key
 
 
 class TeacherReward(Reward):

@@ -7,7 +7,6 @@ not followed: the key goes to the configured address and nowhere else.
 
 import json
 import math
-import os
 import random
 import threading
 import time
@@ -20,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 import httpx
 
-from tempering.errors import ConfigError, UserError
+from tempering.errors import UserError
 
 if TYPE_CHECKING:
     from tempering.rewards.config import EndpointConfig
@@ -52,7 +51,7 @@ class Endpoint:
 
     def __init__(self, config: "EndpointConfig", max_tokens: int, pause: float = 0.5) -> None:
         self.config, self.max_tokens, self.pause = config, max_tokens, pause
-        self._key = _key(config.api_key_env)
+        self._key = config.key()
         headers = {"Authorization": f"Bearer {self._key}"} if self._key else {}
         self._client = httpx.Client(timeout=config.timeout, headers=headers, follow_redirects=False)
         self._stop = threading.Event()
@@ -149,20 +148,6 @@ class Endpoint:
     def close(self) -> None:
         """Close the connections."""
         self._client.close()
-
-
-def _key(variable: str | None) -> str:
-    """The key; no message may contain it, not even a library's about a bad header."""
-    if variable is None:
-        return ""
-    key = os.environ.get(variable, "").strip()
-    if not key or not key.isascii() or not key.isprintable() or " " in key:
-        raise ConfigError(
-            f"the environment variable {variable} {'holds no key' if key else 'is not set'}",
-            expected="the teacher's key, one word of printable ASCII characters",
-            fix=f"export {variable}=..., or remove api_key_env",
-        )
-    return key
 
 
 def _retry_after(reply: httpx.Response) -> float | None:

@@ -1,0 +1,86 @@
+"""Keys and passwords: told by how they look, so that none is printed or stored where a person pasted it.
+
+A key belongs in an environment variable, and a config may hold the variable's name. `looks_secret` finds what
+a config must not hold; `masked` makes a message or a command line safe to print and to keep.
+"""
+
+import os
+import re
+from collections.abc import Iterator
+from typing import Any
+
+HIDDEN = "[hidden]"
+
+# What the services write before a key; then a long word, or a shorter one with a digit or another case in it.
+_MIXED = r"(?=[\w\-]*(?:\d|[a-z][A-Z]))"
+_KEYS = (
+    rf"sk-(?:[A-Za-z0-9]{{16,}}|{_MIXED}[\w\-]{{10,}})",
+    rf"(?:hf|gsk|r8|npm|gh[pousr]|[sr]k_live|sk_test)_(?:[A-Za-z0-9]{{16,}}|{_MIXED}[A-Za-z0-9]{{10,}})",
+    r"(?:github_pat_|glpat-|pypi-|nvapi-|xai-|pplx-|dop_v1_|xox[abprs]-)[\w\-]{12,}",
+    r"(?:AKIA|ASIA)[A-Z0-9]{12,}|AIza[\w\-]{20,}|ya29\.[\w\-]{12,}|eyJ[\w\-]{10,}\.[\w\-]+",
+)
+_URL = r"(?<=://)[^\s/@:]*:[^\s/@]+(?=@)"
+_QUERY = r"(?i:(?<=[?&])(?:api[_-]?key|key|access_token|token|secret|password|sig|signature)=[^&\s'\"]+)"
+_PRIVATE = r"-----BEGIN [A-Z ]*PRIVATE KEY-----[\s\S]*"
+_BEARER = r"(?<=Bearer )[\w.\-~+/=]{12,}"
+_SECRET = re.compile(rf"(?<![A-Za-z0-9])(?:{'|'.join(_KEYS)})|{_URL}|{_QUERY}|{_PRIVATE}|{_BEARER}")
+
+NAMES = re.compile(
+    r"(?i)(?:^|[._-])(?:(?:api|access|secret|private|auth|hf|hub|openai|anthropic|aws)[_-]?key(?:[_-]?id)?|"
+    r"secret|passwords?|passwd|credentials?|authorization|bearer|(?:hf|hub|access|auth|api)[_-]?token)$|"
+    r"(?:^|[.-])token$"
+)
+"""Settings that people give keys to, the last part of a dotted path; `api_key_env` takes a name."""
+_SET = re.compile(r"""([\w.\-]+)(['"]?\s*(?:=|:(?=\s*['"]))\s*)("[^"]*"|'[^']*'|[^\s'"]+)""")
+_KEYLIKE = re.compile(r"(?:sk|pk|rk|gsk|hf|r8|npm|gh[pousr]|github_pat)_")
+
+
+def looks_secret(text: str) -> bool:
+    """Whether a text holds what looks like a key or a password."""
+    return bool(_SECRET.search(text))
+
+
+def masked(text: str) -> str:
+    """`text` without its keys: what looks like one, is set as one, or is one of the environment's."""
+    for value in _in_environment():
+        text = text.replace(value, HIDDEN)
+    text = _SECRET.sub(HIDDEN, text)
+    return _SET.sub(lambda part: f"{part[1]}{part[2]}{HIDDEN}" if NAMES.search(part[1]) else part[0], text)
+
+
+def secret_places(tree: Any, at: str = "") -> Iterator[str]:
+    """The dotted paths of `tree` whose name or text looks like a key, none of it shown."""
+    if isinstance(tree, dict):
+        for name, value in tree.items():
+            shown = masked(str(name))
+            place = f"{at}.{shown}".lstrip(".")
+            if looks_secret(str(name)):
+                yield place
+            yield from secret_places(value, place)
+    elif isinstance(tree, list | tuple):
+        for index, value in enumerate(tree):
+            yield from secret_places(value, f"{at}.{index}")
+    elif isinstance(tree, str) and looks_secret(tree):
+        yield at
+
+
+def is_variable_name(text: str) -> bool:
+    """Whether a text is the name of an environment variable, and no key that happens to be made like one."""
+    if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]{0,99}", text) or looks_secret(text):
+        return False
+    if _KEYLIKE.match(text) and not NAMES.search(text):
+        return False
+    # Names are words; a key has long runs of letters and digits, or of both cases.
+    return not any(
+        (len(word) >= 12 and re.search(r"\d", word) and re.search(r"[A-Za-z]\d+[A-Za-z]", word))
+        or (len(word) >= 20 and re.search(r"[a-z]", word) and re.search(r"[A-Z]", word))
+        or len(word) >= 32
+        for word in text.split("_")
+    )
+
+
+def _in_environment() -> list[str]:
+    """The keys that this process was given, the longest first."""
+    named = re.compile(r"(?:^|_)(?:KEY|TOKEN|SECRET|PASSWORD)$")
+    values = {value for name, value in os.environ.items() if named.search(name.upper())}
+    return sorted((value for value in values if len(value) >= 12), key=len, reverse=True)

@@ -1,0 +1,126 @@
+"""Keys are told by how they look; what is printed or stored has none of them."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from flows.cli.main import main
+from flows.pipeline import Options, plan_pipeline, require_keys
+from tempering.artifacts.runs import Runs
+from tempering.credentials import HIDDEN, is_variable_name, looks_secret, masked
+from tempering.errors import ConfigError
+
+QUICK = Path(__file__).parents[1] / "configs/quickstart.yaml"
+KEYS = [
+    "sk-proj-4f7Qm2xL9aVbT1",
+    "sk-abcdefghijklmnopqrst",
+    "hf_AbCdEfGhIjKlMnOpQrSt",
+    "AKIAIOSFODNN7EXAMPLE",
+    "ghp_16C7e42F292c6912E7710c83",
+    "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIx.abc",
+    "https://me:p4ssword@host/v1",
+    "https://host/v1?api_key=abc",
+]
+TEACHER = "ppo.reward={{kind: teacher, endpoint: {{model: m, base_url: 'http://x/v1', {}}}}}"
+
+
+@pytest.mark.parametrize("key", KEYS)
+def test_keys(key: str) -> None:
+    assert looks_secret(key)
+    assert not is_variable_name(key)
+    hidden = masked(f"found '{key}'; expected another")
+    assert key not in hidden
+    assert HIDDEN in hidden
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Qwen/Qwen2.5-0.5B",
+        "meta-llama/Llama-3.2-3B",
+        "data/sk-learn-folder/rows.jsonl",
+        "data/hf_cache_2024/rows",
+        "s3://bucket/folder",
+        "sft/quickstart_300K_tokens__2026-11-21__10-15-30__3f9c1a2b",
+        "http://localhost:8000/v1",
+        "expected: key=value with dots, e.g. ppo.learning_rate=1e-4",
+        "api_key_env=TEACHER_KEY ppo.token_limit=300",
+        "eos_token: '</s>'",
+        "ppo.api_key: unknown key; did you mean 'api_key_env'?",
+    ],
+)
+def test_what_is_no_key(text: str) -> None:
+    assert not looks_secret(text)
+    assert masked(text) == text
+
+
+def test_what_is_set_as_a_key_or_is_in_the_environment_is_hidden(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MY_TEACHER_KEY", "opaque-words-only")
+    assert masked("a opaque-words-only b") == f"a {HIDDEN} b"
+    assert masked("temper run ppo.api_key=mine seed=1") == f"temper run ppo.api_key={HIDDEN} seed=1"
+    assert masked("{'password': 'mine', 'x': 1}") == f"{{'password': {HIDDEN}, 'x': 1}}"
+
+
+@pytest.mark.parametrize("name", ["OPENAI_API_KEY", "TEACHER_KEY_2", "my_key", "hf_token", "K"])
+def test_names_of_variables(name: str) -> None:
+    assert is_variable_name(name)
+
+
+@pytest.mark.parametrize(
+    "key", ["a1b2c3d4e5f6a7b8", "deadbeef" * 4, "sk_live_abc", "my-key", "my key", "1KEY", ""]
+)
+def test_what_is_no_name_of_a_variable(key: str) -> None:
+    assert not is_variable_name(key)
+
+
+@pytest.mark.parametrize(
+    "setting",
+    [
+        *(
+            TEACHER.format(f"api_key_env: '{key}'")
+            for key in [*KEYS, "opaque0key0of0letters", "my-own-words"]
+        ),
+        *(f"ppo.model='{key}'" for key in KEYS),
+        *(f"{place}='opaque0key0of0letters'" for place in ("api_key", "ppo.api_key", "runtime.hf_token")),
+        TEACHER.format("api_key: opaque0key0of0letters"),
+        TEACHER.format("api_key_env: {a: opaque0key0of0letters}"),
+        TEACHER.format("timeout: opaque0key0of0letters").replace("timeout", "api_key_env: [1], timeout"),
+        "datasets.x={kind: text, sk-abcdefghijklmnopqrst: 1}",
+        "ppo.password=[opaque0key0of0letters",
+    ],
+)
+def test_no_refusal_shows_a_key(setting: str, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    assert main(["run", str(QUICK), setting, "--store", str(tmp_path / "store")]) == 2
+    out, err = capsys.readouterr()
+    assert err.startswith("error: ")
+    assert not (tmp_path / "store").exists()
+    keys = [*KEYS, "p4ssword", "my-own-words", "4f7Qm2xL9aVbT1"]
+    assert not [key for key in keys if key in out + err]
+    assert "timeout" in err or "opaque0key0of0letters" not in err
+
+
+def test_an_option_that_does_not_exist_shows_no_key(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["run", "--api-key=opaque"])
+    assert "opaque" not in capsys.readouterr().err
+
+
+def test_a_run_record_holds_no_key(tmp_path: Path) -> None:
+    run = Runs(tmp_path).start("x", command="temper run --token=opaque hub=https://me:p4ssword@host")
+    run.stage("ppo", "failed", error=f"the server answered {KEYS[0]}")
+    text = run.path.read_text()
+    assert not [key for key in ("opaque", "p4ssword", KEYS[0]) if key in text]
+    assert json.loads(text)["command"] == f"temper run --token={HIDDEN} hub=https://{HIDDEN}@host"
+
+
+def test_a_teacher_without_its_key_is_refused_before_anything_runs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("TEACHER_KEY", raising=False)
+    setting = TEACHER.format("api_key_env: TEACHER_KEY")
+    rows = plan_pipeline(Options(str(QUICK), (setting,), store=str(tmp_path))).rows
+    with pytest.raises(ConfigError, match="TEACHER_KEY is not set"):
+        require_keys(rows)
+    monkeypatch.setenv("TEACHER_KEY", "opaque")
+    require_keys(rows)
