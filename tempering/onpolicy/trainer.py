@@ -7,7 +7,6 @@ compares its part, then all hold the whole experience, so that advantages, white
 are those of a single process.
 """
 
-import json
 import math
 import time
 from collections import defaultdict
@@ -24,7 +23,7 @@ from tempering.artifacts.draft import Draft
 from tempering.artifacts.row_log import RowLog
 from tempering.errors import StageFailed
 from tempering.models.compiling import compile_layers
-from tempering.models.saved_weights import load_weights
+from tempering.onpolicy import checkpoint
 from tempering.onpolicy.actor_critic import ActorCritic
 from tempering.onpolicy.algorithm import RolloutMaker, shuffled_steps, step_loss
 from tempering.onpolicy.batches import StepBatch
@@ -296,20 +295,13 @@ class OnPolicyTrainer(TokenTrainer, Trainer):
         model.policy.save_pretrained(folder)
         self.processing_class.save_pretrained(folder)
         if model.value is not None:
-            model.value.save(folder / "value_model")
+            model.value.save(folder / checkpoint.VALUE)
 
     def save_extra_state(self, folder: Path) -> None:
-        state = {**self.maker.state(), "guard": self.guard.streaks}
-        (folder / "onpolicy_state.json").write_text(json.dumps(state))
+        checkpoint.save(folder, self.maker, self.guard)
 
-    def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
-        folder, module = Path(resume_from_checkpoint), self.actor_critic
-        load_weights(module.policy, folder)
-        if module.value is not None:
-            module.value.restore(folder / "value_model")
-        state = json.loads((folder / "onpolicy_state.json").read_text())
-        self.maker.restore(state)
-        self.guard.streaks |= state["guard"]
+    def load_own_state(self, folder: Path, model: Any) -> None:
+        checkpoint.load(folder, self.actor_critic, self.maker, self.guard)
 
 
 def _rollouts(config: OnPolicyConfig, prompts: int) -> int:

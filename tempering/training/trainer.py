@@ -20,9 +20,9 @@ from tempering.artifacts.names import checkpoint_name
 from tempering.artifacts.row_log import RowLog
 from tempering.errors import ConfigError
 from tempering.models.compiling import check_compiler, compile_layers
-from tempering.models.saved_weights import load_weights
-from tempering.training.checkpoints import publish, resumable, sweep, tokens_of
+from tempering.training.checkpoints import publish
 from tempering.training.config import TrainingConfig
+from tempering.training.resume import CheckedLoading, resume_point
 from tempering.training.schedule import learning_rate_factor
 from tempering.training.token_callback import TokenCallback
 from tempering.training.tracking import trackers
@@ -100,7 +100,7 @@ def check_precision(config: TrainingConfig, device: str) -> None:
         )
 
 
-class TokenTrainer:
+class TokenTrainer(CheckedLoading):
     """Mixin: token-named atomic checkpoints, resume from the newest complete one, token schedule.
 
     Keyword arguments besides Trainer's own:
@@ -134,16 +134,14 @@ class TokenTrainer:
     # -- resume ------------------------------------------------------------------------------
 
     def train_or_resume(self) -> None:
-        """Train to the end, from the draft's newest complete checkpoint if it has one."""
-        # What a kill left half written is never resumed from; the process that writes removes it.
-        if self.writes:
-            sweep(self.out.checkpoints_dir)
-        checkpoint = next(reversed(resumable(self.out.checkpoints_dir)), None)
+        """Train to the end, from the draft's newest sound checkpoint if it has one."""
+        checkpoint = resume_point(self)
         # Log rows continue after the checkpoint's, or start anew.
         if checkpoint is not None:
             for log in self.row_logs():
                 log.restore()
-            self.out.resumed_from_tokens = tokens_of(checkpoint)
+            state = TrainerState.load_from_json(str(checkpoint / "trainer_state.json"))
+            self.out.resumed_from_tokens = int(state.num_input_tokens_seen)
             self.out.log(f"resuming from {checkpoint.name}")
         else:
             for log in self.row_logs():
@@ -166,13 +164,6 @@ class TokenTrainer:
         self.state = state
         for log in self.row_logs():
             log.cut(state.global_step)
-
-    def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
-        """Trainer would load what fits and say nothing of the rest."""
-        if self.is_fsdp_enabled or self.is_deepspeed_enabled:  # type: ignore[attr-defined]
-            super()._load_from_checkpoint(resume_from_checkpoint, model)  # type: ignore[misc]
-        else:
-            load_weights(self.model, Path(resume_from_checkpoint))  # type: ignore[attr-defined]
 
     def row_logs(self) -> list[RowLog]:
         """The logs to cut on resume and turn into Parquet at the end; none unless this process writes."""

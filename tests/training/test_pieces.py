@@ -5,7 +5,16 @@ from typing import Any
 
 import pytest
 
-from tempering.training.checkpoints import KEEP_RESUMABLE, prune, publish, resumable, sweep
+from tempering.training.checkpoints import (
+    DIGESTS,
+    KEEP_RESUMABLE,
+    damage,
+    has_state,
+    newest_first,
+    prune,
+    publish,
+    sweep,
+)
 from tempering.training.config import SFTConfig
 from tempering.training.schedule import learning_rate_factor
 
@@ -40,15 +49,15 @@ def test_only_the_newest_checkpoints_can_be_resumed_from(tmp_path: Path) -> None
     for tokens, name in ((900, "900"), (1000, "1K"), (10_000, "10K"), (2000, "2K")):
         checkpoint(tmp_path / f"checkpoint_{name}_tokens", tokens)
     prune(tmp_path)
-    left = [path.name for path in resumable(tmp_path)]
-    assert left == ["checkpoint_2K_tokens", "checkpoint_10K_tokens"]
+    left = [path.name for path in newest_first(tmp_path) if has_state(path)]
+    assert left == ["checkpoint_10K_tokens", "checkpoint_2K_tokens"]
     assert len(left) == KEEP_RESUMABLE
     assert all((path / "model.safetensors").exists() for path in tmp_path.glob("checkpoint_*"))
 
 
 def test_a_half_written_checkpoint_is_never_used(tmp_path: Path) -> None:
     checkpoint(tmp_path / ".tmp-checkpoint_5K_tokens" / "checkpoint-3", 5000)
-    assert resumable(tmp_path) == []
+    assert newest_first(tmp_path) == []
     aside = tmp_path / f".old-checkpoint_3K_tokens.{2**22 + 1}.1"  # no such process
     checkpoint(aside / "checkpoint-2", 3000)
     sweep(tmp_path)
@@ -61,6 +70,19 @@ def test_publishing_again_replaces(tmp_path: Path) -> None:
     publish(new, final)
     assert "1001" in (final / "trainer_state.json").read_text()
     assert (final / "model.safetensors").stat().st_mode & 0o777 == 0o644
+
+
+def test_what_has_been_published_is_seen_to_be_damaged(tmp_path: Path) -> None:
+    """Mutation: an older checkpoint keeps the digests of files that `prune` has removed."""
+    names = [tmp_path / f"checkpoint_{tokens}_tokens" for tokens in (100, 200, 300)]
+    for tokens, final in enumerate(names):
+        publish(checkpoint(tmp_path / ".tmp-x", tokens), final)
+    assert [damage(final) for final in names] == [None, None, None]
+    assert [(final / DIGESTS).exists() for final in names] == [False, True, True]
+    (names[1] / "rng_state.pth").unlink()
+    (names[2] / "model.safetensors").write_bytes(b"y")
+    assert damage(names[1]) == "rng_state.pth: it is missing"
+    assert damage(names[2]) == "model.safetensors: its content has changed"
 
 
 @pytest.mark.slow

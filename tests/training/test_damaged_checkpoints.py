@@ -1,0 +1,164 @@
+"""A checkpoint that cannot be loaded is set aside, with the reason; the one before it is resumed from."""
+
+import os
+import shutil
+from pathlib import Path
+from typing import Any
+
+import datasets
+import pytest
+from transformers import TrainingArguments
+
+from tempering.artifacts.tables import read_rows
+from tempering.errors import StageFailed
+from tempering.onpolicy.config import PPOConfig
+from tempering.training.causal import PretrainTrainer, _collate_blocks
+from tempering.training.checkpoints import DIGESTS, OPTIMIZER, newest_first
+from tempering.training.config import PretrainConfig
+from tempering.training.resume import resume_point
+from tempering.training.trainer import training_arguments
+from tests.onpolicy import small
+from tests.tiny import fresh_draft
+
+PPO = PPOConfig(
+    batch_size=4,
+    rollout_batch_size=4,
+    max_new_tokens=6,
+    num_epochs=2,
+    checkpoint_interval=25,
+    learning_rate=1e-3,
+    score_normalization="whiten",
+    kl_control="adaptive",
+)
+PRETRAIN = PretrainConfig(
+    batch_size=2, block_size=16, max_steps=6, checkpoint_interval=50, learning_rate=1e-3
+)
+
+
+def trainer(kind: str, folder: Path) -> Any:
+    """Of the pretraining or the PPO stage, on a tiny model."""
+    if kind == "ppo":
+        return small.trainer(folder, PPO)
+    out = fresh_draft(folder)
+    rows = [[(7 * row + place) % small.VOCABULARY for place in range(16)] for row in range(20)]
+    return PretrainTrainer(
+        model=small.policy(),
+        config=PRETRAIN,
+        out=out,
+        processing_class=small.Words(),
+        data_collator=_collate_blocks,
+        train_dataset=datasets.Dataset.from_dict({"input_ids": rows}),
+        args=TrainingArguments(**training_arguments(PRETRAIN, out)),
+    )
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """The draft of a stage that was killed after its last checkpoint, and what it came to; once for each."""
+    folder = tmp_path_factory.mktemp("finished")
+    outcomes: dict[str, Any] = {}
+
+    def draft_of(kind: str) -> tuple[Path, Any]:
+        if kind not in outcomes:
+            whole = trainer(kind, folder / kind)
+            whole.train_or_resume()
+            outcomes[kind] = outcome(whole)
+        return folder / kind, outcomes[kind]
+
+    return draft_of
+
+
+@pytest.fixture
+def copy(finished: Any, tmp_path: Path) -> Any:
+    """A copy of that draft, and its newest checkpoint."""
+
+    def copied(kind: str) -> tuple[Path, Path]:
+        shutil.copytree(finished(kind)[0], tmp_path / kind)
+        return tmp_path / kind, newest_first(tmp_path / kind / "checkpoints")[0]
+
+    return copied
+
+
+def unsealed(draft: Path) -> None:
+    """As an older version wrote it."""
+    for digests in draft.glob(f"checkpoints/*/{DIGESTS}"):
+        digests.unlink()
+
+
+def outcome(ended: Any) -> Any:
+    """Tokens, log rows (without what a clock measured) and weights, as bytes."""
+    tables = [read_rows(log.path.with_suffix(".parquet")) for log in ended.row_logs()]
+    rows = [
+        {name: value for name, value in row.items() if "second" not in name and "runtime" not in name}
+        for table in tables
+        for row in table
+    ]
+    weights = {name: tensor.numpy().tobytes() for name, tensor in ended.model.state_dict().items()}
+    return ended.tokens, rows, weights
+
+
+def newest(count: int) -> Any:
+    """Cuts the optimizer state of that many of the newest checkpoints in half."""
+
+    def change(draft: Path) -> None:
+        for checkpoint in newest_first(draft / "checkpoints")[:count]:
+            os.truncate(checkpoint / OPTIMIZER, 100)
+
+    return change
+
+
+@pytest.mark.parametrize("kind", ["pretrain", "ppo"])
+@pytest.mark.parametrize(("damaged", "anew"), [(0, False), (1, False), (2, True)])
+def test_the_run_that_falls_back_equals_the_whole_one(
+    copy: Any, finished: Any, caplog: pytest.LogCaptureFixture, kind: str, damaged: int, anew: bool
+) -> None:
+    """Mutation: what has been loaded of a damaged checkpoint stays in the model."""
+    draft, _ = copy(kind)
+    newest(damaged)(draft)
+    again = trainer(kind, draft)
+    again.train_or_resume()
+    assert outcome(again) == finished(kind)[1]
+    assert (again.out.resumed_from_tokens is None) == anew
+    assert ("it begins anew" in caplog.text) == anew
+    assert len(list(draft.parent.glob(".damaged/*"))) == damaged
+
+
+def test_an_older_checkpoint_without_digests_is_resumed_from(copy: Any, finished: Any) -> None:
+    """Mutation: what has no digests is damaged."""
+    for kind in ("pretrain", "ppo"):
+        draft, checkpoint = copy(kind)
+        unsealed(draft)
+        shutil.rmtree(checkpoint)  # so that some training is left
+        again = trainer(kind, draft)
+        again.train_or_resume()
+        assert outcome(again) == finished(kind)[1]
+        assert again.out.resumed_from_tokens
+        assert not (draft.parent / ".damaged").exists()
+
+
+def test_a_checkpoint_that_has_lost_its_optimizer_is_said(
+    copy: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Without digests it looks like an older one, which keeps its weights only."""
+    draft, checkpoint = copy("pretrain")
+    before = newest_first(draft / "checkpoints")[1]
+    unsealed(draft)
+    (checkpoint / OPTIMIZER).unlink()
+    assert resume_point(trainer("pretrain", draft)) == before
+    assert f"{checkpoint.name}: optimizer.pt is missing" in caplog.text
+    assert checkpoint.exists()
+
+
+def test_what_fails_at_the_last_moment_is_set_aside_too(copy: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever no check has thought of: this run ends with a message, and the next one goes on."""
+    draft, checkpoint = copy("ppo")
+    newest(1)(draft)
+    (checkpoint / "finished").unlink()
+    with monkeypatch.context() as blind:
+        blind.setattr("tempering.training.resume.damage", lambda *_: None)
+        with pytest.raises(StageFailed, match=f"{checkpoint.name} cannot be loaded: .*set aside"):
+            trainer("ppo", draft).train_or_resume()
+    assert not checkpoint.exists()
+    again = trainer("ppo", draft)
+    again.train_or_resume()
+    assert again.out.resumed_from_tokens
