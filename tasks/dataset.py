@@ -44,6 +44,10 @@ def dataset(
         out.log(f"{count} rows: {reason}")
     if len(totals.reasons) > _REASONS:
         out.log(f"and {len(totals.reasons) - _REASONS} more reasons, in metadata/rejected.parquet")
+    if totals.unused:
+        names = ", ".join(f"{name} ({count})" for name, count in totals.unused.most_common(_REASONS))
+        out.log(f"columns that are in no part of a row (and the rows that have them): {names}")
+        out.write_table("unused_columns", [{"column": name, "rows": n} for name, n in totals.unused.items()])
     # Samples and benchmarks ask for the row type; the live table shows the first number.
     out.details["row_type"] = str(totals.row_type)
     counts = {"rows": totals.rows["train"], "eval_rows": totals.rows["eval"]}

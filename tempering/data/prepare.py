@@ -39,6 +39,8 @@ class Totals:
     dropped: Counter[str] = field(default_factory=Counter)
     filtered: Counter[str] = field(default_factory=Counter)
     changed: Counter[str] = field(default_factory=Counter)
+    unused: Counter[str] = field(default_factory=Counter)
+    """Column of the files that is in no part of a row -> the rows that hold something there."""
     first: list[Rejected] = field(default_factory=list)
     quality: list[Values] = field(default_factory=list)
 
@@ -46,6 +48,8 @@ class Totals:
         """Count a row of a part."""
         self.rows[part] += 1
         self.characters[part] += sum(map(len, texts(self.row_type, row.values)))
+        if row.unused:
+            self.unused.update(row.unused)
 
     def count(self, item: Rejected) -> None:
         """Count a row that was left out, filtered, or changed."""

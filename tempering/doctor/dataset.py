@@ -16,7 +16,7 @@ from tempering.data.builders.base import BuilderConfig, FileBuilderConfig
 from tempering.data.files import file_format, read_records, require_file
 from tempering.data.prepare import PARTS, Totals, divide
 from tempering.data.quality.filters import Filters
-from tempering.data.rows import Notice, Rejected, Row, RowType, Values, texts
+from tempering.data.rows import COLUMNS, Notice, Rejected, Row, RowType, Values, texts
 from tempering.data.schemas import row_schema
 from tempering.data.shards import ShardWriter, iter_rows, writing
 from tempering.doctor.check import Examined
@@ -56,6 +56,7 @@ class Dataset(Examined):
         uses: what a pipeline uses it for (training, tokenizer, evaluation, decontamination); empty: unknown.
         folder: where its parts lie while it is examined.
         leaks: data set that is trained on -> rows held out here that open as one of its rows does.
+        extras: the columns that are kept beside what rows are trained on.
     """
 
     config: BuilderConfig
@@ -67,6 +68,7 @@ class Dataset(Examined):
     digests: RowDigests = field(default_factory=lambda: RowDigests(RowType.TEXT))
     openings: dict[str, Digests] = field(default_factory=lambda: {part: Digests() for part in PARTS})
     leaks: dict[str, int] = field(default_factory=dict)
+    extras: set[str] = field(default_factory=set)
 
     @property
     def row_type(self) -> RowType:
@@ -112,6 +114,8 @@ class Dataset(Examined):
             "row_type": str(schema.row_type),
             "columns": list(schema.columns),
             "files": [{"name": name, "bytes": size} for name, size in schema.files],
+            "extra_columns": sorted(self.extras),
+            "unused_columns": dict(totals.unused.most_common()),
             "notices": self.notices,
             "rows": {
                 "seen": self.seen,
@@ -217,6 +221,7 @@ def _good(
 def _look(dataset: Dataset, part: str, row: Row) -> None:
     """Count what a good row has."""
     dataset.totals.take(part, row)
+    dataset.extras |= row.values.keys() - COLUMNS[dataset.row_type].keys()
     dataset.digests.add_row(row)
     opens = opening(dataset.row_type, row)
     if opens.strip():

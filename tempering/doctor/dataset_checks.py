@@ -5,8 +5,10 @@ what no stage refuses and training would quietly suffer from.
 """
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
+from tempering.data.builders.columns import TRAINED_ON_ANSWERS
+from tempering.data.builders.verdicts import is_judge
 from tempering.data.prepare import check_totals
 from tempering.data.rows import Rejected, RowType
 from tempering.doctor.check import Check, Level, graded, rows, share
@@ -30,6 +32,7 @@ _MANY_SPECIAL = 0.01
 _LEAKED, _ALL_LEAKED = 0.01, 0.5
 _LONGER, _PAIRS = 0.65, 50
 _SHOWN = 3
+_COLUMNS = 12
 
 
 def dataset_checks(dataset: Dataset) -> list[Check]:
@@ -39,7 +42,13 @@ def dataset_checks(dataset: Dataset) -> list[Check]:
     if dataset.seen:
         checks += [*_refused_pairs(dataset), _empties(dataset)]
     if dataset.kept:
-        checks += [*_parts(dataset), _repeats(dataset), *_leaks(dataset), _special_tokens(dataset)]
+        checks += [
+            _columns(dataset),
+            *_parts(dataset),
+            _repeats(dataset),
+            *_leaks(dataset),
+            _special_tokens(dataset),
+        ]
         if dataset.counts.named["pairs"]:
             checks.append(_length_bias(dataset))
         checks += value_checks(dataset.counts, dataset.row_type, _constant(dataset))
@@ -67,6 +76,28 @@ def _left_out(dataset: Dataset) -> Iterator[Check]:
         if counts:
             numbers = {"rows": counts.total(), "reasons": dict(counts.most_common())}
             yield Check(name, Level.NOTE, f"{name}: {_reasons(counts, seen)}", numbers=numbers)
+
+
+def _columns(dataset: Dataset) -> Check:
+    """The columns that nothing is made of; one whose name says that it judges is worth a warning."""
+    unused, extras = dataset.totals.unused, sorted(dataset.extras)
+    kept = f"; kept beside the rows: {_listed(extras)}" if extras else ""
+    numbers = {"unused": dict(unused.most_common()), "kept": extras}
+    if not unused:
+        return Check(
+            "columns", Level.OK, f"every column is used{' or kept' if kept else ''}{kept}", "", numbers
+        )
+    text = f"not used: {_listed([f'{name} ({rows(count)})' for name, count in unused.most_common()])}{kept}"
+    judges = [name for name in unused if is_judge(name) and dataset.row_type in TRAINED_ON_ANSWERS]
+    if not judges:
+        return Check("columns", Level.NOTE, text, numbers=numbers)
+    fix = f"{_listed(judges)}: leave the bad rows out, if this says which answers are bad"
+    return Check("columns", Level.WARNING, text, fix, numbers)
+
+
+def _listed(names: Sequence[str]) -> str:
+    more = len(names) - _COLUMNS
+    return ", ".join(names[:_COLUMNS]) + (f" and {more} more" if more > 0 else "")
 
 
 def _refused_pairs(dataset: Dataset) -> Iterator[Check]:

@@ -10,13 +10,14 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Case:
-    """How a file is read, and the rows, rejections and changes that are expected."""
+    """How a file is read, and the rows, rejections, changes and columns without use that are expected."""
 
     row_type: str
     rows: int
     settings: dict[str, Any] = field(default_factory=dict)
     rejected: dict[str, int] = field(default_factory=dict)
     changed: dict[str, int] = field(default_factory=dict)
+    unused: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -111,7 +112,9 @@ CASES: dict[str, Case | Refusal] = {
     "evaluation/glue_babylm/rte.valid.jsonl": Case("classification", 139),
     "evaluation/glue_babylm/wsc.train.jsonl": Case("classification", 554),
     "evaluation/mt_bench/gpt-4.jsonl": Refusal("without their questions", "prompt_completion"),
-    "evaluation/mt_bench/question.jsonl": Case("prompt", 80, changed={"turns after the first not used": 80}),
+    "evaluation/mt_bench/question.jsonl": Case(
+        "prompt", 80, changed={"turns after the first not used": 80}, unused=("reference",)
+    ),
     "evaluation/sst2_dev.tsv": Case("classification", 872),
     "evaluation/wug_adj_nominalization.jsonl": Refusal("the judgements are graded", "minimal_pair"),
     "preference/alpaca_eval_gpt4_annotations_alpaca7b.json.gz": Case(
@@ -176,16 +179,22 @@ CASES: dict[str, Case | Refusal] = {
 }
 
 OTHERWISE: tuple[tuple[str, Case | Refusal], ...] = (
-    ("preference/hh_harmless_base_test.jsonl.gz", Case("prompt", 1179, {"rows": "prompts"}, {NO_ANSWER: 2})),
+    (
+        "preference/hh_harmless_base_test.jsonl.gz",
+        Case("prompt", 1179, {"rows": "prompts"}, {NO_ANSWER: 2}, unused=("rejected",)),
+    ),
     (
         "preference/stack_exchange_paired_tiny.json",
-        Case("prompt_completion", 25, ANSWERS),
+        Case("prompt_completion", 25, ANSWERS, unused=("response_k",)),
     ),
     (
         "preference/ultrafeedback_binarized.jsonl.gz",
-        Case("prompt_completion", 996, ANSWERS, {f"completion: {EMPTY}": 1}),
+        Case("prompt_completion", 996, ANSWERS, {f"completion: {EMPTY}": 1}, unused=("rejected",)),
     ),
-    ("preference/ultrafeedback_binarized.jsonl.gz", Case("prompt", 997, {"rows": "prompts"})),
+    (
+        "preference/ultrafeedback_binarized.jsonl.gz",
+        Case("prompt", 997, {"rows": "prompts"}, unused=("rejected",)),
+    ),
     (
         "preference/kto_en_demo.json.gz",
         Refusal("cannot be used as preference rows", settings={"rows": "preference"}),
@@ -193,7 +202,7 @@ OTHERWISE: tuple[tuple[str, Case | Refusal], ...] = (
     ("sft/xquad.en.json", Case("prompt_completion", 612, ANSWERS)),
     ("sft/xquad.en.json", Case("preference", 612, {"rows": "preference"})),
     ("sft/topical_chat_valid_freq.messages.jsonl.gz", Case("prompt", 220, {"rows": "prompts"})),
-    ("sft/alpaca_en_demo.json.gz", Case("prompt", 659, {"rows": "prompts"})),
+    ("sft/alpaca_en_demo.json.gz", Case("prompt", 659, {"rows": "prompts"}, unused=("output",))),
     ("pretrain/tinystories_head.txt.gz", Case("text", 2316, {"kind": "text"})),
     ("pretrain/babylm_childes.txt.gz", Case("text", 1575, {"kind": "babylm", "speakers": "strip"})),
     ("pretrain/babylm_switchboard.txt.gz", Case("text", 12000, {"kind": "text", "documents": "line"})),

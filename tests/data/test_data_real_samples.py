@@ -58,6 +58,8 @@ def test_real_samples(shared, file, case):
     others = [item for item in items if not isinstance(item, Row | Notice)]
     assert Counter(item.reason for item in others if not item.kept) == case.rejected
     assert Counter(item.reason for item in others if item.kept) == case.changed
+    # All other columns of the file were read, or are kept beside the rows.
+    assert {name for row in rows for name in row.unused} == set(case.unused)
     dropped = sum(case.rejected.values())
     assert dropped <= config.max_rejected_fraction * (dropped + len(rows))
     assert [type(item) for item in items].count(Notice) == isinstance(config, AutoConfig)

@@ -218,6 +218,20 @@ def test_a_constant_is_no_verdict_where_the_file_may_be_sorted(tmp_path, letters
     assert levels(done.datasets[0].checks) == {"labels": level}
 
 
+def test_columns_without_use_are_named(tmp_path, letters):
+    turns = [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Hello"}]
+    rows = [{"messages": turns, "id": at, "meta": {"a": 1} if at else None} for at in range(3)]
+    (dataset,) = look(letters, ChatConfig(path=jsonl(tmp_path / "t.jsonl", rows), eval_fraction=0)).datasets
+    check = found(dataset.checks, "columns")
+    assert check.level is Level.NOTE
+    assert check.text == "not used: meta (2 rows); kept beside the rows: id"
+    assert dataset.to_json()["unused_columns"] == {"meta": 2}
+    # One that says by its name that it judges.
+    rows = [{"messages": turns, "label": {"topic": "sea"}} for _ in range(2)]
+    done = look(letters, ChatConfig(path=jsonl(tmp_path / "t.jsonl", rows), eval_fraction=0))
+    assert levels(done.datasets[0].checks)["columns"] is Level.WARNING
+
+
 def test_what_the_stage_refuses_is_fatal(tmp_path, letters):
     rows = [{"text": f"row {at}" if at else ""} for at in range(20)]
     path = jsonl(tmp_path / "t.jsonl", rows)

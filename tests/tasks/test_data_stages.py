@@ -1,5 +1,6 @@
 """The data stages end to end: from a config to payload files with the same bytes each time."""
 
+import json
 import shutil
 
 import pytest
@@ -65,6 +66,15 @@ def test_datasets_hold_both_parts_and_their_counts(made):
     row = read_rows(sets["preferences"].rows_path("eval"))[0]
     assert set(row) == {"prompt", "chosen", "rejected", "flipped"}
     assert row["chosen"][0]["role"] == "assistant"
+
+
+def test_columns_without_use_are_counted(tmp_path):
+    turns = [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Hello"}]
+    row = json.dumps({"messages": turns, "meta": {"a": 1}, "id": 7})
+    (tmp_path / "a.jsonl").write_text(f"{row}\n" * 3)
+    artifact, _ = run(dataset, tmp_path / "d", ChatConfig(path=tmp_path / "a.jsonl", eval_fraction=0))
+    assert artifact.read("unused_columns").to_dict("records") == [{"column": "meta", "rows": 3}]
+    assert "no part of a row (and the rows that have them): meta (3)" in (tmp_path / "d/log.txt").read_text()
 
 
 def test_empty_parts_keep_their_columns(tmp_path):

@@ -14,6 +14,8 @@ from tempering.data.builders.verdicts import is_judge, judging, remedy
 from tempering.data.rows import COLUMNS, RowType, Values
 from tempering.errors import DataError
 
+TRAINED_ON_ANSWERS = (RowType.TEXT, RowType.MESSAGES, RowType.PROMPT_COMPLETION, RowType.PREFERENCE)
+
 
 class Asked(Record):
     """A record that remembers which of its columns were asked for."""
@@ -81,7 +83,7 @@ class Columns:
         others = [name for name in filled if name not in asked]
         extras = values.keys() - COLUMNS[self.row_type].keys()
         judges = [name for name in others if name not in self.passed_over and is_judge(name)]
-        trained = self.row_type in _TRAINED_ON_ANSWERS
+        trained = self.row_type in TRAINED_ON_ANSWERS
         return Fate(tuple(name for name in others if name not in extras), tuple(judges) if trained else ())
 
     def _refusal(self, column: str, value: Any) -> DataError:
@@ -92,9 +94,6 @@ class Columns:
             fix=f"{remedy(column, value, self.row_type)}; or, where it says nothing about the answers, "
             f"ignore_columns: [{column}]",
         )
-
-
-_TRAINED_ON_ANSWERS = (RowType.TEXT, RowType.MESSAGES, RowType.PROMPT_COMPLETION, RowType.PREFERENCE)
 
 
 def _filled(record: Mapping[str, Any]) -> tuple[str, ...]:
