@@ -2,6 +2,8 @@
 
 import json
 
+import pytest
+
 from tempering.data.builders import (
     ClassificationConfig,
     KTOConfig,
@@ -10,6 +12,8 @@ from tempering.data.builders import (
     PreferenceConfig,
     ScoredConfig,
 )
+from tempering.data.builders.base import BadRow
+from tempering.data.builders.classification import label_of
 from tests.data.built import notes_of, reasons_of, rows_of, said
 
 
@@ -136,6 +140,49 @@ def test_a_number_must_be_that_of_a_label_where_labels_are_given(tmp_path):
     reason = "label: is a number that is not below the number of `labels`"
     assert reasons_of(config) == [(3, reason), (5, reason), (6, reason)]
     assert len(rows_of(ClassificationConfig(path=path))) == 7
+
+
+@pytest.mark.parametrize(
+    ("label", "read"),
+    [
+        ("True", 1),
+        ("false", 0),
+        (" 2 ", 2),
+        ("1.0", 1),
+        (True, 1),
+        ("", "label: is empty"),
+        (" ", "label: is empty"),
+        (-1, "label: is -1: hidden, as in a test split"),
+        ("-1", "label: is -1: hidden, as in a test split"),
+        (-2, "label: is below 0"),
+        (1.5, "label: is a number with a fraction"),
+        ("0.5", "label: is a number with a fraction"),
+        (float("nan"), "label: is missing or null, not a number or a name"),
+        ("sea", "label: is a name that `labels` does not list"),
+        ([1], "label: is list, not a number or a name"),
+    ],
+)
+@pytest.mark.parametrize("labels", [(), ("a", "b", "c")])
+def test_a_label_is_read_or_its_fault_is_named(tmp_path, label, read, labels):
+    path = tmp_path / "a.jsonl"
+    path.write_text(json.dumps({"text": "a", "label": label}) + "\n")
+    config = ClassificationConfig(path=path, labels=labels)
+    assert ([row["label"] for row in rows_of(config)] or reasons_of(config)[0][1]) == (
+        read if isinstance(read, str) else [read]
+    )
+    if isinstance(read, str):  # the builder says so, whoever asks
+        with pytest.raises(BadRow):
+            label_of(label, labels)
+
+
+def test_a_text_that_becomes_a_score_is_noted(tmp_path):
+    path = tmp_path / "a.jsonl"
+    turns = [{"role": "user", "content": "a"}]
+    path.write_text("".join(json.dumps({"messages": turns, "score": score}) + "\n" for score in ("4", 4)))
+    assert notes_of(ScoredConfig(path=path)) == [(1, "a score that is text read as a number")]
+    table = tmp_path / "a.csv"
+    table.write_text("prompt,completion,score\na,b,4\n")
+    assert notes_of(ScoredConfig(path=table)) == []
 
 
 def test_a_thousand_faulty_values_are_one_reason(tmp_path):

@@ -70,6 +70,16 @@ def test_csv_rows_are_dicts_of_strings(records):
     assert records(b"a,b\n", "a.csv") == records(b"", "a.csv") == []
 
 
+def test_csv_may_be_separated_by_what_its_header_is(records):
+    rows = [(0, {"a": "1, or 2", "b": "x;y"})]
+    assert records(b'a;b\n"1, or 2";"x;y"\n', "a.csv") == rows
+    assert records(b'\xef\xbb\xbf"a"\t"b"\r\n1, or 2\tx;y\r\n', "a.csv") == rows
+    assert records(b'"1; or 2";"x,y"\n', "a.csv", header=False) == [(0, {"0": "1; or 2", "1": "x,y"})]
+    # A comma decides; a text with a semicolon is no header.
+    assert records(b'"a;b",c\n1,2\n', "a.csv") == [(0, {"a;b": "1", "c": "2"})]
+    assert records(b"Yes; it is.\n", "a.csv", header=False) == [(0, {"0": "Yes; it is."})]
+
+
 def test_csv_rows_of_another_width_say_so(records):
     assert records(b"a,b\n1,2\n1\n1,2,3\n4,5\n", "a.csv") == [
         (0, {"a": "1", "b": "2"}),

@@ -6,8 +6,9 @@ the spans of WSC become a question about the text, question and answer of MultiR
 Wang et al. 2019, https://arxiv.org/abs/1804.07461 and https://arxiv.org/abs/1905.00537.
 """
 
+import math
 import re
-from typing import Literal
+from typing import ClassVar, Literal
 
 from pydantic import Field
 
@@ -27,11 +28,13 @@ FORMS = (
     ("sentence",),
     ("text",),
 )
+_BOOLEANS = {"true": 1, "false": 0}
 
 
 class ClassificationConfig(FileBuilderConfig):
     """Texts with labels."""
 
+    version: ClassVar[int] = 2
     kind: Literal["classification"] = "classification"
     labels: tuple[str, ...] = Field(
         default=(), description="names of the labels, the first stands for 0; empty: labels are numbers"
@@ -61,21 +64,40 @@ def label_of(value: object, labels: tuple[str, ...]) -> int:
     if isinstance(value, str) and value in labels:
         return labels.index(value)
     number = _number(value)
-    if labels and number >= len(labels):
+    if number >= len(labels) > 0:
         raise BadRow("label: is a number that is not below the number of `labels`")
+    if number < 0:
+        raise BadRow(
+            f"label: is {number}: hidden, as in a test split" if number == -1 else "label: is below 0"
+        )
     return number
 
 
 def _number(value: object) -> int:
     if isinstance(value, int):  # true and false are 1 and 0
         return int(value)
-    if isinstance(value, float) and value.is_integer():
-        return int(value)  # pandas writes integers with gaps as floats
     if isinstance(value, str):
-        if re.fullmatch(r"\s*-?[0-9]{1,9}\s*", value):
-            return int(value)  # CSV and TSV hold only text
-        raise BadRow("label: is a name that `labels` does not list")
-    raise BadRow(f"label: is {called(value)}, not a number or a name")
+        return _number_in(value.strip())
+    if not isinstance(value, float) or not math.isfinite(value):
+        raise BadRow(
+            f"label: is {called(None if isinstance(value, float) else value)}, not a number or a name"
+        )
+    if not value.is_integer():
+        raise BadRow("label: is a number with a fraction")
+    return int(value)  # pandas writes integers with gaps as floats
+
+
+def _number_in(text: str) -> int:
+    """The label in a text: CSV and TSV hold nothing else."""
+    if not text:
+        raise BadRow("label: is empty")
+    if text.lower() in _BOOLEANS:
+        return _BOOLEANS[text.lower()]
+    if re.fullmatch(r"-?[0-9]{1,9}(\.0*)?", text):
+        return int(text.split(".")[0])
+    if re.fullmatch(r"-?[0-9]*\.[0-9]+", text):
+        raise BadRow("label: is a number with a fraction")
+    raise BadRow("label: is a name that `labels` does not list")
 
 
 def _pair(record: Record, form: tuple[str, ...]) -> tuple[str, str]:

@@ -36,7 +36,12 @@ class ScoredConfig(FileBuilderConfig):
         reason = next((record[name] for name in _REASONS if record.get(name) is not None), "")
         if not isinstance(reason, str):
             raise BadRow(f"reason: is {called(reason)}, not a string")
-        return {**scalars(record, *columns), "messages": messages, "score": _score(record), "reason": reason}
+        return {
+            **scalars(record, *columns),
+            "messages": messages,
+            "score": _score(record, note),
+            "reason": reason,
+        }
 
 
 def _conversation(record: Record, note: Note) -> list[Message]:
@@ -50,11 +55,14 @@ def _conversation(record: Record, note: Note) -> list[Message]:
     return [*before, *answer]
 
 
-def _score(record: Record) -> object:
+def _score(record: Record, note: Note) -> object:
     value = next((record[name] for name in _SCORES if record.get(name) is not None), None)
     if isinstance(value, str):
         try:
-            return float(value)  # CSV and TSV hold only text
+            score = float(value)
         except ValueError:
             raise BadRow("score: is a string that is no number") from None
+        if not all(isinstance(other, str) for other in record.values()):  # CSV and TSV hold only text
+            note("a score that is text read as a number")
+        return score
     return value

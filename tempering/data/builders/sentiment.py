@@ -25,6 +25,7 @@ class SentimentConfig(FileBuilderConfig):
 
     folder_rows: ClassVar[Mapping[str, str]] = {"rl": "text"}
 
+    version: ClassVar[int] = 2
     kind: Literal["sentiment"] = "sentiment"
     hub: str | None = Field(default="stanfordnlp/imdb", description="name of a data set on the Hub")
     rows: Literal["classification", "text"] = Field(

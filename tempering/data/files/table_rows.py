@@ -1,12 +1,13 @@
 """Rows of CSV and TSV files, as dicts of strings.
 
-CSV is read strictly: a stray or unclosed quote is a fault, and every line that it swallowed is
-rejected by itself, so that the count says how much is lost. Going on inside such a record would
-make rows out of the middle of texts. TSV has no quoting at all: the original GLUE and CoLA files
-hold stray double quotes. Row indices count from 0 and leave the header out.
+CSV may be separated by semicolons or tabs, as its header tells. It is read strictly: a stray or unclosed
+quote is a fault, and every line that it swallowed is rejected by itself, so that the count says how much is
+lost. Going on inside such a record would make rows out of the middle of texts. TSV has no quoting at all: the
+original GLUE and CoLA files hold stray double quotes. Row indices count from 0 and leave the header out.
 """
 
 import csv
+import re
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -36,13 +37,24 @@ _Fields = list[str] | _Fault
 
 
 def read_csv(path: Path, encoding: str, header: bool) -> Iterator[tuple[int, dict[str, str]] | Rejected]:
-    """Rows of a comma-separated file with quotes."""
-    return _rows(path, _quoted(path, encoding), header)
+    """Rows of a file with quotes, separated by commas, or by what its header is separated by instead."""
+    return _rows(path, _quoted(path, encoding, _separator(path, encoding, header)), header)
 
 
 def read_tsv(path: Path, encoding: str, header: bool) -> Iterator[tuple[int, dict[str, str]] | Rejected]:
     """Rows of a tab-separated file in which a quote is a character like any other."""
     return _rows(path, _plain(path, encoding), header)
+
+
+def _separator(path: Path, encoding: str, header: bool) -> str:
+    """A comma, unless the first line has none, but semicolons (spreadsheets of many countries) or tabs.
+
+    Without a header the first line is a text like any other, and tells only if all of its fields are quoted.
+    """
+    line, _ = next(_text_lines(path, encoding), ("", ""))
+    bare = re.sub(r'"[^"]*"', "", line).strip("\ufeff\r\n ")
+    others = [mark for mark in ";\t" if mark in bare and (header or not bare.strip(mark))]
+    return others[0] if others and "," not in bare else ","
 
 
 def _rows(
@@ -88,11 +100,11 @@ def _plain(path: Path, encoding: str) -> Iterator[_Fields]:
             yield text.split("\t")
 
 
-def _quoted(path: Path, encoding: str) -> Iterator[_Fields]:
+def _quoted(path: Path, encoding: str, separator: str) -> Iterator[_Fields]:
     # A limit of the whole process; without it one unclosed quote would take in the rest of the file.
     csv.field_size_limit(_LONGEST_FIELD)
     lines = _Lines(_text_lines(path, encoding))
-    reader = csv.reader(lines, strict=True)
+    reader = csv.reader(lines, delimiter=separator, strict=True)
     while True:
         reason = ""
         try:
