@@ -179,7 +179,7 @@ def test_preference_forms(fixtures):
     ]
     assert reasons_of(config) == [
         (5, "conversations: does not end with a turn of the user"),
-        (6, "there is no prompt: neither a column for it, nor a turn of the user in chosen"),
+        (6, "there is no prompt: no column for it, and chosen and rejected share no beginning"),
         (7, "chosen: a turn is str, not an object"),
     ]
 

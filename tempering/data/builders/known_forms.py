@@ -14,6 +14,7 @@ from typing import Any
 from tempering.data.builders.classification import FORMS as TEXT_PAIRS
 from tempering.data.builders.conversations import as_turns
 from tempering.data.builders.kto import TURNS
+from tempering.data.builders.pairs import common_beginning
 from tempering.data.builders.prompt_response import ANSWERS, PROMPTS
 from tempering.data.builders.sentiment import BREAK
 from tempering.data.builders.verdicts import verdict
@@ -24,12 +25,16 @@ Look = Callable[[Any], bool]
 
 @dataclass(frozen=True)
 class Form:
-    """Columns, each with what its values look like; `without` are columns that must be absent."""
+    """Columns, each with what its values look like; `without` are columns that must be absent.
+
+    `fits` is what most records must look like besides.
+    """
 
     kind: str
     columns: Mapping[str, Look]
     settings: Mapping[str, Any] = field(default_factory=dict)
     without: tuple[str, ...] = ()
+    fits: Callable[[Mapping[str, Any]], bool] | None = None
 
 
 @dataclass(frozen=True)
@@ -92,6 +97,8 @@ def number(value: Any) -> bool:
 
 def label(value: Any) -> bool:
     """A label as a number, or true or false."""
+    if isinstance(value, str) and value.strip().lower() in ("true", "false"):
+        return True
     return isinstance(value, int) or (number(value) and float(value).is_integer())
 
 
@@ -125,6 +132,16 @@ def told(value: Any) -> bool:
     return text(value) or turn(value) or turns(value)
 
 
+def told_one(value: Any) -> bool:
+    """An answer, which may be a number."""
+    return told(value) or (isinstance(value, int | float) and not isinstance(value, bool))
+
+
+def shares_beginning(record: Mapping[str, Any]) -> bool:
+    """Pairs without a prompt: both texts begin alike."""
+    return common_beginning(record.get("chosen"), record.get("rejected")) is not None
+
+
 def rated(value: Any) -> bool:
     """The scores of both sides."""
     return isinstance(value, dict) and "score_chosen" in value
@@ -141,6 +158,20 @@ _ANSWER_LIKE = (
     *("options", "chosen", "rejected", "references", "label", "labels", "score", "scores"),
 )
 
+_PROMPT_LIKE = (
+    *("prompt", "question", "instruction", "query", "input", "context", "post", "history", "problem", "task"),
+    *(
+        "dialogue",
+        "conversation",
+        "conversations",
+        "messages",
+        "article",
+        "document",
+        "passage",
+        "text",
+        "title",
+    ),
+)
 # Beside one of these, a label is that of a text or a choice (MultiRC, BoolQ), not of an answer.
 _OTHER_LABELS = ("paragraph", "passage", "choices", "options")
 
@@ -172,7 +203,7 @@ FORMS: tuple[Form, ...] = (
         {"columns": {"input": "context"}},
     ),
     *(
-        Form("kto", {prompt: asked, answer: told, "label": good_or_bad}, without=_OTHER_LABELS)
+        Form("kto", {prompt: asked, answer: told_one, "label": good_or_bad}, without=_OTHER_LABELS)
         for prompt, answer in product(PROMPTS, ANSWERS)
         if answer != "chosen"
     ),
@@ -200,12 +231,17 @@ FORMS: tuple[Form, ...] = (
         for column, name in product(("text", "review", "sentence"), ("label", "sentiment"))
     ),
     *(Form("classification", {**dict.fromkeys(pair, text), "label": label}) for pair in TEXT_PAIRS),
-    *(Form("prompt_response", {prompt: asked, answer: told}) for prompt, answer in product(PROMPTS, ANSWERS)),
+    *(
+        Form("prompt_response", {prompt: asked, answer: told_one})
+        for prompt, answer in product(PROMPTS, ANSWERS)
+    ),
     Form("prompts", {"turns": strings}),
     *(
         Form("prompts", {prompt: asked}, without=_ANSWER_LIKE)
         for prompt in ("prompt", "question", "query", "instruction")
     ),
+    # The prompt is what both begin with (TRL's implicit prompt), unless another column may be it.
+    Form("preference", {"chosen": text, "rejected": text}, without=_PROMPT_LIKE, fits=shares_beginning),
     Form("sentiment", {"text": tagged}, {"rows": "text"}, without=("label", "sentiment")),
     # A score beside a text says how good it is (FineWeb-Edu).
     Form("text", {"text": text}, without=("label", "sentiment")),
@@ -257,6 +293,15 @@ REFUSED: tuple[Refused, ...] = (
         RowType.PROMPT_COMPLETION,
         "one completion: `completions` holds several",
         "choose one: kind: prompt_response, columns: {completion: completions.0.completion}",
+    ),
+    *(
+        Refused(
+            {prompt: asked, answer: strings},
+            RowType.PROMPT_COMPLETION,
+            f"one answer: `{answer}` holds a list of them",
+            f"take the first: kind: prompt_response, columns: {{{answer}: {answer}.0}}",
+        )
+        for prompt, answer in product(PROMPTS, ANSWERS)
     ),
     *(
         Refused(

@@ -10,14 +10,12 @@ from typing import ClassVar, Literal, Self
 
 from pydantic import model_validator
 
-from tempering.data.builders.alpaca import instructed
 from tempering.data.builders.base import BadRow, FileBuilderConfig, Note, Record, scalars
 from tempering.data.builders.conversations import Use, conversation, with_system
-from tempering.data.builders.pairs import Side, prompt_of, side
-from tempering.data.builders.prompt_response import ANSWERS, PROMPTS, present
+from tempering.data.builders.prompt_response import answered, present
 from tempering.data.builders.record import called
 from tempering.data.builders.verdicts import reads_as_label, says_bad, verdict
-from tempering.data.rows import RowType, Values, to_messages
+from tempering.data.rows import RowType, Values
 
 TURNS = ("messages", "conversations", "conversation")
 
@@ -50,22 +48,11 @@ class KTOConfig(FileBuilderConfig):
             prompt, completion = messages[:-1], messages[-1:]
             used = [turns, "tools"]
         else:
-            asked, answer = present(record, PROMPTS), present(record, ANSWERS)
-            prompt, completion = _answered(record, asked, answer, note)
-            used = [asked, answer, *(["input"] if asked == "instruction" else [])]
+            (prompt, completion), used = answered(record, note)
         name = "label" if "label" in record else next(filter(reads_as_label, record), "label")
         extras = scalars(record, *used, name, "system", "system_prompt")
         prompt, label = with_system(record, prompt), _label(name, record.get(name), note)
         return {**extras, "prompt": prompt, "completion": completion, "label": label}
-
-
-def _answered(record: Record, prompt: str, answer: str, note: Note) -> Side:
-    if not answer:
-        raise BadRow(f"no answer: none of {', '.join((*TURNS, *ANSWERS))}")
-    history = prompt_of(record[prompt], note, prompt) if prompt else None
-    if prompt == "instruction" and isinstance(record[prompt], str):
-        history = to_messages(instructed(record, record.get("input")))
-    return side(history, record[answer], note, answer)
 
 
 def _label(name: str, value: object, note: Note) -> bool:

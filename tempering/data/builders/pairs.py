@@ -23,6 +23,8 @@ _TYPES: Mapping[str, RowType] = {
     "prompt_completion": RowType.PROMPT_COMPLETION,
     "prompts": RowType.PROMPT,
 }
+_IDEOGRAPHS = "\u2e80"
+"""From here on there are no spaces between words."""
 
 
 class PairConfig(FileBuilderConfig):
@@ -125,6 +127,18 @@ def side(history: list[Message] | None, value: Any, note: Note, column: str) -> 
     if history is None:
         raise BadRow(f"there is no prompt: neither a column for it, nor a turn of the user in {column}")
     return history, answer
+
+
+def common_beginning(chosen: object, rejected: object) -> tuple[str, str, str] | None:
+    """What two texts begin with, up to a word, and what remains of each; None where that is nothing."""
+    if not isinstance(chosen, str) or not isinstance(rejected, str):
+        return None
+    differ = (at for at, (left, right) in enumerate(zip(chosen, rejected, strict=False)) if left != right)
+    end = next(differ, min(len(chosen), len(rejected)))
+    while end and not (chosen[end - 1].isspace() or chosen[end - 1] >= _IDEOGRAPHS):
+        end -= 1
+    parts = chosen[:end].rstrip(), chosen[end:].rstrip(), rejected[end:].rstrip()
+    return parts if all(part.strip() for part in parts) else None
 
 
 def _repeats(history: list[Message], prompt: list[Message]) -> bool:

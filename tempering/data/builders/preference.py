@@ -2,6 +2,7 @@
 
 - `prompt, chosen, rejected`: strings, or lists of turns (TRL); the lists may hold the whole
   conversation (UltraFeedback), and then `prompt` may be missing
+- `chosen, rejected` as strings: the prompt is what both begin with
 - `conversations, chosen, rejected` (ShareGPT): the turns before, and one turn per side
 - `instruction, output_1, output_2, preference` (AlpacaEval annotations,
   https://github.com/tatsu-lab/alpaca_eval): 1 or 2 is the better one; graded values below or above 1.5
@@ -15,9 +16,9 @@ from pydantic import Field
 
 from tempering.data.builders.base import BadRow, Note, Record, scalars
 from tempering.data.builders.conversations import with_system
-from tempering.data.builders.pairs import PairConfig, Side, prompt_of, side
+from tempering.data.builders.pairs import PairConfig, Side, common_beginning, prompt_of, side
 from tempering.data.builders.record import called
-from tempering.data.rows import Values
+from tempering.data.rows import Values, to_messages
 
 _PROMPTS = ("prompt", "conversations", "instruction", "question", "query")
 _SCORES = ("score_chosen", "score_rejected")
@@ -25,6 +26,9 @@ _SCORES = ("score_chosen", "score_rejected")
 
 class PreferenceRowsConfig(PairConfig):
     """What `preference` and `ultrafeedback` share: all of it but their names."""
+
+    may_lack_prompt: ClassVar[bool] = False
+    """Whether two texts without a prompt have the one that both begin with."""
 
     def chosen(self, record: Record, note: Note) -> Side:
         """The prompt and the better answer."""
@@ -47,7 +51,10 @@ class PreferenceRowsConfig(PairConfig):
         history = next(
             (prompt_of(record[name], note, name) for name in _PROMPTS if record.get(name) is not None), None
         )
-        prompt, answer = side(history, record.get(column), note, column)
+        if self.may_lack_prompt and history is None and isinstance(record.get(side_name), str):
+            prompt, answer = _implicit(record, note, column)
+        else:
+            prompt, answer = side(history, record.get(column), note, column)
         return with_system(record, prompt), answer
 
 
@@ -55,6 +62,7 @@ class PreferenceConfig(PreferenceRowsConfig):
     """Pairs of any form."""
 
     version: ClassVar[int] = 2
+    may_lack_prompt: ClassVar[bool] = True
     kind: Literal["preference"] = "preference"
 
 
@@ -73,6 +81,16 @@ class UltraFeedbackConfig(PreferenceRowsConfig):
         if isinstance(settings, dict) and not {"path", "hub", "split", "train_split"} & settings.keys():
             return {**settings, "split": "train_prefs"}
         return settings
+
+
+def _implicit(record: Record, note: Note, column: str) -> Side:
+    """The prompt is what both texts begin with, as in TRL's pairs without a prompt."""
+    parts = common_beginning(record.get("chosen"), record.get("rejected"))
+    if parts is None:
+        raise BadRow("there is no prompt: no column for it, and chosen and rejected share no beginning")
+    note("the prompt is what chosen and rejected begin with")
+    prompt, chosen, rejected = parts
+    return to_messages(prompt), to_messages(chosen if column == "chosen" else rejected, "assistant")
 
 
 def _judged(record: Record, name: str) -> str:

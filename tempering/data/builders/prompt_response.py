@@ -2,16 +2,19 @@
 
 Prompt: `prompt`, `question`, `query`, `instruction` or `input`; answer: `completion`, `response`,
 `output`, `answer` or `chosen`, the first that is there of each (others by `columns`). Both may be
-strings or turns; an answer may hold the whole conversation. A `system` or `system_prompt` column
-goes before.
+strings or turns; an answer may hold the whole conversation, or be a number. The `input` of an
+instruction follows it. A `system` or `system_prompt` column goes before.
 """
 
+import json
+import math
 from typing import ClassVar, Literal
 
+from tempering.data.builders.alpaca import instructed
 from tempering.data.builders.base import BadRow, Note, Record, scalars
 from tempering.data.builders.conversations import with_system
-from tempering.data.builders.pairs import AnswerConfig, prompt_of, side
-from tempering.data.rows import Values
+from tempering.data.builders.pairs import AnswerConfig, Side, prompt_of, side
+from tempering.data.rows import Values, to_messages
 
 PROMPTS = ("prompt", "question", "query", "instruction", "input")
 ANSWERS = ("completion", "response", "output", "answer", "chosen")
@@ -25,13 +28,41 @@ class PromptResponseConfig(AnswerConfig):
 
     def normalise(self, record: Record, note: Note) -> Values:
         """One row per answer."""
-        prompt_column, answer_column = present(record, PROMPTS), present(record, ANSWERS)
-        history = prompt_of(record[prompt_column], note, prompt_column) if prompt_column else None
-        if not answer_column:
-            raise BadRow(f"no answer: none of {', '.join(ANSWERS)}")
-        prompt, completion = side(history, record[answer_column], note, answer_column)
-        extras = scalars(record, prompt_column, answer_column, "rejected", "system", "system_prompt")
+        (prompt, completion), used = answered(record, note)
+        extras = scalars(record, *used, "rejected", "system", "system_prompt")
         return self.answered(with_system(record, prompt), completion, extras)
+
+
+def answered(record: Record, note: Note) -> tuple[Side, list[str]]:
+    """The prompt and the answer of a record, and the columns they are from.
+
+    Raises:
+        BadRow: one of them is missing, empty or of another form.
+    """
+    prompt, answer = present(record, PROMPTS), present(record, ANSWERS)
+    if not answer:
+        raise BadRow(f"no answer: none of {', '.join(ANSWERS)}")
+    history, used = prompt_of(record[prompt], note, prompt) if prompt else None, [prompt, answer]
+    if prompt == "instruction" and isinstance(record[prompt], str):
+        history = to_messages(instructed(record, record.get("input")))
+        used.append("input")
+    return side(history, _one(record[answer], answer, note), note, answer), used
+
+
+def _one(value: object, column: str, note: Note) -> object:
+    """One answer, a number as text.
+
+    Raises:
+        BadRow: there are several.
+    """
+    if isinstance(value, list) and value and all(isinstance(item, str) for item in value):
+        raise BadRow(
+            f"{column}: is a list of answers, not one: name one, as in columns: {{{column}: {column}.0}}"
+        )
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        return value
+    note("an answer that is a number read as text")
+    return json.dumps(value)
 
 
 def present(record: Record, names: tuple[str, ...]) -> str:

@@ -1,7 +1,7 @@
 """Prompts alone, for rollouts: no answer is read.
 
-`prompt`, `question`, `query`, `instruction` (with its `input`), `text`, the first turn of `turns`
-(MT-Bench, Zheng et al. 2023, https://arxiv.org/abs/2306.05685), or turns that end with the user.
+`prompt`, `question`, `query`, `instruction` (with its `input`), turns that end with the user, the first of
+`turns` (MT-Bench, Zheng et al. 2023, https://arxiv.org/abs/2306.05685), or `text` if there is none of these.
 Extra scalar columns are kept and passed to reward functions.
 """
 
@@ -13,7 +13,7 @@ from tempering.data.builders.conversations import with_system
 from tempering.data.builders.pairs import prompt_of
 from tempering.data.rows import Message, RowType, Values, to_messages
 
-PROMPTS = ("prompt", "question", "query", "instruction", "messages", "text", "turns")
+PROMPTS = ("prompt", "question", "query", "instruction", "messages", "turns", "text")
 
 
 class PromptsConfig(FileBuilderConfig):
@@ -36,6 +36,9 @@ class PromptsConfig(FileBuilderConfig):
 def _prompt(record: Record, note: Note) -> list[Message]:
     column = next((name for name in PROMPTS if record.get(name) is not None), "")
     value = record.get(column)
+    named = next((name for name in PROMPTS if name in record), "")
+    if column == "text" and named != "text":
+        raise BadRow(f"{named}: is missing or null, and a text beside it is no prompt")
     if not column:
         raise BadRow(f"no prompt: none of {', '.join(PROMPTS)}")
     if column == "instruction" and isinstance(value, str):

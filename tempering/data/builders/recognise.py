@@ -100,6 +100,8 @@ def _places(form: Form, records: Sequence[Record]) -> dict[str, str] | None:
         if not place or not _looks(records, place, look):
             return None
         places[column] = place
+    if form.fits and not _most(sum(map(form.fits, records)), records):
+        return None
     return places
 
 
@@ -172,7 +174,9 @@ def _nearest(records: Sequence[Record]) -> tuple[Form, list[str]]:
         missing = lacking(form)
         return len(missing) / len(form.columns), sum(column not in names for column in missing)
 
-    best = min((form for form in FORMS if not names.intersection(form.without)), key=distance)
+    best = min(
+        (form for form in FORMS if not form.fits and not names.intersection(form.without)), key=distance
+    )
     if distance(best)[0] == 1:  # nothing fits at all: fall back to the plainest form
         best = next(form for form in FORMS if form.kind == "text")
     return best, lacking(best)

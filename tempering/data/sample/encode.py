@@ -95,7 +95,7 @@ class Encoder:
         if self.row_type is RowType.TEXT:
             return self._document(values, *tokens[0])
         if self.row_type is RowType.PROMPT:
-            if "text" in values:
+            if "prompt" not in values:
                 return [self._text_prompt(values, *tokens[0])]
             return [self._prompt(values, rendered[0].text, *tokens[0])]
         sides = [self._with_ends(parts) for parts in tokens]

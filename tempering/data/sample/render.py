@@ -52,7 +52,7 @@ class Renderer:
                     "an answer is marked as not to be trained on, which running text cannot leave out"
                 )
             return [Rendered(render_conversation(tokenizer, values["messages"], prompt_format))]
-        if self.row_type is RowType.TEXT or (self.row_type is RowType.PROMPT and "text" in values):
+        if self.row_type is RowType.TEXT or (self.row_type is RowType.PROMPT and "prompt" not in values):
             return [Rendered(values["text"], literal=True)]
         # A prompt alone.
         if self.row_type is RowType.PROMPT:
