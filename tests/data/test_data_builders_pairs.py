@@ -281,6 +281,55 @@ def test_only_a_document_of_paragraphs_is_read_as_one(tmp_path, monkeypatch):
         rows_of(SquadConfig(path=long))
 
 
+@pytest.mark.parametrize(
+    "history",
+    [
+        [["Who?", "A cat."], ["Red?", "Yes."]],
+        json.dumps([["Who?", "A cat."], ["Red?", "Yes."]]),
+        [{"role": "user", "content": "Who?"}, {"from": "gpt", "value": "A cat."}, ["Red?", "Yes."]],
+    ],
+)
+def test_earlier_turns_precede_the_prompt(tmp_path, history):
+    path = tmp_path / "a.jsonl"
+    record = {"instruction": "Where?", "input": "Now.", "system": "Be brief.", "history": history}
+    path.write_text(json.dumps({**record, "output": "Here.", "chosen": "Here.", "rejected": "There."}))
+    before = [("s", "Be brief."), ("u", "Who?"), ("a", "A cat."), ("u", "Red?"), ("a", "Yes.")]
+    (row,) = rows_of(AlpacaConfig(path=path))
+    assert said(row["prompt"]) == [*before, ("u", "Where?\n\nNow.")]
+    (row,) = rows_of(PromptsConfig(path=path))
+    assert said(row["prompt"]) == [*before, ("u", "Where?\n\nNow.")]
+    for config in (PromptResponseConfig(path=path), PreferenceConfig(path=path)):
+        (row,) = rows_of(config)
+        assert said(row["prompt"])[:-1] == before
+
+
+def test_a_history_that_is_none(tmp_path):
+    path = tmp_path / "a.jsonl"
+    rows = [
+        {"instruction": "Where?", "output": "Here.", "history": value} for value in ([], "", None, "A war.")
+    ]
+    path.write_text("".join(json.dumps(row) + "\n" for row in [*rows, {**rows[0], "history": ["Who?"]}]))
+    assert {str(said(row["prompt"])) for row in rows_of(AlpacaConfig(path=path))} == {"[('u', 'Where?')]"}
+    reason = "history: is not a list of pairs of question and answer, nor of turns"
+    assert reasons_of(AlpacaConfig(path=path)) == [(5, reason)]
+
+
+@pytest.mark.parametrize("end", ["\r\n", "\r", "\n"])
+def test_hh_with_any_line_ends(tmp_path, end):
+    pair = {
+        name: f"\n\nHuman: Hi\n\nAssistant: {text}".replace("\n", end)
+        for name, text in (("chosen", "Well.\nYes."), ("rejected", "No."))
+    }
+    path = tmp_path / "a.jsonl"
+    path.write_text(
+        "".join(json.dumps({**pair, **more}) + "\n" for more in ({}, {"rejected": ""}, {"chosen": " \n"}))
+    )
+    assert [sides(row) for row in rows_of(HHConfig(path=path))] == [
+        [[("u", "Hi")], [("a", "Well.\nYes.")], [("a", "No.")]]
+    ]
+    assert reasons_of(HHConfig(path=path)) == [(2, "rejected: is empty"), (3, "chosen: is empty")]
+
+
 def test_turns_that_are_not_learnt_are_listed(tmp_path):
     turns = [
         {"role": "user", "content": "A thing?"},

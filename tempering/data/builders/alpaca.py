@@ -1,38 +1,41 @@
 """Alpaca: instruction, optional input, output; and self-instruct tasks with several instances.
 
-The input follows the instruction after a blank line. A self-instruct task
-(`instruction, instances: [{input, output}]`) gives one row per instance.
+The input follows the instruction after a blank line; earlier questions and answers in `history` precede it.
+A self-instruct task (`instruction, instances: [{input, output}]`) gives one row per instance.
 Taori et al. 2023, https://github.com/tatsu-lab/stanford_alpaca; Wang et al. 2023,
 https://arxiv.org/abs/2212.10560.
 """
 
 import math
 from collections.abc import Iterator
-from typing import Literal
+from typing import ClassVar, Literal
 
 from tempering.data.builders.base import BadRow, Note, Record, scalars, string
-from tempering.data.builders.conversations import with_system
+from tempering.data.builders.conversations import after_history, with_system
 from tempering.data.builders.pairs import AnswerConfig
 from tempering.data.builders.record import called
+from tempering.data.files.values import parsed
 from tempering.data.rows import Values, to_messages
 
 
 class AlpacaConfig(AnswerConfig):
     """Rows of instruction, input and output."""
 
+    version: ClassVar[int] = 2
     kind: Literal["alpaca"] = "alpaca"
 
     def normalise(self, record: Record, note: Note) -> Iterator[Values]:
         """One row per instruction, or per instance of it."""
         extras = scalars(record, "instruction", "input", "output", "system", "system_prompt")
         for instance in _instances(record):
-            prompt = with_system(record, to_messages(instructed(record, instance.get("input"))))
+            prompt = to_messages(instructed(record, instance.get("input")))
+            prompt = with_system(record, after_history(record, prompt, note))
             answer = "" if self.rows == "prompts" else string(instance, "output")
             yield self.answered(prompt, to_messages(answer, "assistant"), extras)
 
     def group(self, record: Record) -> str:
         """The instances of an instruction are held out together."""
-        return string(record, "instruction") if "instances" in record else ""
+        return string(record, "instruction") if record.get("instances") is not None else ""
 
 
 def instructed(record: Record, context: object) -> str:
@@ -52,9 +55,9 @@ def instructed(record: Record, context: object) -> str:
 
 
 def _instances(record: Record) -> list[Record]:
-    if "instances" not in record:
+    instances = parsed(record.get("instances"))
+    if instances is None:
         return [record]
-    instances = record["instances"]
     if (
         not isinstance(instances, list)
         or not instances

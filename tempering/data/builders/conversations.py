@@ -142,6 +142,28 @@ def with_system(record: Record, messages: list[Message]) -> list[Message]:
     return messages
 
 
+def after_history(record: Record, prompt: list[Message], note: Note) -> list[Message]:
+    """`prompt` after the earlier turns in a `history` column: pairs of question and answer, or turns.
+
+    A text of that name is an extra column like any other.
+
+    Raises:
+        BadRow: it is a list of something else.
+    """
+    history = parsed(record.get("history"))
+    if not isinstance(history, list) or not history:
+        return prompt
+    turns: list[Any] = []
+    for item in history:
+        if isinstance(item, list) and len(item) == 2:
+            turns += [{"role": "user", "content": item[0]}, {"role": "assistant", "content": item[1]}]
+        elif isinstance(item, dict) and _role_name(item):
+            turns.append(item)
+        else:
+            raise BadRow("history: is not a list of pairs of question and answer, nor of turns")
+    return conversation([*turns, *prompt], note, Use.PROMPT, column="history")
+
+
 def has_turns_of(turns: object, role: str) -> bool:
     """Whether `turns` is a conversation with a turn of a canonical role."""
     items = turns if isinstance(turns, list) else []

@@ -14,8 +14,9 @@ from typing import Any, ClassVar, Literal
 
 from pydantic import Field
 
+from tempering.data.builders.alpaca import instructed
 from tempering.data.builders.base import BadRow, Note, Record, scalars
-from tempering.data.builders.conversations import with_system
+from tempering.data.builders.conversations import after_history, with_system
 from tempering.data.builders.pairs import PairConfig, Side, common_beginning, prompt_of, side
 from tempering.data.builders.record import called
 from tempering.data.rows import Values, to_messages
@@ -43,19 +44,30 @@ class PreferenceRowsConfig(PairConfig):
         inner = record.get("metadata")
         metadata = inner if isinstance(inner, dict) else {}
         scores = {name: metadata[name] for name in _SCORES if name in metadata}
-        columns = ("chosen", "rejected", "output_1", "output_2", "system", "system_prompt", *_PROMPTS)
+        columns = (
+            "chosen",
+            "rejected",
+            "output_1",
+            "output_2",
+            "input",
+            "system",
+            "system_prompt",
+            *_PROMPTS,
+        )
         return {**scalars(scores), **scalars(record, *columns)}
 
     def _side(self, record: Record, note: Note, side_name: str) -> Side:
         column = side_name if side_name in record else _judged(record, side_name)
-        history = next(
-            (prompt_of(record[name], note, name) for name in _PROMPTS if record.get(name) is not None), None
-        )
+        name = next((name for name in _PROMPTS if record.get(name) is not None), "")
+        value = record.get(name)
+        if name == "instruction" and isinstance(value, str):
+            value = instructed(record, record.get("input"))
+        history = prompt_of(value, note, name) if name else None
         if self.may_lack_prompt and history is None and isinstance(record.get(side_name), str):
             prompt, answer = _implicit(record, note, column)
         else:
             prompt, answer = side(history, record.get(column), note, column)
-        return with_system(record, prompt), answer
+        return with_system(record, after_history(record, prompt, note)), answer
 
 
 class PreferenceConfig(PreferenceRowsConfig):

@@ -12,7 +12,7 @@ from typing import ClassVar, Literal
 
 from tempering.data.builders.alpaca import instructed
 from tempering.data.builders.base import BadRow, Note, Record, scalars
-from tempering.data.builders.conversations import with_system
+from tempering.data.builders.conversations import after_history, with_system
 from tempering.data.builders.pairs import AnswerConfig, Side, prompt_of, side
 from tempering.data.rows import Values, to_messages
 
@@ -30,7 +30,8 @@ class PromptResponseConfig(AnswerConfig):
         """One row per answer."""
         (prompt, completion), used = answered(record, note)
         extras = scalars(record, *used, "rejected", "system", "system_prompt")
-        return self.answered(with_system(record, prompt), completion, extras)
+        prompt = with_system(record, after_history(record, prompt, note))
+        return self.answered(prompt, completion, extras)
 
 
 def answered(record: Record, note: Note) -> tuple[Side, list[str]]:

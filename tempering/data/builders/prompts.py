@@ -9,7 +9,7 @@ from typing import ClassVar, Literal
 
 from tempering.data.builders.alpaca import instructed
 from tempering.data.builders.base import BadRow, FileBuilderConfig, Note, Record, scalars
-from tempering.data.builders.conversations import with_system
+from tempering.data.builders.conversations import after_history, with_system
 from tempering.data.builders.pairs import prompt_of
 from tempering.data.rows import Message, RowType, Values, to_messages
 
@@ -29,7 +29,7 @@ class PromptsConfig(FileBuilderConfig):
 
     def normalise(self, record: Record, note: Note) -> Values:
         """One row per prompt."""
-        prompt = with_system(record, _prompt(record, note))
+        prompt = with_system(record, after_history(record, _prompt(record, note), note))
         return {**scalars(record, *PROMPTS, "input", "system", "system_prompt"), "prompt": prompt}
 
 
