@@ -300,7 +300,8 @@ def test_earlier_turns_precede_the_prompt(tmp_path, history):
     assert said(row["prompt"]) == [*before, ("u", "Where?\n\nNow.")]
     for config in (PromptResponseConfig(path=path), PreferenceConfig(path=path)):
         (row,) = rows_of(config)
-        assert said(row["prompt"])[:-1] == before
+        assert said(row["prompt"]) == [*before, ("u", "Where?\n\nNow.")]
+        assert "input" not in row
 
 
 def test_a_history_that_is_none(tmp_path):
@@ -316,14 +317,12 @@ def test_a_history_that_is_none(tmp_path):
 
 @pytest.mark.parametrize("end", ["\r\n", "\r", "\n"])
 def test_hh_with_any_line_ends(tmp_path, end):
-    pair = {
-        name: f"\n\nHuman: Hi\n\nAssistant: {text}".replace("\n", end)
-        for name, text in (("chosen", "Well.\nYes."), ("rejected", "No."))
-    }
+    answers = {"chosen": "Well.\nYes.", "rejected": "No."}
+    pair = {name: f"\n\nHuman: Hi\n\nAssistant: {text}" for name, text in answers.items()}
+    rows = [pair, {**pair, "rejected": ""}, {**pair, "chosen": " \n"}]
+    ended = [{name: text.replace("\n", end) for name, text in row.items()} for row in rows]
     path = tmp_path / "a.jsonl"
-    path.write_text(
-        "".join(json.dumps({**pair, **more}) + "\n" for more in ({}, {"rejected": ""}, {"chosen": " \n"}))
-    )
+    path.write_text("".join(json.dumps(row) + "\n" for row in ended))
     assert [sides(row) for row in rows_of(HHConfig(path=path))] == [
         [[("u", "Hi")], [("a", "Well.\nYes.")], [("a", "No.")]]
     ]

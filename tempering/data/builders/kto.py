@@ -11,7 +11,7 @@ from typing import ClassVar, Literal, Self
 from pydantic import model_validator
 
 from tempering.data.builders.base import BadRow, FileBuilderConfig, Note, Record, scalars
-from tempering.data.builders.conversations import Use, after_history, conversation, with_system
+from tempering.data.builders.conversations import Use, conversation, with_system
 from tempering.data.builders.prompt_response import answered, present
 from tempering.data.builders.record import called
 from tempering.data.builders.verdicts import reads_as_label, says_bad, verdict

@@ -44,20 +44,11 @@ class PreferenceRowsConfig(PairConfig):
         inner = record.get("metadata")
         metadata = inner if isinstance(inner, dict) else {}
         scores = {name: metadata[name] for name in _SCORES if name in metadata}
-        columns = (
-            "chosen",
-            "rejected",
-            "output_1",
-            "output_2",
-            "input",
-            "system",
-            "system_prompt",
-            *_PROMPTS,
-        )
-        return {**scalars(scores), **scalars(record, *columns)}
+        columns = ("chosen", "rejected", "output_1", "output_2", "system", "system_prompt", *_PROMPTS)
+        return {**scalars(scores), **scalars(record, "input", *columns)}
 
     def _side(self, record: Record, note: Note, side_name: str) -> Side:
-        column = side_name if side_name in record else _judged(record, side_name)
+        column = side_name if record.get(side_name) is not None else _judged(record, side_name)
         name = next((name for name in _PROMPTS if record.get(name) is not None), "")
         value = record.get(name)
         if name == "instruction" and isinstance(value, str):

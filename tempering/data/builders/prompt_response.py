@@ -30,8 +30,7 @@ class PromptResponseConfig(AnswerConfig):
         """One row per answer."""
         (prompt, completion), used = answered(record, note)
         extras = scalars(record, *used, "rejected", "system", "system_prompt")
-        prompt = with_system(record, after_history(record, prompt, note))
-        return self.answered(prompt, completion, extras)
+        return self.answered(with_system(record, prompt), completion, extras)
 
 
 def answered(record: Record, note: Note) -> tuple[Side, list[str]]:
@@ -47,7 +46,8 @@ def answered(record: Record, note: Note) -> tuple[Side, list[str]]:
     if prompt == "instruction" and isinstance(record[prompt], str):
         history = to_messages(instructed(record, record.get("input")))
         used.append("input")
-    return side(history, _one(record[answer], answer, note), note, answer), used
+    sides = side(history, _one(record[answer], answer, note), note, answer)
+    return (after_history(record, sides[0], note), sides[1]), used
 
 
 def _one(value: object, column: str, note: Note) -> object:
