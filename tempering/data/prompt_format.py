@@ -4,7 +4,7 @@ The mask of what is trained on comes from rendering, not from a template's marks
 writes up to the last answer, with its generation prompt, must be how the whole conversation begins, and
 what follows, up to and with EOS, is the answer. So the mask can be neither all zero nor without EOS,
 whether the template is marked with `{% generation %}` or not; a template that writes a prompt otherwise when
-an answer follows (DeepSeek R1 drops thoughts) is refused. Answers before the last are found the same way.
+an answer follows (DeepSeek R1 drops thoughts) costs the row. Answers before the last are found the same way.
 """
 
 import re
@@ -13,9 +13,9 @@ from itertools import accumulate, pairwise
 from typing import TYPE_CHECKING, Literal
 
 from tempering.data.rows import Message
+from tempering.data.template_limits import check_length, limited, unreadable_template
 from tempering.data.token_ids import specials_of
 from tempering.data.tokenizers import chat_template
-from tempering.errors import DataError
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -29,9 +29,18 @@ role_markers: `User: ...` and `Assistant: ...` as text; turn_markers: EOS after 
 ROLE_MARKER = re.compile(r"(?m)^(User|Assistant|System):")
 """What begins a turn in `role_markers`: text like any other, so whoever writes it forges a turn."""
 
+_CROOKED = (
+    "the chat template writes the prompt in another way when the answer follows (a thought that is begun, "
+    "dropped or missing)"
+)
+
 
 class Unfit(Exception):
     """A row that cannot be encoded; the message is the reason it is counted under."""
+
+
+class Crooked(Unfit):
+    """The template writes the prompt of a conversation in another way when the answer follows."""
 
 
 @dataclass(frozen=True)
@@ -102,7 +111,7 @@ def render_answers(
 
     Raises:
         Unfit: when the template refuses the conversation.
-        DataError: when the rendered prompt is not the beginning of the rendered conversation.
+        Crooked: when the rendered prompt is not the beginning of the rendered conversation.
     """
     if prompt_format == "plain":
         return _answers(tokenizer, messages, prompt_format, start, unlearnt)
@@ -130,7 +139,7 @@ def _answers(
         before = _prompt_text(tokenizer, messages[:start], prompt_format)
         whole = render_conversation(tokenizer, messages, prompt_format)
         if not whole.startswith(before):
-            raise _crooked(before, whole)
+            raise Crooked(_CROOKED)
         return Rendered(whole, (len(before),), prompt_format == "plain")
     # Several: those before the last may be written in another way than the last.
     whole = render_conversation(tokenizer, messages, prompt_format)
@@ -145,7 +154,7 @@ def _answers(
         lost += place is None
     before = _prompt_text(tokenizer, messages[:last], prompt_format)
     if not whole.startswith(before):
-        raise _crooked(before, whole)
+        raise Crooked(_CROOKED)
     return Rendered(whole, (*cuts, len(before)), prompt_format == "plain", lost)
 
 
@@ -220,16 +229,7 @@ def plain_text(messages: list[Message]) -> str:
         else:
             joint = "\n\n" if before else ""
         text, before = text + joint + content, role
-    return text
-
-
-def _crooked(before: str, whole: str) -> DataError:
-    return DataError(
-        "the chat template renders a prompt with its generation prompt differently from the beginning "
-        f"of the whole conversation: {before[-60:]!r} is not in {whole[: len(before) + 20][-80:]!r}",
-        expected="a template whose generation prompt begins the assistant's turn",
-        fix="give the tokenizer another chat template, or set `prompt_format: plain`",
-    )
+    return check_length(text)
 
 
 def _render(
@@ -239,13 +239,15 @@ def _render(
     *,
     add_generation_prompt: bool,
 ) -> str:
-    from jinja2 import TemplateError
+    from jinja2 import TemplateError, TemplateSyntaxError
 
     template = None
     if prompt_format in ("role_markers", "turn_markers"):
         template = chat_template(prompt_format)
     try:
         return apply_template(tokenizer, messages, template, add_generation_prompt=add_generation_prompt)
+    except TemplateSyntaxError as error:
+        raise unreadable_template(error) from None
     except (TemplateError, TypeError, ValueError, ArithmeticError, LookupError) as error:
         # Some templates know no system turn, or want strict alternation; others are only wrong.
         raise Unfit(f"the chat template refuses the conversation: {error}") from None
@@ -258,8 +260,9 @@ def apply_template(
     *,
     add_generation_prompt: bool = False,
 ) -> str:
-    """What a chat template writes, the tokenizer's own by default; its errors are jinja's."""
-    text: str = tokenizer.apply_chat_template(
-        messages, tokenize=False, add_generation_prompt=add_generation_prompt, chat_template=template
-    )
-    return text
+    """What a chat template, by default the tokenizer's, writes within its limits; errors are jinja's."""
+    with limited():
+        text: str = tokenizer.apply_chat_template(
+            messages, tokenize=False, add_generation_prompt=add_generation_prompt, chat_template=template
+        )
+    return check_length(text)

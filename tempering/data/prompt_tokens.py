@@ -7,9 +7,17 @@ from collections.abc import Sequence
 from itertools import chain, islice, pairwise
 from typing import TYPE_CHECKING
 
-from tempering.data.prompt_format import PromptFormat, Rendered, Unfit, render_answers, render_question
+from tempering.data.prompt_format import (
+    Crooked,
+    PromptFormat,
+    Rendered,
+    Unfit,
+    render_answers,
+    render_question,
+)
 from tempering.data.rows import Message
 from tempering.data.token_ids import Ids, encode_texts, leading_ids
+from tempering.errors import DataError
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -35,7 +43,14 @@ def split_completion(
         Unfit: when the template refuses the conversation, or the completion is empty.
         DataError: when the rendered prompt is not the beginning of the rendered conversation.
     """
-    rendered = render_answers(tokenizer, [*prompt, *completion], prompt_format, len(prompt))
+    try:
+        rendered = render_answers(tokenizer, [*prompt, *completion], prompt_format, len(prompt))
+    except Crooked as reason:
+        raise DataError(
+            str(reason),
+            expected="a template whose generation prompt begins the assistant's turn",
+            fix="give the tokenizer another chat template, or set `prompt_format: plain`",
+        ) from None
     ((before, answer),) = tokenise(tokenizer, [rendered])
     answer = ended(answer, tokenizer.eos_token_id)
     if answer == [tokenizer.eos_token_id]:

@@ -6,9 +6,11 @@ grow.
 """
 
 import re
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from tempering.data.prompt_format import apply_template
+from tempering.data.prompt_format import Unfit, apply_template, render_prompt
+from tempering.data.template_limits import limited
 from tempering.data.token_ids import leading_ids
 from tempering.data.tokenizers import PAD, chat_template
 from tempering.errors import DataError
@@ -58,6 +60,8 @@ def _marked_template(tokenizer: "PreTrainedTokenizerBase") -> list[str]:
         begin = "{{ bos_token }}" if leading_ids(tokenizer) else ""
         tokenizer.chat_template = begin + chat_template("plain")
         return ["chat template set to `Question: ... Answer: ...` (it had none)"]
+    with suppress(Unfit):  # a template may refuse a conversation, but it must be one, and end
+        render_prompt(tokenizer, _PROBE[:1], "chat")
     for ours in (chat_template("chat"), chat_template("plain")):
         if template != ours and _bare(template) == _bare(ours):
             tokenizer.chat_template = ours
@@ -67,19 +71,18 @@ def _marked_template(tokenizer: "PreTrainedTokenizerBase") -> list[str]:
 
 def _marked_by_trl(tokenizer: "PreTrainedTokenizerBase") -> list[str]:
     """Use TRL's marked form of a well-known family's template if it renders the same text."""
+    from jinja2 import TemplateError
     from trl.chat_template_utils import get_training_chat_template
 
     try:
-        template = get_training_chat_template(tokenizer)
-    except (ValueError, TypeError):  # a family it does not know
-        return []
-    if template is None or not _MARK.search(template):
-        return []
-    texts = [
-        apply_template(tokenizer, _PROBE, candidate) for candidate in (tokenizer.chat_template, template)
-    ]
-    if texts[0] != texts[1]:
-        return []
+        with limited():
+            template = get_training_chat_template(tokenizer)
+        if template is None or not _MARK.search(template):
+            return []
+        if apply_template(tokenizer, _PROBE) != apply_template(tokenizer, _PROBE, template):
+            return []
+    except (TemplateError, ValueError, TypeError, ArithmeticError, LookupError):
+        return []  # a family it does not know, or a template that refuses such a conversation
     tokenizer.chat_template = template
     return ["chat template given its {% generation %} marks"]
 

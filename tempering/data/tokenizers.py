@@ -29,6 +29,7 @@ _ENDLESS = re.compile(r"\S{500}")
 _PARALLEL = "TOKENIZERS_PARALLELISM"
 EOS, PAD = "<|endoftext|>", "<|pad|>"
 ROLE_TOKENS = ("<|user|>", "<|assistant|>", "<|system|>")
+_SPARSEST = 4  # ids a token: some leave gaps
 _LEAST_VOCABULARY = 256 + 2 + len(ROLE_TOKENS)
 _TOKENIZER_FILES = (
     *("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json"),
@@ -147,25 +148,46 @@ def load_tokenizer(
     line, such as the first line of a chat, for the answer.
 
     Raises:
-        DataError: it cannot be loaded.
+        DataError: it cannot be loaded, or its ids mean nothing.
     """
-    from huggingface_hub.errors import StrictDataclassError
     from transformers import AutoTokenizer
 
     local = Path(name_or_path).is_dir()
     try:
-        return AutoTokenizer.from_pretrained(
+        tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(
             str(name_or_path),
             revision=revision,
             local_files_only=local,
             trust_remote_code=trust_remote_code,
         )
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, StrictDataclassError) as error:
+        fault = _fault(tokenizer)
+    except Exception as error:  # of no class of its own, where a file has the wrong form
         raise DataError(
             f"no tokenizer can be loaded from {str(name_or_path)!r}: {(str(error).splitlines() or ['?'])[0]}",
             expected="a folder with tokenizer.json, or a name on the Hub",
             fix="check name_or_path, and the network if it is a Hub name",
         ) from None
+    if fault:
+        raise DataError(
+            f"the tokenizer {str(name_or_path)!r} is broken: {fault}",
+            expected="ids of tokens in its vocabulary",
+            fix="fetch its files again, or train one with `kind: train`",
+        )
+    return tokenizer
+
+
+def _fault(tokenizer: "PreTrainedTokenizerBase") -> str:
+    """Why the ids of a tokenizer cannot be those of a model's embeddings; "" where they can."""
+    if not isinstance(tokenizer.model_max_length, int | float):
+        return f"model_max_length is {tokenizer.model_max_length!r}, not a number"
+    highest, count = max(tokenizer.get_vocab().values(), default=-1), len(tokenizer)
+    if highest >= _SPARSEST * count + _LEAST_VOCABULARY:
+        return f"its ids reach {highest:,}, and it has {count:,} tokens"
+    ids = tokenizer("a", verbose=False)["input_ids"]
+    strange = next((number for number in ids if number > highest), None)
+    return (
+        "" if strange is None else f"a text gives the id {strange:,}, and its vocabulary ends at {highest:,}"
+    )
 
 
 def save_tokenizer(tokenizer: "PreTrainedTokenizerBase", folder: Path) -> None:

@@ -123,8 +123,26 @@ def test_a_template_without_eos_gets_one_and_a_crooked_one_is_refused(tokenizer,
     _, answer = split_completion(tokenizer, to_messages("a"), to_messages("b", "assistant"), "chat")
     assert answer[-1] == tokenizer.eos_token_id
     monkeypatch.setattr(tokenizer, "chat_template", plain + "{% if add_generation_prompt %}go{% endif %}")
-    with pytest.raises(DataError, match="generation prompt"):
+    with pytest.raises(DataError, match="in another way when the answer follows"):
         split_completion(tokenizer, to_messages("a"), to_messages("b", "assistant"), "chat")
+
+
+def test_a_row_that_a_thinking_template_cannot_render_costs_itself_alone(tokenizer, monkeypatch):
+    """Its generation prompt begins a thought, as that of DeepSeek R1: an answer without one does not fit."""
+    template = (
+        "{% for m in messages %}<|{{ m['role'] }}|>{{ m['content'] }}{{ eos_token }}{% endfor %}"
+        "{% if add_generation_prompt %}<|assistant|><think>{% endif %}"
+    )
+    monkeypatch.setattr(tokenizer, "chat_template", template)
+    rows = [row("a", "<think>hm</think>b"), row("a", "b"), row("c", "<think></think>d")]
+    encoder = Encoder(tokenizer, RowType.PROMPT_COMPLETION, 64)
+    good, bad, other = encoder.encode_batch(rows)
+    assert str(bad).startswith("the chat template writes the prompt in another way")
+    assert trained(tokenizer, good[0].values) == ["hm</think>b<|endoftext|>"]
+    assert trained(tokenizer, other[0].values) == ["</think>d<|endoftext|>"]
+    talks = [[*item["prompt"], *item["completion"]] for item in rows]
+    found = encoder.encode_batch([{"messages": talk} for talk in talks])
+    assert [isinstance(item, Unfit) for item in found] == [False, True, False]
 
 
 def test_a_template_that_refuses_a_conversation_costs_that_row(tokenizer):

@@ -1,6 +1,8 @@
 """Tokenizers: no text is lost, EOS is not pad, and what we save loads offline."""
 
+import copy
 import json
+import signal
 import subprocess
 import sys
 import time
@@ -11,6 +13,8 @@ from hypothesis import strategies as st
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
+from tempering.data import template_limits
+from tempering.data.prompt_tokens import format_prompt
 from tempering.data.tokenizer_repair import missing_pieces
 from tempering.data.tokenizers import (
     EOS,
@@ -190,3 +194,88 @@ def test_a_word_without_end_does_not_stop_training():
     made = train_tokenizer(["x" * 300_000, "the dog and the cat " * 50], config)
     assert time.monotonic() - started < 5  # a minute and more in one piece
     assert made.decode(made("x" * 1200)["input_ids"]) == "x" * 1200
+
+
+# --- Files and templates that are malformed, or never end
+
+
+def at(*path, value):
+    """Sets a value inside of a JSON document."""
+
+    def edit(text):
+        whole = json.loads(text)
+        inner = whole
+        for name in path[:-1]:
+            inner = inner[name]
+        inner[path[-1]] = value
+        return json.dumps(whole)
+
+    return edit
+
+
+ADDED = {"single_word": False, "lstrip": False, "rstrip": False, "normalized": False, "special": True}
+FOREIGN = {
+    "type": "TemplateProcessing",
+    "single": [{"SpecialToken": {"id": "<q>", "type_id": 0}}, {"Sequence": {"id": "A", "type_id": 0}}],
+    "pair": [],
+    "special_tokens": {"<q>": {"id": "<q>", "ids": [99_999], "tokens": ["<q>"]}},
+}
+
+
+@pytest.mark.parametrize(
+    ("name", "edit", "reason"),
+    [
+        ("tokenizer.json", lambda text: text[: len(text) // 2], "can be loaded"),
+        ("tokenizer.json", lambda text: "[]", "can be loaded"),
+        ("tokenizer.json", at("model", value=None), "can be loaded"),
+        ("tokenizer.json", at("model", "vocab", value=["a"]), "can be loaded"),
+        ("tokenizer.json", at("model", "vocab", value={}), "can be loaded"),
+        ("tokenizer.json", at("model", "merges", value=["no such"]), "can be loaded"),
+        ("tokenizer.json", at("added_tokens", value="x"), "can be loaded"),
+        ("tokenizer.json", at("model", "vocab", "zzz", value=2**31), "ids reach 2,147,483,648"),
+        ("tokenizer.json", at("post_processor", value=FOREIGN), "gives the id 99,999"),
+        ("tokenizer_config.json", lambda text: text[:20], "can be loaded"),
+        ("tokenizer_config.json", at("eos_token", value=3), "can be loaded"),
+        ("tokenizer_config.json", at("model_max_length", value="lots"), "model_max_length is 'lots'"),
+    ],
+)
+def test_malformed_files_are_refused(tokenizer, tmp_path, name, edit, reason):
+    save_tokenizer(tokenizer, tmp_path)
+    path = tmp_path / name
+    path.write_text(edit(path.read_text("utf-8")), "utf-8")
+    with pytest.raises(DataError, match=reason):
+        load_tokenizer(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("template", "reason"),
+    [
+        ("{% for m in messages %}{{ m.content }}", "cannot be read: Unexpected end"),
+        ("{{ messages | nonsense }}", "cannot be read: No filter"),
+        (
+            "{% for i in range(99999) %}{% for j in range(99999) %}{% endfor %}{% endfor %}",
+            "does not end within",
+        ),
+        ("{% macro f(x) %}{{ f(x) }}{% endmacro %}{{ f(1) }}", "RecursionError"),
+        ("{{ 'a' * 10**10 }}", "MemoryError"),
+        ("{{ 'a' * 10**6 }}", "makes 1,000,000 characters"),
+    ],
+)
+def test_templates_that_are_malformed_or_never_end_are_refused(tokenizer, monkeypatch, template, reason):
+    if "MemoryError" in reason and sys.platform != "linux":
+        pytest.skip("the memory of a process is bounded on Linux alone")
+    monkeypatch.setattr(template_limits, "SECONDS", 0.3)
+    monkeypatch.setattr(template_limits, "_LONGEST", 10**5)
+    broken = copy.deepcopy(tokenizer)
+    broken.chat_template = template
+    for refuse in (missing_pieces, lambda it: format_prompt(it, [{"role": "user", "content": "Hi"}], "chat")):
+        with pytest.raises(DataError, match=reason):
+            refuse(broken)
+    assert signal.getitimer(signal.ITIMER_VIRTUAL) == (0.0, 0.0)
+
+
+def test_a_template_that_refuses_the_probe_is_left_as_it_is(tokenizer):
+    strict = copy.deepcopy(tokenizer)
+    strict.chat_template = "{% for i in range(10**9) %}{% endfor %}"  # the sandbox refuses such a range
+    missing_pieces(strict)
+    assert strict.chat_template.startswith("{% for i")

@@ -65,7 +65,7 @@ class Encoder:
 
         Raises:
             Unfit: when the completion does not fit, or the text holds a special token.
-            DataError: when the chat template makes it impossible to tell prompt from completion.
+            DataError: when the chat template is no template, or does not end.
         """
         (encoded,) = self.encode_batch([values])
         if isinstance(encoded, Unfit):

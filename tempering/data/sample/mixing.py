@@ -62,6 +62,7 @@ class Source:
     left_out: int = 0
     """Rows that are not meant for this use, such as answers that were judged bad: no fault of the data."""
     reasons: Counter[str] = field(default_factory=Counter)
+    first: dict[str, int] = field(default_factory=dict)
 
     def read(self, seed: int) -> Iterator[tuple[int, Values]]:
         """The rows that may be used with their numbers, in random order."""
@@ -155,6 +156,7 @@ class Mix:
                 if isinstance(encoded, Unfit):
                     source.rejected += 1
                     source.reasons[str(encoded)] += 1
+                    source.first.setdefault(str(encoded), number)
                     self.on_rejected(Rejected(source.name, number, str(encoded), excerpt(values)))
                 else:
                     source.used += 1
@@ -223,7 +225,10 @@ def check_rejected(mix: Mix, fraction: float) -> None:
     for source in mix.sources:
         total = source.used + source.rejected
         if source.rejected > fraction * total:
-            reasons = ", ".join(f"{count} x {reason}" for reason, count in source.reasons.most_common())
+            counts = source.reasons.most_common()
+            reasons = ", ".join(
+                f"{count} x {reason} (the first: row {source.first[reason]})" for reason, count in counts
+            )
             raise DataError(
                 f"{source.rejected} of {total} rows of {source.name} cannot be used: {reasons}",
                 expected=f"at most {fraction:.2%} (max_rejected_fraction of the sample)",

@@ -40,7 +40,7 @@ class Renderer:
 
         Raises:
             Unfit: when the text holds a special token, or the template refuses the conversation.
-            DataError: when the chat template makes it impossible to tell prompt from completion.
+            DataError: when the chat template is no template, or does not end.
         """
         assert self.row_type in TOKEN_TYPES, f"rows of type {self.row_type} are not tokenised"
         tokenizer, prompt_format = self.tokenizer, self.prompt_format
