@@ -6,11 +6,14 @@ one and read up to what is filled. Layers of other kinds (sliding windows, linea
 transformers makes them.
 """
 
+import inspect
 from typing import Any
 
 from torch import Tensor
 from transformers import Cache, DynamicCache, StaticCache
 from transformers.cache_utils import CacheLayerMixin, DynamicLayer
+
+from tempering.models.reading import without_adapter_wrapper
 
 
 class FilledLayer(CacheLayerMixin):
@@ -53,8 +56,26 @@ class FilledLayer(CacheLayerMixin):
         return self.length
 
 
+def cache_name(model: Any) -> str:
+    """The argument, and the field of the output, by which `model` takes and gives its cache."""
+    names = inspect.signature(type(without_adapter_wrapper(model)).forward).parameters
+    return "cache_params" if "cache_params" in names else "past_key_values"
+
+
+def rows_stay(model: Any) -> bool:
+    """Whether the rows of a batch must stay as they are: the model keeps a state that nobody can divide."""
+    bare = without_adapter_wrapper(model)
+    own_cache = getattr(bare, "new_cache", None) is not None
+    return bare.config.model_type in _STATE_INSIDE or not (
+        own_cache or bare._supports_default_dynamic_cache()
+    )
+
+
+_STATE_INSIDE = {"recurrent_gemma"}  # in its layers, not in the cache
+
+
 def new_cache(model: Any, length: int, *, static: bool = False) -> Any:
-    """The cache that `model` decodes with: the model's own, else keys and values.
+    """The cache that `model` decodes with: the model's own, else keys and values; None: it makes one itself.
 
     Args:
         length: most tokens, prompt included.
@@ -63,6 +84,8 @@ def new_cache(model: Any, length: int, *, static: bool = False) -> Any:
     make = getattr(model, "new_cache", None)
     if make is not None:
         return make()
+    if not without_adapter_wrapper(model)._supports_default_dynamic_cache():
+        return None
     if static:
         return StaticCache(config=model.config, max_cache_len=length)
     layers = DynamicCache(config=model.config).layers

@@ -8,16 +8,17 @@ are batched changes what a row says by rounding at most.
 
 from collections.abc import Iterator
 from contextlib import nullcontext
+from itertools import groupby
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from tempering.generation.cache import new_cache
-from tempering.generation.logprobs import position_ids
+from tempering.generation.cache import cache_name, new_cache, rows_stay
 from tempering.generation.rollout import Rollout, length_batches, pad_left
 from tempering.generation.sampling import Sampling, met_tokens, sample_token
 from tempering.models.compiling import uncompiled
+from tempering.models.reading import position_ids, reads_padding
 
 SHRINK = 0.75  # of the batch is alive: copying its cache costs less than the rows that have ended
 
@@ -48,6 +49,7 @@ class Decoder:
     ) -> None:
         self.model, self.pad_id, self.decode_batch_size = model, pad_id, decode_batch_size
         self.eos = torch.tensor(eos_ids, device=model.device)
+        self.cache_name, self.rows_stay = cache_name(model), rows_stay(model)
         own_cache = getattr(model, "new_cache", None) is not None
         self.static = compile and not own_cache and model.device.type == "cuda"
         self.step = model
@@ -81,6 +83,13 @@ class Decoder:
                 return
             yield int(token)
 
+    def _batches(self, lengths: list[int]) -> list[list[int]]:
+        """Places of the prompts that are decoded together; of one length, where a model reads padding."""
+        batches = length_batches(lengths, self.decode_batch_size or len(lengths))
+        if not reads_padding(self.model):
+            return batches
+        return [[*group] for batch in batches for _, group in groupby(batch, key=lengths.__getitem__)]
+
     def _in_batches(self, prompts: list[list[int]], sampling: Sampling, uniform: Tensor | None) -> Rollout:
         # What is filled in as rows are decoded.
         ids, mask = pad_left(prompts, self.pad_id, self.model.device)
@@ -90,7 +99,7 @@ class Decoder:
         counts = torch.zeros(len(ids), width, dtype=torch.bool, device=ids.device)
         ends = torch.zeros(len(ids), dtype=torch.bool, device=ids.device)
         # Batch by batch, token by token; `rows` are the rows of the rollout that are still in the batch.
-        for places in length_batches([*map(len, prompts)], self.decode_batch_size or len(prompts)):
+        for places in self._batches([*map(len, prompts)]):
             rows = torch.tensor(places, device=ids.device)
             batch = _Batch(self, [prompts[place] for place in places], sampling)
             for step in range(width):
@@ -117,7 +126,7 @@ class _Batch:
     def __init__(self, decoder: Decoder, prompts: list[list[int]], sampling: Sampling) -> None:
         self.decoder, self.sampling = decoder, sampling
         device = decoder.model.device
-        unique = list(dict.fromkeys(map(tuple, prompts)))
+        unique = list(map(tuple, prompts)) if decoder.rows_stay else list(dict.fromkeys(map(tuple, prompts)))
         index_of = {prompt: index for index, prompt in enumerate(unique)}
         self.source = torch.tensor([index_of[tuple(prompt)] for prompt in prompts], device=device)
         self.ids, mask = pad_left([list(prompt) for prompt in unique], decoder.pad_id, device)
@@ -136,10 +145,12 @@ class _Batch:
                 input_ids=self.ids,
                 attention_mask=self._mask(),
                 position_ids=self.positions,
-                past_key_values=self.cache,
                 use_cache=True,
                 logits_to_keep=1,
+                **{self.decoder.cache_name: self.cache},
             )
+        if self.cache is None:
+            self.cache = output[self.decoder.cache_name]
         logits = output.logits[:, -1].float()
         if step == 0 and len(self.source) > len(logits):
             logits = logits[self.source]
@@ -151,7 +162,9 @@ class _Batch:
         self.length += 1
         return token, logprob
 
-    def _mask(self) -> Tensor:
+    def _mask(self) -> Tensor | None:
+        if self.decoder.cache_name == "cache_params" and self.ids.shape[1] == 1:
+            return None  # Mamba would multiply one token by all of it
         if not self.decoder.static:
             return self.attention[:, : self.length]
         places = torch.arange(self.attention.shape[1], device=self.attention.device)
@@ -165,7 +178,7 @@ class _Batch:
         living = int(self.alive.sum())
         if living == 0:
             return places[:0]
-        if self.decoder.static or living > SHRINK * len(places):
+        if self.decoder.static or self.decoder.rows_stay or living > SHRINK * len(places):
             return places
         survivors = places[self.alive]
         self.alive, self.ids = self.alive[survivors], self.ids[survivors]

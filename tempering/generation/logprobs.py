@@ -10,12 +10,10 @@ import torch
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
+from tempering.generation.head import head_logits
+from tempering.models.reading import backbone_of, read, without_adapter_wrapper
+
 CHUNK = 4096
-
-
-def position_ids(attention_mask: Tensor) -> Tensor:
-    """(B, T) positions that count from the first real token of left-padded rows."""
-    return (attention_mask.long().cumsum(-1) - 1).clamp(min=0)
 
 
 def completion_logprobs(
@@ -39,21 +37,7 @@ def completion_logprobs(
 
 def hidden_states(model: Any, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
     """(B, T, H) what the LM head (or a value head) reads."""
-    return (
-        without_adapter_wrapper(model)
-        .base_model(
-            input_ids=input_ids,
-            attention_mask=attention_mask,
-            position_ids=position_ids(attention_mask),
-            use_cache=False,
-        )
-        .last_hidden_state
-    )
-
-
-def without_adapter_wrapper(model: Any) -> Any:
-    """The causal LM inside a PEFT model; its adapter stays active."""
-    return model.get_base_model() if hasattr(model, "peft_config") else model
+    return read(backbone_of(model), input_ids, attention_mask)
 
 
 def logprobs_of(
@@ -94,10 +78,6 @@ def _chunk(
 
 
 def _head(model: Any, states: Tensor, tokens: Tensor, temperature: float) -> tuple[Tensor, Tensor]:
-    logits = model.get_output_embeddings()(states).float()
-    softcap = getattr(model.config.get_text_config(), "final_logit_softcapping", None)
-    if softcap:
-        logits = torch.tanh(logits / softcap) * softcap
-    logs = torch.log_softmax(logits / temperature, dim=-1)
+    logs = torch.log_softmax(head_logits(model, states).float() / temperature, dim=-1)
     entropy = -(logs.exp() * logs).sum(-1)
     return logs.gather(-1, tokens[:, None]).squeeze(-1), entropy

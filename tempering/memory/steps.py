@@ -13,9 +13,10 @@ import torch
 from torch import Tensor, nn
 
 from tempering.generation import logprobs
-from tempering.generation.cache import new_cache
+from tempering.generation.cache import cache_name, new_cache
 from tempering.generation.sampling import Sampling, sample_token
 from tempering.memory.trace import Tally, nbytes
+from tempering.models.reading import position_ids, without_adapter_wrapper
 from tempering.onpolicy.losses import clipped_policy_loss, clipped_value_loss, masked_mean
 
 _FUSED_OUTPUTS = ("log_probs", "entropy", "mean_logits", "is_top1")  # TRL's DPO; SFT lacks one (B, T)
@@ -84,7 +85,7 @@ def add_fused_head(model: Any) -> None:
     """Give a causal LM (below its adapter) TRL's fused head."""
     from trl.trainer.utils import add_fused_lm_head
 
-    add_fused_lm_head(logprobs.without_adapter_wrapper(model), outputs=_FUSED_OUTPUTS)
+    add_fused_lm_head(without_adapter_wrapper(model), outputs=_FUSED_OUTPUTS)
 
 
 @contextmanager
@@ -129,7 +130,7 @@ def completion_logprobs(
     mask = torch.ones_like(ids)
     hidden = logprobs.hidden_states(policy, ids, mask)
     states, tokens = hidden[:, -width - 1 : -1].reshape(rows * width, -1), ids[:, -width:].reshape(-1)
-    base = logprobs.without_adapter_wrapper(policy)
+    base = without_adapter_wrapper(policy)
     values, entropy = logprobs.chunked_logprobs(base, states, tokens, temperature)
     return values.view(rows, -1), entropy.view(rows, -1)
 
@@ -138,7 +139,7 @@ def values(value: nn.Module, rows: int, lengths: Lengths) -> Tensor:
     """(B, C) values of the states before each completion token."""
     ids = blocks(rows, lengths.whole)
     mask = torch.ones_like(ids)
-    of_states: Tensor = value(ids, mask, logprobs.position_ids(mask)).float()
+    of_states: Tensor = value(ids, mask).float()
     return of_states[:, -lengths.completion - 1 : -1]
 
 
@@ -164,9 +165,9 @@ def decoding(policy: Any, rows: int, lengths: Lengths, sampling: Sampling) -> tu
     with Tally(policy, answer=True) as tally:  # no padding: torch.lstm's packing wants to know lengths
         for step in range(2):
             seen = mask[:, : lengths.prompt + step]
-            places = logprobs.position_ids(seen)[:, -ids.shape[1] :]
+            places = position_ids(seen)[:, -ids.shape[1] :]
             batch = {"input_ids": ids, "attention_mask": seen, "position_ids": places}
-            options = {"past_key_values": cache, "use_cache": True, "logits_to_keep": 1}
+            options = {cache_name(policy): cache, "use_cache": True, "logits_to_keep": 1}
             logits = policy(**batch, **options).logits[:, -1].float()
             token, _ = sample_token(logits, sampling, end, step, torch.zeros(rows, dtype=torch.float64))
             ids = token[:, None]

@@ -4,7 +4,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from tempering.generation.logprobs import hidden_states, logprobs_of, position_ids
+from tempering.generation.logprobs import hidden_states, logprobs_of
 from tempering.onpolicy.value import ValueHead, ValueModel
 
 
@@ -41,7 +41,7 @@ class ActorCritic(nn.Module):
         if isinstance(self.value, ValueHead):
             outputs["values"] = _before_each(self.value(hidden), completion_mask)
         elif self.value is not None:
-            values = self.value(input_ids, attention_mask, position_ids(attention_mask))
+            values = self.value(input_ids, attention_mask)
             outputs["values"] = _before_each(values, completion_mask)
         return outputs
 

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from tempering.model_config import LoraConfig
 from tempering.models.adapters import add_adapter
 from tempering.models.loading import load_body
+from tempering.models.reading import read
 from tempering.models.saved_weights import check_tensors, check_weights, load_weights
 
 _HEAD = "value_head.safetensors"
@@ -88,8 +89,5 @@ class ValueModel(nn.Module):
         check_weights(self.backbone, folder)
         self.head.check(folder)
 
-    def forward(self, input_ids: Tensor, attention_mask: Tensor, position_ids: Tensor) -> Tensor:
-        hidden = self.backbone(
-            input_ids=input_ids, attention_mask=attention_mask, position_ids=position_ids, use_cache=False
-        ).last_hidden_state
-        return self.head(hidden)
+    def forward(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
+        return self.head(read(self.backbone, input_ids, attention_mask))

@@ -8,10 +8,11 @@ import torch
 from transformers import AutoModel, AutoModelForCausalLM, AutoModelForSequenceClassification, set_seed
 
 from tempering.generation.decoder import Decoder
-from tempering.generation.logprobs import completion_logprobs, position_ids
+from tempering.generation.logprobs import completion_logprobs
 from tempering.generation.sampling import Sampling
 from tempering.model_config import LoraConfig
 from tempering.models.families import FAMILIES, KGramModelConfig, LSTMModelConfig
+from tempering.models.reading import position_ids
 
 EOS, PAD, K = 1, 0, 4
 SIZES = {

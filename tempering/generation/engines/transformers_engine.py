@@ -13,12 +13,13 @@ from torch import Tensor
 from transformers import GenerationConfig, LogitsProcessor, LogitsProcessorList
 from transformers.generation import logits_process
 
+from tempering.errors import ConfigError
 from tempering.generation.engines.assemble import assemble, seeds
 from tempering.generation.engines.wrapping import ready_to_generate, steps_together
-from tempering.generation.logprobs import without_adapter_wrapper
 from tempering.generation.rollout import Rollout, pad_left
 from tempering.generation.sampling import Sampling
 from tempering.models.compiling import uncompiled
+from tempering.models.reading import reads_padding, without_adapter_wrapper
 
 
 class TransformersSampler:
@@ -45,6 +46,12 @@ class TransformersSampler:
         # The policy as transformers knows it, with whole parameters.
         with ready_to_generate(self.model, self.accelerator) as policy:
             policy = without_adapter_wrapper(policy)
+            if reads_padding(policy):
+                raise ConfigError(
+                    f"engine.kind transformers pads prompts, which a {policy.config.model_type} model reads",
+                    expected="an engine that decodes prompts of one length together",
+                    fix="set engine.kind: decoder",
+                )
             ids, mask = pad_left(prompts, self.pad_id, policy.device)
             observer = LogprobObserver(sampling.temperature)
             # The observer comes first: it must see the logits before any processor changes them.
