@@ -10,5 +10,6 @@ from tempering.model_config import AdoptConfig
 def adopt(out: Draft, config: AdoptConfig) -> Summary:
     """Make a Hugging Face folder or Hub model an artifact that records where it came from."""
     from tempering.exchange.adopt import adopt_model
+    from tempering.generation.probe import refuse_unserved
 
-    return adopt_model(out, config)
+    return adopt_model(out, config, refuse_unserved)

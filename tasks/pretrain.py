@@ -26,6 +26,7 @@ def pretrain(
 ) -> Summary:
     """Train on the sample: `model` further, or a new model of the config's architecture."""
     from tempering.data.tokenizers import load_tokenizer
+    from tempering.generation.probe import refuse_unserved
     from tempering.models.adapters import trainable_lm
     from tempering.models.device import prepare_device
     from tempering.models.loading import new_model
@@ -37,6 +38,7 @@ def pretrain(
     loaded = load_tokenizer(tokenizer.tokenizer_dir)
     if model is None:
         start = new_model(config.architecture, loaded, out.seed)
+        refuse_unserved(start, "pretrain.architecture")
     else:
         check_inputs(model, sample, "text")
         start = trainable_lm(model, config.adapter, out.seed)

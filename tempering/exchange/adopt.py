@@ -6,6 +6,7 @@ files.
 """
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -34,13 +35,19 @@ from tempering.models.loading import (
     save_model,
 )
 from tempering.models.quantised import refuse_quantised
+from tempering.models.unserved import UNSERVED
 
 _CAUSAL = ("ForCausalLM", "LMHeadModel")
 _SCORER = "ForSequenceClassification"
 
 
-def adopt_model(out: Draft, config: AdoptConfig) -> dict[str, float | int | str]:
+def adopt_model(
+    out: Draft, config: AdoptConfig, refuse: Callable[[Any, str], None]
+) -> dict[str, float | int | str]:
     """Load what `config` names, complete it and write it into the draft.
+
+    Args:
+        refuse: raises where later stages could not use a causal LM as it is meant to be.
 
     Raises:
         ArtifactError: not a complete model of a known kind, weights that do not fit, a tokenizer with more
@@ -51,11 +58,13 @@ def adopt_model(out: Draft, config: AdoptConfig) -> dict[str, float | int | str]
     # Refuse what config.json alone rules out, then load as the head demands.
     folder = source_folder(config)
     settings = check_folder(folder, config)
-    tokenizer = load_tokenizer(folder, trust_remote_code=config.trust_remote_code)
     head = head_of(folder, settings)
+    tokenizer = load_tokenizer(folder, trust_remote_code=config.trust_remote_code)
     load: Any = load_scorer if head == "score" else load_causal_lm
     model = load(folder, weights="as_is", trust_remote_code=config.trust_remote_code)
     # Add what training needs; each change is a warning in the log.
+    if head == "causal_lm":
+        refuse(model, config.name_or_path)
     vocabulary = min(check_vocabulary(model, tokenizer, folder), len(tokenizer))
     before = answers(model, vocabulary)
     has_template = tokenizer.chat_template is not None
@@ -66,7 +75,14 @@ def adopt_model(out: Draft, config: AdoptConfig) -> dict[str, float | int | str]
     save_model(model, tokenizer, out.model_dir)
     # What was written must answer as what was loaded; one of them is enough in memory.
     del model
-    written = load(out.model_dir, weights="as_is", trust_remote_code=config.trust_remote_code)
+    try:
+        written = load(out.model_dir, weights="as_is", trust_remote_code=config.trust_remote_code)
+    except ArtifactError as error:  # more than its embeddings has the size of the vocabulary
+        raise ArtifactError(
+            f"{folder}: adopting it would change it, and then it cannot be read: {error.found}",
+            expected="a model that can be given an embedding for the pad token",
+            fix="give its tokenizer a pad token among the tokens that it has",
+        ) from None
     difference = check_same_answers(before, answers(written, vocabulary), folder)
     # What was loaded must be what the fingerprint was computed from.
     files = _files(folder)
@@ -164,7 +180,8 @@ def head_of(folder: Path, settings: dict[str, Any]) -> str:
         ArtifactError: another architecture, or a classifier with several outputs.
     """
     names = settings.get("architectures") or ["none"]
-    if any(name.endswith(_CAUSAL) for name in names):
+    model_type = settings.get("model_type")
+    if any(name.endswith(_CAUSAL) for name in names) and model_type not in UNSERVED:
         return "causal_lm"
     if any(name.endswith(_SCORER) for name in names):
         outputs = len(settings.get("id2label") or "12")  # transformers' default is two
@@ -174,8 +191,9 @@ def head_of(folder: Path, settings: dict[str, Any]) -> str:
                 expected="one output, the score of a reward model",
             )
         return "score"
+    reason = f" and a model of type {model_type} {UNSERVED[model_type]}" if model_type in UNSERVED else ""
     raise ArtifactError(
-        f"{folder}: config.json names the architecture {', '.join(names)}",
+        f"{folder}: config.json names the architecture {', '.join(names)}{reason}",
         expected="a causal language model (...ForCausalLM) or a reward model (...ForSequenceClassification)",
         fix="name a model of that kind",
     )
@@ -191,7 +209,7 @@ def complete(model: Any, tokenizer: Any, folder: Path) -> list[str]:
     rows = check_vocabulary(model, tokenizer, folder)
     changes = missing_pieces(tokenizer)
     if len(tokenizer) > rows:
-        _grow(model, rows, len(tokenizer))
+        grow(model, rows, len(tokenizer))
         changes.append(f"embeddings grown from {rows} to {len(tokenizer)}")
     for config in (model.config.get_text_config(), getattr(model, "generation_config", None)):
         if config is not None:
@@ -218,7 +236,7 @@ def check_vocabulary(model: Any, tokenizer: Any, folder: Path) -> int:
     return rows
 
 
-def _grow(model: Any, rows: int, size: int) -> None:
+def grow(model: Any, rows: int, size: int) -> None:
     """New tokens start as the mean of the old ones: no random numbers, nothing that stands out."""
     import torch
 

@@ -7,8 +7,11 @@ the tokenizer; `overrides` come last. Settings that the model type does not know
 import difflib
 from typing import Any
 
+from huggingface_hub.errors import StrictDataclassError
+
 from tempering.errors import ConfigError
 from tempering.model_config import Architecture, TransformerConfig
+from tempering.models.unserved import UNSERVED
 
 _LENGTH = 512  # positions of a preset, where the config does not say
 _NOT_SHAPE = {
@@ -94,12 +97,15 @@ def _type_of(settings: dict[str, Any]) -> Any:
 
     model_type = settings.get("model_type", "llama")
     if model_type not in CONFIG_MAPPING:
-        raise _no_language_model(model_type, "there is no model type")
-    defaults = CONFIG_MAPPING[model_type]()
-    if type(defaults) not in MODEL_FOR_CAUSAL_LM_MAPPING:
-        raise _no_language_model(model_type, "no causal language model is")
-    if defaults.is_encoder_decoder or getattr(defaults, "is_decoder", True) is False:
-        raise _no_language_model(model_type, "a model that reads in both directions is")
+        raise _no_language_model(model_type, "there is no model type", "")
+    if model_type in UNSERVED:
+        raise _no_language_model(model_type, "a model of type", f" {UNSERVED[model_type]}")
+    try:
+        defaults = CONFIG_MAPPING[model_type]()
+    except (StrictDataclassError, ValueError, TypeError) as error:
+        raise cannot_build(model_type, str(error.__cause__ or error)) from None
+    if type(defaults) not in MODEL_FOR_CAUSAL_LM_MAPPING or defaults.is_encoder_decoder:
+        raise _no_language_model(model_type, "no causal language model is", "")
     return defaults
 
 
@@ -113,8 +119,6 @@ def _for_type(defaults: Any, settings: dict[str, Any]) -> dict[str, Any]:
 
 def _config_of_type(defaults: Any, settings: dict[str, Any]) -> Any:
     """A config of the class of `defaults`, under the names that class uses."""
-    from huggingface_hub.errors import StrictDataclassError
-
     aliases: dict[str, str] = getattr(defaults, "attribute_map", {})
     renamed = {aliases.get(name, name): value for name, value in settings.items() if name != "model_type"}
     try:
@@ -123,13 +127,13 @@ def _config_of_type(defaults: Any, settings: dict[str, Any]) -> Any:
         raise cannot_build(defaults.model_type, str(error.__cause__ or error)) from None
 
 
-def _no_language_model(model_type: str, problem: str) -> ConfigError:
+def _no_language_model(model_type: str, problem: str, reason: str) -> ConfigError:
     from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
 
-    others = sorted({*MODEL_FOR_CAUSAL_LM_MAPPING_NAMES} - {model_type})
+    others = sorted({*MODEL_FOR_CAUSAL_LM_MAPPING_NAMES} - {model_type, *UNSERVED})
     near = difflib.get_close_matches(model_type, others, n=3)
     return ConfigError(
-        f"architecture.model_type: {problem} {model_type!r}",
+        f"architecture.model_type: {problem} {model_type!r}{reason}",
         expected="a causal language model type of transformers"
         + (f", e.g. {', '.join(near)}" if near else ""),
         fix="correct pretrain.architecture.model_type; lstm and kgram are a `kind`",

@@ -13,6 +13,7 @@ from tempering.data.prompt_format import PromptFormat
 from tempering.data.tokenizers import load_tokenizer
 from tempering.errors import DataError, UserError
 from tempering.generation.language_model import LanguageModel, completed
+from tempering.generation.probe import refuse_unserved
 from tempering.generation.sampling import Sampling
 from tempering.models.find import Source, open_language_model
 
@@ -62,6 +63,8 @@ class Speaker:
     ) -> None:
         device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         model = open_language_model(source)
+        if source.artifact is None:  # nobody has asked it yet
+            refuse_unserved(model, source.name)
         tokenizer = completed(load_tokenizer(source.folder), source)
         prompt_format = prompt_format or source.prompt_format(tokenizer)
         self.model = LanguageModel(source.folder, prompt_format, device, batch_size, model, tokenizer)

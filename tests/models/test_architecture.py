@@ -127,8 +127,12 @@ def test_a_shape_on_the_hub_is_pinned_to_its_commit(monkeypatch: pytest.MonkeyPa
     ("settings", "found", "help_"),
     [
         ({"model_type": "lama"}, "no model type 'lama'", "llama"),
-        ({"model_type": "bert"}, "reads in both directions is 'bert'", "causal"),
-        ({"model_type": "bart"}, "reads in both directions is 'bart'", "causal"),
+        ({"model_type": "bert"}, "a model of type 'bert' is an encoder, which reads in both", "causal"),
+        (
+            {"model_type": "bart"},
+            "a model of type 'bart' is half of an encoder",
+            "causal",
+        ),
         ({"model_type": "vit"}, "no causal language model is 'vit'", "causal"),
         ({"overrides": {"hiden_size": 3}}, "no setting 'hiden_size'", "'hidden_size'"),
         ({"kind": "kgram", "overrides": {"k": 3}}, "'kgram' model has no setting 'k'", "context_size"),

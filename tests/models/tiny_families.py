@@ -87,7 +87,7 @@ def tiny_config(model_type: str, **more: Any) -> Any:
 
     defaults = CONFIG_MAPPING[model_type]()
     parts = {
-        name: _small(part) | {"model_type": part.model_type}
+        name: _small(part, scaled=False) | {"model_type": part.model_type}
         for name in type(defaults).sub_configs
         if hasattr(part := getattr(defaults, name, None), "to_dict") and part.model_type
     }
@@ -117,11 +117,11 @@ def tiny_model(model_type: str, **more: Any) -> Any:
     return model
 
 
-def _small(config: Any) -> dict[str, Any]:
-    """The settings that make a config of this class small."""
+def _small(config: Any, scaled: bool = True) -> dict[str, Any]:
+    """The settings that make a config of this class small; `scaled`: and its logits other than a product."""
     small: dict[str, Any] = {}
     for name, value in vars(config).items():
-        if name in _SCALES:
+        if name in _SCALES and scaled:
             small[name] = _SCALES[name]
         elif name in _SIZES and isinstance(value, int) and not isinstance(value, bool):
             small[name] = _SIZES[name]
