@@ -14,6 +14,7 @@ from tempering.artifacts.draft import Draft
 from tempering.artifacts.kinds import SampleArtifact
 from tempering.errors import DataError
 from tempering.training.config import PretrainConfig, SFTConfig
+from tempering.training.fused_head import check_fused_head
 from tempering.training.trainer import TokenTrainer, row_order, training_arguments
 
 
@@ -92,6 +93,7 @@ def sft_trainer(
     model: Any, tokenizer: Any, sample: SampleArtifact, config: SFTConfig, out: Draft
 ) -> SFTStageTrainer:
     """TRL trainer over tokenised prompt-completion rows; the loss covers the completion only."""
+    check_fused_head(model, "sft")
     columns = ["input_ids", "completion_mask"]
     train = need_rows(read_part(sample, "train", columns), sample.id)
     # An empty loss mask looks like healthy training and learns nothing.

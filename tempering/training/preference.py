@@ -11,6 +11,7 @@ from tempering.artifacts.draft import Draft
 from tempering.artifacts.kinds import SampleArtifact
 from tempering.training.causal import need_rows, read_part
 from tempering.training.config import DPOConfig, RewardModelConfig
+from tempering.training.fused_head import check_fused_head
 from tempering.training.trainer import TokenTrainer, row_order, training_arguments
 
 COLUMNS = ["prompt_ids", "chosen_ids", "rejected_ids"]
@@ -64,6 +65,7 @@ def dpo_trainer(
     model: Any, tokenizer: Any, sample: SampleArtifact, config: DPOConfig, out: Draft, reference: Any = None
 ) -> DPOStageTrainer:
     """DPO against `reference`, by default the starting model; its log-probabilities are computed once."""
+    check_fused_head(model, "dpo")
     # Rows are cut already (no max_length); the reference's log-probabilities are computed before training.
     arguments = training_arguments(
         config,
