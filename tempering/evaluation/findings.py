@@ -16,16 +16,25 @@ class Findings:
     metrics: list[Metric] = field(default_factory=list)
     tables: dict[str, list[Row]] = field(default_factory=dict)
 
-    def add(self, metric: str, values: Sequence[float | None], baseline: float | None = None) -> None:
+    def add(
+        self,
+        metric: str,
+        values: Sequence[float | None],
+        baseline: float | None = None,
+        weights: Sequence[float] | None = None,
+    ) -> None:
         """One metric from its per-row values, which are kept too (for paired comparisons).
 
-        `baseline` is what guessing gives on these rows, where the benchmark does not state a number.
+        Args:
+            baseline: what guessing gives on these rows, where the benchmark does not state a number.
+            weights: what each row counts in the mean; by default all count the same.
         """
         measure = self.benchmark.measure(metric)
         assert measure is not None, f"{self.benchmark.__name__} does not declare the metric {metric!r}"
         if isinstance(measure.baseline, float):
             baseline = measure.baseline
-        self.metrics.append(mean_metric(metric, values, self.name, better=measure.better, baseline=baseline))
+        about = {"better": measure.better, "baseline": baseline}
+        self.metrics.append(mean_metric(metric, values, self.name, weights=weights, **about))
         self.keep(
             "scores", ({"metric": metric, "row": row, "value": value} for row, value in enumerate(values))
         )

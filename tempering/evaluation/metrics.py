@@ -43,20 +43,47 @@ def wilson(successes: float, n: int) -> tuple[float, float]:
     return max(0.0, min(share, middle - half)), min(1.0, max(share, middle + half))
 
 
-def bootstrap(values: Sequence[float], *, resamples: int = 2000) -> tuple[float, float]:
-    """Percentile bootstrap 95% interval of the mean."""
+def bootstrap(
+    values: Sequence[float], weights: Sequence[float] | None = None, *, resamples: int = 2000
+) -> tuple[float, float]:
+    """Percentile bootstrap 95% interval of the mean over rows, of a weighted one with `weights`."""
     array = np.asarray(values, dtype=float)
     if len(array) < 2:
         return math.nan, math.nan
     generator = np.random.default_rng(0)
-    means = [array[generator.integers(0, len(array), len(array))].mean() for _ in range(resamples)]
+    samples = [generator.integers(0, len(array), len(array)) for _ in range(resamples)]
+    if weights is None:
+        means = [array[rows].mean() for rows in samples]
+    else:
+        shares = np.asarray(weights, dtype=float)
+        means = [np.average(array[rows], weights=shares[rows]) for rows in samples]
     low, high = np.quantile(means, [0.025, 0.975])
     return float(low), float(high)
 
 
-def mean_metric(name: str, values: Sequence[float | None], benchmark: str, **more: Any) -> Metric:
-    """Mean of `values` (None and NaN left out) with its interval; yes/no values get Wilson's."""
-    numbers = [float(value) for value in values if value is not None and not math.isnan(value)]
+def mean_metric(
+    name: str,
+    values: Sequence[float | None],
+    benchmark: str,
+    *,
+    weights: Sequence[float] | None = None,
+    **more: Any,
+) -> Metric:
+    """Mean of `values` (None and NaN left out) with its interval; yes/no values get Wilson's.
+
+    Args:
+        weights: what each value counts; the interval is then a bootstrap over rows with their weights.
+    """
+    counted = {
+        place: float(value)
+        for place, value in enumerate(values)
+        if value is not None and not math.isnan(value)
+    }
+    numbers = [*counted.values()]
+    if weights is not None and numbers:
+        shares = [weights[place] for place in counted]
+        value = float(np.average(numbers, weights=shares))
+        return Metric(name, value, *bootstrap(numbers, shares), len(numbers), benchmark, **more)
     value = sum(numbers) / len(numbers) if numbers else math.nan
     yes_no = all(item in (0.0, 1.0) for item in numbers)
     low, high = wilson(sum(numbers), len(numbers)) if yes_no else bootstrap(numbers)

@@ -5,9 +5,9 @@ from typing import Any
 
 import torch
 
-from tempering.data.prompt_format import PromptFormat, Unfit
+from tempering.data.prompt_format import ROLE_MARKER, PromptFormat, Unfit
 from tempering.data.prompt_tokens import format_prompt, split_completion
-from tempering.data.token_ids import leading_ids
+from tempering.data.token_ids import document_start, leading_ids, literal_ids
 from tempering.data.tokenizers import load_tokenizer
 from tempering.errors import DataError
 from tempering.generation.decoder import Decoder
@@ -29,6 +29,7 @@ class LanguageModel:
         device: where to run.
         batch_size: sequences per forward pass.
         model, tokenizer: parts of the folder already in memory.
+        trained_on_rows: its prompts begin a row, and not a document that follows another one.
     """
 
     def __init__(
@@ -39,10 +40,13 @@ class LanguageModel:
         batch_size: int = 128,
         model: Any = None,
         tokenizer: Any = None,
+        *,
+        trained_on_rows: bool = False,
     ):
         self.tokenizer = load_tokenizer(folder) if tokenizer is None else tokenizer
         self.model = (load_causal_lm(folder) if model is None else model).to(device)
         self.prompt_format, self.batch_size = prompt_format, batch_size
+        self.trained_on_rows = trained_on_rows
         self.room: int = (
             getattr(self.model.config.get_text_config(), "max_position_embeddings", None) or 1 << 30
         )
@@ -50,22 +54,33 @@ class LanguageModel:
         self.cut = 0
         """Prompts that lost their beginning to fit."""
 
-    def prompt(self, messages: Messages) -> list[int]:
-        """Token ids up to where the answer starts."""
+    def prompt(self, messages: Messages, prompt_format: PromptFormat | None = None) -> list[int]:
+        """Token ids up to where the answer starts; in the model's own format unless another is named."""
+        form = prompt_format or self.prompt_format
+        asked = [turn["content"] for turn in messages if turn["role"] != "assistant"]
         try:
-            return [*self._start(), *format_prompt(self.tokenizer, messages, self.prompt_format)]
+            if form == "role_markers" and any(map(ROLE_MARKER.search, asked)):
+                raise Unfit("the text holds a role marker at the beginning of a line")
+            return self._after_start(format_prompt(self.tokenizer, messages, form), form)
         except Unfit as error:
             raise DataError(
                 f"a prompt cannot be rendered: {error}", fix="correct the prompt or the template"
             ) from None
 
-    def pair(self, messages: Messages, answer: Messages) -> tuple[list[int], list[int]]:
-        """Token ids of a prompt and of its answer with EOS."""
+    def pair(
+        self, messages: Messages, answer: Messages, prompt_format: PromptFormat | None = None
+    ) -> tuple[list[int], list[int]]:
+        """Token ids of a prompt and of its answer with EOS; in the model's own format unless one is named."""
+        form = prompt_format or self.prompt_format
         try:
-            prompt, completion = split_completion(self.tokenizer, messages, answer, self.prompt_format)
+            prompt, completion = split_completion(self.tokenizer, messages, answer, form)
         except Unfit as error:
             raise DataError(f"a row cannot be rendered: {error}", fix="correct or remove the row") from None
-        return [*self._start(), *prompt], completion
+        return self._after_start(prompt, form), completion
+
+    def document(self, text: str) -> tuple[list[int], list[int]]:
+        """What a document follows (BOS, or the EOS of another one), and its token ids, as in training."""
+        return document_start(self.tokenizer), literal_ids(self.tokenizer, text)
 
     def fitting(self, prompt: list[int], following: int) -> list[int]:
         """The end of a prompt that leaves room for `following` tokens."""
@@ -73,10 +88,10 @@ class LanguageModel:
         self.cut += len(end) < len(prompt)
         return end
 
-    def _start(self) -> list[int]:
-        # In packed pretraining a document follows the EOS of the one before it.
-        plain = self.prompt_format == "plain" and not leading_ids(self.tokenizer)
-        return [self.tokenizer.eos_token_id] if plain else []
+    def _after_start(self, prompt: list[int], prompt_format: PromptFormat) -> list[int]:
+        # In packed pretraining a document follows the EOS of the one before it; a row follows nothing.
+        begins = prompt_format == "plain" and not self.trained_on_rows and not leading_ids(self.tokenizer)
+        return [*document_start(self.tokenizer), *prompt] if begins or not prompt else prompt
 
     def decoder(self) -> Decoder:
         """The engine that completes prompts with this model."""

@@ -16,6 +16,7 @@ def test_a_policy_gets_every_benchmark_but_preferences(tiny: Any) -> None:
         "win_rate",
         "ended_share",
         "loss",
+        "loss_per_row",
         "exact_match",
         "f1",
         "minimal_pairs",

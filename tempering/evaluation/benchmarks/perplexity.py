@@ -1,11 +1,13 @@
-"""How surprised a model is by text: the mean negative log-likelihood per token."""
+"""How surprised a model is by text: the negative log-likelihood of its tokens, all of them."""
 
+from collections.abc import Iterator
+from itertools import chain
 from statistics import fmean
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
-from tempering.config import MOST_LENGTH
+from tempering.config import MOST_LENGTH, added_field
 from tempering.data.rows import RowType
 from tempering.evaluation.benchmarks.base import Benchmark, Measure, Row, Tools
 
@@ -13,36 +15,85 @@ if TYPE_CHECKING:
     from tempering.evaluation.findings import Findings
     from tempering.generation.language_model import LanguageModel
 
+Span = tuple[list[int], list[int]]
+"""Tokens that are read, and those after them that are scored."""
+
 
 class PerplexityBenchmark(Benchmark):
-    """Mean negative log-likelihood per token (nats) of texts, or of completions given their prompts."""
+    """Negative log-likelihood (nats) of texts, or of completions given their prompts."""
 
     kind: Literal["perplexity"]
-    max_length: int = Field(512, ge=8, le=MOST_LENGTH, description="texts are cut to this many tokens")
+    max_length: int = Field(
+        512, ge=8, le=MOST_LENGTH, description="tokens of a window; longer texts are scored in several"
+    )
+    stride: int | None = added_field(
+        None, ge=1, description="tokens that each further window scores; null: half of `max_length`"
+    )
 
+    version = 2
     row_types = (RowType.TEXT, RowType.PROMPT_COMPLETION, RowType.PREFERENCE)
     convention = (
-        "Mean over rows of each row's mean per token, so that the interval is over rows; EOS is the first "
-        "context of a text and the last token of text and completion; of preference rows the chosen answer."
+        "`loss`: over all tokens; `loss_per_row`: the mean over rows of each row's mean. EOS or the "
+        "tokenizer's BOS is the first context of a text, EOS the last token of text and completion; of "
+        "preference rows the chosen answer. Every token counts once: what is longer than `max_length`, or"
+        " than the model's positions, is scored in windows that move on by `stride`, so that a token "
+        "after the first window has at least `max_length` - `stride` tokens before it. Of a prompt the "
+        "last `max_length` tokens are read."
     )
-    metrics = (Measure("loss", "Loss", "nats per token", better="lower", rank=2),)
+    metrics = (
+        Measure("loss", "Loss per token", "nats per token, over all tokens", better="lower", rank=2),
+        Measure("loss_per_row", "Loss, mean of rows", "nats per token and row", better="lower", rank=3),
+    )
+
+    @model_validator(mode="after")
+    def _moves_less_than_a_window(self) -> Self:
+        if self.stride is not None and self.stride > self.max_length:
+            raise ValueError(
+                f"stride {self.stride} is more than max_length {self.max_length}; fix: at most max_length"
+            )
+        return self
 
     def run(self, rows: list[Row], tools: Tools, findings: "Findings") -> None:
-        """Nats per token of each row."""
+        """Nats per token, over all tokens and over rows."""
         assert tools.policy is not None
         model = tools.policy
-        lines = model.logprobs([_split(model, row, self.max_length) for row in rows])
-        findings.add("loss", [-fmean(line) for line in lines])
+
+        # Score every token of every row once, in as many windows as it takes.
+        window = min(self.max_length, model.room - 1)
+        step = min(self.stride or self.max_length // 2, window)
+        spans = [[*windows(*_split(model, row, self.max_length), window, step, model)] for row in rows]
+        lines = iter(model.logprobs([*chain(*spans)]))
+        scored = [[*chain(*(next(lines) for _ in pieces))] for pieces in spans]
+
+        # Both means, with the tokens of a row as its weight or without.
+        losses = [-fmean(line) for line in scored]
+        findings.add("loss", losses, weights=[len(line) for line in scored])
+        findings.add("loss_per_row", losses)
 
 
-def _split(model: "LanguageModel", row: Row, max_length: int) -> tuple[list[int], list[int]]:
+def _split(model: "LanguageModel", row: Row, max_length: int) -> Span:
     """What stands before, and the tokens that are scored."""
-    eos = model.tokenizer.eos_token_id
     if "text" in row:
-        return [eos], (model.tokenizer(row["text"])["input_ids"] + [eos])[: min(max_length, model.room - 1)]
+        before, ids = model.document(row["text"])
+        return before, [*ids, model.tokenizer.eos_token_id]
     messages, answer = (
         [dict(turn) for turn in turns] for turns in (row["prompt"], row.get("completion") or row["chosen"])
     )
     prompt, completion = model.pair(messages, answer)
-    completion = completion[: min(max_length, model.room - 1)]
-    return model.fitting(prompt[-max_length:], len(completion)), completion
+    return prompt[-max_length:], completion
+
+
+def windows(
+    before: list[int], scored: list[int], window: int, step: int, model: "LanguageModel"
+) -> Iterator[Span]:
+    """The spans that score each token once: the first of `window` tokens, each further one of `step`.
+
+    Args:
+        window: most tokens to score at once, and most that a further window has in all.
+    """
+    yield model.fitting(before, min(window, len(scored))), scored[:window]
+    ids = before + scored
+    for start in range(window, len(scored), step):
+        piece = scored[start : start + step]
+        end = len(before) + start
+        yield ids[max(0, end + len(piece) - window - 1) : end], piece

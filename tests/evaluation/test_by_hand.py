@@ -1,0 +1,120 @@
+"""Benchmarks against plain transformers: one row at a time, all logits, ids put together by hand."""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from tempering.evaluation.benchmarks import (
+    PerplexityBenchmark,
+    Tools,
+)
+from tempering.evaluation.findings import Findings, run_benchmark
+from tempering.evaluation.metrics import mean_metric
+from tempering.generation.language_model import LanguageModel
+from tests.data.some_tokenizers import TOKENIZERS
+from tests.models.outside import outside
+
+TEXTS = ["the dog saw a cat", "in the park . Once upon a time there was a dog in the park .", "a </s> b"]
+
+
+@pytest.fixture(params=["byte-level", "BOS", "EOS", "BOS and EOS", "Unigram"])
+def model(request: pytest.FixtureRequest, tmp_path: Path) -> LanguageModel:
+    folder = outside(tmp_path / "m", "gpt2", tokenizer=TOKENIZERS[request.param](), n_positions=128)
+    return LanguageModel(folder, "plain", "cpu", batch_size=2)
+
+
+def metrics(findings: Findings) -> dict[str, float]:
+    return {metric.metric: metric.value for metric in findings.metrics}
+
+
+def pieces(model: LanguageModel, text: str) -> list[int]:
+    """The ids of a text whose special tokens are no special tokens, worked out apart from the library."""
+    words = model.tokenizer
+    before, found, _ = text.partition("</s>")
+    ids = words(before, add_special_tokens=False)["input_ids"]
+    if not found:
+        return list(ids)
+    if "Unigram" in str(type(words.backend_tokenizer.model)):
+        pytest.skip("which pieces stand for the marks is the vocabulary's affair")
+    return list(words(text, add_special_tokens=False, split_special_tokens=True)["input_ids"])
+
+
+def first(model: LanguageModel) -> int:
+    bos, eos = model.tokenizer.bos_token_id, model.tokenizer.eos_token_id
+    return int(eos if bos is None else bos)
+
+
+def surprise(model: LanguageModel, ids: list[int], start: int = 1) -> list[float]:
+    """Negative log-likelihood of each of `ids` from `start` on."""
+    with torch.no_grad():
+        logs = model.model(input_ids=torch.tensor([ids])).logits[0].float().log_softmax(-1)
+    return [-logs[place - 1, ids[place]].item() for place in range(start, len(ids))]
+
+
+def test_perplexity_of_texts(model: LanguageModel) -> None:
+    """Mutations: BOS or an added EOS scored; a mean of means called a mean over tokens."""
+    texts = TEXTS[: 2 if "Unigram" in str(type(model.tokenizer.backend_tokenizer.model)) else 3]
+    findings = run_benchmark(
+        "x",
+        PerplexityBenchmark(kind="perplexity", dataset="x"),
+        [{"text": text} for text in texts],
+        Tools(model),
+    )
+    eos = model.tokenizer.eos_token_id
+    lines = [surprise(model, [first(model), *pieces(model, text), eos]) for text in texts]
+    every = [value for line in lines for value in line]
+    by_row = [sum(line) / len(line) for line in lines]
+    assert metrics(findings) == {
+        "loss": pytest.approx(sum(every) / len(every), abs=1e-4),
+        "loss_per_row": pytest.approx(sum(by_row) / len(by_row), abs=1e-4),
+    }
+    assert metrics(findings)["loss"] != pytest.approx(metrics(findings)["loss_per_row"], abs=1e-4)
+    assert findings.metrics[0].low < findings.metrics[0].value < findings.metrics[0].high
+
+
+@pytest.mark.parametrize(("max_length", "stride"), [(16, None), (16, 16), (16, 3), (512, None)])
+def test_every_token_of_a_long_text_counts_once(tmp_path: Path, max_length: int, stride: int | None) -> None:
+    """Mutations: the first piece alone; a token twice; less context than is stated."""
+    folder = outside(tmp_path / "m", "gpt2", tokenizer=TOKENIZERS["byte-level"](), n_positions=40)
+    model = LanguageModel(folder, "plain", "cpu", batch_size=4)
+    text = "Once upon a time there was a dog . " * 9
+    benchmark = PerplexityBenchmark(kind="perplexity", dataset="x", max_length=max_length, stride=stride)
+    findings = run_benchmark("x", benchmark, [{"text": text}], Tools(model))
+
+    eos = model.tokenizer.eos_token_id
+    ids = [eos, *pieces(model, text), eos]
+    assert len(ids) > 80
+    # As stated: windows of `window` tokens, each further one ends `step` tokens later.
+    window = min(max_length, 39)
+    step = min(stride or max_length // 2, window)
+    total, done = 0.0, 1
+    while done < len(ids):
+        end = min(len(ids), done + (window if done == 1 else step))
+        start = max(0, end - window - 1)
+        total += sum(surprise(model, ids[start:end], done - start))
+        done = end
+    assert metrics(findings)["loss"] == pytest.approx(total / (len(ids) - 1), abs=1e-4)
+
+
+def test_a_long_answer_is_read_to_its_end(model: LanguageModel) -> None:
+    row = {
+        "prompt": [{"role": "user", "content": "the dog"}],
+        "completion": [{"role": "assistant", "content": "saw a cat in the park . Once upon a time"}],
+    }
+    benchmark = PerplexityBenchmark(kind="perplexity", dataset="x", max_length=8, stride=8)
+    findings = run_benchmark("x", benchmark, [row], Tools(model))
+    prompt, answer = model.pair(row["prompt"], row["completion"])
+    ids, total = prompt + answer, 0.0
+    for start in range(len(prompt), len(ids), 8):
+        end = min(len(ids), start + 8)
+        since = 0 if start == len(prompt) else max(0, end - 9)
+        total += sum(surprise(model, ids[since:end], start - since))
+    assert len(answer) > 10
+    assert metrics(findings)["loss"] == pytest.approx(total / len(answer), abs=1e-4)
+
+
+def test_a_weighted_mean_and_its_interval() -> None:
+    metric = mean_metric("loss", [1.0, None, 4.0], "x", weights=[3.0, 100.0, 1.0], better="lower")
+    assert (metric.value, metric.n) == (1.75, 2)
+    assert (metric.low, metric.high) == (1.0, 4.0)
