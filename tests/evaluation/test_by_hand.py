@@ -1,11 +1,14 @@
 """Benchmarks against plain transformers: one row at a time, all logits, ids put together by hand."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
 from tempering.evaluation.benchmarks import (
+    MinimalPairsBenchmark,
+    MultipleChoiceBenchmark,
     PerplexityBenchmark,
     Tools,
 )
@@ -112,6 +115,40 @@ def test_a_long_answer_is_read_to_its_end(model: LanguageModel) -> None:
         total += sum(surprise(model, ids[since:end], start - since))
     assert len(answer) > 10
     assert metrics(findings)["loss"] == pytest.approx(total / len(answer), abs=1e-4)
+
+
+def test_minimal_pairs(model: LanguageModel) -> None:
+    pairs = [("the dog saw a cat", "the cat saw a dog"), ("in the park", "the in park"), ("a dog", "a a dog")]
+    rows = [{"sentence_good": good, "sentence_bad": bad} for good, bad in pairs]
+    benchmark = MinimalPairsBenchmark(kind="minimal_pairs", dataset="x")
+    findings = run_benchmark("x", benchmark, rows, Tools(model))
+    right = [
+        float(sum(surprise(model, [first(model), *pieces(model, good)]))
+              < sum(surprise(model, [first(model), *pieces(model, bad)])))
+        for good, bad in pairs
+    ]  # fmt: skip
+    assert [row["value"] for row in findings.tables["scores"]] == right
+
+
+@pytest.mark.parametrize("prompt_format", ["plain", "chat"])
+def test_choices(model: LanguageModel, prompt_format: Any) -> None:
+    """As running text also for a chat model, unless its template is asked for."""
+    context, choices = "the dog saw", ["a cat", "a park", "in the park"]
+    model.prompt_format = "chat"
+    form = {"prompt_format": None} if prompt_format == "chat" else {}
+    benchmark = MultipleChoiceBenchmark(kind="multiple_choice", dataset="x", **form)
+    row = {"question": context, "choices": choices, "answer": 0}
+    table = run_benchmark("x", benchmark, [row], Tools(model)).tables["choices"]
+    totals = []
+    for choice in choices:
+        if prompt_format == "chat":
+            before, whole = f"<|user|>{context}<|assistant|>", f"<|user|>{context}<|assistant|>{choice}"
+            start, ids = model.tokenizer([before, whole], add_special_tokens=False)["input_ids"]
+        else:
+            start = [first(model), *pieces(model, context)]
+            ids = [first(model), *pieces(model, f"{context} {choice}")]
+        totals.append(-sum(surprise(model, ids, len(start))))
+    assert [line["logprob"] for line in table] == pytest.approx(totals, abs=1e-4)
 
 
 def test_a_weighted_mean_and_its_interval() -> None:

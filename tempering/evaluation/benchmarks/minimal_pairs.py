@@ -10,21 +10,24 @@ if TYPE_CHECKING:
 
 
 class MinimalPairsBenchmark(Benchmark):
-    """Share of pairs whose good sentence is likelier; EOS first, ties count half, scored in fp32."""
+    """Share of pairs whose good sentence is likelier; ties count half, scored in fp32."""
 
     kind: Literal["minimal_pairs"]
 
+    version = 2
     row_types = (RowType.MINIMAL_PAIR,)
-    convention = "Sum of a sentence's log-probabilities, EOS as first context, in fp32; a tie counts ½."
+    convention = (
+        "Sum of a sentence's log-probabilities as running text, with EOS or the tokenizer's BOS as first "
+        "context, in fp32; a tie counts ½."
+    )
     metrics = (Measure("minimal_pairs", "Minimal pairs", "share of pairs", baseline=0.5),)
 
     def run(self, rows: list[Row], tools: Tools, findings: "Findings") -> None:
         """Which sentence of each pair has the higher log-probability."""
         assert tools.policy is not None
         model = tools.policy
-        eos = model.tokenizer.eos_token_id
         sides = [row[key] for row in rows for key in ("sentence_good", "sentence_bad")]
-        lines = model.logprobs([([eos], model.tokenizer(text)["input_ids"]) for text in sides])
+        lines = model.logprobs([model.document(text) for text in sides])
         sums = [sum(line) for line in lines]
         right = [
             1.0 if good > bad else 0.5 if good == bad else 0.0

@@ -6,6 +6,7 @@ log-probability of a choice (its `acc`), which favours short ones, and the total
 (its `acc_norm`; there characters, here bytes: the same for ASCII). White space between question and choice is
 tokenised with the choice, as there. Unlike there, ties are shared (there the first choice wins), EOS or the
 tokenizer's own BOS is the first context, and a question that is too long is cut alike for all its choices.
+As there, a chat template is put around question and choice only where that is asked for.
 """
 
 import math
@@ -14,6 +15,8 @@ from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field, field_validator
 
+from tempering.config import added_field
+from tempering.data.prompt_format import PromptFormat
 from tempering.data.rows import RowType
 from tempering.errors import DataError
 from tempering.evaluation.benchmarks.base import Benchmark, Measure, Row, Tools
@@ -22,6 +25,7 @@ if TYPE_CHECKING:
     from tempering.evaluation.findings import Findings
     from tempering.generation.language_model import LanguageModel
 
+Pair = tuple[list[int], list[int]]
 _CHANCE = "mean of 1 / number of choices"
 _QUESTION = "{question}"
 
@@ -32,11 +36,18 @@ class MultipleChoiceBenchmark(Benchmark):
     kind: Literal["multiple_choice"]
     template: str = Field(_QUESTION, description="text before a choice; {question} stands for the question")
 
+    prompt_format: PromptFormat | None = added_field(
+        "plain", description="how question and choice are put; null: as the model was trained"
+    )
+
+    version = 2
     row_types = (RowType.MULTIPLE_CHOICE,)
     convention = (
-        "Log-probability of a choice after its question, in fp32, with EOS or the tokenizer's BOS as first "
-        "context, without a chat template. `accuracy`: the sum over tokens; `accuracy_per_byte`: that sum "
-        "divided by the UTF-8 bytes of the choice. In a tie of k choices the right one counts 1/k."
+        "Log-probability of a choice after its question, in fp32. By default both are running text, for "
+        "chat models too, with EOS or the tokenizer's BOS as first context; in another `prompt_format` "
+        "they are turns, and the EOS after the choice does not count. `accuracy`: the sum over tokens; "
+        "`accuracy_per_byte`: that sum divided by the UTF-8 bytes of the choice. In a tie of k choices "
+        "the right one counts 1/k."
     )
     metrics = (
         Measure("accuracy", "Right choices", "share of questions", baseline=_CHANCE),
@@ -62,7 +73,7 @@ class MultipleChoiceBenchmark(Benchmark):
         pairs = [
             pair
             for context, choices in zip(contexts, distinct, strict=True)
-            for pair in _encoded(model, context, choices)
+            for pair in self._encoded(model, context, choices)
         ]
         totals = iter([sum(line) for line in model.logprobs(pairs)])
         scores = [{choice: next(totals) for choice in choices} for choices in distinct]
@@ -80,6 +91,28 @@ class MultipleChoiceBenchmark(Benchmark):
         best = [winners(line) for line in plain]
         findings.add("tied_share", [float(len(places) > 1) if places else None for places in best])
         findings.keep("choices", _table(rows, plain))
+
+    def _encoded(self, model: "LanguageModel", context: str, choices: list[str]) -> list[Pair]:
+        """(context ids, choice ids) of each choice; a context that is too long loses its beginning.
+
+        Raises:
+            DataError: a choice for which the model has no room, or that has no token.
+        """
+        form = self.prompt_format or model.prompt_format
+        pairs = _texts(model, context, choices) if form == "plain" else _turns(model, context, choices, form)
+
+        # Cut the context for the longest choice, and so for all alike.
+        lengths = [len(answer) for _, answer in pairs]
+        for choice, length in zip(choices, lengths, strict=True):
+            if not 0 < length < model.room:
+                raise DataError(
+                    f"the choice {choice[:60]!r} has {length} tokens",
+                    expected=f"1 to {model.room - 1}: the model has {model.room} positions",
+                    fix="correct or remove the row, or evaluate a model with more positions",
+                )
+        room = model.room - max(lengths)
+        model.cut += any(len(prompt) > room for prompt, _ in pairs)
+        return [(prompt[-room:], answer) for prompt, answer in pairs]
 
 
 def winners(scores: list[float]) -> list[int]:
@@ -112,34 +145,23 @@ def _table(rows: list[Row], totals: list[list[float]]) -> list[Row]:
     ]
 
 
-def _encoded(model: "LanguageModel", context: str, choices: list[str]) -> list[tuple[list[int], list[int]]]:
-    """(context ids, choice ids) of each choice; a context that is too long loses its beginning.
+def _texts(model: "LanguageModel", context: str, choices: list[str]) -> list[Pair]:
+    """Context and choice tokenised together as running text, and cut where the context ends."""
+    from tempering.data.token_ids import encode_texts
 
-    Raises:
-        DataError: a choice for which the model has no room, or that has no token.
-    """
-    from tempering.data.token_ids import leading_ids
-
-    # Tokenise context and choice together, then cut where the context ends.
     context, gap = context.rstrip(), context[len(context.rstrip()) :]
     texts = [context, *(context + _gap(context, gap, choice) + choice for choice in choices)]
-    before, *sequences = model.tokenizer(texts, add_special_tokens=False, verbose=False)["input_ids"]
-    leading = leading_ids(model.tokenizer) or [model.tokenizer.eos_token_id]
+    before, *sequences = encode_texts(model.tokenizer, texts, literal=True)
+    start, _ = model.document("")
     cuts = [min(len(before), len(ids) - 1) for ids in sequences]
-    pairs = [([*leading, *ids[:cut]], ids[max(cut, 0) :]) for ids, cut in zip(sequences, cuts, strict=True)]
+    return [([*start, *ids[:cut]], ids[max(cut, 0) :]) for ids, cut in zip(sequences, cuts, strict=True)]
 
-    # Cut the context for the longest choice, and so for all alike.
-    lengths = [len(answer) for _, answer in pairs]
-    for choice, length in zip(choices, lengths, strict=True):
-        if not 0 < length < model.room:
-            raise DataError(
-                f"the choice {choice[:60]!r} has {length} tokens",
-                expected=f"1 to {model.room - 1}: the model has {model.room} positions",
-                fix="correct or remove the row, or evaluate a model with more positions",
-            )
-    room = model.room - max(lengths)
-    model.cut += any(len(prompt) > room for prompt, _ in pairs)
-    return [(prompt[-room:], answer) for prompt, answer in pairs]
+
+def _turns(model: "LanguageModel", context: str, choices: list[str], form: PromptFormat) -> list[Pair]:
+    """The context as the user's turn, each choice as the answer; its EOS is left out."""
+    asked = [{"role": "user", "content": context}]
+    pairs = [model.pair(asked, [{"role": "assistant", "content": choice}], form) for choice in choices]
+    return [(prompt, answer[:-1]) for prompt, answer in pairs]
 
 
 def _gap(context: str, gap: str, choice: str) -> str:
