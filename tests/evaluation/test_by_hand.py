@@ -6,12 +6,15 @@ from typing import Any
 import pytest
 import torch
 
+from tempering.data.answers import exact_match, f1
 from tempering.evaluation.benchmarks import (
     MinimalPairsBenchmark,
     MultipleChoiceBenchmark,
     PerplexityBenchmark,
+    QuestionsBenchmark,
     Tools,
 )
+from tempering.evaluation.benchmarks.questions import best, shortened
 from tempering.evaluation.findings import Findings, run_benchmark
 from tempering.evaluation.metrics import mean_metric
 from tempering.generation.language_model import LanguageModel
@@ -149,6 +152,71 @@ def test_choices(model: LanguageModel, prompt_format: Any) -> None:
             ids = [first(model), *pieces(model, f"{context} {choice}")]
         totals.append(-sum(surprise(model, ids, len(start))))
     assert [line["logprob"] for line in table] == pytest.approx(totals, abs=1e-4)
+
+
+@pytest.mark.parametrize("prompt_format", ["plain", "chat"])
+def test_questions_are_answered_as_generate_does(model: LanguageModel, prompt_format: Any) -> None:
+    """Mutations: a post-processor's EOS ends the prompt; a chat model is asked without its template."""
+    rows = [{"context": text, "question": "a dog ;", "answers": ["x"]} for text in TEXTS[:2]]
+    model.prompt_format = prompt_format
+    words = model.tokenizer
+    for row in rows:
+        text = f"{row['context']} Question: {row['question']} Answer:"
+        if prompt_format == "chat":
+            ids = words(f"<|user|>{text}<|assistant|>", add_special_tokens=False)["input_ids"]
+        else:
+            ids = [first(model), *pieces(model, text)]
+        out = model.model.generate(
+            torch.tensor([ids]),
+            attention_mask=torch.ones(1, len(ids), dtype=torch.long),
+            max_new_tokens=6,
+            do_sample=False,
+            eos_token_id=words.eos_token_id,
+            pad_token_id=words.pad_token_id,
+        )
+        answer = words.decode(out[0, len(ids) :], skip_special_tokens=True)
+        row["answers"] = ["something else", answer]
+    benchmark = QuestionsBenchmark(kind="questions", dataset="x", max_new_tokens=6)
+    assert metrics(run_benchmark("x", benchmark, rows, Tools(model)))["exact_match"] == 1.0
+
+
+def test_a_long_context_is_cut_and_neither_question_nor_template(model: LanguageModel) -> None:
+    prompts: list[list[int]] = []
+    model.complete = lambda asked, *more: (prompts.extend(asked), [("", True)] * len(asked))[1]  # type: ignore[method-assign]
+    model.prompt_format = "chat"
+    row = {"context": "the dog saw a cat . " * 30, "question": "a dog ;", "answers": ["x"]}
+    benchmark = QuestionsBenchmark(kind="questions", dataset="x", max_length=48, max_new_tokens=4)
+    run_benchmark("x", benchmark, [row], Tools(model))
+    text = model.tokenizer.decode(prompts[0])
+    assert 30 < len(prompts[0]) <= 48
+    assert text.startswith("<|user|>")
+    assert text.replace(" ", "").endswith("cat.Question:adog;Answer:<|assistant|>")
+    assert model.cut == 1
+
+
+@pytest.mark.parametrize(
+    ("answer", "gold", "exact"),
+    [
+        ("St. Louis. Question: Where", ["St. Louis"], 1.0),
+        ("St. Louis", ["the park", "St. Louis"], 1.0),
+        ("Paris. It is a city. I", ["Paris"], 1.0),
+        ("Paris is a city. It", ["Paris"], 0.0),
+        ("EE. UU. Y", ["EE. UU."], 1.0),
+        ("one line\ntwo lines\nthree", ["one line\ntwo lines"], 1.0),
+        ("one line\ntwo lines", ["one line"], 1.0),
+        ("St. Paul. It", ["St. Louis"], 0.0),
+        (" -5. The", ["-5"], 1.0),
+        (" 5. The", ["-5"], 0.0),
+    ],
+)
+def test_an_answer_goes_as_far_as_the_gold_one(answer: str, gold: list[str], exact: float) -> None:
+    assert best(exact_match, answer, gold) == exact
+    assert (best(f1, answer, gold) == 1.0) is (exact == 1.0)
+
+
+def test_shortened() -> None:
+    assert shortened(" St. Louis. A city. More", "New St. Louis") == "St. Louis"
+    assert shortened("St. Louis", "Louis") == "St"
 
 
 def test_a_weighted_mean_and_its_interval() -> None:

@@ -1,19 +1,26 @@
 """Questions on a context, answered in the model's own words (SQuAD, Rajpurkar et al. 2016)."""
 
+import re
+from collections.abc import Callable
 from statistics import fmean
 from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field
 
-from tempering.config import MOST_LENGTH
+from tempering.config import MOST_LENGTH, added_field
 from tempering.data.answers import exact_match, f1
+from tempering.data.prompt_format import PromptFormat
 from tempering.data.rows import RowType
 from tempering.evaluation.benchmarks.base import Benchmark, Measure, Row, Tools
+from tempering.world import question_prompt
 
 if TYPE_CHECKING:
     from tempering.evaluation.findings import Findings
+    from tempering.generation.language_model import LanguageModel
 
 _GUESS = "mean of the rows’ `baseline`, where they have one"
+_END = re.compile(r"\.?\n\s*|\.\s+")
+"""Of a line or of a sentence."""
 
 
 class QuestionsBenchmark(Benchmark):
@@ -24,11 +31,17 @@ class QuestionsBenchmark(Benchmark):
     max_length: int = Field(
         384, ge=8, le=MOST_LENGTH, description="longest prompt, in tokens; the context is cut on the left"
     )
+    prompt_format: PromptFormat | None = added_field(
+        None, description="how questions are put; null: as the model was trained"
+    )
 
+    version = 2
     row_types = (RowType.QUESTION,)
     convention = (
-        "Prompt: `{context} Question: {question} Answer:` after EOS, no chat template. Answer: greedy, "
-        "up to the end of its first line or sentence; the best of the gold answers counts."
+        "Prompt: `{context} Question: {question} Answer:` in the model's own prompt format; a model "
+        "of documents reads it after EOS or the tokenizer's BOS. Answer: greedy, up to the end of its "
+        "first line or sentence; where a gold answer holds such ends (St. Louis), up to as many more. "
+        "Numbers are compared as numbers. The best of the gold answers counts."
     )
     metrics = (
         Measure("exact_match", "Exact match", "share of questions", baseline=_GUESS),
@@ -43,17 +56,42 @@ class QuestionsBenchmark(Benchmark):
         model = tools.policy
 
         # Answer every question.
-        texts = [f"{row['context']} Question: {row['question']} Answer:" for row in rows]
-        prompts = [
-            [model.tokenizer.eos_token_id, *model.tokenizer(text)["input_ids"][-self.max_length :]]
-            for text in texts
-        ]
+        prompts = [self._prompt(model, row) for row in rows]
         completions = model.complete(prompts, Sampling(self.max_new_tokens, temperature=0), tools.seed)
-        answers = [text.strip().split("\n")[0].split(". ")[0] for text, _ in completions]
 
         # Compare with the gold answers.
         guesses = [row["baseline"] for row in rows if row.get("baseline") is not None]
         guess = fmean(guesses) if guesses else None
         for metric, score in (("exact_match", exact_match), ("f1", f1)):
-            values = [score(answer, row["answers"]) for answer, row in zip(answers, rows, strict=True)]
+            values = [
+                best(score, text, row["answers"]) for (text, _), row in zip(completions, rows, strict=True)
+            ]
             findings.add(metric, values, guess)
+
+    def _prompt(self, model: "LanguageModel", row: Row) -> list[int]:
+        """The ids of a question; a context that is too long loses its beginning, and a template nothing."""
+        room = model.room - self.max_new_tokens
+        context = model.document(row["context"])[1]
+        text, cut = row["context"], 0
+        while True:
+            question = {"role": "user", "content": question_prompt(text, row["question"])}
+            ids = model.prompt([question], self.prompt_format)
+            excess = len(ids) - min(self.max_length, room)
+            if cut == 0:
+                model.cut += len(ids) > room
+            if excess <= 0 or cut >= len(context):
+                return ids
+            cut += excess
+            text = model.tokenizer.decode(context[cut:]).lstrip("\ufffd")
+
+
+def best(score: Callable[[str, list[str]], float], answer: str, gold: list[str]) -> float:
+    """The score against the best gold answer, of which each says how far the answer goes."""
+    return max((score(shortened(answer, text), [text]) for text in gold), default=0.0)
+
+
+def shortened(answer: str, gold: str) -> str:
+    """An answer up to the end of its first line or sentence; up to as many more as the gold answer holds."""
+    answer, inner = answer.strip(), len(_END.findall(gold.strip()))
+    ends = [match.start() for match in _END.finditer(answer)]
+    return answer[: ends[inner]] if inner < len(ends) else answer
