@@ -7,9 +7,9 @@ Every config class is frozen and refuses unknown keys. A field is part of a stag
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, ClassVar, TypeVar
+from typing import Any, ClassVar, Self, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 Tree = dict[str, Any]
 
@@ -23,8 +23,23 @@ _MOST_INTEGER = 2**63 - 1
 _MOST_FLOAT = 3.4e38  # of 32 bits
 
 
+class _Set:
+    """What `read_by` says of a choice that need only be set, or must not be."""
+
+    def __init__(self, wanted: bool) -> None:
+        self.wanted = wanted
+
+    def __contains__(self, value: Any) -> bool:
+        return bool(value) is self.wanted
+
+
+SET, UNSET = _Set(True), _Set(False)
+Readers = Mapping[str, "_Set | tuple[Any, ...]"]
+"""A field or property of the same config -> its values with which a setting is read."""
+
+
 class Config(BaseModel):
-    """Base of all configuration classes: frozen, no unknown keys."""
+    """Base of all configuration classes: frozen, no unknown keys, no setting that nothing reads."""
 
     model_config = ConfigDict(
         extra="forbid", frozen=True, protected_namespaces=(), allow_inf_nan=False, hide_input_in_errors=True
@@ -33,6 +48,21 @@ class Config(BaseModel):
     version: ClassVar[int] = 1
     """Raised by hand when this part of a config (a builder, a benchmark, an estimator) gives another result:
     hashed where it is above 1, so that only the stages that use this part run again."""
+
+    read_by: ClassVar[Mapping[str, Readers]] = {}
+    """Settings that are not always read -> the choices that read them, all of which must hold."""
+
+    @model_validator(mode="after")
+    def _everything_is_read(self) -> Self:
+        """Refuse a setting that nothing reads: it would change the fingerprint and nothing else."""
+        for name, readers in readers_of(type(self)).items():
+            default = type(self).model_fields[name].get_default(call_default_factory=True)
+            if getattr(self, name) in (None, default):
+                continue
+            for choice, values in readers.items():
+                if getattr(self, choice) not in values:
+                    raise ValueError(_unread(name, choice, getattr(self, choice), values))
+        return self
 
     @field_validator("*", mode="after")
     @classmethod
@@ -67,6 +97,23 @@ class Config(BaseModel):
     def as_hashed(self, tree: Tree) -> Tree:
         """This config's part of the identity; a class whose settings moved lays it out as before."""
         return tree
+
+
+def readers_of(kind: type[Config]) -> dict[str, Readers]:
+    """`read_by` of a class and of those it inherits from."""
+    return {
+        name: readers
+        for parent in reversed(kind.__mro__)
+        for name, readers in vars(parent).get("read_by", {}).items()
+    }
+
+
+def _unread(name: str, choice: str, chosen: Any, values: Any) -> str:
+    if isinstance(values, _Set):
+        relation = "without" if values.wanted else "beside"
+        return f"{name} is set, and nothing reads it {relation} {choice.replace('_', ' ')}"
+    readers = " and ".join(map(str, values))
+    return f"{name} is set, and {choice} {chosen} does not read it: it is for {readers}"
 
 
 ConfigT = TypeVar("ConfigT", bound=Config)

@@ -9,11 +9,11 @@ import json
 from collections.abc import Mapping
 from pathlib import Path
 from types import MappingProxyType
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
-from tempering.config import MOST_SEQUENCES, Config, runtime_field
+from tempering.config import MOST_SEQUENCES, SET, UNSET, Config, Readers, runtime_field
 from tempering.errors import ConfigError
 from tempering.hub.models import model_commit
 from tempering.model_size import MOST_POSITIONS, size_problem
@@ -97,6 +97,11 @@ class ArchitectureBase(Config):
 
 class TransformerConfig(ArchitectureBase):
     """A decoder-only transformer from scratch, Llama-style unless preset, type or shape say otherwise."""
+
+    read_by: ClassVar[Mapping[str, Readers]] = {
+        "preset": {"name_or_path": UNSET},
+        "revision": {"name_or_path": SET},
+    }
 
     kind: Literal["transformer"] = "transformer"
     preset: Literal["nano", "micro", "small", "gpt2-small"] = Field(
@@ -230,6 +235,8 @@ class MergeConfig(Config):
 class AdoptConfig(Config):
     """An external model: a local folder in Hugging Face layout, or a name on the Hub."""
 
+    read_by: ClassVar[Mapping[str, Readers]] = {"revision": {"name_on_the_Hub": SET}}
+
     name_or_path: str = Field(min_length=1, description="local folder, or owner/name on the Hub")
     revision: str = Field("main", description="commit, tag or branch, for a Hub name")
     trust_remote_code: bool = Field(
@@ -238,6 +245,11 @@ class AdoptConfig(Config):
     prompt_format: Literal["auto", "chat", "plain", "role_markers", "turn_markers"] = Field(
         "auto", description="how it wants to be prompted; auto: chat where it has a chat template, else plain"
     )
+
+    @property
+    def name_on_the_Hub(self) -> str:
+        """The name, where it is not that of a local folder."""
+        return "" if Path(self.name_or_path).expanduser().is_dir() else self.name_or_path
 
     @property
     def folder(self) -> Path | None:

@@ -11,7 +11,7 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 from flows.config import PipelineConfig
-from tempering.config import Config, identity
+from tempering.config import Config, identity, readers_of
 
 MADE_UP = {"function": "tests.rewards.some_rewards:undecided", "target_modules": "q_proj", "path": "x.txt"}
 
@@ -56,6 +56,57 @@ def test_field(kind: type[Config], name: str, field: FieldInfo) -> None:
     one = kind.model_construct(**rest | {name: field.get_default(call_default_factory=True)})
     other = kind.model_construct(**rest | {name: another_value(field, name)})
     assert (identity(one).get(name) == identity(other).get(name)) is runtime
+
+
+def conditional() -> Iterator[Any]:
+    """`(class, setting, choice)` of everything that is not always read."""
+    for kind in sorted(config_classes(PipelineConfig), key=lambda kind: kind.__name__):
+        for name, readers in readers_of(kind).items() if issubclass(kind, Config) else ():
+            for choice in readers:
+                yield pytest.param(kind, name, choice, id=f"{kind.__name__}.{name} by {choice}")
+
+
+@pytest.mark.parametrize(("kind", "name", "choice"), list(conditional()))
+def test_a_setting_that_nothing_reads_is_refused(
+    kind: type[Config], name: str, choice: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fields = kind.model_fields
+    settings: dict[str, Any] = {
+        n: field.get_default(call_default_factory=True) for n, field in fields.items()
+    }
+
+    def choose(place: str, reads: bool) -> None:
+        value = next(
+            value for value in values_of(kind, place) if (value in readers_of(kind)[name][place]) is reads
+        )
+        if place in fields:
+            settings[place] = value
+        else:
+            monkeypatch.setattr(kind, place, value)
+
+    def check(value: Any) -> None:
+        kind.model_construct(**settings | {name: value})._everything_is_read()
+
+    for place in readers_of(kind)[name]:
+        choose(place, True)
+    check(another_value(fields[name], name))
+    choose(choice, False)
+    check(settings[name])
+    with pytest.raises(ValueError, match=f"^{name} is set, and "):
+        check(another_value(fields[name], name))
+
+
+def values_of(kind: type[Config], choice: str) -> tuple[Any, ...]:
+    """Values of a choice: its default first; of text and properties one that is set, and none."""
+    field = kind.model_fields.get(choice)
+    if field is None:
+        return ("something", None)
+    default = field.get_default(call_default_factory=True)
+    return (default, *(typing.get_args(field.annotation) if is_literal(field) else ("something", None)))
+
+
+def is_literal(field: FieldInfo) -> bool:
+    return typing.get_origin(field.annotation) is Literal
 
 
 def another_value(field: FieldInfo, name: str) -> Any:

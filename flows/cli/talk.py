@@ -181,6 +181,11 @@ def _speaker(args: argparse.Namespace, **more: Any) -> "Speaker":
 
     if any(not word for word in args.stop):
         raise UserError("--stop is empty", expected="the text that ends an answer")
+    if (args.top_k or args.top_p or args.min_p) and (args.greedy or args.temperature == 0):
+        raise UserError(
+            "--top-k, --top-p and --min-p narrow what is sampled from, and greedy decoding samples nothing",
+            fix="leave --greedy out, or set a --temperature above 0",
+        )
     sampling = Sampling(
         args.max_new_tokens,
         temperature=0.0 if args.greedy else args.temperature,

@@ -1,14 +1,22 @@
 """What to measure, on which data sets. A benchmark is an evaluation set with its metric."""
 
+from collections.abc import Mapping
+from typing import ClassVar
+
 from pydantic import Field
 
-from tempering.config import MOST_SEED, MOST_SEQUENCES, Config
+from tempering.config import MOST_SEED, MOST_SEQUENCES, SET, Config, Readers
 from tempering.evaluation.benchmarks import AnyBenchmark
 from tempering.evaluation.benchmarks.base import Measured
 
 
 class EvaluateConfig(Config):
     """One `evaluate[MODEL]` per model in `models`."""
+
+    read_by: ClassVar[Mapping[str, Readers]] = {
+        "reward_model": {"judged_benchmarks": SET},
+        "baseline": {"judged_benchmarks": SET, "reward_model": SET},
+    }
 
     models: list[str] | None = Field(
         None,
@@ -24,6 +32,11 @@ class EvaluateConfig(Config):
         le=MOST_SEQUENCES,
         description="sequences per forward pass; changes which samples are drawn",
     )
+
+    @property
+    def judged_benchmarks(self) -> list[str]:
+        """The benchmarks whose completions a reward model scores."""
+        return [name for name, benchmark in self.benchmarks.items() if benchmark.judged]
 
     def measuring(self, measured: Measured) -> dict[str, AnyBenchmark]:
         """The benchmarks for models of this sort."""

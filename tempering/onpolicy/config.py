@@ -5,11 +5,12 @@ One rollout: `rollout_batch_size` completions, `num_completions` per prompt. It 
 `max_steps`, `total_episodes` and `token_limit` ends the run.
 """
 
-from typing import TYPE_CHECKING, Any, Literal
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from tempering.config import MOST_LENGTH, MOST_SEQUENCES, Config, Tree, runtime_field
+from tempering.config import MOST_LENGTH, MOST_SEQUENCES, Config, Readers, Tree, runtime_field
 from tempering.generation.engines.config import DecoderEngine, EngineConfig
 from tempering.model_config import LoraConfig
 from tempering.onpolicy.estimators import AnyEstimator, LeaveOneOut, TokenGAE
@@ -35,13 +36,15 @@ class GuardConfig(Config):
     max_unended: float = Field(0.9, ge=0, le=1, description="share of completions without EOS above this")
 
 
-def read_by(**choice: str) -> dict[str, Any]:
-    """For a field that one choice alone reads, such as `kl_control="adaptive"`."""
-    return {"read_by": choice}
-
-
 class OnPolicyConfig(TrainingConfig):
     """What PPO and RLOO share; they differ by their defaults."""
+
+    read_by: ClassVar[Mapping[str, Readers]] = {
+        "importance_cap": {"old_logprobs": ("sampler",)},
+        "kl_coef_end": {"kl_control": ("linear",)},
+        "target_kl": {"kl_control": ("adaptive",)},
+        "kl_horizon": {"kl_control": ("adaptive",)},
+    }
 
     model: str = runtime_field("sft", description="stage or artifact of the policy; also the reference")
     sample: str = Field("prompts", description="the prompts to complete")
@@ -90,7 +93,6 @@ class OnPolicyConfig(TrainingConfig):
         2.0,
         gt=1,
         description="old_logprobs: sampler: cap of the weights trainer / sampler, per token",
-        json_schema_extra=read_by(old_logprobs="sampler"),
     )
     max_sampler_gap: float = Field(
         0.5,
@@ -119,19 +121,16 @@ class OnPolicyConfig(TrainingConfig):
         0.0,
         ge=0,
         description="linear: what kl_coef becomes at the end of the run, in equal steps",
-        json_schema_extra=read_by(kl_control="linear"),
     )
     target_kl: float = Field(
         6.0,
         gt=0,
         description="KL per completion (nats) that the adaptive controller steers to",
-        json_schema_extra=read_by(kl_control="adaptive"),
     )
     kl_horizon: int = Field(
         10_000,
         ge=1,
         description="completions over which the controller reacts",
-        json_schema_extra=read_by(kl_control="adaptive"),
     )
     stop_kl: float | None = Field(
         None, gt=0, description="end a rollout's updates at this KL to its start, in nats per token"
@@ -201,18 +200,6 @@ class OnPolicyConfig(TrainingConfig):
         return {"kind": "decoder", **engine} if isinstance(engine, dict) else engine
 
     @model_validator(mode="after")
-    def _everything_is_read(self) -> "OnPolicyConfig":
-        for name, field in type(self).model_fields.items():
-            extra: Any = field.json_schema_extra or {}
-            for choice, reader in extra.get("read_by", {}).items():
-                value = getattr(self, choice)
-                if value != reader and getattr(self, name) != field.default:
-                    raise ValueError(
-                        f"{name} is set, and {choice} {value} does not read it: it is for {reader}"
-                    )
-        return self
-
-    @model_validator(mode="after")
     def _makes_sense(self) -> "OnPolicyConfig":
         if self.kl_in == "loss" and self.kl_estimator == "k1":
             raise ValueError(
@@ -225,6 +212,10 @@ class OnPolicyConfig(TrainingConfig):
             )
         if self.kl_control == "adaptive" and self.kl_coef == 0:
             raise ValueError("kl_control: adaptive multiplies kl_coef, and 0 stays 0; set kl_coef above 0")
+        if self.stop_kl is not None and self.steps_per_rollout == 1:
+            raise ValueError(
+                "stop_kl is set, and has nothing to end: each rollout is one step (ppo_epochs, batch_size)"
+            )
         if self.min_new_tokens > self.max_new_tokens:
             raise ValueError(
                 f"min_new_tokens {self.min_new_tokens} is more than max_new_tokens {self.max_new_tokens}"

@@ -315,8 +315,6 @@ def _rollouts(config: OnPolicyConfig, prompts: int) -> int:
 def _max_steps(config: OnPolicyConfig, rollouts: int, out: Draft) -> int:
     """Optimizer steps of the run, in whole rollouts."""
     size = config.steps_per_rollout
-    if config.stop_kl is not None and size == 1:
-        out.warn("stop_kl has nothing to end: size rollout is one step (ppo_epochs, batch_size)")
     steps = rollouts * size
     most = min(steps, max(1, (config.max_steps or steps) // size) * size)
     if config.max_steps and most != min(config.max_steps, steps):

@@ -4,11 +4,11 @@ import importlib.util
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from tempering.config import MOST_LENGTH, Config, runtime_field
+from tempering.config import MOST_LENGTH, SET, Config, Readers, runtime_field
 from tempering.credentials import is_variable_name
 from tempering.errors import ConfigError
 from tempering.rewards.base import Parts, Reward
@@ -190,6 +190,8 @@ OneReward = Annotated[AnyReward, Field(discriminator="kind")]
 class MixtureReward(Config):
     """The weighted sum of several rewards; each is a column of the log."""
 
+    read_by: ClassVar[Mapping[str, Readers]] = {"when_missing": {"further_components": SET}}
+
     kind: Literal["mixture"]
     components: dict[str, OneReward] = Field(min_length=1, description="rewards by a name of your choice")
     weights: dict[str, float] = Field(default_factory=dict, description="weight by name; 1 by default")
@@ -198,6 +200,11 @@ class MixtureReward(Config):
         description="a completion that one component cannot score: unscored, or (skip, as in TRL) the sum of "
         "the other components",
     )
+
+    @property
+    def further_components(self) -> list[str]:
+        """The components beside the first."""
+        return list(self.components)[1:]
 
     @model_validator(mode="after")
     def _weights_have_components(self) -> "MixtureReward":

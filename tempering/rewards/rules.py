@@ -6,12 +6,12 @@ Words are lower case and without punctuation.
 import hashlib
 import json
 import re
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Literal
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
-from tempering.config import MOST_SEED, Tree
+from tempering.config import MOST_SEED, Readers, Tree
 from tempering.data.answers import answer_words, exact_match
 from tempering.errors import DataError
 from tempering.rewards.base import Parts, Reward
@@ -44,6 +44,17 @@ class RandomReward(Reward):
 class RuleReward(Reward):
     """A score in [0, 1] by a rule, without a model. See docs/rewards.md."""
 
+    read_by: ClassVar[Mapping[str, Readers]] = {
+        "target": {"rule": ("length",)},
+        "least": {"rule": ("length",)},
+        "most": {"rule": ("length",)},
+        "unit": {"rule": ("length",)},
+        "pattern": {"rule": ("regex",)},
+        "forbid": {"rule": ("regex",)},
+        "column": {"rule": ("keywords", "exact_match")},
+        "ngram": {"rule": ("distinct",)},
+    }
+
     kind: Literal["rule"]
     rule: Literal["length", "regex", "keywords", "distinct", "ended", "exact_match", "json"] = Field(
         description="what to score"
@@ -70,10 +81,6 @@ class RuleReward(Reward):
         required = {"regex": "pattern", "keywords": "column", "exact_match": "column"}.get(self.rule)
         if required is not None and getattr(self, required) is None:
             raise ValueError(f"rule {self.rule} needs `{required}`")
-        sizes = ("target", "least", "most") if self.rule == "length" else ()
-        for name in ("target", "least", "most", "pattern", "column"):
-            if name not in (required, *sizes) and getattr(self, name) is not None:
-                raise ValueError(f"rule {self.rule} has no `{name}`")
         if self.rule == "length":
             self._is_a_range()
         try:

@@ -4,11 +4,21 @@ Batch sizes are global (sequences per optimizer step, over all processes): part 
 `micro_batch_size` only divides them to fit into memory: runtime.
 """
 
-from typing import Any, Literal
+from collections.abc import Mapping
+from typing import Any, ClassVar, Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from tempering.config import MOST_LENGTH, MOST_SEED, MOST_SEQUENCES, StageConfig, runtime_field
+from tempering.config import (
+    MOST_LENGTH,
+    MOST_SEED,
+    MOST_SEQUENCES,
+    SET,
+    UNSET,
+    Readers,
+    StageConfig,
+    runtime_field,
+)
 from tempering.hub.models import owner_and_name
 from tempering.model_config import Architecture, LoraConfig, TransformerConfig
 from tempering.training.aliases import translated
@@ -28,6 +38,13 @@ Schedule = Literal[
 
 class TrainingConfig(StageConfig):
     """What all trainers share. The first of `num_epochs`, `max_steps`, `token_limit` ends the run."""
+
+    read_by: ClassVar[Mapping[str, Readers]] = {
+        "cosine_cycles": {"lr_schedule": ("cosine_with_restarts",)},
+        "min_lr_fraction": {"lr_schedule": ("cosine_with_min_lr", "polynomial", "warmup_stable_decay")},
+        "decay_fraction": {"lr_schedule": ("warmup_stable_decay",)},
+        "hub_private": {"hub_repo": SET},
+    }
 
     learning_rate: float = Field(1e-3, gt=0, description="peak learning rate of AdamW")
     lr_schedule: Schedule = Field(
@@ -98,27 +115,11 @@ class TrainingConfig(StageConfig):
             )
         return self
 
-    @model_validator(mode="after")
-    def _schedule_settings(self) -> "TrainingConfig":
-        for name, schedules in _OF_SCHEDULES.items():
-            changed = getattr(self, name) != type(self).model_fields[name].default
-            if changed and self.lr_schedule not in schedules:
-                raise ValueError(
-                    f"{name} is set, but lr_schedule {self.lr_schedule} does not use it: it is for "
-                    + " and ".join(schedules)
-                )
-        return self
-
-
-_OF_SCHEDULES = {
-    "cosine_cycles": ("cosine_with_restarts",),
-    "min_lr_fraction": ("cosine_with_min_lr", "polynomial", "warmup_stable_decay"),
-    "decay_fraction": ("warmup_stable_decay",),
-}
-
 
 class PretrainConfig(TrainingConfig):
     """Causal language modelling on packed blocks."""
+
+    read_by: ClassVar[Mapping[str, Readers]] = {"architecture": {"model": UNSET}}
 
     architecture: Architecture = Field(
         default_factory=TransformerConfig, description="the model to make from scratch"
@@ -159,6 +160,8 @@ class RewardModelConfig(TrainingConfig):
 
 class DPOConfig(TrainingConfig):
     """Direct preference optimisation (Rafailov et al. 2023, arXiv:2305.18290)."""
+
+    read_by: ClassVar[Mapping[str, Readers]] = {"label_smoothing": {"loss_type": ("sigmoid", "robust")}}
 
     model: str = runtime_field("sft", description="stage or artifact to start from")
     reference: str | None = runtime_field(

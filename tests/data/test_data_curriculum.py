@@ -120,8 +120,8 @@ def test_all_open_from_the_start_is_a_plain_shuffle():
         ({"by": "column", "column": "score", "model": "sft"}, "model is a setting of by: loss"),
         ({"stages": 1}, "shuffles all rows together"),
         ({"stages": 2, "pacing": "root"}, "set one of them"),
-        ({"start": 0.3}, "start without pacing"),
-        ({"stages": 2, "until": 0.3}, "until without pacing"),
+        ({"start": 0.3}, "start is set, and pacing none"),
+        ({"stages": 2, "until": 0.3}, "until is set, and pacing none"),
     ],
 )
 def test_settings_that_contradict_each_other_are_refused(settings, said):

@@ -116,6 +116,8 @@ def test_row_types():
     assert common_row_type(config(), {"a": pairs, "b": pairs}) is pairs
     assert common_row_type(config(row_type="prompt_completion"), {"a": pairs, "b": answers}) is answers
     assert common_row_type(config(row_type="prompt"), {"a": pairs, "b": answers}) is RowType.PROMPT
+    with pytest.raises(DataError, match="max_prompt_length is set, and the rows are used as text"):
+        common_row_type(config(max_prompt_length=9), {"a": RowType.TEXT})
     assert common_row_type(config(), {"a": RowType.MESSAGES, "b": answers}) is answers
     with pytest.raises(DataError, match="cannot be mixed"):
         common_row_type(config(), {"a": pairs, "b": answers})

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from tempering.artifacts.kinds import ModelArtifact
-from tempering.errors import UserError
+from tempering.errors import ConfigError, UserError
 from tests.conftest import tiny_nodes
 from tests.models.outside import bare_tokenizer, outside
 from tests.tiny import CPU, run_nodes
@@ -394,6 +394,7 @@ def test_a_repository_on_the_hub_gives_a_stage_of_its_own() -> None:
     assert "publish[dpo]" not in nodes
 
 
-def test_a_judge_that_nothing_needs_is_not_fetched() -> None:
+def test_a_judge_that_nothing_needs_is_refused() -> None:
     changes = {"evaluate.reward_model": "models/judge", "evaluate.benchmarks": {}, "models": {}}
-    assert not [node.name for node in tiny_nodes(changes) if node.name.startswith("adopt")]
+    with pytest.raises(ConfigError, match="nothing reads it without judged benchmarks"):
+        tiny_nodes(changes)

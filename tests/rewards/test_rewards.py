@@ -129,7 +129,8 @@ def test_what_a_function_logs_is_made_plain_and_belongs_to_one_reward() -> None:
 
 
 def test_nothing_but_missing_scores_is_unscored() -> None:
-    parts = {"kind": "mixture", "when_missing": "skip", "components": {"a": function("undecided")}}
+    both = {"a": function("undecided"), "b": function("undecided")}
+    parts = {"kind": "mixture", "when_missing": "skip", "components": both}
     assert math.isnan(score(parts, ["x", "y"]).scores[1])
 
 
@@ -142,7 +143,7 @@ def test_nothing_but_missing_scores_is_unscored() -> None:
         ({"kind": "rule", "rule": "length"}, "needs `target`"),
         ({"kind": "rule", "rule": "length", "target": 3, "most": 3}, "needs `target`"),
         ({"kind": "rule", "rule": "length", "least": 4, "most": 3}, "more than most"),
-        ({"kind": "rule", "rule": "ended", "pattern": "x"}, "has no `pattern`"),
+        ({"kind": "rule", "rule": "ended", "pattern": "x"}, "it is for regex"),
         ({"kind": "rule", "rule": "regex", "pattern": "("}, "not a regular expression"),
         ({"kind": "teacher"}, "endpoint or a model"),
         ({"kind": "teacher", "model": "sft", "min_score": 5, "max_score": 5}, "not below"),

@@ -7,7 +7,7 @@ import pytest
 from pydantic import ValidationError
 
 from tempering.errors import ConfigError, DataError
-from tempering.training.config import Schedule, SFTConfig
+from tempering.training.config import DPOConfig, Schedule, SFTConfig
 from tempering.training.schedule import learning_rate_factor
 from tests.conftest import tiny_nodes
 
@@ -46,6 +46,13 @@ def test_two_cycles_begin_again_half_way() -> None:
 def test_a_setting_of_another_schedule_is_refused() -> None:
     with pytest.raises(ValidationError, match="cosine_cycles is set"):
         SFTConfig(lr_schedule="cosine", cosine_cycles=2)
+
+
+@pytest.mark.parametrize("loss", ["ipo", "hinge"])
+def test_label_smoothing_is_refused_where_the_loss_does_not_read_it(loss: Any) -> None:
+    with pytest.raises(ValidationError, match="it is for sigmoid and robust"):
+        DPOConfig(loss_type=loss, label_smoothing=0.3)
+    assert DPOConfig(loss_type=loss, label_smoothing=0.0).beta == 0.1, "a default says nothing"
 
 
 @pytest.mark.parametrize(

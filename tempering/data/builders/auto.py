@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 
 from pydantic import Field
 
+from tempering.config import Readers
 from tempering.data.builders.base import FileBuilderConfig, Item, Note, Record, renamed
 from tempering.data.builders.recognise import builder_for
 from tempering.data.builders.squad import nested
@@ -39,6 +40,8 @@ class AutoConfig(FileBuilderConfig):
     folder_rows: ClassVar[Mapping[str, str]] = {}  # those of the recognised builder apply
 
     version: ClassVar[int] = 2  # raised with any builder that it reads through
+    read_by: ClassVar[Mapping[str, Readers]] = {"folder": {"rows": ("auto",)}}
+
     kind: Literal["auto"] = "auto"
     rows: Literal["auto", "prompt_completion", "preference", "prompts"] = Field(
         default="auto", description="what the rows are for; auto: what the recognised builder makes of them"

@@ -14,7 +14,7 @@ from typing import Any, ClassVar, Literal, Self, get_args
 
 from pydantic import Field, model_validator
 
-from tempering.config import MOST_SEED, Config, added_field, runtime_field
+from tempering.config import MOST_SEED, SET, Config, Readers, added_field, runtime_field
 from tempering.data.builders.columns import Columns
 from tempering.data.builders.record import BadRow, Note, Record, renamed, scalars, string
 from tempering.data.files import Reading, excerpt, read_records
@@ -105,6 +105,13 @@ class BuilderConfig(Config):
 
 class FileBuilderConfig(BuilderConfig):
     """A data set that is read from files: local ones, or those of a data set on the Hub."""
+
+    read_by: ClassVar[Mapping[str, Readers]] = {
+        "subset": {"hub": SET},
+        "revision": {"hub": SET},
+        "header": {"format": ("auto", "csv", "tsv")},
+        "encoding": {"format": ("auto", "jsonl", "json", "csv", "tsv", "text")},
+    }
 
     path: Path | tuple[Path, ...] | None = runtime_field(
         None, description="local file, folder or list of them; their bytes are the identity; goes before hub"

@@ -5,12 +5,13 @@ end of a line, or the end of the file. A file without the separator is refused: 
 endless document. Records (JSONL, Parquet, ...) need no separator; `columns: {text: ...}` names their text.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Literal
+from typing import ClassVar, Literal
 
 from pydantic import Field
 
+from tempering.config import Readers
 from tempering.data.builders.base import Item
 from tempering.data.builders.documents import Document, DocumentsConfig, separated
 from tempering.data.files import read_lines
@@ -19,6 +20,8 @@ from tempering.data.rows import Rejected
 
 class TextConfig(DocumentsConfig):
     """Documents from text files or records."""
+
+    read_by: ClassVar[Mapping[str, Readers]] = {"separator": {"documents": ("separator",)}}
 
     kind: Literal["text"] = "text"
     documents: Literal["separator", "blank_line", "line", "file"] = Field(

@@ -1,14 +1,23 @@
 """Which rows of a data set are taken out for quality."""
 
-from typing import Literal, Self
+from collections.abc import Mapping
+from typing import ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
-from tempering.config import Config
+from tempering.config import SET, Config, Readers
 
 
 class QualityConfig(Config):
     """Filters over checked rows; all are off by default."""
+
+    read_by: ClassVar[Mapping[str, Readers]] = {
+        "near_threshold": {"duplicates": ("near",)},
+        "near_permutations": {"duplicates": ("near",)},
+        "near_shingle": {"duplicates": ("near",)},
+        "ngram": {"decontaminate": SET},
+        "ngram_overlap": {"decontaminate": SET},
+    }
 
     min_characters: int = Field(
         default=0, ge=0, description="rows with less running text are taken out, in characters"

@@ -174,6 +174,12 @@ def _check_lengths(config: SampleConfig, target: RowType, types: Mapping[str, Ro
             expected="row_type: prompt",
             fix="set it, or take the two lengths out",
         )
+    if config.max_prompt_length is not None and target is RowType.TEXT:
+        raise DataError(
+            "max_prompt_length is set, and the rows are used as text, which has no prompts",
+            expected="max_length alone",
+            fix="take max_prompt_length out",
+        )
     whole = [name for name, kind in types.items() if kind in (RowType.MESSAGES, RowType.SCORED_CONVERSATION)]
     if config.max_prompt_length is not None and target is RowType.PROMPT_COMPLETION and whole:
         raise DataError(

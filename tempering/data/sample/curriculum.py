@@ -8,12 +8,12 @@ bytes of its difficulty, a row takes 16 bytes in a full sort, 40 in stages and 5
 """
 
 import hashlib
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Literal, Self
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
-from tempering.config import Config
+from tempering.config import Config, Readers
 
 if TYPE_CHECKING:
     import numpy as np
@@ -24,6 +24,11 @@ if TYPE_CHECKING:
 
 class CurriculumConfig(Config):
     """What makes a row hard, and how the order goes from easy to hard."""
+
+    read_by: ClassVar[Mapping[str, Readers]] = {
+        "start": {"pacing": ("linear", "root")},
+        "until": {"pacing": ("linear", "root")},
+    }
 
     by: Literal["length", "loss", "column"] = Field(
         default="length",
@@ -61,9 +66,6 @@ class CurriculumConfig(Config):
             raise ValueError("stages is 1, which shuffles all rows together: set 2 or more, or 0 for none")
         if self.stages and self.pacing != "none":
             raise ValueError("stages and pacing are two ways to do it: set one of them")
-        unused = {"start", "until"} & self.model_fields_set if self.pacing == "none" else set()
-        if unused:
-            raise ValueError(f"{' and '.join(sorted(unused))} without pacing: set pacing: linear or root")
         return self
 
 

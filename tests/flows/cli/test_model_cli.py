@@ -106,6 +106,8 @@ def test_several_prompts_and_samples_come_in_order(say: Any) -> None:
     assert [line for line in printed.out.splitlines() if line.startswith("[")] == [
         f"[{number}.0] {prompt}" for number, prompt in enumerate(prompts)
     ]
+    refused = say("generate", "sft@latest", *flags, "--greedy", "--top-k", 3)
+    assert (refused.code, "greedy decoding samples nothing" in refused.err) == (2, True)
 
 
 def messages(text: str) -> list[dict[str, str]]:
