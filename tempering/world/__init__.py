@@ -5,6 +5,7 @@ seed, each with an exact gold score for its quality. The pipeline runs on them o
 and a test can check that alignment aligned. Standard library only.
 """
 
+from tempering.world.flaw_pairs import flaw_pairs
 from tempering.world.flaws import Flaws, draw_flaws
 from tempering.world.gold import GoldScore, gold_score
 from tempering.world.questions import question_prompt
@@ -38,6 +39,7 @@ __all__ = [
     "count_tokens",
     "demonstrations",
     "draw_flaws",
+    "flaw_pairs",
     "gold_score",
     "instruction",
     "is_held_out",

@@ -59,7 +59,7 @@ class BabyLMConfig(DocumentsConfig):
 
     def as_hashed(self, tree: Tree) -> Tree:
         """Version 2 where there may be books of Gutenberg: the other corpora are read as before."""
-        named = [corpus_named(path.name) for path in map(Path, self.paths) if path.suffix]  # a folder may hold any
+        named = [corpus_named(path.name) for path in map(Path, self.paths) if path.suffix]
         corpora = [self.corpus] if self.corpus != "auto" else named if len(named) == len(self.paths) else []
         return {**tree, "version": 2} if "gutenberg" in corpora or not corpora else tree
 

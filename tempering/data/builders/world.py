@@ -24,6 +24,7 @@ _TYPES: Mapping[str, RowType] = {
     "question_completions": RowType.PROMPT_COMPLETION,
     "question_preferences": RowType.PREFERENCE,
     "minimal_pairs": RowType.MINIMAL_PAIR,
+    "flaw_pairs": RowType.PREFERENCE,
 }
 _SHARES: Mapping[str, Mapping[str, float]] = {
     "corpus": {"header_share": 0.8, "question_share": 0.1},
@@ -47,7 +48,11 @@ class WorldConfig(BuilderConfig):
         "question_completions",
         "question_preferences",
         "minimal_pairs",
-    ] = Field(description="which rows to make (question_preferences: right against corrupted answers)")
+        "flaw_pairs",
+    ] = Field(
+        description="which rows to make (question_preferences: right against corrupted answers; flaw_pairs: "
+        "one known flaw a pair, in the column flaw)"
+    )
     size: int = Field(ge=1, le=1_000_000_000, description="rows to make")
     split: Literal["train", "test"] = Field(
         default="train", description="test: from combinations that no training row has"

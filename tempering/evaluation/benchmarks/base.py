@@ -8,7 +8,7 @@ is heavy is imported inside `run`.
 
 from abc import abstractmethod
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, get_args
 
 from pydantic import Field
@@ -92,5 +92,9 @@ class Benchmark(Config):
 
     @classmethod
     def measure(cls, metric: str) -> Measure | None:
-        """How it describes a metric; None where it has no such metric."""
-        return next((measure for measure in cls.metrics if measure.name == metric), None)
+        """How it describes a metric, or `METRIC[PART]` of some rows; None where it has no such metric."""
+        name, _, part = metric.rstrip("]").partition("[")
+        measure = next((measure for measure in cls.metrics if measure.name == name), None)
+        if measure is None or not part:
+            return measure
+        return replace(measure, name=metric, label=f"{measure.label}: {part.replace('_', ' ')}")
