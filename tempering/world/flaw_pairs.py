@@ -1,8 +1,8 @@
 """Pairs of stories that differ in one thing alone, to see what a reward model looks at.
 
 The preferences that it learns from differ in several things at once, so its accuracy on them does not say
-which it has learnt. Here the worse story is the better one with one known flaw: another name, object, animal or
-place than the instruction asks for, the sad counterpart of its closing sentence, or no "The end.".
+which it has learnt. Here the worse story is the better one with one known flaw: another name, object, animal
+or place than the instruction asks for, the sad counterpart of its closing sentence, or no "The end.".
 """
 
 import random
