@@ -10,15 +10,15 @@ import hashlib
 import json
 import os
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from importlib.resources import files
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 from pydantic import Field
 
-from tempering.config import Config
+from tempering.config import SET, Config, Readers
 from tempering.data.token_ids import literal_ids
 from tempering.errors import DataError
 
@@ -60,11 +60,18 @@ class TrainTokenizerConfig(TokenizerBase):
 class ExistingTokenizerConfig(TokenizerBase):
     """Take a tokenizer that exists; what it lacks is added, and said."""
 
+    read_by: ClassVar[Mapping[str, Readers]] = {"revision": {"name_on_the_Hub": SET}}
+
     kind: Literal["existing"] = "existing"
     name_or_path: str = Field(
         description="local folder, Hub name, or the id of a tokenizer or model artifact"
     )
     revision: str = Field(default="main", description="commit, tag or branch, for a Hub name")
+
+    @property
+    def name_on_the_Hub(self) -> str:
+        """The name, where it is not that of a local folder."""
+        return "" if Path(self.name_or_path).is_dir() else self.name_or_path
 
     def external_files(self) -> tuple[Path, ...]:
         """The tokenizer's files, when it is a local folder."""

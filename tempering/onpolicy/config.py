@@ -212,6 +212,13 @@ class OnPolicyConfig(TrainingConfig):
             )
         if self.kl_control == "adaptive" and self.kl_coef == 0:
             raise ValueError("kl_control: adaptive multiplies kl_coef, and 0 stays 0; set kl_coef above 0")
+        weightless = self.kl_coef == 0 and (self.kl_control != "linear" or self.kl_coef_end == 0)
+        for name in ("kl_estimator", "kl_in") if weightless else ():
+            value = getattr(self, name)
+            if value not in (type(self).model_fields[name].default, self.estimator.published.get(name)):
+                raise ValueError(
+                    f"{name} is set, and nothing reads it: kl_coef is 0, so the KL weighs nothing"
+                )
         if self.stop_kl is not None and self.steps_per_rollout == 1:
             raise ValueError(
                 "stop_kl is set, and has nothing to end: each rollout is one step (ppo_epochs, batch_size)"

@@ -9,14 +9,14 @@ Warstadt et al. 2023, https://aclanthology.org/2023.conll-babylm.1.
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Literal, get_args
+from typing import ClassVar, Literal, get_args
 
 from pydantic import Field
 
-from tempering.config import Tree
+from tempering.config import Readers, Tree
 from tempering.data.builders.base import Item, Note, Record
 from tempering.data.builders.documents import Document, DocumentsConfig
 from tempering.data.builders.gutenberg import books, without_licence
@@ -32,6 +32,10 @@ _SPEAKER = re.compile(r"^(?:\*[A-Z0-9]{2,4}:|[A-Z]:\t)\s*")
 
 class BabyLMConfig(DocumentsConfig):
     """Documents of one of the corpora, or of a folder of them."""
+
+    read_by: ClassVar[Mapping[str, Readers]] = {
+        "document_words": {"corpus": ("auto", "childes", "switchboard", "open_subtitles", "bnc_spoken")}
+    }
 
     kind: Literal["babylm"] = "babylm"
     corpus: Literal["auto"] | Corpus = Field(
