@@ -20,7 +20,7 @@ from tempering.artifacts.names import stage_folder
 from tempering.artifacts.resolution import Miss
 from tempering.artifacts.resolve import stage_fingerprint
 from tempering.artifacts.store import Store
-from tempering.errors import ArtifactError, ConfigError, UserError
+from tempering.errors import ArtifactError, ConfigError, StoreError, UserError
 
 Names = str | Iterable[str] | None
 PlanAction = Literal["cached", "resume", "run", "skipped"]
@@ -172,7 +172,7 @@ def previous_manifests(
 def _manifest(store: Store, artifact_id: str) -> Manifest | None:
     try:
         return read_manifest(store.root / artifact_id, sealed=False)
-    except ArtifactError:
+    except (ArtifactError, StoreError):
         return None
 
 

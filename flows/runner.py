@@ -7,7 +7,9 @@ fails again, and one that was killed resumes from its checkpoint in the next run
 """
 
 import contextlib
+import os
 import shutil
+import socket
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -22,7 +24,7 @@ from flows.process.workers import Cancelled, StageCrashed, Workers
 from tempering.artifacts.draft import LOG_FILE, checkpoints_in
 from tempering.artifacts.fingerprint import Fingerprint
 from tempering.artifacts.kinds import Artifact, EvaluationArtifact, ModelArtifact, ReportArtifact
-from tempering.artifacts.lease import Lease, Waiting
+from tempering.artifacts.lease import Lease, Waiting, holder_name
 from tempering.artifacts.resolution import Resolution
 from tempering.artifacts.resolve import claim, resolve
 from tempering.artifacts.store import Store
@@ -210,15 +212,29 @@ class Runner:
     def _waiting(self, node: Node) -> Waiting:
         """Say once for whom `node` waits, and give up when the run has been cancelled."""
         holders = {""}  # an unknown holder has no name to show
+        ours = holder_name(os.getpid(), socket.gethostname())
 
         def waiting(holder: str) -> None:
             if self.workers.cancel.is_set():
                 raise Cancelled("cancelled")
             if holder not in holders:
                 holders.add(holder)
-                self.display.note(f"{node.name}: waiting for {holder}")
+                self.display.note(
+                    f"{node.name}: waiting for {self._twin(node) if holder == ours else holder}"
+                )
 
         return waiting
+
+    def _twin(self, node: Node) -> str:
+        """The other stage of this run that makes the artifact of `node`."""
+        twins = [
+            name
+            for name, key in self.fingerprints.items()
+            if name != node.name
+            and node.name in self.fingerprints
+            and key.hex == self.fingerprints[node.name].hex
+        ]
+        return f"{' or '.join(twins) or 'another stage'} of this run, whose artifact is the same"
 
     def _show(self, outcome: Outcome) -> None:
         artifact = outcome.artifact

@@ -4,6 +4,7 @@ With `--json` stdout is exactly one JSON document. rich is imported only where a
 """
 
 import argparse
+import sys
 from collections.abc import Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
@@ -43,7 +44,12 @@ def add_parser(subparsers: Any) -> None:
 def list_command(args: argparse.Namespace) -> int:
     """Print a table of artifacts: id, kind, tokens, size, age, headline."""
     store, stage = open_store(args), args.stage
-    artifacts = [artifact for artifact in store.list() if stage is None or stage in _labels(artifact)]
+    unreadable: dict[str, str] = {}
+    artifacts = [
+        artifact for artifact in store.list(unreadable) if stage is None or stage in _labels(artifact)
+    ]
+    for name, reason in unreadable.items():
+        print(f"left out: {name}: {reason}", file=sys.stderr)
     if args.json:
         print_json([_manifest(artifact) for artifact in artifacts])
     elif artifacts:

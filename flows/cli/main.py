@@ -59,10 +59,22 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _complain(f"failed: {error}", 1)
     except KeyboardInterrupt as stop:
         return stop_code(stop)
-    except BrokenPipeError:
+    except OSError as error:
+        return _blocked(error)
+
+
+def _blocked(error: OSError) -> int:
+    """The exit code where a file could not be read or written; what is no trouble of files is a bug."""
+    if isinstance(error, BrokenPipeError):
         # The reader (`head`, `less`) has gone; the interpreter must not try to flush again.
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         return 0
+    from tempering.artifacts.atomic import file_trouble
+
+    trouble = file_trouble(error)
+    if trouble is None:
+        raise error
+    return _complain(f"error: {trouble}", 2)
 
 
 def build_parser() -> argparse.ArgumentParser:

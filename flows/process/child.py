@@ -1,8 +1,8 @@
 """The child's side of a stage's process: its descriptors, its end, its answer.
 
 Everything printed, by Python or below it, goes to the stage's log. The answer is the function's result
-or its failure as text; only a `UserError` travels as an object. A thread waits for the parent's
-end and then kills the child's whole process group.
+or its failure as text; only a `UserError` travels as an object, and a full disk or missing rights are one.
+A thread waits for the parent's end and then kills the child's whole process group.
 """
 
 import contextlib
@@ -16,8 +16,10 @@ import threading
 import traceback
 from collections.abc import Callable
 from multiprocessing import connection
+from pathlib import Path
 from typing import Any
 
+from tempering.artifacts.atomic import file_trouble
 from tempering.errors import TemperingError, UserError
 
 Message = tuple[Any, ...]
@@ -52,17 +54,19 @@ def child(pipe: Any, log: str, name: tuple[str, str], arguments: tuple[Any, ...]
             function = getattr(function, part)
         send(("done", function(send, *arguments)))
     except BaseException as error:
-        send(_failure(error))
+        send(_failure(error, log))
     finally:
         for stream in (sys.stdout, sys.stderr):
             stream.flush()
 
 
-def _failure(error: BaseException) -> Message:
+def _failure(error: BaseException, log: str) -> Message:
     frames = error.__traceback__
     while frames is not None and frames.tb_next and frames.tb_frame.f_code.co_filename.endswith(_OWN_FILES):
         frames = frames.tb_next  # the frames that started the stage help nobody
     trace = "".join(traceback.format_exception(type(error), error, frames))
+    nameless = getattr(error, "filename", None) is None  # as of a write to a full disk
+    error = file_trouble(error, f"cannot write in {Path(log).parent}" if nameless else "") or error
     if isinstance(error, UserError):
         return ("failed", str(error), pickle.dumps(error), trace)
     if isinstance(error, TemperingError):  # raised on purpose: its frames help nobody

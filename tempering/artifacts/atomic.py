@@ -15,15 +15,22 @@ from pathlib import Path
 
 from tempering.errors import StoreError
 
+_SPACE, _RIGHTS = "free space there", "change the owner or the rights there"
+_AWAY, _OTHER = "move it away", "use another disk or a shorter name"
 _REASONS = {
-    errno.ENOSPC: "the disk is full",
-    errno.EDQUOT: "the disk quota is used up",
-    errno.EROFS: "the file system is read-only",
-    errno.EACCES: "permission denied",
-    errno.EPERM: "permission denied",
-    errno.ENOTDIR: "a part of the path is a file",
-    errno.EEXIST: "a part of the path is a file",
+    errno.ENOSPC: ("the disk is full", _SPACE),
+    errno.EDQUOT: ("the disk quota is used up", _SPACE),
+    errno.EROFS: ("the file system is read-only", _RIGHTS),
+    errno.EACCES: ("permission denied", _RIGHTS),
+    errno.EPERM: ("permission denied", _RIGHTS),
+    errno.ENOTDIR: ("a part of the path is a file", _AWAY),
+    errno.EEXIST: ("a part of the path is a file", _AWAY),
+    errno.EISDIR: ("a folder is in the place of a file", _AWAY),
+    errno.ELOOP: ("its links lead in a circle", _AWAY),
+    errno.EIO: ("the disk has an error", _OTHER),
+    errno.ENAMETOOLONG: ("the name is too long", _OTHER),
 }
+_TEXTS = {"No space left on device": errno.ENOSPC, "Disk quota exceeded": errno.EDQUOT}
 
 
 @contextmanager
@@ -126,6 +133,13 @@ def _is_left(numbers: str) -> bool:
     return not process_exists(int(process))
 
 
+def probe(folder: Path) -> None:
+    """Raise the OSError that writing into `folder` would."""
+    place = beside(folder / "probe")
+    place.write_bytes(b"x")
+    place.unlink()
+
+
 def process_exists(pid: int) -> bool:
     """Whether this host has a process of that number, whoever owns it."""
     try:
@@ -152,11 +166,27 @@ def store_errors(failure: str) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        reason = _REASONS.get(error.errno or 0)
-        if reason is None:
+        trouble = file_trouble(error, failure)
+        if trouble is None:
             raise
-        raise StoreError(
-            f"{failure}: {reason} ({error.filename or error.strerror})",
-            expected="a folder this user can write to, with space left",
-            fix="free space or change the rights there, or choose another store with --store",
-        ) from error
+        raise trouble from error
+
+
+def file_trouble(error: BaseException, failure: str = "") -> StoreError | None:
+    """What to tell people where an error comes from the disk, the rights or the names there, else None.
+
+    Args:
+        failure: what could not be done (default: the path).
+    """
+    number = error.errno if isinstance(error, OSError) else None
+    # Libraries of C++ and Rust tell of a full disk in words of their own.
+    number = next((known for text, known in _TEXTS.items() if text in str(error)), number)
+    if number not in _REASONS:
+        return None
+    reason, fix = _REASONS[number]
+    place = getattr(error, "filename", None) or getattr(error, "strerror", None) or error
+    return StoreError(
+        f"{failure}: {reason} ({place})" if failure else f"{place}: {reason}",
+        expected="a place that this user can read and write, with space left",
+        fix=f"{fix}, or choose another store with --store",
+    )

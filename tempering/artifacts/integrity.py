@@ -14,7 +14,7 @@ from tempering.artifacts.digests import DigestCache, sha256_file
 from tempering.artifacts.fingerprint import canonical_json
 from tempering.artifacts.kinds import KINDS, payload_digest
 from tempering.artifacts.manifest import FILE_NAME, FileEntry, Manifest, read_manifest
-from tempering.errors import ArtifactError
+from tempering.errors import ArtifactError, StoreError
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ def verify_folder(folder: Path) -> list[Damage]:
     """All damage to the artifact in `folder`; every file is hashed."""
     try:
         manifest = read_manifest(folder, sealed=False)
-    except ArtifactError as error:
+    except (ArtifactError, StoreError) as error:
         return [Damage(FILE_NAME, error.found)]
     return _manifest_damages(folder, manifest) + files_damage(folder, manifest.files)
 

@@ -110,6 +110,11 @@ def _same_file(descriptor: int, path: Path) -> bool:
 def _holder(path: Path) -> str:
     try:
         tree = json.loads(path.read_text())
-        return f"pid {tree['pid']} on host {tree['host']}"
-    except (OSError, ValueError, KeyError):
+        return holder_name(tree["pid"], tree["host"])
+    except (OSError, ValueError, KeyError, TypeError):
         return ""
+
+
+def holder_name(pid: int, host: str) -> str:
+    """What `Waiting` is told of a holder."""
+    return f"pid {pid} on host {host}"

@@ -13,7 +13,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from tempering.errors import ArtifactError
+from tempering.errors import ArtifactError, StoreError
 
 SCHEMA_VERSION = 1
 FILE_NAME = "manifest.json"
@@ -85,15 +85,24 @@ def read_manifest(folder: Path, *, sealed: bool = True) -> Manifest:
 
     Raises:
         ArtifactError: missing, not JSON, written by a newer version, or (`sealed`) edited since.
+        StoreError: it may not be read: nobody knows then whether the artifact is intact.
     """
     path = folder / FILE_NAME
     try:
         tree = json.loads(path.read_bytes())
+        if not isinstance(tree, dict):
+            raise ValueError("it is not an object")
         seal = tree.pop("seal", "")
         manifest = Manifest.model_validate({**tree, "seal": seal})
     except (FileNotFoundError, NotADirectoryError):
         raise _broken(path, "is missing") from None
-    except (ValueError, ValidationError, AttributeError) as error:
+    except OSError as error:
+        raise StoreError(
+            f"{path} cannot be read: {error.strerror}",
+            expected="a file that this user can read",
+            fix="change the rights there, or remove the artifact's folder and let the stage run again",
+        ) from None
+    except (ValueError, ValidationError, RecursionError) as error:
         raise _broken(path, f"cannot be read: {str(error).splitlines()[0]}") from None
     if manifest.schema_version > SCHEMA_VERSION:
         raise ArtifactError(

@@ -46,12 +46,23 @@ def latest(store: "Store", node: str) -> Path | None:
         for name, entry in record.stages.items():
             if entry.artifact and node in (name, stage_folder(name)):
                 folder = store.root / entry.artifact
-                if (folder / FILE_NAME).is_file():
+                if _has_manifest(folder):
                     return folder
     artifacts = [
         artifact for artifact in store.list() if node in (artifact.manifest.stage, artifact.path.parent.name)
     ]
     return artifacts[0].path if artifacts else None
+
+
+def _has_manifest(folder: Path) -> bool:
+    """Also where it may not be read: who asks for it shall hear that, and get no older artifact."""
+    try:
+        (folder / FILE_NAME).stat()
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    except OSError:
+        return True
+    return True
 
 
 def _by_stage(store: "Store", body: str) -> Path | None:
@@ -64,7 +75,7 @@ def _by_stage(store: "Store", body: str) -> Path | None:
 def _by_name(store: "Store", body: str) -> Path | None:
     if "/" in body:
         for folder in (store.root / body, Path(body).expanduser().absolute()):
-            if (folder / FILE_NAME).is_file() and not folder.is_relative_to(store.root / ".partial"):
+            if _has_manifest(folder) and not folder.is_relative_to(store.root / ".partial"):
                 return folder
         return None
     folders = list(store.folders())

@@ -131,9 +131,17 @@ class Runs:
         return run
 
     def newest(self, pipeline: str | None = None) -> Iterator[RunRecord]:
-        """Records, newest first, of one pipeline or of all; unreadable ones are skipped."""
-        for path in sorted(self.folder.glob("*.json"), reverse=True):
-            record = _read(path)
+        """Records, newest first, of one pipeline or of all; damaged ones are skipped.
+
+        Raises:
+            OSError: one may not be read: an older one in its place would be another answer.
+        """
+        try:
+            names = [entry.name for entry in self.folder.iterdir()]
+        except FileNotFoundError:
+            return
+        for name in sorted(names, reverse=True):
+            record = _read(self.folder / name) if name.endswith(".json") else None
             if record is not None and pipeline in (None, record.pipeline):
                 yield record
 
@@ -149,5 +157,5 @@ class Runs:
 def _read(path: Path) -> RunRecord | None:
     try:
         return RunRecord.model_validate_json(path.read_bytes())
-    except (OSError, ValidationError):
+    except (FileNotFoundError, ValidationError):
         return None

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from tempering.artifacts import partial, refs
-from tempering.artifacts.atomic import beside, store_errors
+from tempering.artifacts.atomic import probe, store_errors
 from tempering.artifacts.code import code_changes, code_state
 from tempering.artifacts.commit import commit
 from tempering.artifacts.digests import DigestCache
@@ -25,7 +25,7 @@ from tempering.artifacts.kinds import Artifact, artifact_from
 from tempering.artifacts.lease import Lease, Waiting, acquire
 from tempering.artifacts.leftovers import sweep_store
 from tempering.artifacts.manifest import FILE_NAME, InputRef, Manifest, read_manifest
-from tempering.artifacts.names import fingerprint8, slug
+from tempering.artifacts.names import fingerprint8, slug, stage_folder
 from tempering.artifacts.resolution import Miss, Resolution
 from tempering.artifacts.runs import Runs
 from tempering.errors import ArtifactError, StoreError
@@ -52,9 +52,7 @@ class Store:
     def _check_writable(self) -> None:
         with store_errors(f"cannot write to the artifact store {self.root}"):
             (self.root / ".partial").mkdir(parents=True, exist_ok=True)
-            probe = beside(self.root / ".partial" / "probe")
-            probe.write_bytes(b"")
-            probe.unlink()
+            probe(self.root / ".partial")
         sweep_store(self.root, self.folders())
 
     @cached_property
@@ -140,25 +138,44 @@ class Store:
             )
         return artifact_from(folder, manifest, checkpoint)
 
-    def folders(self) -> Iterator[Path]:
-        """All artifact folders; work in progress under `.partial` does not count."""
+    def folders(self, unreadable: dict[str, str] | None = None) -> Iterator[Path]:
+        """All artifact folders; work in progress under `.partial` does not count.
+
+        Args:
+            unreadable: collects the stages whose folder cannot be read, with the reason.
+
+        Raises:
+            OSError: a stage's folder cannot be read, without `unreadable`.
+        """
         for stage in _folders_in(self.root):
             if not stage.name.startswith(".") and stage.name != "runs":
-                yield from (folder for folder in _folders_in(stage) if fingerprint8(folder.name))
+                try:
+                    yield from (folder for folder in _folders_in(stage) if fingerprint8(folder.name))
+                except OSError as error:
+                    if unreadable is None:
+                        raise
+                    unreadable[stage.name] = f"cannot be read: {error.strerror}"
 
     def verify(self, ref: str | None = None) -> Mapping[str, Sequence[Damage]]:
         """Id -> its damage, for one artifact or all; every file is hashed."""
-        folders = [refs.find(self, ref)[0]] if ref else sorted(self.folders())
-        return {_id(folder): verify_folder(folder) for folder in folders}
+        unreadable: dict[str, str] = {}
+        folders = [refs.find(self, ref)[0]] if ref else sorted(self.folders(unreadable))
+        damages: dict[str, Sequence[Damage]] = {_id(folder): verify_folder(folder) for folder in folders}
+        return damages | {name: [Damage(name, what)] for name, what in unreadable.items()}
 
-    def list(self) -> list[Artifact]:
-        """All artifacts with a readable manifest, newest first."""
+    def list(self, unreadable: dict[str, str] | None = None) -> list[Artifact]:
+        """All artifacts with a readable manifest, newest first.
+
+        Args:
+            unreadable: collects the ids of the others, with the reason.
+        """
         artifacts: list[Artifact] = []
-        for folder in self.folders():
+        skipped: dict[str, str] = {} if unreadable is None else unreadable
+        for folder in self.folders(skipped):
             try:
                 artifacts.append(artifact_from(folder, read_manifest(folder, sealed=False)))
-            except ArtifactError:
-                continue
+            except (ArtifactError, StoreError) as error:
+                skipped[_id(folder)] = error.found
         return sorted(artifacts, key=lambda artifact: artifact.manifest.created, reverse=True)
 
     # -- making ----------------------------------------------------------------------------------
@@ -184,6 +201,8 @@ class Store:
         stage, config, key = resolution.stage, resolution.config, resolution.fingerprint
         # The folder: what a killed run left there, or an empty one.
         with store_errors(f"cannot write to the artifact store {self.root}"):
+            if (folder := self.root / stage_folder(node)).exists():
+                probe(folder)  # the commit writes there, after all the work
             digests = {role: ref.payload_digest for role, ref in resolution.inputs.items()}
             path = self._partial(stage.name, key.hex)
             partial.open_partial(path, digests, resolution.code, stage.makes.payload, fresh=resolution.fresh)

@@ -41,6 +41,15 @@ def test_a_broken_record_is_left_out(tmp_path: Path) -> None:
     assert [record.id for record in runs.newest()] == [kept.id]
 
 
+def test_one_that_may_not_be_read_is_not_passed_over(tmp_path: Path) -> None:
+    """The one before it would be another answer to `sft@latest`."""
+    runs = Runs(tmp_path / "runs")
+    runs.start("a")
+    (tmp_path / "runs/2999-01-01__a.json").mkdir()
+    with pytest.raises(IsADirectoryError):
+        runs.last_run()
+
+
 def test_a_killed_run_says_so(tmp_path: Path) -> None:
     code = "import sys, pathlib, tempering.artifacts.runs as r; r.Runs(pathlib.Path(sys.argv[1])).start('a')"
     subprocess.run([sys.executable, "-c", code, str(tmp_path)], check=True)

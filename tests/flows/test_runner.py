@@ -1,6 +1,9 @@
 """The runner, with stages called in this process: a lease and a fingerprint per node."""
 
+import errno
 import io
+import threading
+import time
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -19,6 +22,7 @@ from tempering.artifacts.kinds import DatasetArtifact, ModelArtifact
 from tempering.artifacts.stage import Summary, get_stage, stage
 from tempering.artifacts.store import Store
 from tempering.config import Config
+from tempering.errors import UserError
 from tempering.runtime import RuntimeConfig
 
 
@@ -135,3 +139,42 @@ def test_the_code_in_the_manifest_is_that_with_which_the_stage_began(
     artifact = planned(store, nodes).run_node(nodes[0]).artifact
     assert artifact is not None
     assert artifact.manifest.code.files == {text.module: "before"}
+
+
+def test_a_stage_that_waits_for_its_twin_names_it(store: Store, nodes: list[Node]) -> None:
+    """Two stages of one run that make the same artifact: the second one waits, for no other process."""
+    twin = Node("twin", fit, NoConfig(), {"data": "text"})
+    runner = planned(store, [*nodes, twin])
+    runner.run_node(nodes[0])
+    lease = store.lease(fit.name, runner.fingerprints["fit"].hex)
+    thread = threading.Thread(target=runner.run_node, args=(twin,))
+    thread.start()
+    stream = runner.display.stream
+    assert isinstance(stream, io.StringIO)
+    while "waiting" not in stream.getvalue():
+        time.sleep(0.01)
+    lease.release()
+    thread.join()
+    assert "twin: waiting for fit of this run, whose artifact is the same\n" in stream.getvalue()
+    assert runner.outcomes["twin"].ok
+
+
+def test_a_parent_that_prefect_did_not_start_is_named(store: Store, nodes: list[Node]) -> None:
+    outcome = planned(store, nodes).run_node(nodes[1])
+    assert (outcome.action, outcome.reason) == ("skipped", "text failed: Prefect did not start it")
+
+
+def test_a_place_without_rights_is_found_before_the_work(
+    store: Store, nodes: list[Node], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (store.root / "text").mkdir()
+
+    def probe(folder: Path) -> None:
+        if folder.name == "text":
+            raise PermissionError(errno.EACCES, "Permission denied", str(folder))
+
+    monkeypatch.setattr(stores, "probe", probe)
+    monkeypatch.setattr(Here, "run", lambda *_, **options: pytest.fail("the stage ran"))
+    outcome = planned(store, nodes).run_node(nodes[0])
+    assert f"permission denied ({store.root / 'text'})" in str(outcome.error)
+    assert isinstance(outcome.error, UserError)

@@ -1,0 +1,94 @@
+"""Files and folders that cannot be used: one message with the path and exit code 2; verify and list go on."""
+
+import errno
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from flows.cli.main import main
+from flows.process.child import _failure
+from tests.flows.conftest import Answer
+
+Temper = Callable[..., Answer]
+
+
+def in_the_way(path: Path) -> Path:
+    """A folder where a file belongs: permissions do not bind root, this does."""
+    if path.exists():
+        path.unlink()
+    path.mkdir()
+    return path
+
+
+@pytest.fixture
+def blocked(made: Answer, store: Path) -> Path:
+    """The manifest of `left` cannot be read."""
+    return in_the_way(store / made.rows["left"]["artifact"] / "manifest.json")
+
+
+@pytest.mark.parametrize("words", [("artifacts", "show", "left@latest"), ("report",), ("plan",), ("run",)])
+def test_a_manifest_that_cannot_be_read(
+    blocked: Path, temper: Temper, toy: Path, store: Path, words: tuple[str, ...]
+) -> None:
+    answer = temper(*words, *([toy] if words[0] in ("plan", "run") else []), "--store", store)
+    assert (answer.code, answer.out) == (2, "")
+    assert answer.err.startswith(f"error: {blocked} cannot be read: Is a directory")
+    assert "fix: " in answer.err
+
+
+def test_list_and_verify_name_it_and_go_on(blocked: Path, temper: Temper, store: Path) -> None:
+    name = f"left/{blocked.parent.name}"
+    listing = temper("artifacts", "list", "--store", store)
+    assert listing.code == 0
+    assert f"left out: {name}: {blocked} cannot be read" in listing.err
+    assert "right/" in listing.out
+    verified = temper("artifacts", "verify", "--store", store)
+    assert verified.code == 1
+    assert f"damaged: {name}\n" in verified.out
+    assert "9 artifacts, 1 damaged" in verified.out
+
+
+def test_a_stage_whose_folder_cannot_be_read(
+    made: Answer, temper: Temper, toy: Path, store: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scandir = os.scandir
+
+    def refuse(path: Path) -> object:
+        if Path(path).name == "left":
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+        return scandir(path)
+
+    monkeypatch.setattr("tempering.artifacts.store.os.scandir", refuse)
+    assert "left out: left: cannot be read" in temper("artifacts", "list", "--store", store).err
+    assert "damaged: left\n" in temper("artifacts", "verify", "--store", store).out
+    answer = temper("plan", toy, "--store", store)
+    assert (answer.code, answer.err.splitlines()[0]) == (2, f"error: {store}/left: permission denied")
+
+
+def test_any_other_file_of_a_command(
+    capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(args: object) -> int:
+        raise OSError(errno.ENOSPC, "No space left on device", "some/where")
+
+    monkeypatch.setattr("flows.cli.artifacts.list_command", full)
+    assert main(["artifacts", "list"]) == 2
+    assert capfd.readouterr().err.splitlines()[0] == "error: some/where: the disk is full"
+    monkeypatch.setattr("flows.cli.artifacts.list_command", lambda args: Path("not/there").read_text())
+    with pytest.raises(FileNotFoundError):  # a bug of ours: it keeps its traceback
+        main(["artifacts", "list"])
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        OSError(errno.ENOSPC, "No space left on device"),
+        RuntimeError("SafetensorError: I/O error: No space left on device (os error 28)"),
+    ],
+)
+def test_a_full_disk_under_a_stage_is_no_crash(error: Exception) -> None:
+    kind, text, pickled, _ = _failure(error, "store/.partial/sft-1/log.txt")
+    assert (kind, pickled is not None) == ("failed", True)
+    assert text.startswith("cannot write in store/.partial/sft-1: the disk is full")
