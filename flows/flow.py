@@ -12,6 +12,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+import httpx
 from prefect import allow_failure, flow, get_run_logger, task
 from prefect.artifacts import create_table_artifact
 from prefect.cache_policies import NO_CACHE
@@ -19,6 +20,7 @@ from prefect.client.orchestration import get_client
 from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterState, FlowRunFilterStateType
 from prefect.client.schemas.objects import State, StateType
 from prefect.events.worker import EventsWorker
+from prefect.exceptions import PrefectHTTPStatusError
 from prefect.logging.handlers import APILogWorker
 from prefect.states import Cancelled, Completed, Crashed, Failed
 from prefect.task_runners import ThreadPoolTaskRunner
@@ -33,10 +35,18 @@ Execute = Callable[[Node, Callable[[str], None]], Outcome]
 """Run one node, sending its log lines to a callback; a stage's failure is in the outcome."""
 
 
+NO_ANSWER = (PrefectHTTPStatusError, httpx.HTTPError)
+"""What Prefect raises where its server is not there, or has no disk to write to."""
+
+
 def run_flow(name: str, run_id: str, nodes: Sequence[Node], execute: Execute) -> None:
     """Run `nodes` (topologically sorted) as the flow `name`; the flow run is called `run_id`.
 
     Prefect refuses some characters in a name, which is a dash there.
+
+    Raises:
+        StageFailed: Prefect ended the run, and no stage did.
+        PrefectHTTPStatusError, httpx.HTTPError: its server failed (`NO_ANSWER`).
     """
     outcomes: dict[str, Outcome] = {}
 
@@ -60,9 +70,15 @@ def run_flow(name: str, run_id: str, nodes: Sequence[Node], execute: Execute) ->
         return _verdict(outcomes, len(nodes))
 
     try:
-        pipeline(run_id, return_state=True)
+        state = pipeline(run_id, return_state=True)
+    except RuntimeError as error:
+        if str(error).startswith("Failed to reach API"):
+            raise httpx.ConnectError("it cannot be reached") from error
+        raise
     finally:
         _drain()
+    if state.is_crashed():  # not by a stage: those failures are in the outcomes
+        raise StageFailed(f"Prefect ended the run: {state.message}")
 
 
 def close_dead_runs() -> None:

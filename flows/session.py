@@ -91,16 +91,19 @@ class Session:
             with self.display:
                 self.runner.workers.warm_up()
                 os.environ.update(client_environment(server, root))
-                from flows.flow import close_dead_runs, run_flow
+                from flows.flow import NO_ANSWER, close_dead_runs, run_flow
 
                 server.wait()
                 if self.port is not None:
                     self.display.note(f"Prefect's pages: {server.url.removesuffix('/api')}")
-                if server.process is not None:
-                    close_dead_runs()
                 # The flow calls `_execute` for each node, in threads.
                 name, nodes = self.planned.config.name, self.planned.nodes
-                self._follow(lambda: run_flow(name, self.run.id, nodes, self._execute))
+                try:
+                    if server.process is not None:
+                        close_dead_runs()
+                    self._follow(lambda: run_flow(name, self.run.id, nodes, self._execute))
+                except NO_ANSWER as error:
+                    raise server.trouble(str(error).partition("\n")[0]) from None
         finally:
             self.runner.workers.close()
             server.stop()

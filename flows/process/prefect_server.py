@@ -15,6 +15,7 @@ import importlib.metadata
 import os
 import shutil
 import socket
+import sqlite3
 import subprocess
 import sys
 import time
@@ -22,8 +23,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
-from tempering.artifacts.atomic import whole_file
-from tempering.errors import StoreError, TemperingError, UserError
+from tempering.artifacts.atomic import probe, store_errors, whole_file
+from tempering.errors import StoreError, UserError
 
 _START_LIMIT = 120.0  # seconds; the first start ever migrates the database
 STOP_LIMIT = 3.0
@@ -54,7 +55,7 @@ class Server:
         """Return when the server answers.
 
         Raises:
-            TemperingError: it ended, or took more than two minutes.
+            StoreError: it ended, or took more than two minutes.
         """
         if self.process is None:
             return
@@ -65,8 +66,22 @@ class Server:
             if self.process.poll() is not None:
                 break
             time.sleep(0.05)
-        tail = self.log.read_text(errors="replace")[-2000:] if self.log else ""
-        raise TemperingError(f"the embedded Prefect server did not start; {self.log} ends with:\n{tail}")
+        raise self.trouble("it did not start")
+
+    def trouble(self, what: str) -> StoreError:
+        """What to tell people when the server does not answer as it should."""
+        if self.log is None:
+            return StoreError(
+                f"the Prefect server at {self.url} failed: {what}",
+                expected="a running server of the installed version",
+                fix="start it, correct PREFECT_API_URL, or unset it: a run then brings its own",
+            )
+        tail = self.log.read_text(errors="replace").strip().splitlines()[-3:]
+        return StoreError(
+            "\n".join([f"the embedded Prefect server failed: {what}; {self.log} ends with:", *tail]),
+            expected=f"space and the right to write in {self.log.parent}",
+            fix="free space there; else remove it: it holds what Prefect's pages show of earlier runs",
+        )
 
     def stop(self) -> None:
         """End our server, giving it a moment to write what it still holds."""
@@ -95,7 +110,8 @@ def start_server(store: Path, port: int | None = None) -> Server:
 
     Raises:
         UserError: the port is in use.
-        StoreError: the store cannot be written.
+        StoreError: the store cannot be written, or Prefect's database there is damaged.
+        OSError: a file there cannot be read or written.
     """
     url = os.environ.get("PREFECT_API_URL")
     if url:
@@ -146,12 +162,9 @@ def _listen(port: int | None) -> socket.socket:
 
 def _make_home(store: Path) -> Path:
     home = store.absolute() / ".prefect"
-    try:
+    with store_errors(f"{home} cannot be used"):
         home.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise StoreError(
-            f"the store {store} cannot be written: {error.strerror}", fix="choose another with --store"
-        ) from None
+        probe(home)
     return home
 
 
@@ -165,11 +178,41 @@ def _take_database(home: Path) -> tuple[Path, IO[bytes]]:
         except OSError:
             lock.close()
             continue
-        if not database.exists() and template().exists():
-            with whole_file(database) as scratch:
-                shutil.copyfile(template(), scratch)
+        try:
+            _prepare(database)
+        except BaseException:
+            lock.close()
+            raise
         return database, lock
     raise StoreError(f"{home}: a thousand databases are in use", fix="end the runs that hold them")
+
+
+def _prepare(database: Path) -> None:
+    """Make the database, or see that it is one: else the server would not start, or fail in the run."""
+    if not database.exists():
+        if template().exists():
+            with whole_file(database) as scratch:
+                shutil.copyfile(template(), scratch)
+        return
+    with database.open("r+b"):
+        pass
+    try:
+        with contextlib.closing(sqlite3.connect(database)) as connection:
+            fault = str(connection.execute("PRAGMA quick_check(1)").fetchone()[0])
+    except sqlite3.OperationalError as error:
+        raise StoreError(
+            f"Prefect's database {database} cannot be used: {error}",
+            expected=f"space and the right to write in {database.parent}",
+            fix="free space there, or change the owner or the rights",
+        ) from None
+    except sqlite3.Error as error:
+        fault = str(error)
+    if fault != "ok":
+        raise StoreError(
+            f"Prefect's database {database} is damaged: {fault.splitlines()[-1]}",
+            expected="a database that SQLite can read",
+            fix="remove it: it holds what Prefect's pages show of earlier runs, nothing else",
+        )
 
 
 def template() -> Path:

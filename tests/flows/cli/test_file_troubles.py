@@ -2,6 +2,7 @@
 
 import errno
 import os
+import sqlite3
 from collections.abc import Callable
 from pathlib import Path
 
@@ -9,6 +10,8 @@ import pytest
 
 from flows.cli.main import main
 from flows.process.child import _failure
+from flows.process.prefect_server import Server, _take_database
+from tempering.errors import StoreError
 from tests.flows.conftest import Answer
 
 Temper = Callable[..., Answer]
@@ -92,3 +95,47 @@ def test_a_full_disk_under_a_stage_is_no_crash(error: Exception) -> None:
     kind, text, pickled, _ = _failure(error, "store/.partial/sft-1/log.txt")
     assert (kind, pickled is not None) == ("failed", True)
     assert text.startswith("cannot write in store/.partial/sft-1: the disk is full")
+
+
+class TestPrefect:
+    def test_a_database_that_is_damaged_or_cannot_be_opened(self, tmp_path: Path) -> None:
+        database = tmp_path / "prefect.db"
+        database.write_bytes(b"nonsense" * 1000)
+        with pytest.raises(StoreError, match=rf"{database} is damaged: file is not a database"):
+            _take_database(tmp_path)
+        # Cut in the middle.
+        database.unlink()
+        with sqlite3.connect(database) as connection:
+            connection.execute("CREATE TABLE runs AS SELECT randomblob(100000) AS row")
+        os.truncate(database, 30_000)
+        with pytest.raises(StoreError, match="is damaged"):
+            _take_database(tmp_path)
+        in_the_way(database)
+        with pytest.raises(IsADirectoryError):
+            _take_database(tmp_path)
+
+    def test_a_server_that_fails_is_no_traceback(self, tmp_path: Path) -> None:
+        log = tmp_path / "prefect.log"
+        log.write_text("one\ndisk I/O error\n")
+        ours = str(Server("http://x/api", None, log).trouble("500"))
+        assert "failed: 500" in ours
+        assert "disk I/O error" in ours
+        assert f"write in {tmp_path}" in ours
+        theirs = Server("http://x/api").trouble("it cannot be reached")
+        assert "PREFECT_API_URL" in theirs.fix
+
+    def test_a_url_where_no_server_is(
+        self, temper: Temper, toy: Path, store: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        import flows.flow
+
+        def nobody(*arguments: object) -> None:
+            raise flows.flow.NO_ANSWER[1]("it cannot be reached")
+
+        monkeypatch.setenv("PREFECT_API_URL", "http://127.0.0.1:9/api")
+        monkeypatch.setattr(flows.flow, "run_flow", nobody)
+        answer = temper("run", toy, "--store", store)
+        assert answer.code == 2
+        assert answer.err.splitlines()[-3] == (
+            "error: the Prefect server at http://127.0.0.1:9/api failed: it cannot be reached"
+        )
