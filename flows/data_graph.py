@@ -45,8 +45,9 @@ class DataGraph(ABC):
     def _opened(self, name: str) -> Iterator[None]:
         """While the inputs of `name` are created, none of them may need `name`."""
         if name in self.open:
+            circle = [*self.open[self.open.index(name) :], name]
             raise ConfigError(
-                f"stages feed each other in a circle: {' -> '.join([*self.open, name])}",
+                f"stages feed each other in a circle: {' -> '.join(circle)}",
                 fix="start one of these stages from another model, or remove one of these data sets",
             )
         self.open.append(name)
@@ -84,7 +85,8 @@ class DataGraph(ABC):
             "datasets": datasets,
         }
         if config.curriculum is not None and config.curriculum.model is not None:
-            inputs["model"] = self.model(config.curriculum.model, f"samples.{name}.curriculum.model")
+            with self._opened(f"sample[{name}]"):
+                inputs["model"] = self.model(config.curriculum.model, f"samples.{name}.curriculum.model")
         return self.add(f"sample[{name}]", "sample", config, inputs)
 
 

@@ -169,6 +169,10 @@ def test_what_extends_a_pipeline_can_add_change_and_drop_stages(tmp_path: Path) 
         (["g.kind=rloo", "g.estimtor=grpo"], "g.estimtor: unknown key; did you mean 'estimator'?"),
         (["g.kind=rloo", "models.g=some/folder"], "g is the name of a stage"),
         (["g.kind=dpo", "g.model=h", "h.kind=dpo", "h.model=g"], "circle: g -> h -> g"),
+        (
+            ["samples.sft.curriculum.by=loss", "samples.sft.curriculum.model=sft"],
+            "circle: sft -> sample[sft] -> sft",
+        ),
         (["g.kind=dpo", "g.model=sfft"], "g.model: 'sfft' is not a stage"),
         (["g.kind=dpo", "g.model=sfft"], "did you mean 'sft'?"),
         (["g.kind=dpo", "g.reference=dppo"], "g.reference: 'dppo' is not a stage"),
