@@ -19,6 +19,7 @@ from flows.plan import PlanRow, forced_nodes, plan, select
 from flows.process.workers import Workers
 from flows.runner import Runner
 from flows.session import Ended, Planned, Session
+from flows.stopping import stop_behind
 from flows.store_choice import DEFAULT_STORE, given_store
 from tempering.artifacts.store import Store
 from tempering.errors import ConfigError
@@ -121,7 +122,7 @@ def run_pipeline(options: Options, display: Display) -> Ended:
         else:
             session.run_all()
     except BaseException as error:
-        run.finish("cancelled" if isinstance(error, KeyboardInterrupt) else "failed")
+        run.finish("failed" if stop_behind(error) is None else "cancelled")
         raise
     return session.end()
 

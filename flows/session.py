@@ -20,7 +20,7 @@ from flows.graph import Node
 from flows.plan import PlanRow
 from flows.process.workers import Cancelled, prepare_environment
 from flows.runner import Outcome, Runner, explain
-from flows.stopping import stop_code
+from flows.stopping import stop_behind, stop_code
 from tempering.artifacts.kinds import ReportArtifact
 from tempering.artifacts.runs import Run
 from tempering.artifacts.store import Store
@@ -76,7 +76,10 @@ class Session:
         """Start the servers, then run the flow; a stop at any moment ends both."""
         try:
             self._with_servers()
-        except KeyboardInterrupt as stop:
+        except BaseException as error:
+            stop = stop_behind(error)
+            if stop is None:
+                raise
             self._cancel(stop)
 
     def _with_servers(self) -> None:
@@ -131,6 +134,7 @@ class Session:
     def _cancel(self, stop: KeyboardInterrupt) -> None:
         if self.stop is None:
             self.stop = stop
+            stop_code(stop)
             self.runner.workers.stop()
             self.display.note("interrupted: ending the stages; run again to resume from their checkpoints")
 

@@ -1,8 +1,9 @@
 """What stops a command: Ctrl-C, the SIGTERM of a scheduler or container, the SIGHUP of a closed terminal.
 
 All of them mean the same. The first raises `Stopped` in the main thread, wherever that is: in an import, a
-plan, a wait, a commit; what is half written goes as it passes. A second one ends the process at once, and so
-does some time, since a library may swallow the exception. What is ignored from outside (`nohup`) stays so.
+plan, a wait, a commit; what is half written goes as it passes. Libraries swallow it, or turn it into an error
+of their own: swallowed, it is raised again, and an error after a stop is the stop. A second signal ends the
+process at once, and so does some time. What is ignored from outside (`nohup`) stays ignored.
 """
 
 import contextlib
@@ -11,9 +12,11 @@ import signal
 import sys
 import threading
 import time
+import weakref
 from collections.abc import Iterator
 
 PATIENCE = 10.0  # seconds that a stopped command may take to end in order
+_LOOK = 0.5  # seconds until a swallowed stop is raised again
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
@@ -25,9 +28,27 @@ class Stopped(KeyboardInterrupt):
         self.number = number
 
 
+class _Told:
+    """What this process has been told: the signal, and the exception, which dies where it is swallowed."""
+
+    number: int | None = None
+    stop: "weakref.ref[Stopped] | None" = None
+    again = False
+    heard: KeyboardInterrupt | None = None
+    """Kept, so that it is not raised again."""
+
+
 def stop_code(stop: KeyboardInterrupt) -> int:
     """The exit code of a stopped command, as a shell counts: 130 for Ctrl-C, 143 for SIGTERM."""
+    _Told.heard = stop
     return 128 + (stop.number if isinstance(stop, Stopped) else signal.SIGINT)
+
+
+def stop_behind(error: BaseException) -> KeyboardInterrupt | None:
+    """The stop that `error` is or comes from, else None."""
+    if isinstance(error, KeyboardInterrupt):
+        return error
+    return None if _Told.number is None else Stopped(_Told.number)
 
 
 @contextlib.contextmanager
@@ -45,24 +66,44 @@ def stoppable() -> Iterator[None]:
             signal.signal(number, _stop)
     try:
         yield
+    except Exception as error:
+        stop = stop_behind(error)
+        if stop is None:
+            raise
+        raise stop from error
     finally:
-        for number, handler in previous.items():
-            if signal.getsignal(number) is _stop:
-                signal.signal(number, handler)
+        if _Told.number is None:
+            for number, handler in previous.items():
+                if signal.getsignal(number) is _stop:
+                    signal.signal(number, handler)
 
 
 def _stop(number: int, frame: object) -> None:
-    for other in _SIGNALS:
-        if signal.getsignal(other) is _stop:
-            signal.signal(other, _end)
-    if number == signal.SIGHUP:
-        _mute()
-    threading.Thread(target=_end_later, args=(number,), daemon=True).start()
-    raise Stopped(number)
+    if _Told.again:
+        _Told.again = False
+    elif _Told.number is not None:
+        _end(number)
+    else:
+        _Told.number = number
+        if number == signal.SIGHUP:
+            _mute()
+        threading.Thread(target=_see_to_it, args=(number,), daemon=True).start()
+    stop = Stopped(number)
+    _Told.stop = weakref.ref(stop)
+    try:
+        raise stop
+    finally:
+        del stop  # this frame is in its traceback, and would keep it alive
 
 
-def _end_later(number: int) -> None:
-    time.sleep(PATIENCE)
+def _see_to_it(number: int) -> None:
+    """Raise the stop again where nobody holds it any more, and end the process when its time is over."""
+    end = time.monotonic() + PATIENCE
+    while time.monotonic() < end:
+        time.sleep(_LOOK)
+        if _Told.heard is None and _Told.stop is not None and _Told.stop() is None:
+            _Told.again = True
+            os.kill(os.getpid(), number)
     _end(number)
 
 

@@ -28,6 +28,26 @@ SWALLOW = """
         except KeyboardInterrupt:
             print("swallowed", flush=True)
 """
+ONCE = """
+    try:
+        time.sleep(30)
+    except KeyboardInterrupt:
+        pass
+    try:
+        time.sleep(30)
+    finally:
+        print("in order")
+"""
+TURNED = """
+    class Slow:
+        def __set_name__(self, owner, name):
+            time.sleep(30)
+    try:
+        class Holder:  # Python 3.11 makes a RuntimeError of it
+            slow = Slow()
+    finally:
+        print("in order")
+"""
 
 
 def begin(body: str, before: str = "") -> "subprocess.Popen[str]":
@@ -45,6 +65,14 @@ def test_each_signal_ends_a_command_without_a_traceback(number: int) -> None:
     process.send_signal(number)
     assert process.communicate(timeout=10)[1] == ""
     assert process.returncode == 128 + number
+
+
+@pytest.mark.parametrize("body", [ONCE, TURNED])
+def test_a_stop_that_is_swallowed_or_turned_into_an_error_is_one(body: str) -> None:
+    process = begin(body, "import sys, flows.stopping; flows.stopping._LOOK = 0.1\n")
+    process.send_signal(signal.SIGTERM)
+    assert process.communicate(timeout=10) == ("in order\n", "")
+    assert process.returncode == 143
 
 
 def test_the_second_one_ends_it_at_once_and_time_does_too() -> None:
