@@ -6,6 +6,7 @@ the same name. Data sets and samples that nothing uses are left out.
 """
 
 import difflib
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -81,9 +82,14 @@ class Graph(DataGraph):
         """Whether there is such a model: a stage that is switched off makes none and is skipped."""
         return name is not None and (name in self.on or name not in section_kinds())
 
-    def _scores(self, name: str) -> bool:
-        """Whether a stage of this pipeline makes a reward model."""
-        return name in self.on and get_stage(self.config.stages[name].kind).head == "score"
+    def _head(self, name: str) -> str:
+        """The head of a model, where its stage, its reference or its folder tells; else ""."""
+        if name in self.on:
+            return get_stage(self.config.stages[name].kind).head
+        if name not in self.config.models and is_ref(name):
+            kind = section_kinds().get(re.split("[@/]", name)[0])
+            return "" if kind is None else kind.head
+        return "" if self._is_stage(name) else self._adopt_config(name).head
 
     # -- models ------------------------------------------------------------------------------
 
@@ -129,13 +135,15 @@ class Graph(DataGraph):
         return sources
 
     def _check_head(self, name: str, used_by: str, head: Head) -> None:
-        """Refuse a stage of this pipeline whose model has the other head, before anything is trained."""
-        if name not in self.on or get_stage(self.config.stages[name].kind).head == head:
+        """Refuse a model that has the other head, before anything is trained."""
+        if self._head(name) in ("", head):
             return
         words = {"score": "a reward model", "causal_lm": "a language model"}
         fitting = [stage for stage in self.on if get_stage(self.config.stages[stage].kind).head == head]
         raise ConfigError(
-            f"{used_by}: the stage {name!r} does not make {words[head]}",
+            f"{used_by}: the stage {name!r} does not make {words[head]}"
+            if name in self.on
+            else f"{used_by}: {name!r} is not {words[head]}",
             expected=f"a stage that does, such as {', '.join(fitting)}" if fitting else words[head],
         )
 
@@ -218,7 +226,7 @@ class Graph(DataGraph):
         assert settings is not None
         # The benchmarks that fit the model, and a judge and a baseline only where one of them uses them:
         # an evaluation repeats when its inputs change.
-        scorer = self._scores(name) or name == settings.reward_model
+        scorer = self._head(name) == "score" or name == settings.reward_model
         benchmarks = settings.measuring("scorer" if scorer else "policy")
         judged = any(benchmark.judged for benchmark in benchmarks.values())
         judge = settings.reward_model if judged and self._exists(settings.reward_model) else None

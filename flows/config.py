@@ -5,7 +5,7 @@ stage that trains: its name is a kind, or it says `kind:`. A section that is `nu
 The top-level `seed` is the seed of every section that does not set its own.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -16,7 +16,7 @@ from flows.old_names import desugared
 from flows.sections import check_sections, kind_of, section_classes, stage_config, with_kind
 from tempering.artifacts.stage import section_kinds
 from tempering.config import MOST_SEED, Config, StageConfig, runtime_field
-from tempering.config_file import load
+from tempering.config_file import load_stages
 from tempering.data.builders import Builder
 from tempering.data.sample.config import SampleConfig
 from tempering.data.tokenizers import TokenizerConfig
@@ -115,13 +115,28 @@ def _filled(section: Any, tree: dict[str, Any], setting: str) -> Any:
     return {setting: tree[setting], **section}
 
 
+def _skip(tree: dict[str, Any], off: Collection[str]) -> None:
+    """Leave stages that are switched off out of the evaluation, as it leaves out kinds that are."""
+    evaluate = tree.get("evaluate")
+    if not off or not isinstance(evaluate, dict):
+        return
+    models = evaluate.get("models")
+    if isinstance(models, list):
+        evaluate = {**evaluate, "models": [name for name in models if name not in off]}
+    for setting in ("reward_model", "baseline"):
+        if isinstance(evaluate.get(setting), str) and evaluate[setting] in off:
+            evaluate = {**evaluate, setting: None}
+    tree["evaluate"] = evaluate
+
+
 def load_pipeline(path: str | Path, overrides: Iterable[str] = ()) -> PipelineConfig:
     """The pipeline in a YAML file, with `key=value` overrides.
 
     Raises:
         ConfigError: naming the file, the setting and the nearest valid name.
     """
-    tree = load(path, overrides)
+    tree, off = load_stages(path, overrides)
+    _skip(tree, off)
     stem = Path(path).stem
     tree.setdefault("name", stem if stem != "pipeline" else Path(path).resolve().parent.name)
     return validate(PipelineConfig, tree, str(path), classes=section_classes(tree))

@@ -15,14 +15,14 @@ from flows.build import build_graph
 from flows.config import load_pipeline
 from flows.display import Display
 from flows.graph import Node
-from flows.plan import PlanRow, forced_nodes, plan, select
+from flows.plan import PlanRow, downstream, forced_nodes, plan, select
 from flows.process.workers import Workers
 from flows.runner import Runner
 from flows.session import Ended, Planned, Session
 from flows.stopping import stop_behind
 from flows.store_choice import DEFAULT_STORE, given_store
 from tempering.artifacts.store import Store
-from tempering.errors import ConfigError
+from tempering.errors import ConfigError, UserError
 from tempering.model_size import least_parameters
 from tempering.printable import clock, size
 from tempering.rewards.config import TeacherReward, components
@@ -68,13 +68,29 @@ def plan_pipeline(options: Options, *, writable: bool = False) -> Planned:
     runtime = config.runtime
     if options.strict_code:
         runtime = runtime.model_copy(update={"strict_code": True})
-    nodes = _with_parents(build_graph(config), options.only)
+    nodes = build_graph(config)
+    _check_options(nodes, options)
+    nodes = _with_parents(nodes, options.only)
     store = Store(options.store or runtime.store or DEFAULT_STORE, writable=writable)
     rows = plan(
         nodes, store, options.force, options.start, options.only, runtime.strict_code, pipeline=config.name
     )
     forced = frozenset(forced_nodes(nodes, options.force, options.start))
     return Planned(config, runtime, store, tuple(nodes), tuple(rows), forced)
+
+
+def _check_options(nodes: list[Node], options: Options) -> None:
+    """Refuse to force what `--only` does not run, which would be passed over."""
+    chosen = select(nodes, options.only)
+    forced = {f"--force {name}": select(nodes, name) for name in options.force}
+    forced |= {f"--from {options.start}": downstream(nodes, select(nodes, options.start))}
+    for option, names in forced.items():
+        if chosen and names and not names & chosen:
+            raise UserError(
+                f"{option} makes nothing again that --only {options.only} runs",
+                expected=f"one of: {', '.join(sorted(chosen))}",
+                fix="leave one of the two out",
+            )
 
 
 def _with_parents(nodes: list[Node], only: str | None) -> list[Node]:

@@ -21,13 +21,19 @@ def load(path: str | Path, overrides: Iterable[str] = ()) -> Tree:
     Mappings merge, lists replace, `null` switches a stage off. Paths in `extends:` are relative
     to the file that names them.
     """
+    return load_stages(path, overrides)[0]
+
+
+def load_stages(path: str | Path, overrides: Iterable[str] = ()) -> tuple[Tree, set[str]]:
+    """As `load`, with the names of the stages of a name of their own that are switched off."""
     named: set[str] = set()
     tree = _load_file(Path(path), (), named, [])
     for override in overrides:
         apply_override(tree, override)
         _note_kinds(tree, named)
     # A section that says `kind:` and is `null` now is no section: nothing else tells what it was.
-    return {name: section for name, section in tree.items() if section is not None or name not in named}
+    off = {name for name in named if name in tree and tree[name] is None}
+    return {name: section for name, section in tree.items() if name not in off}, off
 
 
 def _note_kinds(tree: Tree, named: set[str]) -> None:

@@ -269,11 +269,27 @@ class AdoptConfig(Config):
             )
         return None
 
+    @property
+    def head(self) -> str:
+        """`score` or `causal_lm`, as a local folder's config.json says; "" where it does not."""
+        file = None if self.folder is None else self.folder / "config.json"
+        try:
+            names = json.loads(file.read_text(encoding="utf-8"))["architectures"] if file else []
+            classifier = [str(name).endswith("ForSequenceClassification") for name in names]
+        except (OSError, ValueError, TypeError, KeyError, RecursionError):
+            return ""
+        return "score" if any(classifier) else "causal_lm" if classifier else ""
+
     def external_files(self) -> tuple[Path, ...]:
-        """The files of a local folder that are read."""
+        """The files of a local folder that are read.
+
+        Raises:
+            ConfigError: it is not that of a whole model.
+        """
         folder = self.folder
         if folder is None:
             return ()
+        check_folder(folder)
         suffixes = (*_MODEL_FILES, ".py") if self.trust_remote_code else _MODEL_FILES
         return tuple(sorted(path for path in folder.iterdir() if path.name.endswith(suffixes)))
 
@@ -284,6 +300,34 @@ class AdoptConfig(Config):
         if self.folder is not None:
             return ()
         return ((f"hub:{self.name_or_path}", model_commit(self.name_or_path, self.revision)),)
+
+
+def check_folder(folder: Path) -> None:
+    """Refuse a folder that cannot be a whole model, by what lies in it; adoption looks into the files.
+
+    Raises:
+        ConfigError: only an adapter, no config.json or one of nonsense, or no safetensors.
+    """
+    if (folder / "adapter_config.json").exists():
+        raise ConfigError(
+            f"{folder} has only an adapter",
+            expected="a whole model",
+            fix="merge it into its base model first, with PEFT's merge_and_unload",
+        )
+    if not (folder / "config.json").is_file():
+        raise ConfigError(
+            f"{folder}: there is no config.json",
+            expected="a folder in Hugging Face layout: config.json, model.safetensors, tokenizer.json",
+            fix="correct the path",
+        )
+    check_sizes(folder)
+    if not any(folder.glob("*.safetensors")):
+        pickled = any(path.suffix in (".bin", ".pt", ".pth") for path in folder.iterdir())
+        raise ConfigError(
+            f"{folder} has no safetensors",
+            expected="model.safetensors",
+            fix=f"`temper convert {folder} NEW_FOLDER` reads a pickled state safely" if pickled else "",
+        )
 
 
 def check_sizes(folder: Path, overrides: Mapping[str, Any] = MappingProxyType({})) -> None:

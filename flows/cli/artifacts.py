@@ -30,7 +30,7 @@ def add_parser(subparsers: Any) -> None:
     commands = parser.add_subparsers(metavar="COMMAND", required=True, title="commands")
     add = partial(add_command, commands)
     listing = add("list", list_command, "all artifacts, newest first")
-    listing.add_argument("stage", nargs="?", help="only of this stage or kind")
+    listing.add_argument("stage", nargs="?", help="only of this stage, or of this kind of stage or artifact")
     show = add("show", show_command, "an artifact's manifest")
     show.add_argument("ref", help="id, fingerprint prefix, STAGE@latest or folder")
     add("lineage", lineage_command, "what an artifact was made from").add_argument("ref")
@@ -121,7 +121,8 @@ def verify_command(args: argparse.Namespace) -> int:
 
 def _labels(artifact: "Artifact") -> tuple[str, ...]:
     node = artifact.manifest.stage
-    return node, node.split("[")[0], artifact.path.parent.name, artifact.kind
+    kind_of_stage = str(artifact.manifest.hashed.get("stage", ""))
+    return node, node.split("[")[0], artifact.path.parent.name, artifact.kind, kind_of_stage
 
 
 def _manifest(artifact: "Artifact") -> dict[str, Any]:

@@ -142,6 +142,12 @@ def find(root: type[BaseModel], path: str) -> Section | Setting:
     }
     if path in settings:
         return settings[path]
+    # `kind` tells the members of a union apart, and says what a stage with a name of its own is.
+    above, _, last = path.rpartition(".")
+    if last == "kind" and above in sections:
+        section = sections[above]
+        field = section.classes[0].model_fields.get("kind")
+        return section if section.members or field is None else setting_of("kind", field)
     raise ConfigError(
         f"there is no section or setting {path!r}",
         expected=f"a section ({', '.join(name for name in sections if '.' not in name)}) or a path below one",
@@ -151,11 +157,14 @@ def find(root: type[BaseModel], path: str) -> Section | Setting:
 
 def _hint(path: str, names: list[str]) -> str:
     """What to write instead: a path spelt alike, without a name of your own, or with the same last word."""
+    path = path.lower()
     parts = path.split(".")
     alike = difflib.get_close_matches(path, names, n=1, cutoff=0.85)
     without = [".".join(parts[:index] + parts[index + 1 :]) for index in range(1, len(parts))]
     same_end = [name for name in names if name.rpartition(".")[2] == parts[-1]]
-    near = [*alike, *(name for name in without if name in names), *same_end]
+    inside = [name for name in same_end if name.startswith(f"{parts[0]}.")]
+    same_end = [*inside, *(name for name in same_end if name not in inside)]
+    near = [*alike, *(name for name in without if name in names and not inside), *same_end]
     if near:
         return " or ".join(f"temper config {name}" for name in list(dict.fromkeys(near))[:3])
     return "temper config, without a path, lists the sections"

@@ -7,6 +7,7 @@ import pytest
 
 from flows.cli.main import main
 from flows.pipeline import Options, plan_pipeline, require_memory
+from flows.plan import PlanRow
 from tempering.errors import ConfigError
 
 ROOT = Path(__file__).parents[2]
@@ -124,3 +125,71 @@ def test_a_model_that_this_machine_cannot_hold_is_not_begun(
     monkeypatch.setattr("os.sysconf", lambda name: 100)
     with pytest.raises(ConfigError, match="pretrain: the weights of its model need at least"):
         require_memory(rows)
+
+
+def model_folder(folder: Path, **files: str) -> Path:
+    """A folder with these files; `_` in a name is a dot."""
+    folder.mkdir()
+    for name, text in files.items():
+        (folder / name.replace("__", ".")).write_text(text)
+    return folder
+
+
+CONFIG = '{"model_type": "llama", "architectures": ["LlamaForCausalLM"]}'
+
+
+@pytest.mark.parametrize(
+    ("files", "message"),
+    [
+        ({}, "there is no config.json"),
+        ({"model__safetensors": ""}, "there is no config.json"),
+        ({"adapter_config__json": "{}"}, "has only an adapter"),
+        ({"config__json": CONFIG}, "has no safetensors"),
+        ({"config__json": CONFIG, "pytorch_model__bin": ""}, "temper convert"),
+        ({"config__json": "[", "model__safetensors": ""}, "cannot be read"),
+        ({"config__json": "[]", "model__safetensors": ""}, "cannot be read"),
+        ({"config__json": '{"n_layer": 1e9}', "model__safetensors": ""}, "n_layer is 1000000000.0"),
+        (
+            {"config__json": CONFIG.replace("CausalLM", "SequenceClassification"), "model__safetensors": ""},
+            "is not a language model",
+        ),
+    ],
+)
+def test_a_folder_that_is_no_model(
+    refusal: Plan, tmp_path: Path, files: dict[str, str], message: str
+) -> None:
+    folder = model_folder(tmp_path / "model", **files)
+    assert message in refusal(f"models.base={folder}", "sft.model=base", "pretrain=null")
+    assert message in refusal(f"sft.model={folder}", "pretrain=null")
+
+
+def stages(words: list[str], tmp_path: Path) -> dict[str, PlanRow]:
+    return {row.stage: row for row in plan_pipeline(Options(str(QUICK), tuple(words), str(tmp_path))).rows}
+
+
+def test_a_reward_model_from_elsewhere_is_measured_as_one(tmp_path: Path, refusal: Plan) -> None:
+    config = CONFIG.replace("CausalLM", "SequenceClassification")
+    folder = model_folder(tmp_path / "scorer", config__json=config, model__safetensors="")
+    rows = stages([f"models.scorer={folder}", "evaluate.models=[scorer, sft]"], tmp_path / "store")
+    node = rows["evaluate[scorer]"].node
+    assert node is not None
+    assert list(getattr(node.config, "benchmarks", {})) == ["preferences"]
+    assert "'reward_model@latest' is not a language model" in refusal("sft.model=reward_model@latest")
+
+
+def test_a_stage_of_its_own_name_that_is_off_is_not_evaluated(tmp_path: Path) -> None:
+    base = tmp_path / "base.yaml"
+    base.write_text(
+        f"extends: {QUICK}\nmine: {{kind: rloo}}\nscorer: {{kind: reward_model}}\n"
+        "evaluate: {models: [sft, mine], reward_model: scorer, baseline: mine}\n"
+    )
+    over = tmp_path / "over.yaml"
+    over.write_text("extends: base.yaml\nmine: null\nscorer: null\n")
+    rows = plan_pipeline(Options(str(over), store=str(tmp_path / "store"))).rows
+    assert [row.stage for row in rows if row.stage.startswith("evaluate")] == ["evaluate[sft]"]
+
+
+@pytest.mark.parametrize("option", ["--force", "--from"])
+def test_what_only_leaves_out_cannot_be_forced(refusal: Plan, option: str) -> None:
+    assert f"{option} dpo makes nothing again that --only sft runs" in refusal("--only", "sft", option, "dpo")
+    assert "there is no stage 'dppo'" in refusal("--only", "sft", option, "dppo")

@@ -73,6 +73,11 @@ def test_list_of_one_stage_or_kind(store: Store, model: Artifact, capsys: pytest
     for word in ("cli_rows", "dataset"):
         temper(store, "list", word, "--json")
         assert [row["kind"] for row in json.loads(capsys.readouterr().out)] == ["dataset"]
+    # A stage may have a name of its own: its kind lists it too.
+    build(store, cli_rows, EmptyConfig(), node="my_rows", force=True)
+    for word, stages in {"cli_rows": ["my_rows", "cli_rows"], "my_rows": ["my_rows"]}.items():
+        temper(store, "list", word, "--json")
+        assert [row["stage"] for row in json.loads(capsys.readouterr().out)] == stages
 
 
 def test_an_empty_store(store: Store, capsys: pytest.CaptureFixture[str]) -> None:

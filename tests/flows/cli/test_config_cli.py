@@ -157,6 +157,12 @@ def test_sections_and_mistakes(capsys: pytest.CaptureFixture[str]) -> None:
     assert "datasets …" in capsys.readouterr().out
     assert main(["config", "ppo.learning_rat"]) == 2
     assert "fix: temper config ppo.learning_rate" in capsys.readouterr().err
+    assert main(["config", "PPO"]) == 2
+    assert "fix: temper config ppo\n" in capsys.readouterr().err
+    assert main(["config", "rloo.clip_range"]) == 2
+    assert "fix: temper config rloo.estimator.rloo.clip_range or" in capsys.readouterr().err
+    assert main(["config", "ppo.kind"]) == 0
+    assert "the kind of stage" in capsys.readouterr().out
 
 
 def test_it_needs_neither_torch_nor_prefect() -> None:
