@@ -20,6 +20,7 @@ from tempering.config import StageConfig
 from tempering.errors import ConfigError
 from tempering.evaluation.config import EvaluateConfig
 from tempering.model_config import AdoptConfig
+from tempering.printable import shown_name
 from tempering.rewards.config import MixtureReward, RewardConfig, learned, reward_inputs
 
 
@@ -89,7 +90,8 @@ class Graph(DataGraph):
         if name not in self.config.models and is_ref(name):
             kind = section_kinds().get(re.split("[@/]", name)[0])
             return "" if kind is None else kind.head
-        return "" if self._is_stage(name) else self._adopt_config(name).head
+        outside = name in self.config.models or ("/" in name and not self._is_stage(name))
+        return self._adopt_config(name).head if outside else ""
 
     # -- models ------------------------------------------------------------------------------
 
@@ -192,7 +194,7 @@ class Graph(DataGraph):
         names = [*self.on, *self.config.models]
         near = difflib.get_close_matches(name, names, n=1)
         raise ConfigError(
-            f"{used_by}: {name!r} is not a stage",
+            f"{used_by}: {shown_name(name)!r} is not a stage",
             fix=f"did you mean {near[0]!r}?" if near else "",
             expected=f"one of {names}, an artifact id such as sft@latest, a folder, or owner/name on the Hub",
         )

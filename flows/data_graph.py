@@ -16,6 +16,7 @@ from tempering.artifacts.stage import get_stage, stages
 from tempering.config import Config, ConfigT
 from tempering.data.tokenizers import ExistingTokenizerConfig, TrainTokenizerConfig
 from tempering.errors import ConfigError
+from tempering.printable import shown_name
 
 
 class DataGraph(ABC):
@@ -94,7 +95,7 @@ def _named(section: Mapping[str, ConfigT], name: str, noun: str, used_by: str) -
     if name not in section:
         near = difflib.get_close_matches(name, list(section), n=1)
         raise ConfigError(
-            f"{used_by}: there is no {noun} {name!r}",
+            f"{used_by}: there is no {noun} {shown_name(name)!r}",
             expected=f"one of {sorted(section)}",
             fix=f"did you mean {near[0]!r}?" if near else f"add it, or name another {noun}",
         )

@@ -5,6 +5,7 @@ Every config class is frozen and refuses unknown keys. A field is part of a stag
 `runtime_field`, which is recorded but never hashed (device, processes, logging, ...).
 """
 
+import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, ClassVar, Self, TypeVar
@@ -67,10 +68,10 @@ class Config(BaseModel):
     @field_validator("*", mode="after")
     @classmethod
     def _takes(cls, value: Any) -> Any:
-        """Nothing that no library takes, also where a setting takes anything: NUL, nan, more than 64 bits."""
+        """Nothing that no library takes, where a setting takes anything: NUL, nan, more than 64 bits."""
         for item in _leaves(value):
-            if isinstance(item, str) and "\0" in item:
-                raise ValueError("no text of a config has a NUL")
+            if isinstance(item, str) and re.search("[\0\ud800-\udfff]", item):
+                raise ValueError("no text of a config has a NUL, or half of a character")
             if isinstance(item, int) and abs(item) > _MOST_INTEGER:
                 raise ValueError("the number needs more than 64 bits")
             if isinstance(item, float) and not abs(item) <= _MOST_FLOAT:

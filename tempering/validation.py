@@ -13,6 +13,8 @@ from tempering.credentials import NAMES, secret_places
 from tempering.errors import ConfigError
 from tempering.printable import shown_name
 
+_LONGEST = 1500  # letters about one setting
+
 
 def validate(
     kind: type[ConfigT], tree: Tree, source: str, classes: Mapping[str, type[Config]] = MappingProxyType({})
@@ -32,7 +34,7 @@ def validate(
     try:
         return kind.model_validate(tree)
     except ValidationError as error:
-        lines = [_explain(kind, classes, item) for item in error.errors()]
+        lines = [shown_name(_explain(kind, classes, item), _LONGEST) for item in error.errors()]
         raise ConfigError(
             f"{source}: " + "\n".join(lines), fix="correct these settings and run again"
         ) from None

@@ -109,8 +109,9 @@ def translated(section: Any, fields: Container[str]) -> Any:
         origins[our_name] = name
         settings[our_name] = value
     # Values that other libraries write differently.
-    if settings.get("lr_schedule") in _SCHEDULES:
-        settings["lr_schedule"] = _SCHEDULES[settings["lr_schedule"]]
+    schedule = settings.get("lr_schedule")
+    if isinstance(schedule, str) and schedule in _SCHEDULES:
+        settings["lr_schedule"] = _SCHEDULES[schedule]
     for name, off_values in _OFF.items():
         value = settings.get(name)
         if name in fields and not isinstance(value, bool) and value in off_values:
