@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from flows.build import build_graph
 from flows.config import load_pipeline
 from flows.display import Display
+from flows.fitting import check_fit
 from flows.graph import Node
 from flows.plan import PlanRow, downstream, forced_nodes, plan, select
 from flows.process.workers import Workers
@@ -75,6 +76,7 @@ def plan_pipeline(options: Options, *, writable: bool = False) -> Planned:
     rows = plan(
         nodes, store, options.force, options.start, options.only, runtime.strict_code, pipeline=config.name
     )
+    check_fit(rows, store)
     forced = frozenset(forced_nodes(nodes, options.force, options.start))
     return Planned(config, runtime, store, tuple(nodes), tuple(rows), forced)
 

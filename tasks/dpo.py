@@ -35,9 +35,9 @@ def dpo(
 
     # Models that do not fit the sample are refused before anything is loaded.
     prepare_device(out)
-    check_inputs(model, sample, "preference")
+    check_inputs(model, sample, config.sample_rows)
     if reference is not None:
-        check_inputs(reference, sample, "preference")
+        check_inputs(reference, sample, config.sample_rows)
     # The policy starts from `model`; another reference stays frozen.
     tokenizer = load_tokenizer(model.model_dir)
     policy = trainable_lm(model, config.adapter, out.seed)

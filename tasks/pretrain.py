@@ -40,7 +40,7 @@ def pretrain(
         start = new_model(config.architecture, loaded, out.seed)
         refuse_unserved(start, "pretrain.architecture")
     else:
-        check_inputs(model, sample, "text")
+        check_inputs(model, sample, config.sample_rows)
         start = trainable_lm(model, config.adapter, out.seed)
     check_block(start, config)
     out.name_tokens = token_budget(config, sample)

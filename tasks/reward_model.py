@@ -28,7 +28,7 @@ def reward_model(
     from tempering.training.run import check_inputs, inherited, token_budget, train
 
     prepare_device(out)
-    check_inputs(model, sample, "preference")
+    check_inputs(model, sample, config.sample_rows)
     tokenizer = load_tokenizer(model.model_dir)
     scorer = trainable_scorer(model, config.adapter, out.seed)
     out.name_tokens = token_budget(config, sample)

@@ -25,7 +25,7 @@ def sft(out: Draft, config: SFTConfig, *, model: ModelArtifact, sample: SampleAr
     from tempering.training.run import check_inputs, inherited, token_budget, train
 
     prepare_device(out)
-    check_inputs(model, sample, "prompt_completion")
+    check_inputs(model, sample, config.sample_rows)
     tokenizer = load_tokenizer(model.model_dir)
     policy = trainable_lm(model, config.adapter, out.seed)
     out.name_tokens = token_budget(config, sample)

@@ -45,6 +45,7 @@ class OnPolicyConfig(TrainingConfig):
         "target_kl": {"kl_control": ("adaptive",)},
         "kl_horizon": {"kl_control": ("adaptive",)},
     }
+    sample_rows: ClassVar[str] = "prompt"
 
     model: str = runtime_field("sft", description="stage or artifact of the policy; also the reference")
     sample: str = Field("prompts", description="the prompts to complete")

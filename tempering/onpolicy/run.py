@@ -40,7 +40,7 @@ def on_policy(
     """
     # Everything that can be refused, before the rollouts begin.
     device = prepare_device(out)
-    check_inputs(model, sample, "prompt")
+    check_inputs(model, sample, config.sample_rows)
     check_processes(config)
     tokenizer = load_tokenizer(model.model_dir)
     policy = trainable_lm(model, config.adapter, out.seed).to(device)

@@ -45,6 +45,8 @@ class TrainingConfig(StageConfig):
         "decay_fraction": {"lr_schedule": ("warmup_stable_decay",)},
         "hub_private": {"hub_repo": SET},
     }
+    sample_rows: ClassVar[str] = ""
+    """The type of the rows that it trains on; "" where it takes any."""
 
     learning_rate: float = Field(1e-3, gt=0, description="peak learning rate of AdamW")
     lr_schedule: Schedule = Field(
@@ -120,6 +122,7 @@ class PretrainConfig(TrainingConfig):
     """Causal language modelling on packed blocks."""
 
     read_by: ClassVar[Mapping[str, Readers]] = {"architecture": {"model": UNSET}}
+    sample_rows: ClassVar[str] = "text"
 
     architecture: Architecture = Field(
         default_factory=TransformerConfig, description="the model to make from scratch"
@@ -144,12 +147,16 @@ class PretrainConfig(TrainingConfig):
 class SFTConfig(TrainingConfig):
     """Supervised fine-tuning; the loss covers the completion only."""
 
+    sample_rows: ClassVar[str] = "prompt_completion"
+
     model: str = runtime_field("pretrain", description="stage or artifact to start from")
     sample: str = Field("sft", description="the sample to train on")
 
 
 class RewardModelConfig(TrainingConfig):
     """Bradley-Terry reward model on preference pairs."""
+
+    sample_rows: ClassVar[str] = "preference"
 
     model: str = runtime_field("sft", description="stage or artifact to start from")
     sample: str = Field("preferences", description="the sample to train on")
@@ -162,6 +169,7 @@ class DPOConfig(TrainingConfig):
     """Direct preference optimisation (Rafailov et al. 2023, arXiv:2305.18290)."""
 
     read_by: ClassVar[Mapping[str, Readers]] = {"label_smoothing": {"loss_type": ("sigmoid", "robust")}}
+    sample_rows: ClassVar[str] = "preference"
 
     model: str = runtime_field("sft", description="stage or artifact to start from")
     reference: str | None = runtime_field(

@@ -1,0 +1,178 @@
+"""Whether what each stage is given fits it, as far as configs and manifests tell before anything runs.
+
+The stages check the same when their turn comes, hours later: types of rows, tokenizers, heads. What cannot be
+known from here, such as the tokenizer that will be trained, is left to them.
+"""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from flows.graph import Node, Ref, Source
+from flows.plan import PlanRow
+from tempering.artifacts.kinds import Artifact, TokenizerArtifact
+from tempering.artifacts.store import Store
+from tempering.data.builders.auto import AutoConfig
+from tempering.data.builders.base import BuilderConfig
+from tempering.data.rows import RowType
+from tempering.data.sample.config import SampleConfig, common_row_type
+from tempering.errors import ConfigError, UserError
+from tempering.evaluation.config import EvaluateConfig
+from tempering.model_config import AdoptConfig
+from tempering.training.config import TrainingConfig
+
+
+@dataclass(frozen=True)
+class _Facts:
+    """What is known of an artifact, made or not; "" and None: not known."""
+
+    rows: str = ""
+    tokenizer: str = ""
+    head: str = ""
+    adapter: bool = False
+    folder: Path | None = None
+    """Where its tokenizer lies."""
+
+
+def check_fit(rows: Sequence[PlanRow], store: Store) -> None:
+    """Refuse a stage that would refuse its inputs when its turn comes.
+
+    Raises:
+        ConfigError: rows of another type, a model with another tokenizer or head, an adapter alone.
+        DataError: data sets that cannot be mixed, or hold no such rows.
+    """
+    look = _Look(store)
+    for row in rows:
+        assert row.node is not None
+        if row.made is None and row.action != "skipped":
+            look.check(row.node)
+        look.facts[row.stage] = _of_artifact(row.made) if row.made else look.expected(row.node)
+
+
+class _Look:
+    """What is known of each node, in the graph's order."""
+
+    def __init__(self, store: Store) -> None:
+        self.store = store
+        self.facts: dict[str, _Facts] = {}
+
+    def of(self, source: Source | None) -> _Facts:
+        """What is known of a source: a node before this one, or an artifact of the store."""
+        if source is None:
+            return _Facts()
+        return _of_artifact(self.store.get(source.ref)) if isinstance(source, Ref) else self.facts[source]
+
+    def expected(self, node: Node) -> _Facts:
+        """What a node will make."""
+        config, sources = node.config, node.sources()
+        if isinstance(config, BuilderConfig):
+            return _Facts(rows=_row_type(config))
+        if isinstance(config, AdoptConfig):
+            return _Facts(head=config.head, folder=config.folder)
+        if isinstance(config, SampleConfig):
+            tokenizer = self.of(sources.get("tokenizer"))
+            return _Facts(self._sample_rows(node, config), tokenizer.tokenizer, folder=tokenizer.folder)
+        if isinstance(config, TrainingConfig):
+            sample = self.of(sources.get("sample"))
+            return _Facts("", sample.tokenizer, node.stage.head, folder=sample.folder)
+        return _Facts()
+
+    def check(self, node: Node) -> None:
+        """Refuse what is known not to fit."""
+        config = node.config
+        if isinstance(config, TrainingConfig):
+            self._check_training(node, config)
+        if isinstance(config, EvaluateConfig):
+            self._check_evaluation(node, config)
+
+    def _sample_rows(self, node: Node, config: SampleConfig) -> str:
+        sources = node.sources()
+        types = {name: self.of(sources.get(f"datasets.{name}")).rows for name in config.datasets}
+        if not all(types.values()):
+            return "" if config.row_type == "auto" else config.row_type
+        try:
+            return str(common_row_type(config, {name: RowType(kind) for name, kind in types.items()}))
+        except UserError as error:
+            place = f"samples.{node.key}: {error.found}"
+            raise type(error)(place, expected=error.expected, fix=error.fix) from None
+
+    def _check_training(self, node: Node, config: TrainingConfig) -> None:
+        sample = self.of(node.sources().get("sample"))
+        if sample.rows and config.sample_rows and sample.rows != config.sample_rows:
+            raise ConfigError(
+                f"{node.name}: its sample {getattr(config, 'sample', '')} holds {sample.rows} rows",
+                expected=f"{config.sample_rows} rows",
+                fix=f"set {node.name}.sample to another sample, or the sample's row_type",
+            )
+        for role in ("model", "reference"):
+            model = self.of(node.sources().get(role))
+            place = f"{node.name}.{role}: {getattr(config, role, None)}"
+            if model.head == "score" or model.adapter:
+                found = "has only an adapter" if model.adapter else "is a reward model"
+                raise ConfigError(f"{place} {found}", expected="a whole language model")
+            if _differ(model, sample):
+                raise ConfigError(
+                    f"{place} has another tokenizer than the sample",
+                    expected="token ids that mean the same to both",
+                    fix="set `tokenizer: {kind: existing, name_or_path: ...}` to the model",
+                )
+
+    def _check_evaluation(self, node: Node, config: EvaluateConfig) -> None:
+        sources = node.sources()
+        head = self.of(sources.get("model")).head
+        for name, benchmark in config.benchmarks.items():
+            rows = self.of(sources.get(f"datasets.{benchmark.dataset}")).rows
+            if rows and rows not in benchmark.row_types:
+                raise ConfigError(
+                    f"evaluate.benchmarks.{name}: the data set {benchmark.dataset} holds {rows} rows",
+                    expected=" or ".join(benchmark.row_types) + " rows",
+                    fix="name another data set",
+                )
+            if head and (head == "score") != (benchmark.measures == "scorer"):
+                what = "a reward model" if head == "score" else "a language model"
+                raise ConfigError(
+                    f"evaluate.models: {node.key} is {what}, which its name does not tell",
+                    expected="a name that tells what it is",
+                    fix="write its whole id, such as reward_model/FOLDER, or STAGE@latest",
+                )
+
+
+def _of_artifact(artifact: Artifact) -> _Facts:
+    details: Any = artifact.details
+    return _Facts(
+        rows=str(details.get("row_type", "")),
+        tokenizer=str(details.get("digest" if isinstance(artifact, TokenizerArtifact) else "tokenizer", "")),
+        head=str(details.get("head", "")),
+        adapter=bool(details.get("adapter")),
+        folder=artifact.tokenizer_dir if isinstance(artifact, TokenizerArtifact) else None,
+    )
+
+
+def _row_type(config: BuilderConfig) -> str:
+    """The type of a builder's rows; of files whose form is recognised only where a look at a line tells."""
+    if isinstance(config, AutoConfig) and not str(config.path or "").endswith(".jsonl"):
+        return ""
+    try:
+        return str(config.row_type)
+    except (UserError, OSError):  # which is said where the data set is read
+        return ""
+
+
+def _differ(model: _Facts, sample: _Facts) -> bool:
+    """Whether two tokenizers are known to be different."""
+    if model.tokenizer and sample.tokenizer:
+        return model.tokenizer != sample.tokenizer
+    first, second = _vocabulary(model.folder), _vocabulary(sample.folder)
+    return first is not None and second is not None and first != second
+
+
+def _vocabulary(folder: Path | None) -> Any:
+    """What a tokenizer.json holds without added tokens: adoption may add some."""
+    try:
+        return (
+            json.loads((folder / "tokenizer.json").read_text("utf-8"))["model"]["vocab"] if folder else None
+        )
+    except (OSError, ValueError, LookupError, TypeError, RecursionError):
+        return None
