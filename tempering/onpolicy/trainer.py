@@ -300,6 +300,9 @@ class OnPolicyTrainer(TokenTrainer, Trainer):
     def save_extra_state(self, folder: Path) -> None:
         checkpoint.save(folder, self.maker, self.guard)
 
+    def check_own_state(self, folder: Path) -> None:
+        checkpoint.check(folder, self.actor_critic, self.maker, self.guard)
+
     def load_own_state(self, folder: Path, model: Any) -> None:
         checkpoint.load(folder, self.actor_critic, self.maker, self.guard)
 

@@ -13,8 +13,9 @@ from accelerate.utils import broadcast_object_list
 
 from tempering.artifacts.partial import set_aside
 from tempering.errors import StageFailed
-from tempering.models.saved_weights import load_weights
+from tempering.models.saved_weights import check_weights, load_weights
 from tempering.training.checkpoints import OPTIMIZER, damage, has_state, newest_first, sweep
+from tempering.training.soundness import fault, reason
 
 
 def resume_point(trainer: Any) -> Path | None:
@@ -39,6 +40,7 @@ def _newest_sound(trainer: Any, folder: Path) -> str | None:
         if why is None and not has_state(checkpoint):
             bare.append(checkpoint.name)
             continue
+        why = why or fault(trainer, checkpoint)
         if why is None:
             if bare:  # only older ones lose their training state
                 out.warn(f"{', '.join(bare)}: {OPTIMIZER} is missing, so an older checkpoint is used")
@@ -56,6 +58,10 @@ class CheckedLoading:
     def sharded(self) -> bool:
         """Whether weights and optimizer state are divided over processes, in accelerate's own layout."""
         return bool(self.is_fsdp_enabled or self.is_deepspeed_enabled)  # type: ignore[attr-defined]
+
+    def check_own_state(self, folder: Path) -> None:
+        """Refuse weights, and what else a trainer saves, that `load_own_state` could not take over."""
+        check_weights(self.model, folder)  # type: ignore[attr-defined]
 
     def load_own_state(self, folder: Path, model: Any) -> None:
         """Take over the weights of a checkpoint."""
@@ -95,6 +101,6 @@ class CheckedLoading:
             folder = Path(checkpoint)
             place = set_aside(folder, self.out.path) if self.writes else folder  # type: ignore[attr-defined]
             raise StageFailed(
-                f"{folder.name} cannot be loaded: {error}. It is set aside: {place}; run again to "
+                f"{folder.name} cannot be loaded: {reason(error)}. It is set aside: {place}; run again to "
                 "resume from the checkpoint before it, or to begin anew where there is none"
             ) from error

@@ -1,6 +1,6 @@
 """A checkpoint that cannot be loaded is set aside, with the reason; the one before it is resumed from."""
 
-import os
+import logging
 import shutil
 from pathlib import Path
 from typing import Any
@@ -13,12 +13,13 @@ from tempering.artifacts.tables import read_rows
 from tempering.errors import StageFailed
 from tempering.onpolicy.config import PPOConfig
 from tempering.training.causal import PretrainTrainer, _collate_blocks
-from tempering.training.checkpoints import DIGESTS, OPTIMIZER, newest_first
+from tempering.training.checkpoints import DIGESTS, newest_first
 from tempering.training.config import PretrainConfig
 from tempering.training.resume import resume_point
 from tempering.training.trainer import training_arguments
 from tests.onpolicy import small
 from tests.tiny import fresh_draft
+from tests.training import damage
 
 PPO = PPOConfig(
     batch_size=4,
@@ -97,12 +98,35 @@ def outcome(ended: Any) -> Any:
     return ended.tokens, rows, weights
 
 
+SEALED = [("pretrain", form, True) for form in damage.SEALED]
+OLDER = [("pretrain", form, False) for form in damage.FORMS]
+OWN = [("ppo", form, False) for form in damage.ON_POLICY]
+
+
+@pytest.mark.parametrize(("kind", "form", "sealed"), [*SEALED, *OLDER, *OWN])
+def test_the_checkpoint_before_it_is_used(
+    copy: Any, caplog: pytest.LogCaptureFixture, kind: str, form: str, sealed: bool
+) -> None:
+    draft, checkpoint = copy(kind)
+    before = newest_first(draft / "checkpoints")[1]
+    if not sealed:
+        unsealed(draft)
+    (damage.FORMS | damage.SEALED | damage.ON_POLICY)[form](checkpoint)
+    assert resume_point(trainer(kind, draft)) == before
+    # Said with the reason, kept for inspection, and out of the way of the next run.
+    [line] = [record.getMessage() for record in caplog.records if record.levelno == logging.WARNING]
+    [place] = (draft.parent / ".damaged").iterdir()
+    assert line.startswith(f"{checkpoint.name} is damaged: ")
+    assert line.endswith(f"It is set aside: {place}")
+    assert not damage.bomb_place(checkpoint).exists()
+
+
 def newest(count: int) -> Any:
     """Cuts the optimizer state of that many of the newest checkpoints in half."""
 
     def change(draft: Path) -> None:
         for checkpoint in newest_first(draft / "checkpoints")[:count]:
-            os.truncate(checkpoint / OPTIMIZER, 100)
+            damage.cut(damage.OPTIMIZER)(checkpoint)
 
     return change
 
@@ -143,7 +167,7 @@ def test_a_checkpoint_that_has_lost_its_optimizer_is_said(
     draft, checkpoint = copy("pretrain")
     before = newest_first(draft / "checkpoints")[1]
     unsealed(draft)
-    (checkpoint / OPTIMIZER).unlink()
+    damage.gone(damage.OPTIMIZER)(checkpoint)
     assert resume_point(trainer("pretrain", draft)) == before
     assert f"{checkpoint.name}: optimizer.pt is missing" in caplog.text
     assert checkpoint.exists()
@@ -155,7 +179,8 @@ def test_what_fails_at_the_last_moment_is_set_aside_too(copy: Any, monkeypatch: 
     newest(1)(draft)
     (checkpoint / "finished").unlink()
     with monkeypatch.context() as blind:
-        blind.setattr("tempering.training.resume.damage", lambda *_: None)
+        for check in ("damage", "fault"):
+            blind.setattr(f"tempering.training.resume.{check}", lambda *_: None)
         with pytest.raises(StageFailed, match=f"{checkpoint.name} cannot be loaded: .*set aside"):
             trainer("ppo", draft).train_or_resume()
     assert not checkpoint.exists()
