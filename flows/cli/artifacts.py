@@ -56,6 +56,9 @@ def list_command(args: argparse.Namespace) -> int:
         _print_table(artifacts)
     else:
         print(f"no artifacts{f' of {stage}' if stage else ''} in {store.root}")
+    # The others stay what they are; a run makes the damaged one again.
+    for error in store.unreadable():
+        print(f"damaged: {error.found}; run the pipeline to make it again", file=sys.stderr)
     return 0
 
 
@@ -160,6 +163,8 @@ def _size(artifact: "Artifact") -> str:
 
 
 def _age(created: str) -> str:
+    if not created:
+        return ""
     seconds = (datetime.now(UTC) - datetime.fromisoformat(created)).total_seconds()
     for unit, length in (("d", 86400), ("h", 3600), ("min", 60)):
         if seconds >= length:

@@ -6,6 +6,7 @@ whose report failed can still be read.
 
 import argparse
 import math
+import sys
 from collections.abc import Iterable
 from itertools import islice
 from typing import Any
@@ -32,8 +33,9 @@ def report(args: argparse.Namespace) -> int:
     """The command."""
     store = open_store(args)
     record = find_run(store, args.run)
-    rows = metric_rows(store, record)
-    pages = [artifact.html for artifact in _artifacts(store, record) if isinstance(artifact, ReportArtifact)]
+    artifacts = list(_artifacts(store, record))
+    rows = metric_rows(artifacts)
+    pages = [artifact.html for artifact in artifacts if isinstance(artifact, ReportArtifact)]
     if args.json:
         print_json(rows)
     else:
@@ -58,6 +60,12 @@ def find_run(store: Store, run: str | None) -> RunRecord:
     if run is not None:
         record = store.runs.get(run)
         if record is None:
+            path = store.runs.folder / f"{run}.json"
+            if path.exists():
+                fix = f"remove {path.name}, or restore it from a copy; the artifacts of the run stay"
+                raise ArtifactError(
+                    f"{path} cannot be read: it is malformed", expected="a run record", fix=fix
+                )
             newest = [record.id for record in islice(store.runs.newest(), 3)]
             raise ArtifactError(
                 f"there is no run {run!r} in {store.root}",
@@ -72,10 +80,10 @@ def find_run(store: Store, run: str | None) -> RunRecord:
     return next(telling, latest)
 
 
-def metric_rows(store: Store, record: RunRecord) -> list[dict[str, Any]]:
-    """The run's evaluations as rows of model, metric, value, low, high, n; what is not finite is null."""
+def metric_rows(artifacts: Iterable[Any]) -> list[dict[str, Any]]:
+    """Evaluations as rows of model, metric, value, low, high, n; what is not finite is null."""
     rows: list[dict[str, Any]] = []
-    for artifact in _artifacts(store, record):
+    for artifact in artifacts:
         if isinstance(artifact, EvaluationArtifact):
             import pyarrow.parquet as parquet
 
@@ -92,7 +100,10 @@ def _tells(record: RunRecord) -> bool:
 def _artifacts(store: Store, record: RunRecord) -> Iterable[Any]:
     for entry in record.stages.values():
         if entry.artifact:
-            yield store.get(entry.artifact)
+            try:
+                yield store.get(entry.artifact)
+            except ArtifactError as error:  # the rest can be read all the same
+                print(error.found, file=sys.stderr)
 
 
 def _plain(value: Any) -> Any:

@@ -67,9 +67,10 @@ class DigestCache:
     def _read(self) -> dict[str, list[int | str]]:
         try:
             tree = json.loads(self.path.read_bytes())
-        except (OSError, ValueError):
+        except (OSError, ValueError, RecursionError):
             return {}
-        return tree if isinstance(tree, dict) else {}
+        entries = tree.items() if isinstance(tree, dict) else ()
+        return {path: entry for path, entry in entries if isinstance(entry, list) and len(entry) == 3}
 
 
 def external_digests(files: Iterable[tuple[str, Path]], cache: DigestCache) -> list[tuple[str, str]]:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 # Trainer writes its arguments beside the weights: times and folders, nothing a later stage reads.
 _NOT_PAYLOAD = ("training_args.bin",)
 # In a checkpoint folder these belong to the training's state, not to the model.
-_STATE_SUFFIXES = (".pt", ".pth", ".bin", ".parquet", "state.json")
+_STATE_SUFFIXES = (".pt", ".pth", ".bin", ".parquet", "state.json", "digests.json")
 
 
 @dataclass(frozen=True)
@@ -78,6 +78,12 @@ class Artifact:
             tables = sorted(file for file in self.manifest.files if file.endswith(".parquet"))
             raise ArtifactError(
                 f"{self.id} has no {name}", expected=f"one of: {', '.join(tables) or 'no tables'}"
+            ) from None
+        except (OSError, ValueError) as error:  # pyarrow's own is a ValueError
+            raise ArtifactError(
+                f"{self.id}: {name} cannot be read: {str(error).splitlines()[0]}",
+                expected="the table as the stage wrote it",
+                fix="restore the file, or run the pipeline: the stage is made again",
             ) from None
 
 

@@ -8,10 +8,11 @@ import hashlib
 import json
 import math
 from collections.abc import Mapping
+from datetime import datetime
 from pathlib import Path, PurePath
-from typing import Any
+from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationError
 
 from tempering.errors import ArtifactError, StoreError
 
@@ -37,6 +38,16 @@ class InputRef(_Part):
     id: str
     payload_digest: str
     fingerprint: str
+
+
+def _moment(text: str) -> str:
+    if text and datetime.fromisoformat(text).tzinfo is None:
+        raise ValueError("it has no time zone")
+    return text
+
+
+Moment = Annotated[str, AfterValidator(_moment)]
+"""A time in ISO format, with its zone; "" where it is not known."""
 
 
 class CodeState(_Part):
@@ -70,7 +81,7 @@ class Manifest(_Part):
     metrics: dict[str, float | int | str | None] = {}
     details: dict[str, Any] = {}
     files: dict[str, FileEntry] = {}
-    created: str = ""
+    created: Moment = ""
     seal: str = ""
 
     def to_json(self) -> bytes:
@@ -91,9 +102,10 @@ def read_manifest(folder: Path, *, sealed: bool = True) -> Manifest:
     try:
         tree = json.loads(path.read_bytes())
         if not isinstance(tree, dict):
-            raise ValueError("it is not an object")
+            raise _broken(path, f"holds a {type(tree).__name__} instead of an object")
         seal = tree.pop("seal", "")
         manifest = Manifest.model_validate({**tree, "seal": seal})
+        intact = seal == _seal(tree)  # numbers that JSON does not have are an error too
     except (FileNotFoundError, NotADirectoryError):
         raise _broken(path, "is missing") from None
     except OSError as error:
@@ -102,15 +114,18 @@ def read_manifest(folder: Path, *, sealed: bool = True) -> Manifest:
             expected="a file that this user can read",
             fix="change the rights there, or remove the artifact's folder and let the stage run again",
         ) from None
-    except (ValueError, ValidationError, RecursionError) as error:
-        raise _broken(path, f"cannot be read: {str(error).splitlines()[0]}") from None
+    except ValidationError as error:
+        fields = ", ".join(dict.fromkeys(str(fault["loc"][0]) for fault in error.errors()))
+        raise _broken(path, f"is malformed: {fields}") from None
+    except (ValueError, RecursionError) as error:
+        raise _broken(path, f"is malformed: {str(error).splitlines()[0]}") from None
     if manifest.schema_version > SCHEMA_VERSION:
         raise ArtifactError(
             f"{path} has schema version {manifest.schema_version}",
             expected=f"at most {SCHEMA_VERSION}, the newest this version of Tempering knows",
             fix="update tempering, or use another store",
         )
-    if sealed and seal != _seal(tree):
+    if sealed and not intact:
         raise _broken(path, "was changed after the artifact was made")
     return manifest
 

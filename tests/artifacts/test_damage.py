@@ -1,11 +1,15 @@
 """What is damaged in a store: it is named, nothing hangs, and it is kept for inspection."""
 
+import json
 import os
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from toys import RowsConfig, rows
 
+from tempering.artifacts.manifest import FILE_NAME
 from tempering.artifacts.partial import KEEP_DAMAGED, set_aside
 from tempering.artifacts.resolve import build
 from tempering.artifacts.store import Store
@@ -41,3 +45,70 @@ def test_a_pipe_in_an_artifact_is_damage_and_is_not_read(store: Store) -> None:
     assert (damage.file, damage.what) == ("rows/train/00000.parquet", "it is not a regular file")
     with pytest.raises(ArtifactError, match="not a regular file"):
         store.get(artifact.id)
+
+
+BROKEN: dict[str, Callable[[dict[str, Any]], Any]] = {
+    "a list": lambda tree: [1],
+    "null": lambda tree: None,
+    "a number": lambda tree: 5,
+    "nothing in it": lambda tree: {},
+    "files that are a list": lambda tree: tree | {"files": []},
+    "a file without size": lambda tree: tree | {"files": {"a": {"sha256": ""}}},
+    "inputs that are a text": lambda tree: tree | {"inputs": "data"},
+    "a time that is none": lambda tree: tree | {"created": "yesterday"},
+    "a time without its zone": lambda tree: tree | {"created": "2026-11-29T10:00:00"},
+    "a number that JSON does not have": lambda tree: tree | {"seconds": float("inf")},
+}
+
+
+@pytest.mark.parametrize("form", list(BROKEN))
+def test_a_malformed_manifest_is_named_and_made_again(store: Store, form: str) -> None:
+    """Mutation: one of these leaves read_manifest as another exception, and every command with it."""
+    artifact = build(store, rows, RowsConfig())
+    file = artifact.path / FILE_NAME
+    file.write_text(json.dumps(BROKEN[form](json.loads(file.read_text()))))
+    with pytest.raises(ArtifactError, match=artifact.path.name) as error:
+        store.get(artifact.path.name)
+    assert "let the stage run again" in str(error.value)
+    assert [damage.file for damage in store.verify()[artifact.id]] == [FILE_NAME]
+    assert (len(store.list()), len(store.unreadable())) == (0, 1)
+    assert build(store, rows, RowsConfig()).id != artifact.id
+
+
+@pytest.mark.parametrize("content", ["", "{", "[" * 100_000, "\xff"])
+def test_a_manifest_that_is_not_json_is_named(store: Store, content: str) -> None:
+    artifact = build(store, rows, RowsConfig())
+    (artifact.path / FILE_NAME).write_text(content, encoding="latin-1")
+    with pytest.raises(ArtifactError, match=FILE_NAME):
+        store.get(artifact.path.name)
+    (artifact.path / FILE_NAME).unlink()
+    (artifact.path / FILE_NAME).mkdir()
+    [error] = store.unreadable()
+    assert "Is a directory" in error.found
+    assert store.verify()
+
+
+def test_a_damaged_cache_of_digests_is_begun_anew(store: Store) -> None:
+    artifact = build(store, rows, RowsConfig())
+    store.digests.path.parent.mkdir(exist_ok=True)
+    for content in ("[]", '{"/a": 5}', '{"/a": null}', "[" * 100_000):
+        store.digests.path.write_text(content)
+        os.utime(artifact.path / "rows/train/00000.parquet", (1, 1))
+        assert Store(store.root).get(artifact.id).id == artifact.id
+
+
+def test_a_table_cut_in_half_is_named(store: Store) -> None:
+    artifact = build(store, rows, RowsConfig())
+    os.truncate(artifact.path / "rows/train/00000.parquet", 100)
+    with pytest.raises(ArtifactError, match=f"{artifact.path.name}: rows/train cannot be read"):
+        artifact.rows()
+
+
+def test_equal_in_size_and_time_but_not_in_bytes_is_found_by_verify(store: Store) -> None:
+    artifact = build(store, rows, RowsConfig())
+    file = artifact.path / "rows/train/00000.parquet"
+    content, times = bytearray(file.read_bytes()), file.stat()
+    content[10] ^= 1
+    file.write_bytes(content)
+    os.utime(file, ns=(times.st_atime_ns, times.st_mtime_ns))
+    assert [damage.what for damage in store.verify()[artifact.id]] == ["its content has changed"]
