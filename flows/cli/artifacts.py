@@ -48,8 +48,6 @@ def list_command(args: argparse.Namespace) -> int:
     artifacts = [
         artifact for artifact in store.list(unreadable) if stage is None or stage in _labels(artifact)
     ]
-    for name, reason in unreadable.items():
-        print(f"left out: {name}: {reason}", file=sys.stderr)
     if args.json:
         print_json([_manifest(artifact) for artifact in artifacts])
     elif artifacts:
@@ -57,8 +55,8 @@ def list_command(args: argparse.Namespace) -> int:
     else:
         print(f"no artifacts{f' of {stage}' if stage else ''} in {store.root}")
     # The others stay what they are; a run makes the damaged one again.
-    for error in store.unreadable():
-        print(f"damaged: {error.found}; run the pipeline to make it again", file=sys.stderr)
+    for name, reason in unreadable.items():
+        print(f"left out: {name}: {reason}", file=sys.stderr)
     return 0
 
 

@@ -178,16 +178,6 @@ class Store:
                 skipped[_id(folder)] = error.found
         return sorted(artifacts, key=lambda artifact: artifact.manifest.created, reverse=True)
 
-    def unreadable(self) -> Sequence[ArtifactError]:
-        """What is wrong with the manifests that `list` leaves out; each names its file."""
-        errors: list[ArtifactError] = []
-        for folder in sorted(self.folders()):
-            try:
-                read_manifest(folder, sealed=False)
-            except ArtifactError as error:
-                errors.append(error)
-        return errors
-
     # -- making ----------------------------------------------------------------------------------
 
     def lease(self, stage: str, fingerprint: str, *, waiting: Waiting = lambda holder: None) -> Lease:
