@@ -5,11 +5,10 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from tempering.data.prompt_format import Unfit, render_prompt
-from tempering.data.prompt_tokens import format_prompt, split_completion
+from tempering.data.prompt_tokens import format_prompt, leading_ids, split_completion
 from tempering.data.row_conversion import convert
 from tempering.data.rows import EMPTY_ANSWER, RowType, to_messages
 from tempering.data.sample.encode import Encoder
-from tempering.data.token_ids import leading_ids
 from tempering.data.tokenizers import on_all_cores
 from tempering.errors import DataError
 
@@ -128,7 +127,7 @@ def test_a_template_without_eos_gets_one_and_a_crooked_one_is_refused(tokenizer,
 
 
 def test_a_row_that_a_thinking_template_cannot_render_costs_itself_alone(tokenizer, monkeypatch):
-    """Its generation prompt begins a thought, as that of DeepSeek R1: an answer without one does not fit."""
+    """Its generation prompt begins a thought, as that of DeepSeek R1: an answer without one is crooked."""
     template = (
         "{% for m in messages %}<|{{ m['role'] }}|>{{ m['content'] }}{{ eos_token }}{% endfor %}"
         "{% if add_generation_prompt %}<|assistant|><think>{% endif %}"
