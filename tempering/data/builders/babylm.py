@@ -9,14 +9,13 @@ Warstadt et al. 2023, https://aclanthology.org/2023.conll-babylm.1.
 """
 
 import re
-from collections.abc import Iterator, Mapping
-from dataclasses import replace
+from collections.abc import Iterator
 from pathlib import Path
-from typing import ClassVar, Literal, get_args
+from typing import Literal, get_args
 
 from pydantic import Field
 
-from tempering.config import Readers, Tree
+from tempering.config import Tree
 from tempering.data.builders.base import Item, Note, Record
 from tempering.data.builders.documents import Document, DocumentsConfig
 from tempering.data.builders.gutenberg import books, without_licence
@@ -32,10 +31,6 @@ _SPEAKER = re.compile(r"^(?:\*[A-Z0-9]{2,4}:|[A-Z]:\t)\s*")
 
 class BabyLMConfig(DocumentsConfig):
     """Documents of one of the corpora, or of a folder of them."""
-
-    read_by: ClassVar[Mapping[str, Readers]] = {
-        "document_words": {"corpus": ("auto", "childes", "switchboard", "open_subtitles", "bnc_spoken")}
-    }
 
     kind: Literal["babylm"] = "babylm"
     corpus: Literal["auto"] | Corpus = Field(
@@ -63,9 +58,10 @@ class BabyLMConfig(DocumentsConfig):
 
     def as_hashed(self, tree: Tree) -> Tree:
         """Version 2 where there may be books of Gutenberg: the other corpora are read as before."""
-        named = [corpus_named(path.name) for path in map(Path, self.paths) if path.suffix]
-        corpora = [self.corpus] if self.corpus != "auto" else named if len(named) == len(self.paths) else []
-        return {**tree, "version": 2} if "gutenberg" in corpora or not corpora else tree
+        named = [corpus_named(Path(path).name) for path in self.paths]  # of a folder it says nothing
+        corpora = named if self.corpus == "auto" else [self.corpus]
+        others = bool(corpora) and all(corpus not in ("", "gutenberg") for corpus in corpora)
+        return tree if others else {**tree, "version": 2}
 
     def documents_of(self, path: Path) -> Iterator[Item]:
         """The documents of a text file."""
@@ -79,7 +75,7 @@ class BabyLMConfig(DocumentsConfig):
         corpus = self.corpus_of(path)
         for item in super().read_file(path):
             if isinstance(item, Row):
-                item = replace(item, values={"corpus": corpus, **item.values})
+                item = Row({"corpus": corpus, **item.values}, item.file, item.line, item.group)
             yield item
 
     def normalise(self, record: Record, note: Note) -> Values:
