@@ -417,7 +417,7 @@ def test_a_template_without_generation_marks_is_said(letters):
 def test_a_template_whose_prompt_does_not_begin_the_conversation_is_fatal(tmp_path, letters):
     letters.chat_template = TURNED
     done = look(letters, answers(tmp_path / "a.jsonl", [4]), natural=64)
-    assert found(done.samples[0].checks, "making").level is Level.FATAL
+    assert found(done.samples[0].checks, "unfit").level is Level.FATAL
     assert done.code == 1
 
 
