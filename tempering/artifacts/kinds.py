@@ -157,6 +157,11 @@ class ModelArtifact(Artifact):
         """Whether it was adopted with `trust_remote_code: true`, or made from such a model."""
         return bool(self.details.get("trust_remote_code"))
 
+    @property
+    def trained_on_rows(self) -> bool:
+        """Whether it learnt rows with a prompt of their own, and not documents one behind the other."""
+        return self.manifest.hashed.get("stage") not in ("pretrain", "adopt", None)
+
 
 @dataclass(frozen=True)
 class EvaluationArtifact(Artifact):

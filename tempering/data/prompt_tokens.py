@@ -76,12 +76,14 @@ def tokenise(tokenizer: "PreTrainedTokenizerBase", rendered: Sequence[Rendered])
     upto = _encode_lists(
         tokenizer, bordering, [[item.text[:cut] for cut in item.cuts[1:]] for item in bordering]
     )
-    # A tokenizer that begins every text with a space would put one at each border.
-    puts_space = _puts_space(tokenizer)
+    # A tokenizer that begins every text with a space would put one at each border, unless one is there.
+    puts_space, doubles_space = _puts_space(tokenizer), _doubles_space(tokenizer)
     for at, later in zip(crossed, upto, strict=True):
         whole, first, *_ = tokens[at]
         beginnings = [first, *later]
-        if puts_space or all(whole[: len(ids)] == ids for ids in beginnings):
+        spaced = not doubles_space and all(part.startswith(" ") for part in rendered[at].parts()[1:])
+        is_beginning = all(whole[: len(ids)] == ids for ids in beginnings)
+        if is_beginning or (puts_space and not spaced):
             cuts = [0, *(_shared(whole, ids) for ids in beginnings), len(whole)]
             parts[at] = [whole[start:end] for start, end in pairwise(cuts)]
     return parts
@@ -123,3 +125,9 @@ def _puts_space(tokenizer: "PreTrainedTokenizerBase") -> bool:
     """Whether a text that is tokenised by itself gets a space before it (SentencePiece and its like)."""
     first = encode_texts(tokenizer, ["a"], literal=True)[0][:1]
     return bool(first) and str(tokenizer.convert_ids_to_tokens(first[0])).startswith("\u2581")
+
+
+def _doubles_space(tokenizer: "PreTrainedTokenizerBase") -> bool:
+    """Whether it does so before a text that begins with a space, too."""
+    bare, spaced = encode_texts(tokenizer, ["a", " a"], literal=True)
+    return bare != spaced

@@ -73,7 +73,14 @@ def evaluate_model(
 def language_model(model: ModelArtifact, prompt_format: Any, device: Any, batch_size: int) -> LanguageModel:
     """The model that is evaluated; its own code runs where it was adopted with that permission."""
     weights = load_causal_lm(model.model_dir, trust_remote_code=model.trusts_remote_code)
-    return LanguageModel(model.model_dir, prompt_format, device, batch_size, model=weights)
+    return LanguageModel(
+        model.model_dir,
+        prompt_format,
+        device,
+        batch_size,
+        model=weights,
+        trained_on_rows=model.trained_on_rows,
+    )
 
 
 def check_rows(name: str, benchmark: Benchmark, dataset: DatasetArtifact) -> None:

@@ -149,8 +149,14 @@ def completed(tokenizer: Any, source: Source) -> Any:
     """A tokenizer that can pad: external models often name no pad token.
 
     Raises:
-        DataError: it has no EOS, so that no answer would end.
+        DataError: it has no EOS, so that no answer would end, or is not a fast one.
     """
+    if not tokenizer.is_fast:
+        raise DataError(
+            f"the tokenizer of {source.name} is not a fast one",
+            expected="a tokenizer.json",
+            fix="convert it with transformers' convert_slow_tokenizer",
+        )
     if tokenizer.eos_token_id is None:
         raise DataError(
             f"the tokenizer of {source.name} has no EOS token",

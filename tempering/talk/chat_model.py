@@ -67,7 +67,15 @@ class Speaker:
             refuse_unserved(model, source.name)
         tokenizer = completed(load_tokenizer(source.folder), source)
         prompt_format = prompt_format or source.prompt_format(tokenizer)
-        self.model = LanguageModel(source.folder, prompt_format, device, batch_size, model, tokenizer)
+        self.model = LanguageModel(
+            source.folder,
+            prompt_format,
+            device,
+            batch_size,
+            model,
+            tokenizer,
+            trained_on_rows=source.artifact is not None and source.artifact.trained_on_rows,
+        )
         self.stop, self.seed = tuple(stop), seed
         self.room = self.model.room
         self.sampling = self._fitting(sampling)

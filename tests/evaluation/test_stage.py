@@ -25,6 +25,13 @@ def test_a_policy_gets_every_benchmark_but_preferences(tiny: Any) -> None:
     assert ((table["low"] <= table["value"]) & (table["value"] <= table["high"])).all()
 
 
+def test_prompts_begin_as_in_the_training_of_the_model(tiny: Any) -> None:
+    """A pretrained model reads documents that follow an EOS, an aligned one rows that follow nothing."""
+    assert not tiny("pretrain").trained_on_rows
+    assert tiny("sft").trained_on_rows
+    assert tiny("dpo").trained_on_rows
+
+
 def test_a_reward_model_only_orders_pairs(tiny: Any) -> None:
     table = tiny("evaluate[reward_model]").read("metrics")
     assert table["metric"].tolist() == ["accuracy"]

@@ -21,6 +21,7 @@ class CompletionsBenchmark(Benchmark):
     max_new_tokens: int = Field(48, ge=1, le=MOST_LENGTH, description="longest completion, in tokens")
     temperature: float = Field(1.0, ge=0, description="sampling temperature; 0: greedy")
 
+    version = 2
     row_types = (RowType.PROMPT, RowType.PROMPT_COMPLETION)
     judged = True
     convention = (
