@@ -160,7 +160,7 @@ class ModelArtifact(Artifact):
     @property
     def trained_on_rows(self) -> bool:
         """Whether it learnt rows with a prompt of their own, and not documents one behind the other."""
-        return self.manifest.hashed.get("stage") not in ("pretrain", "adopt", None)
+        return self.manifest.hashed.get("stage") in ("sft", "dpo", "ppo", "rloo", "merge")
 
 
 @dataclass(frozen=True)

@@ -89,8 +89,9 @@ class LanguageModel:
         return end
 
     def _after_start(self, prompt: list[int], prompt_format: PromptFormat) -> list[int]:
-        # In packed pretraining a document follows the EOS of the one before it; a row follows nothing.
-        begins = prompt_format == "plain" and not self.trained_on_rows and not leading_ids(self.tokenizer)
+        # In packed pretraining a document follows the EOS of the one before it; a plain row follows nothing.
+        is_row = self.trained_on_rows and self.prompt_format == "plain"
+        begins = prompt_format == "plain" and not is_row and not leading_ids(self.tokenizer)
         return [*document_start(self.tokenizer), *prompt] if begins or not prompt else prompt
 
     def decoder(self) -> Decoder:

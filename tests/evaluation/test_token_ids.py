@@ -176,6 +176,12 @@ def test_chat_generate_and_rewards_get_them_too(
     assert controls[0] == controls[1]
 
 
+def test_a_chat_model_that_is_asked_in_running_text_reads_a_document(folder: Path) -> None:
+    model = recorder(folder, "chat", trained_on_rows=True)
+    start, ids = model.document("the dog")
+    assert model.prompt(turns("the dog"), "plain") == [*start, *ids]
+
+
 def test_a_role_marker_in_a_prompt_is_refused(folder: Path) -> None:
     """It is text like any other: training leaves such rows out, and nothing could keep it from forging."""
     model = recorder(folder, "role_markers")
