@@ -15,7 +15,7 @@ from tempering.world.stories import tell
 from tempering.world.templates import HAPPY_CLOSINGS, THE_END, UNHAPPY_CLOSINGS, article
 from tempering.world.words import GIRLS, KINDS, THINGS, Combo, Split, instruction, sample_combo
 
-FLAWS: Final = (*KINDS, "sad_ending", "no_ending")
+FLAWS: Final = ("other_name", "other_object", "other_animal", "other_place", "sad_ending", "no_ending")
 _SAD: Final = {
     happy.format(she=pronoun): sad.format(she=pronoun)
     for happy, sad in zip(HAPPY_CLOSINGS, UNHAPPY_CLOSINGS, strict=True)
@@ -44,7 +44,7 @@ def _with_flaw(rng: random.Random, story: str, combo: Combo, flaw: str) -> str:
     if flaw == "sad_ending":
         happy = next(closing for closing in _SAD if told.endswith(f" {closing}"))
         return f"{told.removesuffix(happy)}{_SAD[happy]} {THE_END}"
-    kind = next(kind for kind in KINDS if kind == flaw)
+    kind = next(kind for kind in KINDS if flaw == f"other_{kind}")
     word = getattr(combo, kind)
     other = rng.choice([thing for thing in THINGS[kind] if thing != word and _fits(thing, word)])
     return re.sub(rf"\b{word}\b", other, story)

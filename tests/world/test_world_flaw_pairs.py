@@ -14,13 +14,17 @@ PARTS = dict.fromkeys(FLAWS[:4], THING) | {
 
 def test_a_pair_has_one_flaw_and_nothing_else_differs() -> None:
     rows = list(flaw_pairs(600, 0, "test"))
-    assert [row["flaw"] for row in rows[:7]] == ["name", "object", "animal", "place", *FLAWS[4:], "name"]
+    assert [row["flaw"] for row in rows[:7]] == [*FLAWS, "other_name"]
     for row in rows:
         assert is_held_out(parse_instruction(row["prompt"]))
         assert gold_score(row["prompt"], row["chosen"]).perfect
         assert astuple(gold_score(row["prompt"], row["rejected"]))[:4] == PARTS[row["flaw"]]
         same = [a == b for a, b in zip(row["chosen"].split(), row["rejected"].split(), strict=False)]
-        told = row["chosen"].split().count(getattr(parse_instruction(row["prompt"]), row["flaw"], ""))
+        told = (
+            row["chosen"]
+            .split()
+            .count(getattr(parse_instruction(row["prompt"]), row["flaw"].removeprefix("other_"), ""))
+        )
         assert same.count(False) <= max(told + 2, 3), "the rest of the story is the same"
 
 
