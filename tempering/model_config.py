@@ -339,7 +339,8 @@ def check_sizes(folder: Path, overrides: Mapping[str, Any] = MappingProxyType({}
     file = folder / "config.json"
     try:
         settings = json.loads(file.read_text(encoding="utf-8"))
-        problem = size_problem({**settings, **overrides})
+        is_mapping = isinstance(settings, dict)
+        problem = size_problem({**settings, **overrides}) if is_mapping else "it does not hold a mapping"
     except (OSError, ValueError, TypeError, RecursionError) as error:
         problem = f"it cannot be read: {error}"
     if problem:

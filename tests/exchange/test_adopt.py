@@ -188,7 +188,7 @@ def no_tokenizer(source: Path) -> None:
 
 
 BAD = {
-    "no config": (no_config, "config.json cannot be read"),
+    "no config": (no_config, "there is no config.json"),
     "unknown type": (lambda s: edit(s, "config.json", model_type="lama"), "model_type"),
     "unknown architecture": (
         lambda s: edit(s, "config.json", architectures=["LlamaForQuestionAnswering"]),

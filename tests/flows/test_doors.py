@@ -147,7 +147,7 @@ CONFIG = '{"model_type": "llama", "architectures": ["LlamaForCausalLM"]}'
         ({"config__json": CONFIG}, "has no safetensors"),
         ({"config__json": CONFIG, "pytorch_model__bin": ""}, "temper convert"),
         ({"config__json": "[", "model__safetensors": ""}, "cannot be read"),
-        ({"config__json": "[]", "model__safetensors": ""}, "cannot be read"),
+        ({"config__json": "[]", "model__safetensors": ""}, "does not hold a mapping"),
         ({"config__json": '{"n_layer": 1e9}', "model__safetensors": ""}, "n_layer is 1000000000.0"),
         (
             {"config__json": CONFIG.replace("CausalLM", "SequenceClassification"), "model__safetensors": ""},
