@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from tempering.artifacts.atomic import beside, store_errors, write_atomic
-from tempering.artifacts.draft import checkpoints_in
+from tempering.artifacts.draft import LOG_FILE, checkpoints_in
 from tempering.artifacts.manifest import FILE_NAME
 
 INPUTS_FILE = "inputs.json"
@@ -43,8 +43,17 @@ def resume_point(
 
 def open_partial(
     partial: Path, inputs: Mapping[str, str], code: Mapping[str, str], outputs: Iterable[str], *, fresh: bool
-) -> None:
-    """Make `partial` ready for a stage. `outputs` (files, folders) are written again in any case."""
+) -> str | None:
+    """Make `partial` ready for a stage. `outputs` (files, folders) are written again in any case.
+
+    Returns:
+        what was damaged in it and has been set aside, for the log.
+    """
+    note = None
+    if checkpoints_in(partial) and _origin(partial) is None:
+        place = set_aside(partial, partial)
+        note = f"{INPUTS_FILE} is damaged, so nobody knows what the checkpoints were made from: begun anew. "
+        note += f"They are set aside: {place}"
     if fresh or resume_point(partial, inputs) is None:
         _discard(partial)
         partial.mkdir(parents=True)
@@ -53,6 +62,10 @@ def open_partial(
     else:
         for name in (FILE_NAME, "config.yaml", *outputs):
             remove(partial / name)
+        for path, is_folder in ((partial / "metadata", True), (partial / LOG_FILE, False)):
+            if path.exists() and path.is_dir() != is_folder:
+                note = f"{path.name} is damaged and set aside: {set_aside(path, partial)}"
+    return note
 
 
 def set_aside(path: Path, partial: Path) -> Path:

@@ -10,7 +10,8 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from tempering.artifacts.atomic import write_atomic
+from tempering.artifacts.atomic import sync, write_atomic
+from tempering.artifacts.partial import remove
 from tempering.artifacts.tables import read_rows, write_parquet
 
 Row = dict[str, Any]
@@ -30,19 +31,36 @@ class RowLog:
 
     def rows(self) -> list[Row]:
         """All whole rows, in order."""
+        return [row for row in self._lines() if row is not None]
+
+    def _lines(self) -> list[Row | None]:
+        """A row for each line, None for one that is malformed."""
         if not self.path.exists():
             return []
-        rows = []
-        for line in self.path.read_text(encoding="utf-8").split("\n"):
-            try:
-                rows.append(json.loads(line))
-            except json.JSONDecodeError:
-                continue  # the empty end, or a line torn by a kill; a resume writes it again
-        return rows
+        lines = [_row(line) for line in self.path.read_bytes().split(b"\n")]
+        return lines if lines[-1] else lines[:-1]  # the empty end, or a line torn by a kill: it comes again
 
-    def cut(self, after_step: int) -> None:
-        """Drop the rows whose `step` is later than `after_step`; atomic."""
-        self._write([row for row in self.rows() if row["step"] <= after_step])
+    def cut(self, after_step: int) -> int:
+        """Drop the rows whose `step` is later than `after_step`; atomic.
+
+        Returns:
+            how many lines were no rows: the log has been damaged.
+        """
+        lines = self._lines()
+        rows = [row for row in lines if row is not None and isinstance(row.get("step"), int)]
+        self._write([row for row in rows if row["step"] <= after_step])
+        return len(lines) - len(rows)
+
+    def begin(self) -> None:
+        """Start anew."""
+        remove(self.path)
+        if self._parquet.is_dir():
+            remove(self._parquet)
+
+    def sync(self) -> None:
+        """Bring the rows to the disk, where a checkpoint that counts on them will be."""
+        if self.path.exists():
+            sync(self.path)
 
     def mend(self) -> None:
         """Drop a line that a kill tore, so that the next row is not glued to it; atomic."""
@@ -58,9 +76,14 @@ class RowLog:
         self.path.unlink(missing_ok=True)
 
     def restore(self) -> None:
-        """Undo `to_parquet`, for a stage that was killed after it and resumes."""
+        """Undo `to_parquet`, for a stage killed after it that resumes; a damaged table has no rows."""
+        if self.path.is_dir():
+            remove(self.path)
         if not self.path.exists() and self._parquet.exists():
-            self._write(read_rows(self._parquet))
+            try:
+                self._write(read_rows(self._parquet))
+            except (OSError, ValueError):  # pyarrow's own is a ValueError
+                self.begin()
 
     def _write(self, rows: list[Row]) -> None:
         write_atomic(self.path, "".join(map(_line, rows)).encode())
@@ -68,6 +91,14 @@ class RowLog:
     @property
     def _parquet(self) -> Path:
         return self.path.with_suffix(".parquet")
+
+
+def _row(line: bytes) -> Row | None:
+    try:
+        row = json.loads(line)
+    except (ValueError, RecursionError):
+        return None
+    return row if isinstance(row, dict) else None
 
 
 def _line(row: Row) -> str:

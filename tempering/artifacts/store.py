@@ -205,7 +205,9 @@ class Store:
                 probe(folder)  # the commit writes there, after all the work
             digests = {role: ref.payload_digest for role, ref in resolution.inputs.items()}
             path = self._partial(stage.name, key.hex)
-            partial.open_partial(path, digests, resolution.code, stage.makes.payload, fresh=resolution.fresh)
+            note = partial.open_partial(
+                path, digests, resolution.code, stage.makes.payload, fresh=resolution.fresh
+            )
         # What the manifest will say of it.
         ticket = Ticket(
             node=node,
@@ -217,7 +219,10 @@ class Store:
             code=code_state(resolution.code),
         )
         seed = int(getattr(config, "seed", 0) or 0)
-        return Draft(path, seed=seed, runtime=runtime, ticket=ticket, lease=lease)
+        draft = Draft(path, seed=seed, runtime=runtime, ticket=ticket, lease=lease)
+        if note:
+            draft.warn(note)
+        return draft
 
     def commit(
         self, draft: Draft, summary: Mapping[str, Any] | None = None, *, seconds: float | None = None

@@ -149,7 +149,8 @@ class AnswerLog:
         self._log = RowLog(folder / f"teacher_answers{'' if rank == '0' else f'_{rank}'}.jsonl")
         self._log.restore()
         self._log.mend()
-        scores = {row["key"]: row["score"] for row in self._log.rows()}
+        rows = (row for row in self._log.rows() if {"key", "score"} <= row.keys())
+        scores = {row["key"]: row["score"] for row in rows}
         self._scores = {key: math.nan if score is None else score for key, score in scores.items()}
 
     def __contains__(self, question: str) -> bool:

@@ -27,8 +27,7 @@ class TokenCallback(TrainerCallback):
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
     ) -> None:
         self._started, self._at_start = time.monotonic(), int(state.num_input_tokens_seen)
-        for log in self.trainer.row_logs():
-            log.cut(state.global_step)
+        self.trainer.cut_logs()
         self._plan_next(self._at_start)
 
     def _threshold(self, tokens: int) -> int:

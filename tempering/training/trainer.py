@@ -145,7 +145,7 @@ class TokenTrainer(CheckedLoading):
             self.out.log(f"resuming from {checkpoint.name}")
         else:
             for log in self.row_logs():
-                log.path.unlink(missing_ok=True)
+                log.begin()
         self.wait()
         # A checkpoint at the end of a run leaves nothing to train.
         if checkpoint is not None and (checkpoint / FINISHED).exists():
@@ -162,8 +162,20 @@ class TokenTrainer(CheckedLoading):
         self._load_from_checkpoint(str(checkpoint))
         state = TrainerState.load_from_json(str(checkpoint / "trainer_state.json"))
         self.state = state
+        self.cut_logs()
+
+    def cut_logs(self) -> None:
+        """Drop the log rows that are newer than the checkpoint; say what is missing of the older ones."""
+        step = self.state.global_step
         for log in self.row_logs():
-            log.cut(state.global_step)
+            if malformed := log.cut(step):
+                self.out.warn(
+                    f"{log.path.name} is damaged: {malformed} lines cannot be read and are left out"
+                )
+        if self.writes and (count := len(self.stats.rows())) < step:
+            self.out.warn(
+                f"{self.stats.path.name} is damaged: it has rows of {count} steps instead of {step}"
+            )
 
     def row_logs(self) -> list[RowLog]:
         """The logs to cut on resume and turn into Parquet at the end; none unless this process writes."""
@@ -225,6 +237,8 @@ class TokenTrainer(CheckedLoading):
             self.wait()  # every process writes its random state there
             if self.writes:
                 self.save_extra_state(folder)
+                for log in self.row_logs():
+                    log.sync()
                 if self._ledger.finished:
                     (folder / FINISHED).touch()
                 publish(folder, self.out.checkpoints_dir / name)

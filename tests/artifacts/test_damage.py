@@ -9,9 +9,10 @@ from typing import Any
 import pytest
 from toys import RowsConfig, rows
 
+from tempering.artifacts.draft import LOG_FILE
 from tempering.artifacts.manifest import FILE_NAME
-from tempering.artifacts.partial import KEEP_DAMAGED, set_aside
-from tempering.artifacts.resolve import build
+from tempering.artifacts.partial import INPUTS_FILE, KEEP_DAMAGED, set_aside
+from tempering.artifacts.resolve import build, claim, resolve
 from tempering.artifacts.store import Store
 from tempering.errors import ArtifactError
 
@@ -115,3 +116,30 @@ def test_equal_in_size_and_time_but_not_in_bytes_is_found_by_verify(store: Store
     file.write_bytes(content)
     os.utime(file, ns=(times.st_atime_ns, times.st_mtime_ns))
     assert [damage.what for damage in store.verify()[artifact.id]] == ["its content has changed"]
+
+
+@pytest.mark.parametrize("content", [None, "", "{", "[]", '{"inputs": 5, "code": {}}'])
+def test_a_partial_that_does_not_say_what_it_was_made_from(
+    store: Store, caplog: pytest.LogCaptureFixture, content: str | None
+) -> None:
+    """Mutation: it is discarded, days of training with it, without a word."""
+    resolution = resolve(store, rows, RowsConfig(), {})
+    with claim(store, resolution) as (fresh, lease), store.draft("rows", fresh, lease) as draft:
+        (draft.checkpoints_dir / "checkpoint_1K_tokens").mkdir()
+    (draft.path / INPUTS_FILE).unlink()
+    if content is not None:
+        (draft.path / INPUTS_FILE).write_text(content)
+    assert build(store, rows, RowsConfig()).rows()["text"].tolist() == ["a"]
+    [place] = (store.root / ".partial" / ".damaged").iterdir()
+    assert (place / "checkpoints/checkpoint_1K_tokens").is_dir()
+    assert f"They are set aside: {place}" in caplog.text
+
+
+def test_a_file_in_the_place_of_a_folder_of_a_partial(store: Store) -> None:
+    resolution = resolve(store, rows, RowsConfig(), {})
+    with claim(store, resolution) as (fresh, lease), store.draft("rows", fresh, lease) as draft:
+        (draft.checkpoints_dir / "checkpoint_1K_tokens").mkdir()
+    (draft.path / "metadata").write_text("")
+    (draft.path / LOG_FILE).mkdir()
+    artifact = build(store, rows, RowsConfig())
+    assert (artifact.path / LOG_FILE).is_file()

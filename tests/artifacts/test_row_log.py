@@ -39,3 +39,24 @@ def test_a_mended_log_takes_the_next_row(tmp_path: Path) -> None:
     log.mend()
     log.append([{"key": "next"}])
     assert log.rows() == [{"key": "first"}, {"key": "next"}]
+
+
+def test_what_is_no_row_is_counted_and_left_out(tmp_path: Path) -> None:
+    """Mutation: a line in the middle that is malformed goes without a word."""
+    log = RowLog(tmp_path / "stats.jsonl")
+    log.path.write_bytes(b'{"step": 1}\n{"st\n[1]\n\xff\n{"loss": 1}\n{"step": 2}\n{"step": 3}\n{"st')
+    assert log.cut(2) == 4
+    assert log.rows() == [{"step": 1}, {"step": 2}]
+    assert log.cut(2) == 0
+
+
+def test_a_damaged_table_has_no_rows(tmp_path: Path) -> None:
+    log = RowLog(tmp_path / "stats.jsonl")
+    for content in (b"PAR1", b""):
+        (tmp_path / "stats.parquet").write_bytes(content)
+        log.restore()
+        assert log.rows() == []
+    (tmp_path / "stats.jsonl").mkdir()
+    log.restore()
+    log.append([{"step": 1}])
+    log.to_parquet()

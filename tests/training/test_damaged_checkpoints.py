@@ -187,3 +187,15 @@ def test_what_fails_at_the_last_moment_is_set_aside_too(copy: Any, monkeypatch: 
     again = trainer("ppo", draft)
     again.train_or_resume()
     assert again.out.resumed_from_tokens
+
+
+def test_a_damaged_row_log_is_said(copy: Any, caplog: pytest.LogCaptureFixture) -> None:
+    """Mutation: the table has a gap, and nobody says so."""
+    for kind in ("pretrain", "ppo"):
+        draft, checkpoint = copy(kind)
+        shutil.rmtree(checkpoint)
+        for table in draft.glob("metadata/*.parquet"):
+            damage.cut(table.name)(table.parent)
+        trainer(kind, draft).train_or_resume()
+        assert "training_stats.jsonl is damaged: it has rows of 0 steps instead of" in caplog.text
+        caplog.clear()
