@@ -1,7 +1,11 @@
 """A checkpoint that cannot be loaded is set aside, with the reason; the one before it is resumed from."""
 
 import logging
+import os
 import shutil
+import socket
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -199,3 +203,33 @@ def test_a_damaged_row_log_is_said(copy: Any, caplog: pytest.LogCaptureFixture) 
         trainer(kind, draft).train_or_resume()
         assert "training_stats.jsonl is damaged: it has rows of 0 steps instead of" in caplog.text
         caplog.clear()
+
+
+def resume_as(rank: int, port: int, draft: Path) -> subprocess.Popen[bytes]:
+    """One of two processes that go on with a PPO stage."""
+    ranks = {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": "2"}
+    place = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "OMP_NUM_THREADS": "1"}
+    code = (
+        "from tests.training.test_damaged_checkpoints import Path, trainer; "
+        f"again = trainer('ppo', Path({str(draft)!r})); again.train_or_resume(); "
+        "print(again.out.resumed_from_tokens, again.tokens)"
+    )
+    return subprocess.Popen(
+        [sys.executable, "-c", code], env={**os.environ, **ranks, **place}, stdout=subprocess.PIPE
+    )
+
+
+@pytest.mark.slow
+def test_two_processes_fall_back_to_the_same_checkpoint(copy: Any, finished: Any) -> None:
+    """Mutation: each looks for itself, and one of them finds the damaged one before it is set aside."""
+    draft, _ = copy("ppo")
+    newest(1)(draft)
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    processes = [resume_as(rank, port, draft) for rank in range(2)]
+    answers = [process.communicate(timeout=240)[0].split()[-2:] for process in processes]
+    assert [process.returncode for process in processes] == [0, 0]
+    assert answers[0] == answers[1]
+    assert int(answers[0][0]) < int(answers[0][1]) == finished("ppo")[1][0]
+    assert len(list(draft.parent.glob(".damaged/*"))) == 1
