@@ -4,6 +4,7 @@ Quantiles and repeated rows are exact, since all numbers are kept; a gigabyte of
 millions of rows, whose numbers take less room than one batch of a trainer.
 """
 
+import math
 from array import array
 from collections import Counter
 from dataclasses import dataclass, field
@@ -50,6 +51,29 @@ class Numbers:
         quantiles = {name: ordered[place].item() for name, place in places.items()}
         total = ordered.sum(dtype=np.float64 if ordered.dtype.kind == "f" else np.int64).item()
         return {"count": count, **quantiles, "total": total}
+
+    def far(self) -> tuple[list[float], float, float]:
+        """The numbers far outside the scale of the others, and the ends of that scale.
+
+        The scale grows from the middle four fifths outwards: to a number that is no farther away than the
+        scale is wide, or than a quarter of that where it is the first below 0.
+        """
+        ordered = sorted(self._numbers)
+        if not ordered:
+            return [], 0.0, 0.0
+        low, high = len(ordered) // 10, len(ordered) - 1 - len(ordered) // 10
+        middle = abs(ordered[len(ordered) // 2])
+        while True:
+            # A scale of one number is as wide as that number is large.
+            width = max(ordered[high] - ordered[low], middle)
+            below = ordered[low - 1] if low else -math.inf
+            above = ordered[high + 1] if high + 1 < len(ordered) else math.inf
+            if ordered[low] - below <= (width / 4 if below < 0 <= ordered[low] else width):
+                low -= 1
+            elif above - ordered[high] <= width:
+                high += 1
+            else:
+                return [*ordered[:low], *ordered[high + 1 :]], ordered[low], ordered[high]
 
 
 @dataclass

@@ -20,6 +20,7 @@ from tempering.data.rows import COLUMNS, Notice, Rejected, Row, RowType, Values,
 from tempering.data.schemas import row_schema
 from tempering.data.shards import ShardWriter, iter_rows, writing
 from tempering.doctor.check import Examined
+from tempering.doctor.contradictions import Contradictions
 from tempering.doctor.counters import Digests, RowDigests, opening
 from tempering.doctor.examples import text_example
 from tempering.doctor.text_defects import count_traces
@@ -66,6 +67,7 @@ class Dataset(Examined):
     totals: Totals = field(default_factory=lambda: Totals(RowType.TEXT))
     notices: list[str] = field(default_factory=list)
     digests: RowDigests = field(default_factory=lambda: RowDigests(RowType.TEXT))
+    contradictions: Contradictions = field(default_factory=lambda: Contradictions(RowType.TEXT))
     openings: dict[str, Digests] = field(default_factory=lambda: {part: Digests() for part in PARTS})
     leaks: dict[str, int] = field(default_factory=dict)
     extras: set[str] = field(default_factory=set)
@@ -179,6 +181,7 @@ def _columns(config: FileBuilderConfig, path: Path) -> tuple[str, ...]:
 def _read(dataset: Dataset, most: int | None, against: Iterable[str], progress: Progress) -> None:
     config, kind = dataset.config, dataset.config.row_type
     dataset.totals, dataset.digests = Totals(kind), RowDigests(kind)
+    dataset.contradictions = Contradictions(kind)
     filters = Filters(config.quality, kind, against)
     examples: dict[int, Values] = {}
     writers = {part: ShardWriter(dataset.folder / part, row_schema(kind)) for part in PARTS}
@@ -223,6 +226,7 @@ def _look(dataset: Dataset, part: str, row: Row) -> None:
     dataset.totals.take(part, row)
     dataset.extras |= row.values.keys() - COLUMNS[dataset.row_type].keys()
     dataset.digests.add_row(row)
+    dataset.contradictions.add_row(row)
     opens = opening(dataset.row_type, row)
     if opens.strip():
         dataset.openings[part].add(opens)

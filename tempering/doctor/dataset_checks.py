@@ -49,6 +49,8 @@ def dataset_checks(dataset: Dataset) -> list[Check]:
             *_leaks(dataset),
             _special_tokens(dataset),
         ]
+        contradictions = dataset.contradictions.check()
+        checks += [contradictions] if contradictions else []
         if dataset.counts.named["pairs"]:
             checks.append(_length_bias(dataset))
         checks += value_checks(dataset.counts, dataset.row_type, _constant(dataset))

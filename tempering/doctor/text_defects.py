@@ -36,6 +36,7 @@ _TRACES = {
     "mojibake": _Trace("with UTF-8 that was read as cp1252 (â€œ, Ã©)", _MOJIBAKE),
     "html": _Trace("with HTML", _HTML, warning=1.01),
     "control_characters": _Trace("with control characters", _CONTROL),
+    "byte_order_marks": _Trace("with a byte order mark (U+FEFF) in the text", re.compile("\ufeff")),
 }
 
 

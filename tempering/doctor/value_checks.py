@@ -10,7 +10,7 @@ from typing import Any
 
 from tempering.data.rows import RowType, Values
 from tempering.doctor.check import Check, Level, rows, share
-from tempering.doctor.counters import Counts, Spread
+from tempering.doctor.counters import Counts, Numbers, Spread
 
 _COUNTED = {
     RowType.CLASSIFICATION: "label",
@@ -34,13 +34,14 @@ def count_values(counts: Counts, row_type: RowType, values: Values) -> None:
 
 
 def value_checks(counts: Counts, row_type: RowType, constant: Level) -> Iterator[Check]:
-    """At most one check; `constant` is how bad one and the same value in every row is."""
+    """What tells rows apart; `constant` is how bad one and the same value in every row is."""
     scores = counts.scores.spread()
     if counts.values:
         is_choice = row_type is RowType.MULTIPLE_CHOICE
         yield _choices(counts.values) if is_choice else _labels(counts.values, constant)
     elif scores:
         yield _scores(scores, constant)
+        yield from _far_scores(counts.scores)
     elif counts.named["with_context"]:
         yield _answers(counts)
 
@@ -72,6 +73,18 @@ def _scores(scores: Spread, constant: Level) -> Check:
         return Check("scores", level, text, "choose another column, or another data set", numbers)
     text = f"scores (min {scores['min']:g}, median {scores['median']:g}, max {scores['max']:g})"
     return Check("scores", Level.OK, text, numbers=numbers)
+
+
+def _far_scores(scores: Numbers) -> Iterator[Check]:
+    """Scores that cannot be of the same scale as the others: 1e9 among one to five."""
+    far, low, high = scores.far()
+    if far:
+        listing = ", ".join(f"{score:g}" for score in far[:_SHOWN])
+        more = f" and {len(far) - _SHOWN} more" if len(far) > _SHOWN else ""
+        scale = f"the scale of the others ({low:g} to {high:g})"
+        text = f"{rows(len(far), 'score')} far outside {scale}: {listing}{more}"
+        fix = "correct them, or leave these rows out"
+        yield Check("score_scale", Level.WARNING, text, fix, {"rows": len(far), "scale": [low, high]})
 
 
 def _choices(places: Counter[int]) -> Check:

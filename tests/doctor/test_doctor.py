@@ -12,6 +12,7 @@ from tempering.data.sample.config import SampleConfig
 from tempering.data.sample.encode import Encoder
 from tempering.data.tokenizers import EOS, TrainTokenizerConfig, train_tokenizer
 from tempering.doctor.check import Check, Level, share
+from tempering.doctor.contradictions import Contradictions
 from tempering.doctor.counters import Counts, Digests, Numbers, RowDigests, opening
 from tempering.doctor.dataset import Dataset, _look, read_dataset
 from tempering.doctor.dataset_checks import dataset_checks
@@ -81,6 +82,7 @@ def test_repeats_name_the_first_pair():
         ('<p class="x">', "html"),
         ("Tom &amp; Anna", "html"),
         ("\x1b[31m", "control_characters"),
+        ("Here \ufeffit is.", "byte_order_marks"),
         ("SÃO PAULO, Â and 3 < 5 > 2, a & b, \ttab\r\n", ""),
         ("<a, b> of vectors <b", ""),
     ],
@@ -131,6 +133,62 @@ def test_labels_scores_choices_and_answers():
     assert judged(RowType.QUESTION, [here, {**here, "answers": ["cap"]}]) == [("answers", Level.WARNING)]
     assert judged(RowType.QUESTION, [here, {"context": "", "answers": ["cap"]}]) == [("answers", Level.OK)]
     assert judged(RowType.TEXT, [{"text": "x"}]) == []
+
+
+@pytest.mark.parametrize(
+    ("scores", "far"),
+    [
+        ([1, 2, 3, 4, 5] * 4 + [1e9, -7], [-7, 1e9]),
+        ([0, 5, 7, 10] * 5 + [-7], [-7]),
+        ([0.1, 0.5, 0.9] * 5 + [5], [5]),
+        ([5] * 20 + [1e9], [1e9]),
+        ([5] * 18 + [4, 1], []),
+        ([-3, -1, 0.5, 2, 3] * 4, []),
+        ([*range(100), 130], []),
+        ([], []),
+        ([1, 1e9], []),
+    ],
+)
+def test_scores_far_outside_the_scale(scores, far):
+    numbers = Numbers("d")
+    for score in scores:
+        numbers.add(score)
+    assert numbers.far()[0] == far
+    counts = Counts(scores=numbers)
+    checks = list(value_checks(counts, RowType.SCORED_CONVERSATION, Level.NOTE))
+    assert [check.level for check in checks if check.name == "score_scale"] == [Level.WARNING] * bool(far)
+
+
+TEXTS = {"text": "t", "text_pair": ""}
+HELLO, NO = to_messages("Hello", "assistant"), to_messages("No", "assistant")
+SIDES = {"prompt": to_messages("q"), "chosen": HELLO, "rejected": NO}
+
+
+@pytest.mark.parametrize(
+    ("row_type", "one", "other"),
+    [
+        (RowType.PREFERENCE, SIDES, {**SIDES, "chosen": NO, "rejected": HELLO}),
+        (RowType.UNPAIRED_PREFERENCE, {"prompt": [], "completion": HELLO, "label": True}, {"label": False}),
+        (RowType.CLASSIFICATION, {**TEXTS, "label": 1}, {"label": 0}),
+        (RowType.SCORED_CONVERSATION, {"messages": HELLO, "score": 1}, {"score": 4.5}),
+        (RowType.MINIMAL_PAIR, {"sentence_good": "a", "sentence_bad": "b"},
+         {"sentence_good": "b", "sentence_bad": "a"}),
+    ],
+)  # fmt: skip
+def test_rows_that_contradict_each_other(row_type, one, other):
+    def check(*rows):
+        contradictions = Contradictions(row_type)
+        for line, values in enumerate(rows):
+            contradictions.add_row(Row(values, "f", line))
+        return contradictions.check()
+
+    several = [{**one, "prompt": to_messages(f"q{number}")} for number in range(3)]
+    assert check(one, one).level is Level.OK
+    assert "f:0 and f:2" in check(one, one, {**one, **other}).text
+    assert check(one, one, {**one, **other}).numbers["rows"] == 3
+    if row_type is RowType.PREFERENCE:  # another prompt: no contradiction
+        assert check(*several, {**one, **other}).level is Level.OK
+    assert Contradictions(RowType.TEXT).check() is None
 
 
 # -- data sets -------------------------------------------------------------------------------------
