@@ -48,11 +48,12 @@ def test_pairs_that_share_no_beginning_have_no_prompt(written, chosen, rejected)
 
 
 def test_numbers_are_answers_and_lists_are_several(written):
-    answers = [4, -0.5, ["4", "four"], True]
+    answers = [4, -0.5, ["4", "four"], True, 10**400, float("nan")]
     config = PromptResponseConfig(path=written(*({"question": "q", "answer": answer} for answer in answers)))
-    assert [row["completion"][0]["content"] for row in rows_of(config)] == ["4", "-0.5"]
-    assert notes_of(config) == [(line, "an answer that is a number read as text") for line in (1, 2)]
-    several, boolean = reasons_of(config)
+    assert [row["completion"][0]["content"] for row in rows_of(config)] == ["4", "-0.5", str(10**400)]
+    assert notes_of(config) == [(line, "an answer that is a number read as text") for line in (1, 2, 5)]
+    several, boolean, nan = reasons_of(config)
+    assert nan[1] == "answer: is float, not a list of turns"
     assert several[1].startswith("answer: is a list of answers, not one")
     assert boolean[1] == "answer: is bool, not a list of turns"
     (row,) = rows_of(

@@ -60,7 +60,7 @@ def _one(value: object, column: str, note: Note) -> object:
         raise BadRow(
             f"{column}: is a list of answers, not one: name one, as in columns: {{{column}: {column}.0}}"
         )
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+    if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) < math.inf:
         return value
     note("an answer that is a number read as text")
     return json.dumps(value)
