@@ -173,7 +173,7 @@ def test_a_reward_model_from_elsewhere_is_measured_as_one(tmp_path: Path, refusa
     rows = stages([f"models.scorer={folder}", "evaluate.models=[scorer, sft]"], tmp_path / "store")
     node = rows["evaluate[scorer]"].node
     assert node is not None
-    assert list(getattr(node.config, "benchmarks", {})) == ["preferences"]
+    assert list(getattr(node.config, "benchmarks", {})) == ["preferences", "flaws"]
     assert "'reward_model@latest' is not a language model" in refusal("sft.model=reward_model@latest")
 
 

@@ -236,6 +236,7 @@ class TestCommand:
         odd = tmp_path / "odd"
         odd.mkdir()
         (odd / "config.json").write_text('{"model_type": "nobody-knows"}')
+        (odd / "model.safetensors").touch()
         out = self.temper(
             capfd, "plan", config, f"sft.model={odd}", "--memory", "--store", tmp_path / "store"
         )
