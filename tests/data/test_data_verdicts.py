@@ -102,16 +102,20 @@ def test_tools_belong_to_the_conversation_that_is_judged(tmp_path):
 
 
 JUDGING = [
-    ("label", "poetry"), ("label", 2), ("labels", [1, 0]), ("is_good", "yes"), ("is_unheard_of", False),
-    ("isToxic", 0), ("toxic", 0.2), ("kto_tag", False), ("correct", "no"), ("score", 3), ("score", "high"),
+    ("label", "poetry"), ("label", 2), ("labels", [1, 0]), ("is_good", "no"), ("is_unheard_of", False),
+    ("isToxic", 1), ("toxic", 0.2), ("kto_tag", False), ("correct", "no"), ("score", 3), ("score", "high"),
     ("human_rating", 4), ("reward", 0.1), ("quality", "good"), ("feedback", "thumbs down"), ("train", False),
     ("trainable", 0), ("weight", 0.0), ("loss_mask", [0, 1]), ("answer_label", True), ("verdict", "fine"),
+    ("upvoted", False), ("stars", 1), ("helpfulness", 4), ("downvotes", 7), ("rank", 0), ("deleted", True),
+    ("status", "Rejected"), ("bewertung", "thumbs_down"), ("label_text", "bad"), ("rejected", True),
 ]  # fmt: skip
 HARMLESS = [
-    ("is_classification", True), ("language_score", 0.4), ("lang_tag", "en"), ("helpfulness", 4),
+    ("is_classification", True), ("language_score", 0.4), ("lang_tag", "en"), ("deleted", False),
+    ("is_good", "yes"), ("isToxic", 0), ("toxic", False), ("kto_tag", True), ("rejected", False),
     ("train", True), ("weight", 1.0), ("loss_mask", [1, 1]),
     ("label", None), ("label", " "), ("label", {"topic": "sea"}),
     ("feedback", "Well written, but long."), ("scorer", "x"), ("category", "good"),
+    ("final_answer", "wrong"), ("rejected", "Bad"), ("note", "a bad one"), ("scores", {"length": 3}),
 ]  # fmt: skip
 KINDS = {"response": "prompt_response", "output": "alpaca", "messages": "chat", "conversations": "sharegpt"}
 
@@ -143,6 +147,44 @@ def test_auto_refuses_what_it_cannot_read_and_passes_on_what_may_be_ignored(tmp_
         list(build(AutoConfig(path=path)))
     (row,) = rows_of(AutoConfig(path=path, ignore_columns=(column,)))
     assert row[column] == 5
+
+
+NESTED = [
+    ({"label": False}, "label"), ({"id": 1, "eval": {"is_correct": "no"}}, "eval.is_correct"),
+    ({"score": 2}, "score"), ({"outcome": "rejected"}, "outcome"), ({"train": False}, "train"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("value", "place"), NESTED)
+def test_a_verdict_inside_of_an_object_is_refused_by_its_place(tmp_path, value, place):
+    path = written(tmp_path, ANSWERS["messages"], "meta", [None, {"id": 2}, value])
+    with pytest.raises(DataError, match=f"the column 'meta.{place}' judges"):
+        list(build(AutoConfig(path=path)))
+    for passed_over in ("meta", f"meta.{place}"):
+        assert len(rows_of(AutoConfig(path=path, ignore_columns=[passed_over]))) == 3
+
+
+def test_the_verdict_of_an_object_can_be_read_as_the_refusal_says(tmp_path):
+    path = written(tmp_path, ANSWERS["messages"], "meta", [{"label": "good"}, {"label": "bad"}])
+    with pytest.raises(DataError, match="judges") as error:
+        list(build(AutoConfig(path=path)))
+    assert "kind: kto, columns: {label: meta.label}" in error.value.fix
+    rows = rows_of(KTOConfig(path=path, columns={"label": "meta.label"}))
+    assert [row["label"] for row in rows] == [True, False]
+
+
+@pytest.mark.parametrize(
+    ("record", "column", "value", "fix"),
+    [
+        (ANSWERS["answer"], "toxicity_score", 0.9, "write a column `label`"),  # no score: more is worse
+        ({"prompt": "p", "chosen": "c", "rejected": "r"}, "is_valid", False, "exchange the sides"),
+        (ANSWERS["messages"], "loss_mask", [0, 1], "mark the turns themselves"),
+    ],
+)
+def test_the_remedy_is_one(tmp_path, record, column, value, fix):
+    with pytest.raises(DataError, match=f"the column '{column}' judges") as error:
+        list(build(AutoConfig(path=written(tmp_path, record, column, [value]))))
+    assert fix in error.value.fix
 
 
 def test_it_is_refused_in_a_later_row_too(tmp_path):

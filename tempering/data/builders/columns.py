@@ -9,11 +9,12 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from tempering.data.builders.record import Record
-from tempering.data.builders.verdicts import is_judge, judging, remedy
+from tempering.data.builders.record import Record, renamed
+from tempering.data.builders.verdicts import is_judge, judge_within, judging, remedy
 from tempering.data.rows import COLUMNS, RowType, Values
 from tempering.errors import DataError
 
+_LONGEST_VERDICT = 20
 TRAINED_ON_ANSWERS = (RowType.TEXT, RowType.MESSAGES, RowType.PROMPT_COMPLETION, RowType.PREFERENCE)
 
 
@@ -36,10 +37,13 @@ class Asked(Record):
 
 @dataclass(frozen=True)
 class Fate:
-    """Of the columns of records alike: those not used, and those that may judge although nobody read them."""
+    """Of the columns of records alike: those not used; those that may judge although nobody read them, by
+    their names, and those that may by what they hold.
+    """
 
     unused: tuple[str, ...]
     judges: tuple[str, ...]
+    others: tuple[str, ...]
 
 
 @dataclass
@@ -76,22 +80,32 @@ class Columns:
         for name in fate.judges:
             if judging(name, dict.get(record, name), self.row_type):
                 raise self._refusal(name, dict.get(record, name))
+        for name in fate.others:
+            value = dict.get(record, name)
+            if isinstance(value, dict | bool) or (isinstance(value, str) and len(value) < _LONGEST_VERDICT):
+                place = judge_within(name, value, self.row_type, self.passed_over)
+                if place:
+                    raise self._refusal(place, renamed(record, {place: place})[place])
         return fate.unused
 
     def _fate(self, record: Record, filled: tuple[str, ...], values: Values) -> Fate:
         asked = record.names if isinstance(record, Asked) else frozenset(filled)
         others = [name for name in filled if name not in asked]
         extras = values.keys() - COLUMNS[self.row_type].keys()
-        judges = [name for name in others if name not in self.passed_over and is_judge(name)]
-        trained = self.row_type in TRAINED_ON_ANSWERS
-        return Fate(tuple(name for name in others if name not in extras), tuple(judges) if trained else ())
+        unused = tuple(name for name in others if name not in extras)
+        if self.row_type not in TRAINED_ON_ANSWERS:
+            return Fate(unused, (), ())
+        others = [name for name in others if name not in self.passed_over]
+        judges = tuple(filter(is_judge, others))
+        return Fate(unused, judges, tuple(name for name in others if name not in judges))
 
     def _refusal(self, column: str, value: Any) -> DataError:
+        noun = {RowType.TEXT: "texts", RowType.PREFERENCE: "pairs"}.get(self.row_type, "answers")
         return DataError(
-            f"{self.file}: the column {column!r} judges the answers (here {str(value)[:40]!r}), "
+            f"{self.file}: the column {column!r} judges the {noun} (here {str(value)[:40]!r}), "
             f"and kind: {self.kind} would train on all of them",
             expected="no column that judges, or a kind that reads it",
-            fix=f"{remedy(column, value, self.row_type)}; or, where it says nothing about the answers, "
+            fix=f"{remedy(column, value, self.row_type)}; or, where it says nothing about the {noun}, "
             f"ignore_columns: [{column}]",
         )
 

@@ -3,12 +3,13 @@
 A builder that does not read such a column would train on the bad answers as on the good ones, so a data set
 that has one is refused (`columns`), unless its verdicts are read as unpaired feedback (`kto`) or the config
 says that they may be passed over (`ignore_columns`). Names are compared word by word: `answer_label`,
-`isCorrect` and `kto_tag` judge; `is_classification` and `language_score` describe.
+`isCorrect` and `kto_tag` judge; `is_classification` and `language_score` describe. A word such as `rejected`
+judges in any column, and objects are looked into (`metadata.label`).
 """
 
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from functools import lru_cache
 from typing import Any
 
@@ -55,7 +56,10 @@ _BAD = frozenset(
 _NUMBERS: Mapping[float, bool] = {1: True, 0: False, -1: False}
 # A column that is called so judges, whatever it holds; one of `_SAID` if it holds a verdict.
 _LABELS = frozenset({"label", "labels", "verdict", "verdicts", "judgement", "judgment"})
-_SAID = frozenset({"feedback", "vote", "votes", "thumb", "thumbs", "up", "down"})
+_SAID = frozenset(
+    {"feedback", "vote", "votes", "thumb", "thumbs", "up", "down", "upvote", "upvoted", "downvote"}
+    | {"downvoted", "like", "dislike"}
+)
 _GOOD_NAMES = frozenset(
     {"good", "correct", "right", "helpful", "safe", "acceptable", "accepted", "approved", "desirable"}
     | {"preferred", "valid", "true", "ok", "useful", "relevant", "harmless", "truthful", "liked"}
@@ -64,9 +68,12 @@ _GOOD_NAMES = frozenset(
 _BAD_NAMES = frozenset(
     {"bad", "incorrect", "wrong", "toxic", "toxicity", "harmful", "unsafe", "undesirable", "invalid"}
     | {"unhelpful", "flagged", "disliked", "hallucinated", "hallucination", "failed", "offensive"}
+    | {"dislike", "dislikes", "downvote", "downvotes", "downvoted", "deleted", "spam", "rank", "ranking"}
 )
 _GRADES = frozenset(
-    {"score", "scores", "rating", "ratings", "reward", "rewards", "quality", "grade", "grades"}
+    {"score", "scores", "rating", "ratings", "reward", "rewards", "quality", "grade", "grades", "star"}
+    | {"stars", "rank", "ranking", "upvotes", "downvotes", "likes", "dislikes", "helpfulness"}
+    | {"correctness", "accuracy"}
 )
 _FLAGS = frozenset(
     {"train", "trainable", "weight", "weights", "loss_mask", "loss_weight", "sample_weight", "train_mask"}
@@ -84,6 +91,15 @@ _DESCRIPTIONS = frozenset(
     | {"turn", "synthetic", "generated", "translated", "original", "duplicate", "question", "reasoning"}
     | {"test", "eval", "validation", "public", "private", "anonymous", "first", "last", "long", "short"}
     | {"open", "closed", "creative", "roleplay", "redacted", "edited", "tool", "system", "chat"}
+)
+# What no value says but a verdict, whatever its column is called; an answer may be one word, too.
+_PLAINLY_BAD = frozenset(
+    {"bad", "undesirable", "rejected", "incorrect", "wrong", "disapproved", "disliked", "unhelpful"}
+    | {"thumbs down", "thumbs_down", "👎"}
+)
+_ANSWERS = frozenset(
+    {"answer", "response", "completion", "output", "input", "text", "content", "reference", "target"}
+    | {"chosen", "rejected", "prompt", "question", "title", "word"}
 )
 _WORD = re.compile(r"[A-Z]?[a-z0-9]+|[A-Z]+(?![a-z])")
 
@@ -118,18 +134,24 @@ def says_bad(column: str) -> bool:
 
 
 def remedy(column: str, value: Any, row_type: RowType) -> str:
-    """What to do about a column that judges and is not read."""
-    if _kind(column) == "flag":
-        return "leave out the rows that are not to be trained on"
+    """What to do about a column that judges and is not read; dots reach into objects."""
+    name = column.rpartition(".")[2]
+    kind, bad_rows = _kind(name), "leave the bad rows out"
+    if kind == "flag":
+        marks = "mark the turns themselves (`train: false`), or " if isinstance(value, list) else ""
+        return f"{marks}leave out the rows that are not to be trained on"
+    if row_type is RowType.PREFERENCE:
+        return f"{bad_rows}, or exchange the sides where it says so"
     if row_type is RowType.TEXT:
         reading = f"read it as a label: kind: classification, columns: {{label: {column}}}"
-    elif _kind(column) == "grade" and _is_number(value):
+    elif kind == "grade" and _is_number(value) and not says_bad(name):
         reading = f"read it as a score: kind: scored, columns: {{score: {column}}}"
-    elif reads_as_label(column) and verdict(value) is not None:
-        reading = "read it as unpaired feedback, if it only says good or bad: kind: kto"
+    elif reads_as_label(name) and verdict(value) is not None:
+        place = f", columns: {{label: {column}}}" if name != column else ""
+        reading = f"read it as unpaired feedback, if it only says good or bad: kind: kto{place}"
     else:
         reading = "write a column `label` that is true for good answers: kind: kto"
-    return f"{reading}; or leave the bad rows out"
+    return f"{reading}; or {bad_rows}"
 
 
 def is_judge(column: str) -> bool:
@@ -140,17 +162,45 @@ def is_judge(column: str) -> bool:
 def judging(column: str, value: Any, row_type: RowType) -> bool:
     """Whether a column that no builder read judges the answer of a row of this type."""
     kind = _kind(column)
-    if not kind or isinstance(value, dict) or (isinstance(value, str) and not value.strip()):
+    if isinstance(value, dict) or (isinstance(value, str) and not value.strip()):
         return False
+    if not kind:
+        return _is_plainly_bad(column, value)
     if kind == "flag":
         values = value if isinstance(value, list) else [value]
         return any(verdict(item) is not True for item in values)
     if row_type is RowType.PREFERENCE:  # its sides say which is better; scores say by how much
-        return kind == "label"
+        return kind == "label" or (kind != "grade" and verdict(value) is says_bad(column))
     if kind in ("said", "tag"):
-        return verdict(value) is not None or (kind == "said" and _is_number(value))
+        good = verdict(value)
+        if good is not None:  # what is good may be learnt
+            return good is says_bad(column) or not (says_bad(column) or reads_as_label(column))
+        return kind == "said" and _is_number(value)
     # A score beside a text says how good it is (FineWeb-Edu).
     return not (row_type is RowType.TEXT and kind == "grade" and _is_number(value))
+
+
+def judge_within(column: str, value: Any, row_type: RowType, passed_over: Collection[str]) -> str:
+    """The key of an object that judges, such as `metadata.label`; or the column of a plain word; or ""."""
+    if not isinstance(value, dict):
+        return column if _is_plainly_bad(column, value) else ""
+    for name, inner in value.items():
+        place = f"{column}.{name}"
+        if place in passed_over:
+            continue
+        found = judge_within(place, inner, row_type, passed_over) if isinstance(inner, dict) else ""
+        if found or judging(name, inner, row_type):
+            return found or place
+    return ""
+
+
+def _is_plainly_bad(column: str, value: Any) -> bool:
+    if isinstance(value, bool):  # of one answer, where pairs have texts
+        return {"chosen": False, "rejected": True}.get(column.lower()) is value
+    if not isinstance(value, str) or value.strip().lower() not in _PLAINLY_BAD:
+        return False
+    words = _words(column)
+    return _ANSWERS.isdisjoint(words[-1:]) or not _LABELS.isdisjoint(words)
 
 
 @lru_cache(maxsize=4096)
