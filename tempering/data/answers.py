@@ -15,18 +15,23 @@ from fractions import Fraction
 
 _ARTICLES = {"a", "an", "the"}
 _ALIKE = str.maketrans(
-    dict.fromkeys("−–‐‑﹣－", "-") | dict.fromkeys("⁄∕", "/") | {"＋": "+", "×": "x", "·": "*", "’": "'"}
+    dict.fromkeys("−–‐‑﹣－", "-")
+    | dict.fromkeys("⁄∕", "/")
+    | {"＋": "+", "×": "x", "·": "*", "’": "'", "≤": "<=", "≥": ">="}
 )
 _RAISED = str.maketrans("⁰¹²³⁴⁵⁶⁷⁸⁹⁻⁺", "0123456789-+")
 _DIGITS = r"(?:\d{1,3}(?:,\d{3})+|\d+)"
 _DECIMAL = rf"(?:{_DIGITS}(?:\.\d+)?|\.\d+)"
 _GROUPS = re.compile(r"(?<=\d)['_\u00a0\u2009\u202f](?=\d{3}(?!\d))")
 _NUMBER = re.compile(rf"(?<![\w.,/:-])([-+]?)\$?({_DECIMAL})(e[-+]?\d{{1,2}})?(?!\w|[.,/:]\d)")
+_SYMBOL = r"(?:[(∞\\]|(?:[^\W\d_]|pi|sqrt|ln|log|exp|sin|cos|tan|inf|infinity)(?![^\W_]))"
 _PUNCTUATION = re.compile(
     rf"""(                                # what carries a meaning:
         (?<=\d)\s*[-+*/:^=<>]\s*(?=[\d.])  # 1/2, 10:30, 1990-1995, 5 + 3
       | (?<=\d)[.,](?=\d)                  # 3.4.5
-      | (?<!\w)-(?=\$?\.?\d)               # a sign
+      | (?<!\w)-(?=[$€£]?\.?\d)            # a sign
+      | (?<!\w)(?<!\w\s)-(?={_SYMBOL})      # of -x, not of a list's item
+      | (?<!\w)[<>]=?\s*(?=[$€£]?-?\.?\d)   # < 5
       | (?<!\w)\.(?=\d)                    # .5km
       | (?<=\w)\s*[+=<>^]+\s*(?=[\w-])     # x + 1
       | (?<=\w)[+#]+(?!\w)                 # C++, C#
