@@ -10,7 +10,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, ClassVar, Self, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic_core import PydanticCustomError
 
 Tree = dict[str, Any]
 
@@ -65,18 +66,14 @@ class Config(BaseModel):
                     raise ValueError(_unread(name, choice, getattr(self, choice), values))
         return self
 
-    @field_validator("*", mode="after")
-    @classmethod
-    def _takes(cls, value: Any) -> Any:
+    @model_validator(mode="after")
+    def _is_taken(self) -> Self:
         """Nothing that no library takes, where a setting takes anything: NUL, nan, more than 64 bits."""
-        for item in _leaves(value):
-            if isinstance(item, str) and re.search("[\0\ud800-\udfff]", item):
-                raise ValueError("no text of a config has a NUL, or half of a character")
-            if isinstance(item, int) and abs(item) > _MOST_INTEGER:
-                raise ValueError("the number needs more than 64 bits")
-            if isinstance(item, float) and not abs(item) <= _MOST_FLOAT:
-                raise ValueError("expected a finite number, of 32 bits")
-        return value
+        for name in self.model_fields_set:
+            problem = next(filter(None, map(_untaken, _leaves(getattr(self, name)))), "")
+            if problem:
+                raise PydanticCustomError("setting", "{name}: {problem}", {"name": name, "problem": problem})
+        return self
 
     def external_files(self) -> tuple[Path, ...]:
         """Local files whose bytes belong to this config's identity (data, templates, code)."""
@@ -98,6 +95,16 @@ class Config(BaseModel):
     def as_hashed(self, tree: Tree) -> Tree:
         """This config's part of the identity; a class whose settings moved lays it out as before."""
         return tree
+
+
+def _untaken(item: Any) -> str:
+    if isinstance(item, str) and re.search("[\0\ud800-\udfff]", item):
+        return "no text of a config has a NUL, or half of a character"
+    if isinstance(item, int) and abs(item) > _MOST_INTEGER:
+        return "the number needs more than 64 bits"
+    if isinstance(item, float) and not abs(item) <= _MOST_FLOAT:
+        return "expected a finite number, of 32 bits"
+    return ""
 
 
 def readers_of(kind: type[Config]) -> dict[str, Readers]:

@@ -48,20 +48,23 @@ def masked(text: str) -> str:
     return _SET.sub(lambda part: f"{part[1]}{part[2]}{HIDDEN}" if NAMES.search(part[1]) else part[0], text)
 
 
-def secret_places(tree: Any, at: str = "") -> Iterator[str]:
+def secret_places(tree: Any, at: tuple[str, ...] = ()) -> Iterator[str]:
     """The dotted paths of `tree` whose name or text looks like a key, none of it shown."""
     if isinstance(tree, dict):
         for name, value in tree.items():
-            shown = masked(str(name))
-            place = f"{at}.{shown}".lstrip(".")
+            place = (*at, str(name))
             if looks_secret(str(name)):
-                yield place
+                yield _place(place)
             yield from secret_places(value, place)
     elif isinstance(tree, list | tuple):
         for index, value in enumerate(tree):
-            yield from secret_places(value, f"{at}.{index}")
+            yield from secret_places(value, (*at, str(index)))
     elif isinstance(tree, str) and looks_secret(tree):
-        yield at
+        yield _place(at)
+
+
+def _place(names: tuple[str, ...]) -> str:
+    return ".".join(map(masked, names))
 
 
 def is_variable_name(text: str) -> bool:

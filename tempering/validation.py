@@ -44,6 +44,8 @@ def _explain(kind: type[Config], classes: Mapping[str, type[Config]], item: Any)
     path = ".".join(str(part) for part in item["loc"])
     if item["type"] == "section":
         return f"{path}: {item['msg']}"
+    if item["type"] == "setting":  # it begins with the setting's name
+        return f"{path}.{item['msg']}".lstrip(".")
     if item["type"] == "extra_forbidden":
         section = classes.get(str(item["loc"][0]))
         names = _names_at(section or kind, item["loc"][1 if section else 0 : -1])

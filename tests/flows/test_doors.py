@@ -102,7 +102,7 @@ def test_a_name_that_people_give(name: str, tmp_path: Path, capsys: pytest.Captu
         (f"datasets.corpus.seed={2**40}", "less than or equal to 4294967295"),
         ("seed=-1", "greater than or equal to 0"),
         # a text that no library takes
-        ('sft.model="a\\0b"', "has a NUL"),
+        ('sft.model="a\\0b"', "sft.model: no text of a config has a NUL"),
     ],
 )
 def test_sizes_that_are_nonsense(refusal: Plan, setting: str, message: str) -> None:
