@@ -59,24 +59,26 @@ class Columns:
     row_type: RowType
     passed_over: Collection[str] = ()
     fates: dict[tuple[str, ...], Fate] = field(default_factory=dict)
+    filled: tuple[str, ...] = ()
+    """The columns of the record being read that hold something."""
 
     def to_read(self, record: Record) -> Record:
         """The record for the builder: the first of its set of columns remembers what was asked for."""
-        return record if _filled(record) in self.fates else Asked(record)
+        self.filled = _filled(record)
+        return record if self.filled in self.fates else Asked(record)
 
     def unused(self, record: Record, values: Values) -> tuple[str, ...]:
         """The columns that are in no part of the row that was made.
 
         Args:
-            record: from `to_read`, after the builder has read it.
+            record: the last one from `to_read`, after the builder has read it.
 
         Raises:
             DataError: one of the columns that nobody read judges the answer.
         """
-        filled = _filled(record)
-        fate = self.fates.get(filled)
+        fate = self.fates.get(self.filled)
         if fate is None:
-            fate = self.fates[filled] = self._fate(record, filled, values)
+            fate = self.fates[self.filled] = self._fate(record, self.filled, values)
         for name in fate.judges:
             if judging(name, dict.get(record, name), self.row_type):
                 raise self._refusal(name, dict.get(record, name))

@@ -49,6 +49,7 @@ _NAMES = {
     "system": ("system", "developer"),
 }
 _ROLES: Mapping[str, str] = {name: role for role, names in _NAMES.items() for name in names}
+_PLAIN_ROLES = {name: role for name, role in _ROLES.items() if name not in CALLS}
 # Reasons name only these, so that a column of people's names gives one reason, not thousands.
 _OTHER_ROLES = (
     *("narrator", "context", "document", "thought", "reasoning", "critic", "moderator"),
@@ -173,6 +174,11 @@ def has_turns_of(turns: object, role: str) -> bool:
 def _turn(turn: Any, column: str, note: Note) -> Turn:
     if not isinstance(turn, dict):
         raise BadRow(f"{column}: a turn is {called(turn)}, not an object")
+    # Most turns are no more than a role and a text.
+    if len(turn) == 2:
+        role, text = _PLAIN_ROLES.get(str(turn.get("role"))), turn.get("content")
+        if role and isinstance(text, str):
+            return Turn(role, text)
     name = _role_name(turn)
     if name not in _ROLES:
         raise BadRow(f"{column}: the role of a turn is {_quoted_role(name)}")

@@ -25,6 +25,7 @@ UNUSED = "keys of turns not used: "
 _THOUGHTS = ("reasoning_content", "reasoning", "thinking", "thoughts", "thought")
 _LEARNT = ("weight", "loss_weight", "loss", "loss_mask", "train", "trainable", "training", "learn")
 _READ = ("role", "from", "content", "value", "text", "tool_calls", "function_call")
+_PLAIN = {"role", "content"}
 _NAMES_ONLY = ("id", "tool_call_id", "call_id", "message_id", "parent_id", "uid", "uuid", "index", "idx")
 _WORDS = {"true": 1, "yes": 1, "1": 1, "false": 0, "no": 0, "0": 0}
 _SHOWN = re.compile(r"[A-Za-z_]{1,30}")
@@ -69,6 +70,8 @@ def note_unused(turns: Iterable[Mapping[str, Any]], note: Note, answers: Iterabl
     """Say which keys of turns are passed over; empty ones say nothing."""
     names = set[str]()
     for turn, answer in zip(turns, answers, strict=True):
+        if turn.keys() <= _PLAIN:
+            continue
         used = {*_READ, *_NAMES_ONLY, *_LEARNT, *(_THOUGHTS if answer else ())}
         names |= {
             name for name, value in turn.items() if name not in used and value not in (None, "", [], {})

@@ -57,7 +57,8 @@ def read_records(path: Path, reading: Reading = Reading()) -> Iterator[Record]:
             names |= record.keys()
             _require_few(path, number, len(names))
         try:
-            yield number, {name: tidied(value) for name, value in record.items()}
+            nested = {name: tidied(value) for name, value in record.items() if isinstance(value, dict | list)}
+            yield number, ({**record, **nested} if nested else record)
         except TooDeep:
             reason = f"objects and lists of more than {DEEPEST} levels"
             yield Rejected(path.name, number, reason, excerpt(", ".join(record)))
