@@ -13,9 +13,15 @@ from typing import Any
 
 from tempering.errors import DataError
 
+if sys.platform != "win32":
+    import resource
+
 SECONDS = 5
 _MEMORY = 2 * 2**30
 _LONGEST = 64 * 2**20
+_INSIDE, _LOCK = threading.local(), threading.Lock()
+_HOLDERS: list[tuple[int, int]] = []
+"""The limits of memory before, once per thread that is inside."""
 
 
 class _Endless(BaseException):
@@ -24,18 +30,39 @@ class _Endless(BaseException):
 
 @contextmanager
 def limited() -> Iterator[None]:
-    """Run what is inside within the limits.
+    """Run what is inside, the rendering of one conversation, within the limits.
 
     Raises:
         DataError: it did not end, or wanted too much memory.
     """
-    try:
-        with _time(), _memory():
+    if not getattr(_INSIDE, "open", False):
+        with within_limits(), limited():
             yield
+        return
+    timed = threading.current_thread() is threading.main_thread()
+    try:
+        if timed:
+            signal.setitimer(signal.ITIMER_VIRTUAL, SECONDS)
+        try:
+            yield
+        finally:
+            if timed:
+                signal.setitimer(signal.ITIMER_VIRTUAL, 0)
     except _Endless:
         raise _absurd(f"does not end within {SECONDS} seconds of computing") from None
     except (MemoryError, RecursionError) as error:
         raise _absurd(f"does not end ({type(error).__name__})") from None
+
+
+@contextmanager
+def within_limits() -> Iterator[None]:
+    """What `limited` needs, prepared once for many conversations: it costs more than one of them."""
+    with _handler(), _memory():
+        _INSIDE.open = True
+        try:
+            yield
+        finally:
+            _INSIDE.open = False
 
 
 def check_length(text: str) -> str:
@@ -67,7 +94,7 @@ def unreadable_template(error: Exception) -> DataError:
 
 
 @contextmanager
-def _time() -> Iterator[None]:
+def _handler() -> Iterator[None]:
     def stop(signum: int, frame: Any) -> None:
         raise _Endless
 
@@ -75,27 +102,34 @@ def _time() -> Iterator[None]:
         yield
         return
     previous = signal.signal(signal.SIGVTALRM, stop)
-    signal.setitimer(signal.ITIMER_VIRTUAL, SECONDS)
     try:
         yield
     finally:
-        signal.setitimer(signal.ITIMER_VIRTUAL, 0)
         signal.signal(signal.SIGVTALRM, previous)
 
 
 @contextmanager
 def _memory() -> Iterator[None]:
+    """The limit is of the process: the first of its threads sets it, the last one takes it back."""
     if sys.platform != "linux":
         yield
         return
-    import resource
+    with _LOCK:
+        _HOLDERS.append(_HOLDERS[0] if _HOLDERS else _lowered())
+    try:
+        yield
+    finally:
+        with _LOCK:
+            limits = _HOLDERS.pop()
+            if not _HOLDERS:
+                resource.setrlimit(resource.RLIMIT_AS, limits)
 
+
+def _lowered() -> tuple[int, int]:
+    """The limits of memory before they were lowered."""
     limits = resource.getrlimit(resource.RLIMIT_AS)
     with open("/proc/self/statm", encoding="ascii") as file:
         size = int(file.read().split()[0]) * resource.getpagesize() + _MEMORY
     lowest = min((limit for limit in (size, *limits) if limit != resource.RLIM_INFINITY), default=size)
     resource.setrlimit(resource.RLIMIT_AS, (lowest, limits[1]))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_AS, limits)
+    return limits

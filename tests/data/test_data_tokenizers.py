@@ -5,6 +5,7 @@ import json
 import signal
 import subprocess
 import sys
+import threading
 import time
 
 import pytest
@@ -15,6 +16,8 @@ from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
 from tempering.data import template_limits
 from tempering.data.prompt_tokens import format_prompt
+from tempering.data.rows import RowType
+from tempering.data.sample.encode import Encoder
 from tempering.data.tokenizer_repair import missing_pieces
 from tempering.data.tokenizers import (
     EOS,
@@ -272,6 +275,36 @@ def test_templates_that_are_malformed_or_never_end_are_refused(tokenizer, monkey
         with pytest.raises(DataError, match=reason):
             refuse(broken)
     assert signal.getitimer(signal.ITIMER_VIRTUAL) == (0.0, 0.0)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the memory of a process is bounded on Linux alone")
+def test_limits_are_prepared_once_for_many_and_taken_back_by_the_last_thread(tokenizer, monkeypatch):
+    import resource
+
+    def limits():
+        return resource.getrlimit(resource.RLIMIT_AS)
+
+    before, set_to, setter = limits(), [], resource.setrlimit
+    monkeypatch.setattr(resource, "setrlimit", lambda *of: (set_to.append(of), setter(*of)))
+    rows = [{"prompt": [{"role": "user", "content": "Hi"}]}] * 9
+    assert len(Encoder(tokenizer, RowType.PROMPT, 64).encode_batch(rows)) == 9
+    assert len(set_to) == 2
+    # Two threads at once: the first to leave must not take the limit back, the last one must.
+    inside, leave = threading.Event(), threading.Event()
+
+    def other():
+        with template_limits.limited():
+            inside.set()
+            leave.wait(5)
+
+    thread = threading.Thread(target=other)
+    with template_limits.within_limits():
+        thread.start()
+        assert inside.wait(5)
+    assert limits() != before
+    leave.set()
+    thread.join()
+    assert limits() == before
 
 
 def test_a_template_that_refuses_the_probe_is_left_as_it_is(tokenizer):

@@ -16,6 +16,7 @@ from tempering.data.prompt_format import PromptFormat, Rendered, Unfit
 from tempering.data.prompt_tokens import ended, leading_for, tokenise
 from tempering.data.rows import EMPTY_ANSWER, Message, RowType, Values
 from tempering.data.sample.render import Renderer
+from tempering.data.template_limits import within_limits
 from tempering.data.token_ids import Ids, leading_ids
 
 if TYPE_CHECKING:
@@ -75,7 +76,8 @@ class Encoder:
     def encode_batch(self, rows: Sequence[Mapping[str, Any]]) -> list[list[Encoded] | Unfit]:
         """For each row its token rows, or why it cannot be encoded."""
         # Render: the texts of each row.
-        rendered = [_or_unfit(self._renderer.render, values) for values in rows]
+        with within_limits():
+            rendered = [_or_unfit(self._renderer.render, values) for values in rows]
         # Tokenise: all texts of all rows together.
         texts = [text for item in rendered if not isinstance(item, Unfit) for text in item]
         tokens = iter(tokenise(self.tokenizer, texts))
