@@ -93,7 +93,7 @@ def test_every_token_of_a_long_text_counts_once(tmp_path: Path, max_length: int,
     assert len(ids) > 80
     # As stated: windows of `window` tokens, each further one ends `step` tokens later.
     window = min(max_length, 39)
-    step = min(stride or max_length // 2, window)
+    step = min(stride or (window + 1) // 2, window)
     total, done = 0.0, 1
     while done < len(ids):
         end = min(len(ids), done + (window if done == 1 else step))

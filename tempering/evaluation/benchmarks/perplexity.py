@@ -27,7 +27,7 @@ class PerplexityBenchmark(Benchmark):
         512, ge=8, le=MOST_LENGTH, description="tokens of a window; longer texts are scored in several"
     )
     stride: int | None = added_field(
-        None, ge=1, description="tokens that each further window scores; null: half of `max_length`"
+        None, ge=1, description="tokens that each further window scores; null: half of a window"
     )
 
     version = 2
@@ -35,10 +35,10 @@ class PerplexityBenchmark(Benchmark):
     convention = (
         "`loss`: over all tokens; `loss_per_row`: the mean over rows of each row's mean. EOS or the "
         "tokenizer's BOS is the first context of a text, EOS the last token of text and completion; of "
-        "preference rows the chosen answer. Every token counts once: what is longer than `max_length`, or"
-        " than the model's positions, is scored in windows that move on by `stride`, so that a token "
-        "after the first window has at least `max_length` - `stride` tokens before it. Of a prompt the "
-        "last `max_length` tokens are read."
+        "preference rows the chosen answer. Every token counts once: what is longer than a window, of "
+        "`max_length` tokens or as many as the model has positions for, is scored in several that move on "
+        "by `stride`, so that a token after the first window has at least a window less a stride before "
+        "it. Of a prompt the last `max_length` tokens are read."
     )
     metrics = (
         Measure("loss", "Loss per token", "nats per token, over all tokens", better="lower", rank=2),
@@ -60,7 +60,7 @@ class PerplexityBenchmark(Benchmark):
 
         # Score every token of every row once, in as many windows as it takes.
         window = min(self.max_length, model.room - 1)
-        step = min(self.stride or self.max_length // 2, window)
+        step = min(self.stride or (window + 1) // 2, window)
         spans = [[*windows(*_split(model, row, self.max_length), window, step, model)] for row in rows]
         lines = iter(model.logprobs([*chain(*spans)]))
         scored = [[*chain(*(next(lines) for _ in pieces))] for pieces in spans]
