@@ -12,7 +12,7 @@ from typing import Any
 
 from flows.graph import Node, Ref, Source
 from flows.plan import PlanRow
-from tempering.artifacts.kinds import Artifact, TokenizerArtifact
+from tempering.artifacts.kinds import Artifact, ModelArtifact, TokenizerArtifact
 from tempering.artifacts.store import Store
 from tempering.data.builders.auto import AutoConfig
 from tempering.data.builders.base import BuilderConfig
@@ -20,8 +20,9 @@ from tempering.data.rows import RowType
 from tempering.data.sample.config import SampleConfig, common_row_type
 from tempering.errors import ConfigError, UserError
 from tempering.evaluation.config import EvaluateConfig
-from tempering.model_config import AdoptConfig
-from tempering.training.config import TrainingConfig
+from tempering.model_config import AdoptConfig, TransformerConfig
+from tempering.training.config import DPOConfig, PretrainConfig, SFTConfig, TrainingConfig
+from tempering.unserved import UNFUSED, UNSERVED
 
 
 @dataclass(frozen=True)
@@ -34,6 +35,8 @@ class _Facts:
     adapter: bool = False
     folder: Path | None = None
     """Where its tokenizer lies."""
+    unfused: str = ""
+    """The type of a model whose loss TRL would not compute as the model does."""
 
 
 def check_fit(rows: Sequence[PlanRow], store: Store) -> None:
@@ -70,13 +73,15 @@ class _Look:
         if isinstance(config, BuilderConfig):
             return _Facts(rows=_row_type(config))
         if isinstance(config, AdoptConfig):
-            return _Facts(head=config.head, folder=config.folder)
+            unfused = _unfused(_settings(config.folder))
+            return _Facts(head=config.head, folder=config.folder, unfused=unfused)
         if isinstance(config, SampleConfig):
             tokenizer = self.of(sources.get("tokenizer"))
             return _Facts(self._sample_rows(node, config), tokenizer.tokenizer, folder=tokenizer.folder)
         if isinstance(config, TrainingConfig):
             sample = self.of(sources.get("sample"))
-            return _Facts("", sample.tokenizer, node.stage.head, folder=sample.folder)
+            unfused = self._trained_type(node, config)
+            return _Facts("", sample.tokenizer, node.stage.head, folder=sample.folder, unfused=unfused)
         return _Facts()
 
     def check(self, node: Node) -> None:
@@ -106,6 +111,7 @@ class _Look:
                 expected=f"{config.sample_rows} rows",
                 fix=f"set {node.name}.sample to another sample, or the sample's row_type",
             )
+        self._check_type(node, config)
         for role in ("model", "reference"):
             model = self.of(node.sources().get(role))
             place = f"{node.name}.{role}: {getattr(config, role, None)}"
@@ -118,6 +124,33 @@ class _Look:
                     expected="token ids that mean the same to both",
                     fix="set `tokenizer: {kind: existing, name_or_path: ...}` to the model",
                 )
+
+    def _trained_type(self, node: Node, config: TrainingConfig) -> str:
+        """`unfused` of the model that a stage makes: that of the model it starts from, or of the shape."""
+        model = node.sources().get("model")
+        if model is not None or not isinstance(config, PretrainConfig):
+            return self.of(model).unfused
+        return _unfused(_shape(config))
+
+    def _check_type(self, node: Node, config: TrainingConfig) -> None:
+        """Refuse a model type that the stage refuses by name."""
+        sources = node.sources()
+        if isinstance(config, PretrainConfig) and sources.get("model") is None:
+            model_type = _shape(config).get("model_type")
+            if isinstance(model_type, str) and model_type in UNSERVED:
+                raise ConfigError(
+                    f"{node.name}.architecture: a model of type {model_type!r} {UNSERVED[model_type]}",
+                    expected="a causal language model type; docs/families.md lists those that are served",
+                    fix=f"correct {node.name}.architecture",
+                )
+        unfused = self.of(sources.get("model")).unfused or self.of(sources.get("reference")).unfused
+        if unfused and isinstance(config, SFTConfig | DPOConfig):
+            setting = f" with {UNFUSED[unfused]}" if UNFUSED[unfused] else ""
+            raise ConfigError(
+                f"{node.name}: TRL's loss of a {unfused} model{setting} is not the model's own",
+                expected="a model type whose output head TRL knows; docs/families.md lists them",
+                fix="take a model of another type for sft and dpo; pretrain, ppo, rloo and evaluate serve it",
+            )
 
     def _check_evaluation(self, node: Node, config: EvaluateConfig) -> None:
         sources = node.sources()
@@ -141,13 +174,39 @@ class _Look:
 
 def _of_artifact(artifact: Artifact) -> _Facts:
     details: Any = artifact.details
+    folder = artifact.model_dir if isinstance(artifact, ModelArtifact) else None
     return _Facts(
         rows=str(details.get("row_type", "")),
         tokenizer=str(details.get("digest" if isinstance(artifact, TokenizerArtifact) else "tokenizer", "")),
         head=str(details.get("head", "")),
         adapter=bool(details.get("adapter")),
         folder=artifact.tokenizer_dir if isinstance(artifact, TokenizerArtifact) else None,
+        unfused=_unfused(_settings(folder)),
     )
+
+
+def _shape(config: PretrainConfig) -> dict[str, Any]:
+    """What is known of the settings of a model that is made anew."""
+    architecture = config.architecture
+    if not isinstance(architecture, TransformerConfig):
+        return {}
+    return _settings(architecture.local_shape()) | architecture.sizes()
+
+
+def _settings(folder: Path | None) -> dict[str, Any]:
+    """What a config.json holds; nothing where it cannot be read, which is said where it is used."""
+    try:
+        settings = json.loads((folder / "config.json").read_text("utf-8")) if folder else {}
+    except (OSError, ValueError, RecursionError):
+        return {}
+    return settings if isinstance(settings, dict) else {}
+
+
+def _unfused(settings: dict[str, Any]) -> str:
+    """The model type, where it is one whose loss TRL would not compute as the model does."""
+    model_type = str(settings.get("model_type", ""))
+    needed = UNFUSED.get(model_type)
+    return model_type if needed == "" or (needed and settings.get(needed) is not None) else ""
 
 
 def _row_type(config: BuilderConfig) -> str:

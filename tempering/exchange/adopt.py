@@ -35,7 +35,7 @@ from tempering.models.loading import (
     save_model,
 )
 from tempering.models.quantised import refuse_quantised
-from tempering.models.unserved import UNSERVED
+from tempering.unserved import UNSERVED
 
 _CAUSAL = ("ForCausalLM", "LMHeadModel")
 _SCORER = "ForSequenceClassification"

@@ -11,7 +11,7 @@ from huggingface_hub.errors import StrictDataclassError
 
 from tempering.errors import ConfigError
 from tempering.model_config import Architecture, TransformerConfig
-from tempering.models.unserved import UNSERVED
+from tempering.unserved import UNSERVED
 
 _LENGTH = 512  # positions of a preset, where the config does not say
 _NOT_SHAPE = {

@@ -99,3 +99,50 @@ def test_tokenizers_are_compared_by_digest_or_by_vocabulary(tmp_path: Path) -> N
     assert _differ(_Facts(folder=first), _Facts(folder=other))
     assert _differ(_Facts(tokenizer="1", folder=first), _Facts(tokenizer="2", folder=first))
     assert not _differ(_Facts(tokenizer="1"), _Facts(folder=other))
+
+
+def shape(folder: Path, **settings: Any) -> Path:
+    folder.mkdir()
+    (folder / "config.json").write_text(json.dumps(settings))
+    return folder
+
+
+def test_model_types_that_a_stage_refuses(tmp_path: Path) -> None:
+    """From the shape, through the stages between, from a config.json, from a model of the store."""
+    kind = "pretrain.architecture.model_type="
+    assert "of type 'bert' is an encoder" in refusal(tmp_path, f"{kind}bert")
+    assert "sft: TRL's loss of a recurrent_gemma model is not" in refusal(tmp_path, f"{kind}recurrent_gemma")
+    scaled = shape(tmp_path / "mpt", model_type="mpt", logit_scale=0.5)
+    setting = f"pretrain.architecture={{name_or_path: {scaled}}}"
+    assert "dpo: TRL's loss of a mpt model with logit_scale" in refusal(
+        tmp_path,
+        setting,
+        "dpo.model=pretrain",
+        "sft=null",
+        "reward_model=null",
+        "ppo=null",
+        "rloo=null",
+        "evaluate=null",
+        "report=null",
+    )
+    made = build(Store(tmp_path), fitting_model, DetailsConfig(details={"head": "causal_lm"}))
+    (made.model_dir / "config.json").write_text('{"model_type": "modernbert-decoder"}')
+    assert "TRL's loss of a modernbert-decoder model" in refusal(tmp_path, f"sft.model={made.id}")
+
+
+def test_model_types_that_a_stage_serves_are_planned(tmp_path: Path) -> None:
+    plain = shape(tmp_path / "mpt", model_type="mpt", logit_scale=None)
+    for settings in ("{model_type: mpt}", f"{{name_or_path: {plain}}}", "{kind: lstm}"):
+        words = (f"pretrain.architecture={settings}",)
+        assert plan_pipeline(Options(str(QUICK), words, store=str(tmp_path / "store"))).rows
+    served = (
+        "pretrain.architecture.model_type=recurrent_gemma",
+        "ppo.model=pretrain",
+        "rloo.model=pretrain",
+        "reward_model.model=pretrain",
+        "sft=null",
+        "dpo=null",
+        "evaluate=null",
+        "report=null",
+    )
+    assert plan_pipeline(Options(str(QUICK), served, store=str(tmp_path / "store"))).rows

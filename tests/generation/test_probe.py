@@ -11,7 +11,7 @@ from tempering.generation import probe
 from tempering.generation.probe import refuse_unserved, why_unserved
 from tempering.model_config import TransformerConfig
 from tempering.models.architecture import hf_config
-from tempering.models.unserved import UNSERVED
+from tempering.unserved import UNSERVED
 from tests.exchange.test_adopt import adopted, edit, store
 from tests.models.outside import outside
 from tests.models.tiny_families import tiny_model

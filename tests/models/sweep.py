@@ -48,8 +48,8 @@ def families() -> list[str]:
 def try_family(model_type: str) -> Row:
     """Build it, ask it, compare; a type that is refused by name is only named."""
     from tempering.generation.probe import why_unserved
-    from tempering.models.unserved import UNSERVED
     from tempering.training.fused_head import fused_gap
+    from tempering.unserved import UNSERVED
 
     if model_type in UNSERVED:
         return Row(model_type, "refused", UNSERVED[model_type])

@@ -1,13 +1,14 @@
 """Every causal LM type of transformers is served as its own forward and `generate()` say, or refused by name.
 
 A dozen of them each time; the whole sweep is slow. A type of a later version of transformers is in it too: it
-must be served, or docs/families.md and `tempering.models.unserved` must say why not.
+must be served, or docs/families.md and `tempering.unserved` must say why not.
 """
 
 import re
 
 import pytest
 
+from tempering.unserved import UNFUSED
 from tests.models.sweep import ALLOWED, BEGIN, END, NO_TRL, PAGE, SERVED, UNTRIED, families, try_family
 
 SOME = ["bloom", "cohere2", "deepseek_v4", "falcon_h1", "gemma3_text", "gpt2", "granitemoe", "hyperclovax",
@@ -34,7 +35,9 @@ def check(model_type: str) -> None:
 
 
 def test_the_page_lists_every_type() -> None:
-    assert list(documented()) == families()
+    pages = documented()
+    assert list(pages) == families()
+    assert {name for name, (state, _) in pages.items() if state == NO_TRL} == UNFUSED.keys()
 
 
 @pytest.mark.parametrize("model_type", SOME)

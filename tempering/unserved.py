@@ -24,3 +24,13 @@ _REASONS: dict[str, str] = {
 }
 UNSERVED = {model_type: reason for reason, types in _REASONS.items() for model_type in types.split()}
 """Reason by model type; the reason follows on from the type's name."""
+
+UNFUSED: dict[str, str] = {
+    "inkling2_text": "",
+    "inkling_text": "",
+    "modernbert-decoder": "",
+    "mpt": "logit_scale",
+    "recurrent_gemma": "",
+}
+"""Model types that sft and dpo refuse, since TRL's loss is not theirs (`tempering.training.fused_head`); and
+the setting of config.json that makes it so, where it is one."""
