@@ -1,20 +1,26 @@
 """Writing so that a crash leaves the old file or folder or the new one, never half of one.
 
 It is written beside its place, under a name that begins with `.tmp-`, and renamed when it is complete. An
-old folder stands aside as `.old-` meanwhile. What a killed process left there goes with the next writing.
+old folder stands aside as `.old-` meanwhile. What a killed process left there goes with the next writing; of
+a process on another machine or in another container nobody can tell, and it goes after a day.
 """
 
 import errno
 import glob
+import hashlib
 import os
 import shutil
+import socket
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from functools import cache
 from pathlib import Path
 
 from tempering.errors import StoreError
 
+_LONG = 24 * 3600.0  # seconds in which whoever writes adds a file at least
 _SPACE, _RIGHTS = "free space there", "change the owner or the rights there"
 _AWAY, _OTHER = "move it away", "use another disk or a shorter name"
 _REASONS = {
@@ -89,7 +95,16 @@ def publish_folder(temporary: Path, folder: Path, *, durable: bool = False) -> N
 
 def beside(place: Path, mark: str = "tmp") -> Path:
     """The name beside `place` that this thread may write under; `sweep` knows it."""
-    return place.with_name(f".{mark}-{place.name}.{os.getpid()}.{threading.get_native_id()}")
+    return place.with_name(f".{mark}-{place.name}.{here()}-{os.getpid()}.{threading.get_native_id()}")
+
+
+@cache
+def here() -> str:
+    """Where our process numbers mean something: this machine, and the container in it."""
+    numbers = ""  # of Linux alone
+    with suppress(OSError):
+        numbers = str(Path("/proc/self/ns/pid").readlink())
+    return hashlib.sha256(f"{socket.gethostname()} {numbers}".encode()).hexdigest()[:8]
 
 
 def sweep(place: Path) -> None:
@@ -99,7 +114,7 @@ def sweep(place: Path) -> None:
     """
     for mark in ("old", "tmp"):
         for leftover in place.parent.glob(f".{mark}-{glob.escape(place.name)}.*"):
-            if not _is_left(leftover.name.removeprefix(f".{mark}-{place.name}.")):
+            if not _is_left(leftover, leftover.name.removeprefix(f".{mark}-{place.name}.")):
                 continue
             if mark == "old" and not place.exists():
                 leftover.rename(place)
@@ -110,7 +125,7 @@ def sweep(place: Path) -> None:
 def sweep_all(folder: Path, mark: str = "tmp") -> None:
     """Clear the half-written files and folders of killed processes in `folder`, whatever their places."""
     for leftover in folder.glob(f".{mark}-*.*.*"):
-        if _is_left(".".join(leftover.name.rsplit(".", 2)[1:])):
+        if _is_left(leftover, ".".join(leftover.name.rsplit(".", 2)[1:])):
             _clear(leftover)
 
 
@@ -122,15 +137,20 @@ def _clear(path: Path) -> None:
             path.unlink()
 
 
-def _is_left(numbers: str) -> bool:
-    """Whether the process and thread of a name from `beside` are no more."""
-    process, _, thread = numbers.partition(".")
-    if not (process.isdigit() and thread.isdigit()):
+def _is_left(leftover: Path, writer: str) -> bool:
+    """Whether the `writer` of a name from `beside` is no more."""
+    process, _, thread = writer.partition(".")
+    place, _, number = process.rpartition("-")
+    if not (number.isdigit() and thread.isdigit()):
         return False  # beside another place, whose name begins alike
-    if int(process) == os.getpid():  # in a container a run after a kill may well have the same number
+    if place != here():
+        with suppress(OSError):
+            return time.time() - leftover.lstat().st_mtime > _LONG
+        return False
+    if int(number) == os.getpid():  # in a container a run after a kill may well have the same number
         others = {each.native_id for each in threading.enumerate()} - {threading.get_native_id()}
         return int(thread) not in others
-    return not process_exists(int(process))
+    return not process_exists(int(number))
 
 
 def probe(folder: Path) -> None:

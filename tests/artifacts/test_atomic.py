@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tempering.artifacts.atomic import publish_folder, sweep, whole_file
+from tempering.artifacts.atomic import here, publish_folder, sweep, whole_file
 
 
 def names(folder: Path) -> list[str]:
@@ -56,11 +56,11 @@ class TestFile:
         ended.join()
         # Of a dead process, of a dead thread with our process's number, of a living one, of another file.
         for number in (f"{dead}.{dead}", f"{os.getpid()}.{ended.native_id}", f"{os.getppid()}.1"):
-            path.with_name(f".tmp-rows.csv.{number}").write_text("half")
-        path.with_name(f".tmp-more.csv.{dead}.{dead}").write_text("half")
+            path.with_name(f".tmp-rows.csv.{here()}-{number}").write_text("half")
+        path.with_name(f".tmp-more.csv.{here()}-{dead}.{dead}").write_text("half")
         with whole_file(path):
             pass
-        living, other = f".tmp-rows.csv.{os.getppid()}.1", f".tmp-more.csv.{dead}.{dead}"
+        living, other = f".tmp-rows.csv.{here()}-{os.getppid()}.1", f".tmp-more.csv.{here()}-{dead}.{dead}"
         assert names(tmp_path) == sorted([living, other, "rows.csv"])
 
     def test_two_threads_do_not_share_it(self, tmp_path: Path) -> None:
@@ -162,7 +162,7 @@ class TestFolder:
 
 
 def aside(place: Path, mark: str, pid: int, text: str) -> Path:
-    folder = place.with_name(f".{mark}-{place.name}.{pid}.{pid}")
+    folder = place.with_name(f".{mark}-{place.name}.{here()}-{pid}.{pid}")
     folder.mkdir(parents=True)
     (folder / "weights").write_text(text)
     return folder
@@ -186,3 +186,16 @@ def test_a_place_whose_name_begins_alike_is_left_alone(tmp_path: Path, dead: int
     other = aside(tmp_path / f"model.{dead}", "tmp", dead, "another's")
     sweep(tmp_path / "model")
     assert other.exists()
+
+
+def test_of_another_machine_it_goes_after_a_day(tmp_path: Path, dead: int) -> None:
+    """Its process numbers mean nothing here: what looks left may be half of what is being written there."""
+    names = [f".tmp-model.0123abcd-{number}.1" for number in (dead, os.getpid())]
+    for name in names:
+        (tmp_path / name).touch()
+    sweep(tmp_path / "model")
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted(names)
+    for name in names:
+        os.utime(tmp_path / name, (0, 0))
+    sweep(tmp_path / "model")
+    assert not list(tmp_path.iterdir())

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from toys import RowsConfig, blob
 
+from tempering.artifacts.atomic import here
 from tempering.artifacts.lease import acquire
 from tempering.artifacts.resolve import build
 from tempering.artifacts.store import Store
@@ -24,7 +25,7 @@ def test_leftovers_go_and_the_rest_stays(tmp_path: Path, dead: int) -> None:
     young.touch()
     before = everything(store.root)
     # As kills leave them.
-    numbers = f"{dead}.{dead}"
+    numbers = f"{here()}-{dead}.{dead}"
     for name in (f".partial/.tmp-probe.{numbers}", f"runs/.tmp-x.json.{numbers}", ".locks/x.lock"):
         (store.root / name).write_text("half")
     trash = store.root / f".partial/.trash-sft-12345678.{numbers}"
@@ -33,11 +34,11 @@ def test_leftovers_go_and_the_rest_stays(tmp_path: Path, dead: int) -> None:
     old = store.root / "runs/2026-11-28__old.json"
     old.touch()
     os.utime(old, (0, 0))
-    (store.root / f".partial/.tmp-living.{os.getppid()}.1").touch()
+    (store.root / f".partial/.tmp-living.{here()}-{os.getppid()}.1").touch()
     # Reading changes nothing; opening it for writing clears them.
     Store(store.root, writable=False).verify()
     assert everything(store.root) > before
     Store(store.root)
-    assert everything(store.root) == before | {f".partial/.tmp-living.{os.getppid()}.1"}
+    assert everything(store.root) == before | {f".partial/.tmp-living.{here()}-{os.getppid()}.1"}
     mine.check()
     mine.release()

@@ -220,11 +220,12 @@ def test_what_a_killed_process_left_is_swept(tmp_path: Path) -> None:
     import subprocess
     import sys
 
+    from tempering.artifacts.atomic import here
     from tempering.exchange.atomic_folder import whole_folder
 
     dead = subprocess.Popen([sys.executable, "-c", ""])
     dead.wait()
-    stale, living = tmp_path / f".tmp-out.{dead.pid}.1", tmp_path / f".tmp-out.{os.getppid()}.1"
+    stale, living = (tmp_path / f".tmp-out.{here()}-{pid}.1" for pid in (dead.pid, os.getppid()))
     for folder in (stale, living):
         folder.mkdir()
         (folder / "model.safetensors").touch()

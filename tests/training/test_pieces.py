@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from tempering.artifacts.atomic import here
 from tempering.training.checkpoints import (
     DIGESTS,
     KEEP_RESUMABLE,
@@ -58,7 +59,7 @@ def test_only_the_newest_checkpoints_can_be_resumed_from(tmp_path: Path) -> None
 def test_a_half_written_checkpoint_is_never_used(tmp_path: Path) -> None:
     checkpoint(tmp_path / ".tmp-checkpoint_5K_tokens" / "checkpoint-3", 5000)
     assert newest_first(tmp_path) == []
-    aside = tmp_path / f".old-checkpoint_3K_tokens.{2**22 + 1}.1"  # no such process
+    aside = tmp_path / f".old-checkpoint_3K_tokens.{here()}-{2**22 + 1}.1"  # no such process
     checkpoint(aside / "checkpoint-2", 3000)
     sweep(tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["checkpoint_3K_tokens"]
