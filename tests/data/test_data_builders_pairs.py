@@ -309,10 +309,12 @@ def test_a_history_that_is_none(tmp_path):
     rows = [
         {"instruction": "Where?", "output": "Here.", "history": value} for value in ([], "", None, "A war.")
     ]
-    path.write_text("".join(json.dumps(row) + "\n" for row in [*rows, {**rows[0], "history": ["Who?"]}]))
+    others = [{**rows[0], "history": value} for value in (["Who?"], {"Who?": "I."})]
+    path.write_text("".join(json.dumps(row) + "\n" for row in [*rows, *others]))
     assert {str(said(row["prompt"])) for row in rows_of(AlpacaConfig(path=path))} == {"[('u', 'Where?')]"}
     reason = "history: is not a list of pairs of question and answer, nor of turns"
-    assert reasons_of(AlpacaConfig(path=path)) == [(5, reason)]
+    as_object = reason.replace("is not", "is an object, not")
+    assert reasons_of(AlpacaConfig(path=path)) == [(5, reason), (6, as_object)]
 
 
 @pytest.mark.parametrize("end", ["\r\n", "\r", "\n"])
@@ -327,6 +329,17 @@ def test_hh_with_any_line_ends(tmp_path, end):
         [[("u", "Hi")], [("a", "Well.\nYes.")], [("a", "No.")]]
     ]
     assert reasons_of(HHConfig(path=path)) == [(2, "rejected: is empty"), (3, "chosen: is empty")]
+
+
+def test_hh_with_blanks_around_its_marks(tmp_path):
+    path = tmp_path / "a.jsonl"
+    before = ["\ufeff\n\nHuman: Hi\n \nAssistant: ", "\u200b\t\n\n\tHuman: Hi\n\t\n\tAssistant: "]
+    rows = [{"chosen": f"{text}Yes.\n \nWell.", "rejected": f"{text}No."} for text in before]
+    rows.append({"chosen": "Human: Hi\nAssistant: Yes.", "rejected": "Human: Hi\nAssistant: No."})
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    pair = [[("u", "Hi")], [("a", "Yes.\n \nWell.")], [("a", "No.")]]
+    assert [sides(row) for row in rows_of(HHConfig(path=path))] == [pair, pair]
+    assert reasons_of(HHConfig(path=path)) == [(3, "chosen: no blank line precedes Assistant:")]
 
 
 def test_turns_that_are_not_learnt_are_listed(tmp_path):

@@ -17,7 +17,16 @@ from tempering.data.builders.conversations import (
     with_system,
 )
 from tempering.data.builders.record import BadRow
-from tempering.data.builders.turn_keys import OTHER_MARK, THOUGHT_TWICE, THOUGHTS, UNUSED, WEIGHT
+from tempering.data.builders.turn_keys import (
+    ALONE,
+    CALLED_BAD,
+    MORE_THOUGHTS,
+    OTHER_MARK,
+    THOUGHT_TWICE,
+    THOUGHTS,
+    UNUSED,
+    WEIGHT,
+)
 
 
 def turn(role, content, **more):
@@ -279,3 +288,55 @@ def test_a_system_column_goes_first():
     assert with_system(record, [U])[0] == turn("system", "Be short.")
     assert with_system(record, [turn("system", "s"), U])[0] == turn("system", "s")
     assert with_system({"system": 3}, [U]) == [U]
+
+
+BAD = [
+    ("label", False),
+    ("is_correct", "no"),
+    ("thumbs", "down"),
+    ("toxic", True),
+    ("weight", -1),
+    ("do_train", 0),
+]
+
+
+@pytest.mark.parametrize(("key", "value"), BAD)
+def test_an_answer_that_its_turn_calls_bad_is_not_learnt(key, value):
+    notes = []
+    turns = [U, turn("assistant", "Hm", **{key: value}), U, A]
+    assert [made.learnt for made in turns_of(turns, notes.append, Use.TRAINING)] == [True, False, True, True]
+    assert not any(note.startswith(UNUSED) for note in notes)
+    assert (CALLED_BAD in notes) == (key not in ("weight", "do_train"))
+    assert refused(turns[:2]) == "messages: every answer is marked as not to be trained on"
+    if CALLED_BAD in notes:  # the worse side of a pair may say so itself
+        assert said(turns[1:2], Use.ANSWER) == ([("a", "Hm")], [f"{UNUSED}{key}"])
+
+
+@pytest.mark.parametrize(("key", "value"), [("label", True), ("toxic", False), ("thumbs", "up")])
+def test_an_answer_that_its_turn_calls_good_is_learnt(key, value):
+    assert said([U, turn("assistant", "Hello", **{key: value})]) == (BOTH, [])
+    assert said([U, turn("assistant", "Hello", score=-1)])[1] == [f"{UNUSED}score"]
+
+
+def test_thoughts_that_are_not_used_are_told():
+    assert said([U, turn("assistant", "Hello", reasoning="One", thinking="Two")]) == (
+        [("u", "Hi"), ("a", "<think>\nOne\n</think>\n\nHello")],
+        [MORE_THOUGHTS, THOUGHTS],
+    )
+    assert said([U, A, U, turn("assistant", "", reasoning="Hm"), U, A])[1] == [ALONE, EMPTY, JOINED]
+    marked = turn("assistant", "Hello", reasoning="<think>\nOne\n</think>\n")
+    assert said([U, marked])[0][1] == ("a", "<think>\nOne\n</think>\n\nHello")
+
+
+def test_of_two_contents_the_second_is_told():
+    assert said([U, turn("assistant", "Hello", value="Other", text="Hello")]) == (BOTH, [f"{UNUSED}value"])
+
+
+def test_tools_and_what_they_answer_may_be_of_any_form():
+    tools = ['{"name": "clock", "parameters": {}}']
+    assert said([U, A], tools=tools)[0][0] == ("s", 'Tools: [{"name": "clock", "parameters": {}}]')
+    call = turn("assistant", None, tool_calls=['{"name": "clock", "arguments": "{}"}'])
+    for content, text in (([{"time": 1}], '[{"time": 1}]'), (7, "7"), ([{"type": "text", "text": "x"}], "x")):
+        made = said([U, call, turn("tool", content), A])[0]
+        assert made[1:3] == [("a", '{"name": "clock", "arguments": {}}'), ("u", text)]
+    assert refused([U, turn("assistant", [{"a": 1}])]).endswith("is an object without a text")

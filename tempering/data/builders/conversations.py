@@ -18,6 +18,7 @@
 | turns of one role in a row | one turn, joined with a blank line, noted |
 | thoughts of an answer, other keys of a turn | see `turn_keys` |
 | an answer marked as not to be trained on | not learnt, noted; it is judged: rejected |
+| an answer that a key of its turn calls bad | not learnt, noted |
 | every answer marked so | rejected where answers are learnt |
 | any other weight of an answer than 1 | not used, noted |
 | turns before the first of the user | taken off, noted (kept in whole conversations) |
@@ -33,7 +34,7 @@ from typing import Any, NamedTuple
 from tempering.data.builders.record import BadRow, Note, Record, called
 from tempering.data.builders.tool_text import calls_text, tools_text
 from tempering.data.builders.turn_content import CALLS, TOOLS, content_text
-from tempering.data.builders.turn_keys import is_learnt, note_unused, with_thoughts
+from tempering.data.builders.turn_keys import is_called_bad, is_learnt, note_unused, with_thoughts
 from tempering.data.files.values import parsed
 from tempering.data.rows import Message
 
@@ -113,7 +114,13 @@ def turns_of(
         raise BadRow(f"{column}: is {called(turns)}, not a list of turns")
     # Each turn by itself.
     normal = [_turn(item, column, note) for item in items]
-    note_unused(items, note, [turn.role == "assistant" for turn in normal])
+    answers = [turn.role == "assistant" for turn in normal]
+    note_unused(items, note, answers, judged=use is Use.TRAINING)
+    if use is Use.TRAINING:
+        normal = [
+            Turn(turn.role, turn.content, False) if answer and is_called_bad(item, note) else turn
+            for turn, answer, item in zip(normal, answers, items, strict=True)
+        ]
     _check_marks(normal, note, use, column)
     if use is not Use.TRAINING:
         normal = [Turn(turn.role, turn.content) for turn in normal]
@@ -149,9 +156,11 @@ def after_history(record: Record, prompt: list[Message], note: Note) -> list[Mes
     A text of that name is an extra column like any other.
 
     Raises:
-        BadRow: it is a list of something else.
+        BadRow: it is an object, or a list of something else.
     """
     history = parsed(record.get("history"))
+    if isinstance(history, dict):
+        raise BadRow("history: is an object, not a list of pairs of question and answer, nor of turns")
     if not isinstance(history, list) or not history:
         return prompt
     turns: list[Any] = []

@@ -30,6 +30,7 @@ def tools_text(tools: object) -> str:
         BadRow: see `json_text`.
     """
     value = parsed(tools)
+    value = [parsed(tool) for tool in value] if isinstance(value, list) else value
     text = value.strip() if isinstance(value, str) else json_text(value, "tools") if value else ""
     return "" if text in ("[]", "{}", "null") else text
 
@@ -48,6 +49,7 @@ def json_text(value: object, column: str) -> str:
 
 def _call(call: Any) -> Any:
     """A call without its wrapping, and with its arguments as an object."""
+    call = parsed(call)
     if not isinstance(call, dict):
         return call
     inner = call["function"] if isinstance(call.get("function"), dict) else call

@@ -33,11 +33,17 @@ def content_text(content: Any, role: str, column: str) -> str:
         return calls_text(content, column)
     if isinstance(content, str):
         return content
-    if role in TOOLS and isinstance(content, dict):
+    if role in TOOLS and not (isinstance(content, list) and all(map(_is_part, content))):
         return json_text(content, column)  # what a tool answered
     if not isinstance(content, list):
         raise BadRow(f"{column}: the content of a turn is {called(content)}, not a string")
     return "\n".join(_part(part, column) for part in content)
+
+
+def _is_part(part: Any) -> bool:
+    return isinstance(part, str) or (
+        isinstance(part, dict) and ("type" in part or _text_of(part) is not None)
+    )
 
 
 def _part(part: Any, column: str) -> str:
@@ -45,6 +51,8 @@ def _part(part: Any, column: str) -> str:
         return part
     kind = part.get("type", "text") if isinstance(part, dict) else called(part)
     text = _text_of(part) if isinstance(part, dict) else None
+    if kind in _PARTS and text is None:
+        raise BadRow(f"{column}: a part of the content is an object without a text")
     if kind not in _PARTS or not isinstance(text, str):
         nameable = not isinstance(part, dict) or kind in _OTHER_PARTS
         raise BadRow(f"{column}: a part of the content is {f'{kind!r}, ' if nameable else ''}not text")

@@ -170,14 +170,21 @@ def judging(column: str, value: Any, row_type: RowType) -> bool:
         values = value if isinstance(value, list) else [value]
         return any(verdict(item) is not True for item in values)
     if row_type is RowType.PREFERENCE:  # its sides say which is better; scores say by how much
-        return kind == "label" or (kind != "grade" and verdict(value) is says_bad(column))
+        return kind == "label" or is_good(column, value) is False
     if kind in ("said", "tag"):
-        good = verdict(value)
-        if good is not None:  # what is good may be learnt
-            return good is says_bad(column) or not (says_bad(column) or reads_as_label(column))
+        if verdict(value) is not None:  # what is good may be learnt
+            return is_good(column, value) is not True
         return kind == "said" and _is_number(value)
     # A score beside a text says how good it is (FineWeb-Edu).
     return not (row_type is RowType.TEXT and kind == "grade" and _is_number(value))
+
+
+def is_good(column: str, value: Any) -> bool | None:
+    """What the verdict in a column says of an answer; None where there is none, or it may mean both."""
+    good = verdict(value)
+    if good is None or _kind(column) not in ("label", "said", "tag"):
+        return None
+    return not good if says_bad(column) else good if reads_as_label(column) else None
 
 
 def judge_within(column: str, value: Any, row_type: RowType, passed_over: Collection[str]) -> str:
