@@ -91,6 +91,9 @@ class Specials:
     def hidden(self, value: Any) -> Any:
         """A message, or what is in it, with placeholders for the special tokens that it spells."""
         if isinstance(value, dict):
+            # Few messages spell one.
+            if all(isinstance(item, str) and not self._pattern.search(item) for item in value.values()):
+                return value
             return {key: self.hidden(item) for key, item in value.items()}
         if isinstance(value, list | tuple):
             return [self.hidden(item) for item in value]

@@ -73,6 +73,7 @@ def test_csv_rows_are_dicts_of_strings(records):
 def test_csv_may_be_separated_by_what_its_header_is(records):
     rows = [(0, {"a": "1, or 2", "b": "x;y"})]
     assert records(b'a;b\n"1, or 2";"x;y"\n', "a.csv") == rows
+    assert records(b"a|b\n1, or 2|x;y\n", "a.csv") == rows
     assert records(b'\xef\xbb\xbf"a"\t"b"\r\n1, or 2\tx;y\r\n', "a.csv") == rows
     assert records(b'"1; or 2";"x,y"\n', "a.csv", header=False) == [(0, {"0": "1; or 2", "1": "x,y"})]
     # A comma decides; a text with a semicolon is no header.

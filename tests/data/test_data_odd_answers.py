@@ -55,7 +55,7 @@ def test_numbers_are_answers_and_lists_are_several(written):
     several, boolean, nan = reasons_of(config)
     assert nan[1] == "answer: is float, not a list of turns"
     assert several[1].startswith("answer: is a list of answers, not one")
-    assert boolean[1] == "answer: is bool, not a list of turns"
+    assert boolean[1] == "answer: is true, not a text"
     (row,) = rows_of(
         PromptResponseConfig(
             path=written({"question": "q", "answer": answers[2]}), columns={"answer": "answer.1"}

@@ -15,6 +15,9 @@ from tempering.data.builders.pairs import PairConfig, Side
 from tempering.data.rows import Message
 
 _TURN = re.compile(r"\n\n(Human|Assistant):")
+_BETWEEN = re.compile(r"\n[^\S\n]*\n[^\S\n]*(?=(?:Human|Assistant):)")
+"""A blank line may hold blanks."""
+_NOTHING = "".join(map(chr, range(33))) + "\x85\xa0\u2028\u2029\u3000\u200b\ufeff"
 _ROLES = {"Human": "user", "Assistant": "assistant"}
 
 
@@ -40,10 +43,10 @@ class HHConfig(PairConfig):
 
 def _transcript(record: Record, column: str) -> str:
     """The transcript in a column, without what precedes its first turn."""
-    text = re.sub(r"\r\n?", "\n", string(record, column)).lstrip()
+    text = re.sub(r"\r\n?", "\n", string(record, column)).lstrip(_NOTHING)
     if not text:
         raise BadRow(f"{column}: is empty")
-    return text
+    return _BETWEEN.sub("\n\n", text)
 
 
 def _before_last_answer(text: str) -> str:
@@ -63,7 +66,9 @@ def _turns(transcript: str, column: str) -> Side:
         messages.append({"role": role, "content": content})
     last = messages.pop()
     if last["role"] != "assistant":
-        raise BadRow(f"{column}: does not end with an answer")
+        apart = re.search(r"(?m)^\s*Assistant:", last["content"]) is None
+        fault = "does not end with an answer" if apart else "no blank line precedes Assistant:"
+        raise BadRow(f"{column}: {fault}")
     if not last["content"]:
         raise BadRow(f"{column}: the last answer is empty")
     return messages, [last]

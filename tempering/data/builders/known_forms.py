@@ -138,8 +138,16 @@ def told_one(value: Any) -> bool:
 
 
 def shares_beginning(record: Mapping[str, Any]) -> bool:
-    """Pairs without a prompt: both texts begin alike."""
+    """Pairs without a prompt, not even in a column such as user_prompt: both texts begin alike."""
+    words = {word for name in record for word in re.findall(r"[a-z]+", str(name).lower())}
+    if not words.isdisjoint(_PROMPT_LIKE):
+        return False
     return common_beginning(record.get("chosen"), record.get("rejected")) is not None
+
+
+def odd(value: Any) -> bool:
+    """Neither text nor turns: true or false, an object, a list of other things, bytes."""
+    return isinstance(value, bool | list | dict | bytes) and not turns(value) and not turn(value)
 
 
 def rated(value: Any) -> bool:
@@ -175,6 +183,7 @@ _PROMPT_LIKE = (
 # Beside one of these, a label is that of a text or a choice (MultiRC, BoolQ), not of an answer.
 _OTHER_LABELS = ("paragraph", "passage", "choices", "options")
 
+_ONE_ANSWER = {"answers": "answer", "responses": "response", "outputs": "output"}
 _CONVERSATIONS = ("conversation", "messages", "conversations")
 
 FORMS: tuple[Form, ...] = (
@@ -299,9 +308,20 @@ REFUSED: tuple[Refused, ...] = (
             {prompt: asked, answer: strings},
             RowType.PROMPT_COMPLETION,
             f"one answer: `{answer}` holds a list of them",
-            f"take the first: kind: prompt_response, columns: {{{answer}: {answer}.0}}",
+            f"take the first: kind: prompt_response, "
+            f"columns: {{{_ONE_ANSWER.get(answer, answer)}: {answer}.0}}",
         )
-        for prompt, answer in product(PROMPTS, ANSWERS)
+        for prompt, answer in product(PROMPTS, (*ANSWERS, "answers", "responses", "outputs"))
+    ),
+    *(
+        Refused(
+            {prompt: asked, answer: odd},
+            RowType.PROMPT_COMPLETION,
+            f"answers that are texts: `{answer}` holds something else",
+            f"write them as texts; one inside of an object: kind: prompt_response, "
+            f"columns: {{{_ONE_ANSWER.get(answer, answer)}: {answer}.NAME}}",
+        )
+        for prompt, answer in product(PROMPTS, (*ANSWERS, "answers", "responses", "outputs"))
     ),
     *(
         Refused(

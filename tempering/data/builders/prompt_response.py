@@ -54,13 +54,15 @@ def _one(value: object, column: str, note: Note) -> object:
     """One answer, a number as text.
 
     Raises:
-        BadRow: there are several.
+        BadRow: there are several, or it is true, false or no number.
     """
     if isinstance(value, list) and value and all(isinstance(item, str) for item in value):
         raise BadRow(
             f"{column}: is a list of answers, not one: name one, as in columns: {{{column}: {column}.0}}"
         )
-    if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) < math.inf:
+    if isinstance(value, bool | float) and (isinstance(value, bool) or not math.isfinite(value)):
+        raise BadRow(f"{column}: is {json.dumps(value)}, not a text")
+    if not isinstance(value, int | float):
         return value
     note("an answer that is a number read as text")
     return json.dumps(value)

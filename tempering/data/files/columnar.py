@@ -11,6 +11,7 @@ A few bytes can stand for any number of equal strings, so files that unpack to a
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -111,6 +112,8 @@ def _plain(batch: Any) -> Any:
     import pyarrow as pa
 
     kinds = [_plain_type(kind) for kind in batch.schema.types]
+    if kinds == batch.schema.types:
+        return batch
     columns = [
         column if column.type == kind else column.cast(kind)
         for column, kind in zip(batch.columns, kinds, strict=True)
@@ -118,6 +121,7 @@ def _plain(batch: Any) -> Any:
     return pa.RecordBatch.from_arrays(columns, names=batch.schema.names)
 
 
+@lru_cache(maxsize=1024)
 def _plain_type(kind: Any) -> Any:
     """The type as which values of `kind` are read."""
     import pyarrow as pa

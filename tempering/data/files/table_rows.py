@@ -1,9 +1,10 @@
 """Rows of CSV and TSV files, as dicts of strings.
 
-CSV may be separated by semicolons or tabs, as its header tells. It is read strictly: a stray or unclosed
-quote is a fault, and every line that it swallowed is rejected by itself, so that the count says how much is
-lost. Going on inside such a record would make rows out of the middle of texts. TSV has no quoting at all: the
-original GLUE and CoLA files hold stray double quotes. Row indices count from 0 and leave the header out.
+CSV may be separated by semicolons, tabs or bars, as its header tells. It is read strictly: a stray or
+unclosed quote is a fault, and every line that it swallowed is rejected by itself, so that the count says how
+much is lost. Going on inside such a record would make rows out of the middle of texts. TSV has no quoting at
+all: the original GLUE and CoLA files hold stray double quotes. Row indices count from 0 and leave the header
+out.
 """
 
 import csv
@@ -47,13 +48,13 @@ def read_tsv(path: Path, encoding: str, header: bool) -> Iterator[tuple[int, dic
 
 
 def _separator(path: Path, encoding: str, header: bool) -> str:
-    """A comma, unless the first line has none, but semicolons (spreadsheets of many countries) or tabs.
+    """A comma, unless the first line has none, but semicolons (spreadsheets of many countries), tabs or bars.
 
     Without a header the first line is a text like any other, and tells only if all of its fields are quoted.
     """
     line, _ = next(_text_lines(path, encoding), ("", ""))
     bare = re.sub(r'"[^"]*"', "", line).strip("\ufeff\r\n ")
-    others = [mark for mark in ";\t" if mark in bare and (header or not bare.strip(mark))]
+    others = [mark for mark in ";\t|" if mark in bare and (header or not bare.strip(mark))]
     return others[0] if others and "," not in bare else ","
 
 
