@@ -14,7 +14,7 @@ from tempering.data.builders.verdicts import is_judge, judge_within, judging, re
 from tempering.data.rows import COLUMNS, RowType, Values
 from tempering.errors import DataError
 
-_LONGEST_VERDICT = 20
+_LONGEST_VERDICT, _TELLING = 20, (dict, bool)
 TRAINED_ON_ANSWERS = (RowType.TEXT, RowType.MESSAGES, RowType.PROMPT_COMPLETION, RowType.PREFERENCE)
 
 
@@ -84,7 +84,7 @@ class Columns:
                 raise self._refusal(name, dict.get(record, name))
         for name in fate.others:
             value = dict.get(record, name)
-            if isinstance(value, dict | bool) or (isinstance(value, str) and len(value) < _LONGEST_VERDICT):
+            if isinstance(value, _TELLING) or (isinstance(value, str) and len(value) < _LONGEST_VERDICT):
                 place = judge_within(name, value, self.row_type, self.passed_over)
                 if place:
                     raise self._refusal(place, renamed(record, {place: place})[place])

@@ -22,6 +22,7 @@ from tempering.errors import DataError
 
 Record = tuple[int, dict[str, Any]] | Rejected
 _MOST_COLUMNS = 1_000
+_NESTED = (dict, list)
 
 
 @dataclass(frozen=True)
@@ -57,7 +58,7 @@ def read_records(path: Path, reading: Reading = Reading()) -> Iterator[Record]:
             names |= record.keys()
             _require_few(path, number, len(names))
         try:
-            nested = {name: tidied(value) for name, value in record.items() if isinstance(value, dict | list)}
+            nested = {name: tidied(value) for name, value in record.items() if isinstance(value, _NESTED)}
             yield number, ({**record, **nested} if nested else record)
         except TooDeep:
             reason = f"objects and lists of more than {DEEPEST} levels"
