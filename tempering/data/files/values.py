@@ -42,8 +42,11 @@ def tidied(value: Any, level: int = 0) -> Any:
     if level > DEEPEST:
         raise TooDeep(f"a value of more than {DEEPEST} levels")
     if isinstance(value, dict):
-        items = ((name, tidied(inner, level + 1)) for name, inner in value.items() if not _missing(inner))
-        return {str(name): inner for name, inner in items}
+        return {
+            str(name): inner if isinstance(inner, str) else tidied(inner, level + 1)
+            for name, inner in value.items()
+            if isinstance(inner, str) or not _missing(inner)
+        }
     return [tidied(inner, level + 1) for inner in value] if isinstance(value, list) else value
 
 
