@@ -83,7 +83,10 @@ def check_generation(folder: Path) -> None:
     if not (folder / "generation_config.json").is_file():
         return
     try:
-        GenerationConfig.from_pretrained(str(folder))
+        settings = GenerationConfig.from_pretrained(str(folder))
+        ends = settings.eos_token_id if isinstance(settings.eos_token_id, list) else [settings.eos_token_id]
+        if not all(end is None or type(end) is int for end in ends):
+            raise ValueError(f"eos_token_id is {settings.eos_token_id!r}, which is no id or list of ids")
     except (OSError, ValueError, TypeError, AttributeError) as error:
         raise ArtifactError(
             f"{folder}/generation_config.json cannot be used: {str(error).strip().splitlines()[0][:200]}",

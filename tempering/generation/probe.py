@@ -54,6 +54,10 @@ def _first_gap(model: Any) -> str | None:
     prompts = _prompts(model)
     # What follows a token must not change what was made of it.
     alone = [_logits(model, prompt) for prompt in prompts]
+    if not torch.cat(alone).isfinite().all():
+        dtype = str(model.dtype).removeprefix("torch.")
+        remedy = "" if exact else "; converted to float32 by transformers it may be served"
+        return f"gives logits that are no finite numbers in {dtype}{remedy}"
     spread: float = max(float(torch.cat(alone).std(-1).mean()), torch.finfo(torch.float32).tiny)
     causal = [
         logits[:-1] - _logits(model, prompt[:-1]) for logits, prompt in zip(alone, prompts, strict=True)

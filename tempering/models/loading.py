@@ -260,11 +260,21 @@ def stored_dtype(folder: Path) -> torch.dtype | str:
         SafetensorError: a file cannot be read.
     """
     names = set()
-    for path in folder.glob("*.safetensors"):
+    for path in weight_files(folder):
         with safe_open(path, "pt") as tensors:
             names |= {tensors.get_slice(key).get_dtype() for key in tensors.keys()}  # noqa: SIM118
     floating = [_STORED[name] for name in names if name in _STORED]
     return functools.reduce(torch.promote_types, floating) if floating else "auto"
+
+
+def weight_files(folder: Path) -> list[Path]:
+    """The safetensors that transformers reads; others may lie beside them (Mistral's consolidated)."""
+    whole, index = folder / "model.safetensors", folder / "model.safetensors.index.json"
+    if whole.is_file() or not index.is_file():
+        return [whole] if whole.is_file() else sorted(folder.glob("*.safetensors"))
+    return [
+        folder / name for name in sorted(set(json.loads(index.read_text("utf-8"))["weight_map"].values()))
+    ]
 
 
 _STORED = {"F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}

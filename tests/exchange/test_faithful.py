@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import save_file
 from transformers import AutoModelForCausalLM
 
 from tempering.errors import ArtifactError, UserError
@@ -99,6 +100,31 @@ def test_weights_stay_in_the_dtype_that_holds_them_all(
     assert "config.json says bfloat16" in caplog.text
 
 
+def half(tensors: dict[str, Any]) -> None:
+    tensors.update({name: tensor.half() for name, tensor in tensors.items()})
+
+
+def test_weights_that_the_model_does_not_read_say_nothing_of_its_dtype(store: Any, tmp_path: Path) -> None:
+    """Mistral's consolidated.safetensors."""
+    source = outside(tmp_path / "llama")
+    weights(source, half)
+    save_file({"tok_embeddings.weight": torch.zeros(3, 3)}, source / "consolidated.safetensors")
+    made = adopted(source, store)
+    assert AutoModelForCausalLM.from_pretrained(made.model_dir).dtype == torch.float16
+
+
+def test_a_model_that_overflows_in_its_dtype_is_called_that(store: Any, tmp_path: Path) -> None:
+    source = outside(tmp_path / "llama")
+
+    def large(tensors: dict[str, Any]) -> None:
+        tensors.update({name: tensor * 1e4 for name, tensor in tensors.items() if "_proj" in name})
+        half(tensors)
+
+    weights(source, large)
+    with pytest.raises(UserError, match="no finite numbers in float16; converted to float32"):
+        adopted(source, store)
+
+
 @pytest.mark.parametrize(
     "settings",
     [
@@ -123,7 +149,17 @@ def test_sampling_settings_without_do_sample_are_adopted_and_said(
     assert "do_sample" in caplog.text
 
 
-@pytest.mark.parametrize("text", ['{"max_new_tokens": -1}', "{", "[]", '{"num_return_sequences": 3}'])
+@pytest.mark.parametrize(
+    "text",
+    [
+        '{"max_new_tokens": -1}',
+        "{",
+        "[]",
+        '{"num_return_sequences": 3}',
+        '{"eos_token_id": "2"}',
+        '{"eos_token_id": [2, null, "3"]}',
+    ],
+)
 def test_generation_settings_that_nothing_can_use_are_refused_by_name(
     text: str, store: Any, tmp_path: Path
 ) -> None:

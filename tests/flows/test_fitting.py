@@ -126,7 +126,7 @@ def test_model_types_that_a_stage_refuses(tmp_path: Path) -> None:
         "report=null",
     )
     made = build(Store(tmp_path), fitting_model, DetailsConfig(details={"head": "causal_lm"}))
-    (made.model_dir / "config.json").write_text('{"model_type": "modernbert-decoder"}')
+    (made.path / "model/config.json").write_text('{"model_type": "modernbert-decoder"}')
     assert "TRL's loss of a modernbert-decoder model" in refusal(tmp_path, f"sft.model={made.id}")
 
 
