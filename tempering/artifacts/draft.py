@@ -6,6 +6,7 @@ sets its own callbacks and sends `outcome()` back for `adopt()`.
 """
 
 import logging
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -29,6 +30,8 @@ OnLog = Callable[[str, str], None]
 """level ("info" or "warning"), text"""
 
 LOG_FILE = "log.txt"
+PATIENCE = 60.0
+"""Seconds after which a call of a user's code is named that has not come back."""
 _PROGRESS_GAP = 0.1  # seconds between two calls of the callback
 _OUTCOME = ("name", "name_tokens", "tokens", "details", "resumed_from_tokens", "device")
 _log = logging.getLogger("tempering")
@@ -129,12 +132,18 @@ class Draft:
 
     @contextmanager
     def doing(self, what: str) -> Iterator[None]:
-        """Say what runs inside: all that is known where the process ends in it without a word."""
+        """Say what runs inside: all that is known where the process ends in it without a word, or hangs."""
         say = self.on_doing or (lambda what: None)
+        waiting = threading.Timer(
+            PATIENCE, lambda: self.warn(f"waiting for {what}, since {PATIENCE:g} seconds")
+        )
+        waiting.daemon = True
         say(what)
+        waiting.start()
         try:
             yield
         finally:
+            waiting.cancel()
             say("")
 
     def log(self, text: str) -> None:

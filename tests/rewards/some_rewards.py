@@ -4,6 +4,7 @@ import asyncio
 import json
 import os
 import sys
+import time
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -50,6 +51,12 @@ def logging(
 def broken(completions: list[str], **_: Any) -> list[float]:
     """Has a mistake."""
     return [1 / 0]
+
+
+def slow(completions: list[str], **_: Any) -> list[float]:
+    """Takes its time."""
+    time.sleep(0.3)
+    return [0.0 for _ in completions]
 
 
 def leaving(completions: list[str], **_: Any) -> list[float]:

@@ -8,9 +8,11 @@ import pytest
 import torch
 from pydantic import TypeAdapter, ValidationError
 
+from tempering.artifacts.draft import LOG_FILE
 from tempering.errors import ArtifactError, ConfigError, DataError, UserError
 from tempering.rewards.build import build_rewards
 from tempering.rewards.config import RewardConfig, reward_inputs
+from tempering.rewards.functions import UserFunction
 from tempering.rewards.scoring import Scored
 from tempering.rewards.shaping import ScoreShaping
 from tests.rewards import some_rewards
@@ -91,6 +93,16 @@ def test_a_function_that_is_not_there_is_named() -> None:
 def test_what_a_function_does_wrong_is_said(name: str, form: str, says: str) -> None:
     with pytest.raises(UserError, match=says):
         score(function(name, form=form), ["a", "b"])
+
+
+def test_a_function_that_does_not_come_back_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    out = fresh_draft(tmp_path)
+    UserFunction("tests.rewards.some_rewards:slow", "text", out)([], [])
+    log = out.path / LOG_FILE
+    assert not log.exists() or "waiting" not in log.read_text()
+    monkeypatch.setattr("tempering.artifacts.draft.PATIENCE", 0.05)
+    UserFunction("tests.rewards.some_rewards:slow", "text", out)([], [])
+    assert "waiting for the reward function tests.rewards.some_rewards:slow, since 0.05" in log.read_text()
 
 
 def test_a_logged_column_has_one_type() -> None:
