@@ -63,7 +63,9 @@ class Config(BaseModel):
                 continue
             for choice, values in readers.items():
                 if getattr(self, choice) not in values:
-                    raise ValueError(_unread(name, choice, getattr(self, choice), values))
+                    raise ValueError(
+                        _unread(name, choice, getattr(self, choice), values) + _undo(name, default)
+                    )
         return self
 
     @model_validator(mode="after")
@@ -122,6 +124,14 @@ def _unread(name: str, choice: str, chosen: Any, values: Any) -> str:
         return f"{name} is set, and nothing reads it {relation} {choice.replace('_', ' ')}"
     readers = " and ".join(map(str, values))
     return f"{name} is set, and {choice} {chosen} does not read it: it is for {readers}"
+
+
+def _undo(name: str, default: Any) -> str:
+    """The remedy; a file's own setting can be left out, not that of a file that it extends."""
+    if isinstance(default, BaseModel | Mapping):
+        return ""
+    written = "null" if default is None else str(default).lower() if isinstance(default, bool) else default
+    return f"; leave it out, or write `{name}: {written}` where a file that is extended sets it"
 
 
 ConfigT = TypeVar("ConfigT", bound=Config)

@@ -7,11 +7,12 @@ from typing import Any, Literal
 
 import pytest
 from annotated_types import Ge, Gt, Le, Lt
-from pydantic import BaseModel
+from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
 
 from flows.config import PipelineConfig
 from tempering.config import Config, identity, readers_of
+from tempering.training.config import DPOConfig
 
 MADE_UP = {"function": "tests.rewards.some_rewards:undecided", "target_modules": "q_proj", "path": "x.txt"}
 
@@ -145,3 +146,13 @@ def numbers(field: FieldInfo) -> Iterator[float]:
     high = min([item.le for item in field.metadata if isinstance(item, Le)] + [1e9])
     high = min([item.lt for item in field.metadata if isinstance(item, Lt)] + [high])
     yield from (value for value in (0.25, 0.5, 1, 2, 3, 300, 301) if low < value < high)
+
+
+def test_the_remedy_of_an_unread_setting_is_accepted() -> None:
+    """A base file sets it, a child the choice: the child cannot leave it out."""
+    with pytest.raises(ValidationError, match=r"where a file that is extended sets it") as caught:
+        DPOConfig(loss_type="ipo", label_smoothing=0.1)
+    assert "write `label_smoothing: 0.0`" in str(caught.value)
+    assert DPOConfig(loss_type="ipo", label_smoothing=0.0)
+    with pytest.raises(ValidationError, match=r"write `hub_private: true`"):
+        DPOConfig(hub_private=False)
