@@ -11,6 +11,7 @@ import hashlib
 import os
 import shutil
 import socket
+import stat
 import threading
 import time
 from collections.abc import Iterator
@@ -32,6 +33,7 @@ _REASONS = {
     errno.ENOTDIR: ("a part of the path is a file", _AWAY),
     errno.EEXIST: ("a part of the path is a file", _AWAY),
     errno.EISDIR: ("a folder is in the place of a file", _AWAY),
+    errno.ESPIPE: ("a pipe or a device is in the place of a file", _AWAY),
     errno.ELOOP: ("its links lead in a circle", _AWAY),
     errno.EIO: ("the disk has an error", _OTHER),
     errno.ENAMETOOLONG: ("the name is too long", _OTHER),
@@ -151,6 +153,18 @@ def _is_left(leftover: Path, writer: str) -> bool:
         others = {each.native_id for each in threading.enumerate()} - {threading.get_native_id()}
         return int(thread) not in others
     return not process_exists(int(number))
+
+
+def read_file(path: Path) -> bytes:
+    """The content of a file; a pipe is never opened, since reading it might never end.
+
+    Raises:
+        OSError: it cannot be read, or is no file.
+    """
+    mode = path.stat().st_mode
+    if not stat.S_ISREG(mode) and not stat.S_ISDIR(mode):
+        raise OSError(errno.ESPIPE, "Is a pipe or a device", str(path))
+    return path.read_bytes()
 
 
 def probe(folder: Path) -> None:

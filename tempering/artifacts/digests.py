@@ -10,7 +10,7 @@ import time
 from collections.abc import Iterable
 from pathlib import Path
 
-from tempering.artifacts.atomic import write_atomic
+from tempering.artifacts.atomic import read_file, write_atomic
 from tempering.errors import ConfigError
 
 _RACY = 2_000_000_000  # ns
@@ -66,7 +66,7 @@ class DigestCache:
 
     def _read(self) -> dict[str, list[int | str]]:
         try:
-            tree = json.loads(self.path.read_bytes())
+            tree = json.loads(read_file(self.path))
         except (OSError, ValueError, RecursionError):
             return {}
         entries = tree.items() if isinstance(tree, dict) else ()

@@ -14,6 +14,7 @@ from typing import Annotated, Any
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationError
 
+from tempering.artifacts.atomic import read_file
 from tempering.errors import ArtifactError, StoreError
 
 SCHEMA_VERSION = 1
@@ -100,7 +101,7 @@ def read_manifest(folder: Path, *, sealed: bool = True) -> Manifest:
     """
     path = folder / FILE_NAME
     try:
-        tree = json.loads(path.read_bytes())
+        tree = json.loads(read_file(path))
         if not isinstance(tree, dict):
             raise _broken(path, f"holds a {type(tree).__name__} instead of an object")
         seal = tree.pop("seal", "")

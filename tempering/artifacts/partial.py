@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 
-from tempering.artifacts.atomic import beside, store_errors, write_atomic
+from tempering.artifacts.atomic import beside, read_file, store_errors, write_atomic
 from tempering.artifacts.draft import LOG_FILE, checkpoints_in
 from tempering.artifacts.manifest import FILE_NAME
 
@@ -100,7 +100,7 @@ def remove(path: Path) -> None:
 
 def _origin(partial: Path) -> dict[str, dict[str, str]] | None:
     try:
-        tree = json.loads((partial / INPUTS_FILE).read_bytes())
+        tree = json.loads(read_file(partial / INPUTS_FILE))
         return {"inputs": dict(tree["inputs"]), "code": dict(tree["code"])}
     except (OSError, ValueError, KeyError, TypeError):
         return None

@@ -14,7 +14,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from tempering.artifacts.atomic import process_exists, store_errors, write_atomic
+from tempering.artifacts.atomic import process_exists, read_file, store_errors, write_atomic
 from tempering.artifacts.manifest import plain
 from tempering.artifacts.names import slug
 from tempering.credentials import masked
@@ -156,6 +156,6 @@ class Runs:
 
 def _read(path: Path) -> RunRecord | None:
     try:
-        return RunRecord.model_validate_json(path.read_bytes())
+        return RunRecord.model_validate_json(read_file(path))
     except (FileNotFoundError, ValidationError):
         return None

@@ -90,6 +90,12 @@ def test_a_manifest_that_is_not_json_is_named(store: Store, content: str) -> Non
     assert store.list(unreadable) == []
     assert "Is a directory" in unreadable[artifact.id]
     assert store.verify()
+    # Reading a pipe might never end.
+    (artifact.path / FILE_NAME).rmdir()
+    os.mkfifo(artifact.path / FILE_NAME)
+    assert store.list(unreadable) == []
+    assert "Is a pipe" in unreadable[artifact.id]
+    assert store.verify()
 
 
 def test_a_damaged_cache_of_digests_is_begun_anew(store: Store) -> None:

@@ -1,6 +1,7 @@
 """Run records."""
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -47,6 +48,11 @@ def test_one_that_may_not_be_read_is_not_passed_over(tmp_path: Path) -> None:
     runs.start("a")
     (tmp_path / "runs/2999-01-01__a.json").mkdir()
     with pytest.raises(IsADirectoryError):
+        runs.last_run()
+    # Reading a pipe might never end.
+    (tmp_path / "runs/2999-01-01__a.json").rmdir()
+    os.mkfifo(tmp_path / "runs/2999-01-01__a.json")
+    with pytest.raises(OSError, match="a pipe"):
         runs.last_run()
 
 
