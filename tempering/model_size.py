@@ -13,14 +13,15 @@ MOST_PARAMETERS = 10**12
 _LAYERS = ("num_hidden_layers", "n_layer", "n_layers", "num_layers")
 _WIDTHS = ("hidden_size", "n_embd", "d_model", "embedding_size", "word_embed_proj_dim")
 _INNER = ("intermediate_size", "n_inner", "ffn_dim", "d_ff", "state_size")
+_EXPERT_INNER = ("moe_intermediate_size", "moe_hidden_size", "expert_ffn_hidden_size")
 _POSITIONS = ("max_position_embeddings", "n_positions", "n_ctx")
 _OTHER = ("num_attention_heads", "n_head", "num_key_value_heads", "head_dim", "context_size", "token_size")
 _EXPERTS = ("num_experts", "num_local_experts", "n_routed_experts")
-_MAY_BE_NONE = (*_INNER, *_EXPERTS)
+_MAY_BE_NONE = (*_INNER, *_EXPERT_INNER, *_EXPERTS)
 _MOST = {
     **dict.fromkeys(_LAYERS, 10_000),
     **dict.fromkeys(_WIDTHS, 1_000_000),
-    **dict.fromkeys(_INNER, 10_000_000),
+    **dict.fromkeys((*_INNER, *_EXPERT_INNER), 10_000_000),
     **dict.fromkeys(_POSITIONS, MOST_POSITIONS),
     **dict.fromkeys((*_OTHER, *_EXPERTS), 100_000),
     "vocab_size": 10_000_000,
@@ -45,9 +46,13 @@ def size_problem(settings: Mapping[str, Any]) -> str:
 
 
 def least_parameters(settings: Mapping[str, Any]) -> int:
-    """Parameters that a model has at least: two matrices of attention and two of an MLP a layer."""
+    """Parameters that a model has at least: two matrices of attention and two of an MLP a layer.
+
+    An expert may be smaller than a layer without experts: how wide, its own setting says, where there is one.
+    """
     layers, width = _largest(settings, _LAYERS), _largest(settings, _WIDTHS)
-    inner = _largest(settings, _INNER) * max(1, _largest(settings, _EXPERTS))
+    expert = _largest(settings, _EXPERT_INNER) or _largest(settings, _INNER)
+    inner = expert * max(1, _largest(settings, _EXPERTS))
     return layers * (2 * width * width + 2 * width * inner)
 
 

@@ -113,8 +113,12 @@ def test_the_largest_that_make_sense_are_planned(tmp_path: Path) -> None:
     llama_405b = (
         "{num_hidden_layers: 126, hidden_size: 16384, intermediate_size: 53248, num_attention_heads: 128}"
     )
-    words = [f"pretrain.architecture.overrides={llama_405b}", f"seed={2**32 - 1}", "sft.batch_size=65536"]
-    assert main(["plan", str(QUICK), *words, "--store", str(tmp_path)]) == 0
+    # Qwen3-235B, whose experts are narrower than its `intermediate_size`.
+    experts = "{num_hidden_layers: 94, hidden_size: 4096, intermediate_size: 12288, num_experts: 128, "
+    experts += "moe_intermediate_size: 1536}"
+    for sizes in (llama_405b, experts):
+        words = [f"pretrain.architecture.overrides={sizes}", f"seed={2**32 - 1}", "sft.batch_size=65536"]
+        assert main(["plan", str(QUICK), *words, "--store", str(tmp_path)]) == 0
 
 
 def test_a_model_that_this_machine_cannot_hold_is_not_begun(
