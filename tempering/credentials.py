@@ -11,16 +11,18 @@ from typing import Any
 
 HIDDEN = "[hidden]"
 
-# What the services write before a key; then a long word, or a shorter one with a digit or another case in it.
-_MIXED = r"(?=[\w\-]*(?:\d|[a-z][A-Z]))"
+# What the services write before a key; then a long word, or a shorter one that no language has. Folders may
+# well be called `hf_ultrachat200k`, or `sk-en-2024` after a language.
+_SCRAMBLED = r"[A-Za-z]\d+[A-Za-z]+\d"
+_MIXED = rf"(?=[\w\-]*(?:{_SCRAMBLED}|[a-z][A-Z][a-z][A-Z]))"
 _KEYS = (
-    rf"sk-(?:[A-Za-z0-9]{{16,}}|{_MIXED}[\w\-]{{10,}})",
-    rf"(?:hf|gsk|r8|npm|gh[pousr]|[sr]k_live|sk_test)_(?:[A-Za-z0-9]{{16,}}|{_MIXED}[A-Za-z0-9]{{10,}})",
+    rf"sk-(?:[A-Za-z0-9]{{16,}}|(?:proj|ant|svcacct|admin)-[\w\-]{{10,}}|{_MIXED}[\w\-]{{10,}})",
+    rf"(?:hf|gsk|r8|npm|gh[pousr]|[sr]k_live|sk_test)_(?:[A-Za-z0-9]{{30,}}|{_MIXED}[A-Za-z0-9]{{10,}})",
     r"(?:github_pat_|glpat-|pypi-|nvapi-|xai-|pplx-|dop_v1_|xox[abprs]-)[\w\-]{12,}",
     r"(?:AKIA|ASIA)[A-Z0-9]{12,}|AIza[\w\-]{20,}|ya29\.[\w\-]{12,}|eyJ[\w\-]{10,}\.[\w\-]+",
 )
 _URL = r"(?<=://)[^\s/@:]*:[^\s/@]+(?=@)"
-_QUERY = r"(?i:(?<=[?&])(?:api[_-]?key|key|access_token|token|secret|password|sig|signature)=[^&\s'\"]+)"
+_QUERY = r"(?i:(?<=[?&])(?:api[_-]?key|access_token|token|secret|password|sig|signature)=[^&\s'\"]+)"
 _PRIVATE = r"-----BEGIN [A-Z ]*PRIVATE KEY-----[\s\S]*"
 _BEARER = r"(?<=Bearer )[\w.\-~+/=]{12,}"
 _SECRET = re.compile(rf"(?<![A-Za-z0-9])(?:{'|'.join(_KEYS)})|{_URL}|{_QUERY}|{_PRIVATE}|{_BEARER}")
@@ -75,7 +77,7 @@ def is_variable_name(text: str) -> bool:
         return False
     # Names are words; a key has long runs of letters and digits, or of both cases.
     return not any(
-        (len(word) >= 12 and re.search(r"\d", word) and re.search(r"[A-Za-z]\d+[A-Za-z]", word))
+        (len(word) >= 12 and re.search(_SCRAMBLED, word))
         or (len(word) >= 20 and re.search(r"[a-z]", word) and re.search(r"[A-Z]", word))
         or len(word) >= 32
         for word in text.split("_")

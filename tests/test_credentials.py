@@ -41,6 +41,11 @@ def test_keys(key: str) -> None:
         "meta-llama/Llama-3.2-3B",
         "data/sk-learn-folder/rows.jsonl",
         "data/hf_cache_2024/rows",
+        "hf_ultrachat200k",
+        "data/hf_ultrafeedbackcleaned/rows.jsonl",
+        "opus/sk-en-parallel-v2.parquet",
+        "data/sk-SK-wikipedia-2023.jsonl",
+        "https://host/rows?key=column1",
         "s3://bucket/folder",
         "sft/quickstart_300K_tokens__2026-11-21__10-15-30__3f9c1a2b",
         "http://localhost:8000/v1",
@@ -62,7 +67,10 @@ def test_what_is_set_as_a_key_or_is_in_the_environment_is_hidden(monkeypatch: py
     assert masked("{'password': 'mine', 'x': 1}") == f"{{'password': {HIDDEN}, 'x': 1}}"
 
 
-@pytest.mark.parametrize("name", ["OPENAI_API_KEY", "TEACHER_KEY_2", "my_key", "hf_token", "K"])
+@pytest.mark.parametrize(
+    "name",
+    ["OPENAI_API_KEY", "TEACHER_KEY_2", "my_key", "hf_token", "K", "LAB2024B_KEY", "PRODUCTION2024B_KEY"],
+)
 def test_names_of_variables(name: str) -> None:
     assert is_variable_name(name)
 
