@@ -207,7 +207,9 @@ class Runner:
             draft.adopt(outcome)
             seconds = time.monotonic() - start
             artifact = self.store.commit(draft, summary, seconds=seconds)
-        return Outcome(node.name, "resume" if resolution.resume_from else "run", artifact, seconds)
+        # Where all checkpoints were damaged it began anew.
+        resumed = artifact.manifest.resumed_from_tokens is not None
+        return Outcome(node.name, "resume" if resumed else "run", artifact, seconds)
 
     def _waiting(self, node: Node) -> Waiting:
         """Say once for whom `node` waits, and give up when the run has been cancelled."""

@@ -178,3 +178,22 @@ def test_a_place_without_rights_is_found_before_the_work(
     outcome = planned(store, nodes).run_node(nodes[0])
     assert f"permission denied ({store.root / 'text'})" in str(outcome.error)
     assert isinstance(outcome.error, UserError)
+
+
+def test_a_stage_that_began_anew_was_not_resumed(
+    store: Store, nodes: list[Node], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All its checkpoints were damaged. Mutation: the plan's guess is recorded, not what happened."""
+
+    def killed(self: Here, function: Any, *arguments: Any, **options: Any) -> Any:
+        (arguments[2].checkpoints_dir / "checkpoint_100_tokens").mkdir()
+        raise RuntimeError("killed")
+
+    first = planned(store, nodes[:1])
+    assert [outcome.action for outcome in run(first)] == ["run"]
+    with monkeypatch.context() as patch:
+        patch.setattr(Here, "run", killed)
+        assert [outcome.action for outcome in run(planned(store, nodes))] == ["cached", "failed"]
+    again = planned(store, nodes)
+    assert plan(nodes, store)[1].action == "resume"
+    assert [outcome.action for outcome in run(again)] == ["cached", "run"]
