@@ -33,7 +33,7 @@ NAMES = re.compile(
     r"(?:^|[.-])token$"
 )
 """Settings that people give keys to, the last part of a dotted path; `api_key_env` takes a name."""
-_SET = re.compile(r"""([\w.\-]+)(['"]?\s*(?:=|:(?=\s*['"]))\s*)("[^"]*"|'[^']*'|[^\s'"]+)""")
+_SET = re.compile(r"""([\w.\-]+)(['"]?\s*(?:=|:(?=\s*['"]))\s*)(?!\.\.\.)("[^"]*"|'[^']*'|[^\s'"]+)""")
 _KEYLIKE = re.compile(r"(?:sk|pk|rk|gsk|hf|r8|npm|gh[pousr]|github_pat)_")
 
 

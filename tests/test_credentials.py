@@ -51,6 +51,7 @@ def test_keys(key: str) -> None:
         "http://localhost:8000/v1",
         "expected: key=value with dots, e.g. ppo.learning_rate=1e-4",
         "api_key_env=TEACHER_KEY ppo.token_limit=300",
+        "export OPENAI_API_KEY=... or remove api_key_env",
         "eos_token: '</s>'",
         "ppo.api_key: unknown key; did you mean 'api_key_env'?",
     ],
