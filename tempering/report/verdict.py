@@ -41,7 +41,7 @@ def judge(
     base = _start(best.model, [key for key in policies if key not in aligned], cast)
     sentence = _sentence(line, best, len(aligned), line.figures[base] if base else None, cast, deltas)
     others = [other for other in every if other is not line]
-    return Verdict(sentence, _notes(line, cast, deltas, best) + _guesses([line, *others]), best)
+    return Verdict(sentence, _notes(line, cast, deltas, best) + _guesses([line, *others], cast), best)
 
 
 def _start(key: str, starts: Sequence[str], cast: Mapping[str, Model]) -> str | None:
@@ -123,19 +123,33 @@ def _notes(
     return notes
 
 
-def _guesses(every: Sequence[Line]) -> list[str]:
+def _guesses(every: Sequence[Line], cast: Mapping[str, Model]) -> list[str]:
     """The metrics, by benchmark, in which no model is clearly better than guessing."""
-    groups: dict[tuple[str, str], list[str]] = {}
+    groups: dict[tuple[str, str], dict[str, list[str]]] = {}
     for line in every:
         sides = {side for item in line.figures.values() if (side := item.versus_guess) is not None}
         if line.measure.even or not sides or 1 in sides:
             continue
-        words = "No model is clearly better than guessing"
-        if sides == {-1}:
-            words = "Every model is worse than guessing"
-        name = f"{_in_a_sentence(line.measure.label)} (guess {guess(line.baseline)})"
-        groups.setdefault((words, line.benchmark), []).append(name)
-    return [f"{words} in {' and '.join(names)} of {where}." for (words, where), names in groups.items()]
+        # Who, and how bad; one model is called by its name.
+        subject, worse = "No model is clearly better than guessing", sides == {-1}
+        if len(line.figures) == 1:
+            name = cast[next(iter(line.figures))].label
+            subject = f"{name} is {'worse' if worse else 'not clearly better'} than guessing"
+        elif worse:
+            subject = "Every model is worse than guessing"
+        # In what: the parts of a metric stand together.
+        metric, _, part = _in_a_sentence(line.measure.label).partition(": ")
+        parts = groups.setdefault((f"{subject} ({guess(line.baseline)})", line.benchmark), {})
+        parts.setdefault(metric, []).extend([part] if part else [])
+    return [
+        f"{words} in {' and '.join(map(_with_parts, metrics.items()))} of {where}."
+        for (words, where), metrics in groups.items()
+    ]
+
+
+def _with_parts(metric: tuple[str, Sequence[str]]) -> str:
+    name, parts = metric
+    return f"{name} ({', '.join(parts)})" if parts else name
 
 
 def _in_a_sentence(label: str) -> str:

@@ -6,6 +6,7 @@ import pytest
 from fabricate import artifact, contents
 
 from tempering.artifacts.kinds import EvaluationArtifact, ModelArtifact
+from tempering.evaluation.benchmarks.preferences import PreferencesBenchmark as Pairs
 from tempering.evaluation.metrics import Metric
 from tempering.report.names import cast
 from tempering.report.pairing import Difference, differences, parents_of
@@ -77,20 +78,34 @@ def test_a_tie_at_the_top_is_said() -> None:
 
 def test_no_better_than_guessing() -> None:
     text = said(figure("sft", 0.5, baseline=0.5))
-    assert "No model is clearly better than guessing in gold score (guess 0.5) of b." in text
+    assert "SFT is not clearly better than guessing (0.5) in gold score of b." in text
     text = said(figure("sft", 0.3, baseline=0.5), figure("ppo", 0.4, baseline=0.5))
-    assert "Every model is worse than guessing in gold score (guess 0.5) of b." in text
+    assert "Every model is worse than guessing (0.5) in gold score of b." in text
     assert "guessing" not in said(figure("sft", 0.3, baseline=0.5), figure("ppo", 0.6, baseline=0.5))
 
 
 def test_a_guess_that_no_model_beats_is_said_of_every_metric() -> None:
     headlined = line_of(figure("sft", 0.7), figure("ppo", 0.8))
     worse = [
-        Line("quiz", metric, {"sft": figure("sft", 0.1, metric=metric, baseline=0.25)})
+        Line("quiz", metric, {key: figure(key, 0.1, metric=metric, baseline=0.25) for key in ("sft", "ppo")})
         for metric in ("em", "f1")
     ]
     notes = judge(headlined, cast(headlined.figures), {}, [headlined, *worse]).notes
-    assert "Every model is worse than guessing in em (guess 0.25) and F1 (guess 0.25) of quiz." in notes
+    assert "Every model is worse than guessing (0.25) in em and F1 of quiz." in notes
+
+
+def test_the_parts_of_a_metric_stand_together() -> None:
+    flaws = [
+        Line(
+            "flaws", metric, {"reward_model": figure("reward_model", 0.5, metric=metric, baseline=0.5)}, Pairs
+        )
+        for metric in ("accuracy[other name]", "accuracy[other place]")
+    ]
+    notes = judge(line_of(figure("sft", 0.7)), cast(["sft", "reward_model"]), {}, flaws).notes
+    assert notes == [
+        "Reward model is not clearly better than guessing (0.5) in pairs ordered right "
+        "(other name, other place) of flaws."
+    ]
 
 
 def test_one_model_and_none_measured() -> None:
