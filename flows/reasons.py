@@ -80,7 +80,9 @@ def differences(old: Any, new: Any, at: str = "") -> Iterator[tuple[str, Any, An
     """(dotted field, old, new) for every leaf that differs; lists of different lengths count as leaves."""
     if isinstance(old, dict) and isinstance(new, dict):
         for key in dict.fromkeys([*old, *new]):
-            yield from differences(old.get(key), new.get(key), f"{at}.{key}" if at else key)
+            first = 1 if key == "version" else None  # a class's first version is not hashed
+            at_key = f"{at}.{key}" if at else key
+            yield from differences(old.get(key, first), new.get(key, first), at_key)
     elif isinstance(old, list) and isinstance(new, list) and len(old) == len(new):
         for index, (before, after) in enumerate(zip(old, new, strict=True)):
             yield from differences(before, after, f"{at}.{index}")

@@ -7,6 +7,7 @@ import pytest
 from pydantic import Field
 
 from flows.cli.plan_table import in_words
+from flows.reasons import differences
 from tempering.config import Config, added_field, identity
 from tempering.config_file import apply_override, load
 
@@ -64,6 +65,11 @@ def test_a_mended_class_has_another_identity_wherever_it_is_used() -> None:
     assert identity(Mended()) == {"rate": 0.1, "version": 2}
     parts = identity(Whole(parts=(Before(), Mended())))["parts"]
     assert parts == [{"rate": 0.1}, {"rate": 0.1, "version": 2}]
+
+
+def test_a_plan_calls_the_version_before_the_first_raise_1() -> None:
+    old, new = (identity(Whole(parts=(part,))) for part in (Before(), Mended()))
+    assert list(differences(old, new)) == [("parts.0.version", 1, 2)]
 
 
 def test_the_plan_names_two_modules_and_counts_the_rest() -> None:
