@@ -101,6 +101,8 @@ def _see_to_it(number: int) -> None:
     end = time.monotonic() + PATIENCE
     while time.monotonic() < end:
         time.sleep(_LOOK)
+        if _Told.again:  # on its way still: two would be a second signal
+            continue
         if _Told.heard is None and _Told.stop is not None and _Told.stop() is None:
             _Told.again = True
             os.kill(os.getpid(), number)

@@ -53,7 +53,7 @@ def test_numbers_are_answers_and_lists_are_several(written):
     assert [row["completion"][0]["content"] for row in rows_of(config)] == ["4", "-0.5", str(10**400)]
     assert notes_of(config) == [(line, "an answer that is a number read as text") for line in (1, 2, 5)]
     several, boolean, nan = reasons_of(config)
-    assert nan[1] == "answer: is float, not a list of turns"
+    assert nan[1] == "answer: is NaN, not a text"
     assert several[1].startswith("answer: is a list of answers, not one")
     assert boolean[1] == "answer: is true, not a text"
     (row,) = rows_of(

@@ -9,7 +9,8 @@ import pytest
 
 # A command that waits.
 COMMAND = """
-import sys, time
+import signal, sys, time
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a CI in the background ignores it
 import flows.cli.main as main, flows.stopping
 flows.stopping.PATIENCE, flows.stopping._LOOK = {patience}, 0.2
 
