@@ -57,6 +57,7 @@ def begin(body: str, before: str = "", patience: float = 1.0) -> "subprocess.Pop
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     assert process.stdout is not None
     assert process.stdout.readline() == "ready\n"
+    time.sleep(0.5)  # until it is inside of the body's first `try`
     return process
 
 
