@@ -67,7 +67,7 @@ def gone_at_the_end(run: Started) -> Iterator[None]:
         run.process.communicate()
 
 
-@pytest.mark.parametrize("kills", [3, pytest.param(20, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("kills", [3, pytest.param(10, marks=pytest.mark.slow)])
 def test_kill_9_leaves_no_process_and_no_half_artifact(tmp_path: Path, kills: int) -> None:
     chance = random.Random(kills)
     for kill in range(kills):
