@@ -260,6 +260,8 @@ FORMS: tuple[Form, ...] = (
     ),
 )
 
+_ANSWERED = (*product(PROMPTS, (*ANSWERS, "answers", "responses", "outputs")),)
+
 REFUSED: tuple[Refused, ...] = (
     Refused(
         {"sentences": text, "ratio": number},
@@ -311,7 +313,7 @@ REFUSED: tuple[Refused, ...] = (
             f"take the first: kind: prompt_response, "
             f"columns: {{{_ONE_ANSWER.get(answer, answer)}: {answer}.0}}",
         )
-        for prompt, answer in product(PROMPTS, (*ANSWERS, "answers", "responses", "outputs"))
+        for prompt, answer in _ANSWERED
     ),
     *(
         Refused(
@@ -321,7 +323,7 @@ REFUSED: tuple[Refused, ...] = (
             f"write them as texts; one inside of an object: kind: prompt_response, "
             f"columns: {{{_ONE_ANSWER.get(answer, answer)}: {answer}.NAME}}",
         )
-        for prompt, answer in product(PROMPTS, (*ANSWERS, "answers", "responses", "outputs"))
+        for prompt, answer in _ANSWERED
     ),
     *(
         Refused(

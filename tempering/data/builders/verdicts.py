@@ -16,42 +16,14 @@ from typing import Any
 from tempering.data.rows import RowType
 
 _GOOD = frozenset(
-    {
-        "true",
-        "1",
-        "1.0",
-        "+1",
-        "yes",
-        "y",
-        "t",
-        "good",
-        "desirable",
-        "chosen",
-        "accepted",
-        "accept",
-        "correct",
-    }
-    | {"right", "positive", "pass", "passed", "approved", "like", "liked", "helpful", "safe", "valid"}
-    | {"up", "thumb up", "thumbs up", "👍"}
+    {"true", "1", "1.0", "+1", "yes", "y", "t", "good", "desirable", "chosen", "accepted", "accept"}
+    | {"correct", "right", "positive", "pass", "passed", "approved", "like", "liked", "helpful", "safe"}
+    | {"valid", "up", "thumb up", "thumbs up", "👍"}
 )
 _BAD = frozenset(
-    {
-        "false",
-        "0",
-        "0.0",
-        "-1",
-        "-1.0",
-        "no",
-        "n",
-        "f",
-        "bad",
-        "undesirable",
-        "rejected",
-        "reject",
-        "incorrect",
-    }
-    | {"wrong", "negative", "fail", "failed", "disapproved", "dislike", "disliked", "unhelpful", "unsafe"}
-    | {"invalid", "harmful", "toxic", "down", "thumb down", "thumbs down", "👎"}
+    {"false", "0", "0.0", "-1", "-1.0", "no", "n", "f", "bad", "undesirable", "rejected", "reject"}
+    | {"incorrect", "wrong", "negative", "fail", "failed", "disapproved", "dislike", "disliked"}
+    | {"unhelpful", "unsafe", "invalid", "harmful", "toxic", "down", "thumb down", "thumbs down", "👎"}
 )
 _NUMBERS: Mapping[float, bool] = {1: True, 0: False, -1: False}
 # A column that is called so judges, whatever it holds; one of `_SAID` if it holds a verdict.
