@@ -140,12 +140,14 @@ def score_tables(
     tables = []
     for group in groups:
         models = [cast[key] for key in cast if any(key in line.figures for line in group)]
-        tables.append(Table(models, [_row(line, models, judged) for line in group]))
+        tables.append(
+            Table(models, [_row(line, _scale(*_parts(line, group)), models, judged) for line in group])
+        )
     return sorted(tables, key=lambda table: -len(table.models))
 
 
-def _row(line: Line, models: Sequence[Model], judged: str) -> TableRow:
-    scale, places = _scale(line), _places(line)
+def _row(line: Line, scale: Scale, models: Sequence[Model], judged: str) -> TableRow:
+    places = _places(line)
     best = line.best() if len(line.figures) > 1 else None
     base = guess(line.baseline)
     counts = sorted({item.n for item in line.figures.values()})
@@ -179,8 +181,21 @@ def _cell(
     return Cell(model, item.value, number(item.value, places), around, equal, chart, chance)
 
 
-def _scale(line: Line) -> Scale:
-    return scale_for([line.baseline, *(value for item in line.figures.values() for value in item.numbers)])
+def _parts(line: Line, group: Sequence[Line]) -> list[Line]:
+    """The lines of the same metric, whole or in parts: `METRIC[PART]` is drawn on the scale of the others."""
+    metric = line.metric.partition("[")[0]
+    return [
+        other
+        for other in group
+        if (other.benchmark, other.metric.partition("[")[0]) == (line.benchmark, metric)
+    ]
+
+
+def _scale(*lines: Line) -> Scale:
+    figures = [item for line in lines for item in line.figures.values()]
+    return scale_for(
+        [*(line.baseline for line in lines), *(value for item in figures for value in item.numbers)]
+    )
 
 
 def _places(line: Line) -> int:

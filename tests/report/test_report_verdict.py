@@ -1,5 +1,6 @@
 """The verdict follows from the numbers, also where they say that a stage did not help."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ from tempering.evaluation.benchmarks.preferences import PreferencesBenchmark as 
 from tempering.evaluation.metrics import Metric
 from tempering.report.names import cast
 from tempering.report.pairing import Difference, differences, parents_of
+from tempering.report.scoreboard import score_tables
 from tempering.report.table import Figure, Line, described, families, figures, headline, lines, metric_rows
 from tempering.report.verdict import judge
 
@@ -106,6 +108,16 @@ def test_the_parts_of_a_metric_stand_together() -> None:
         "Reward model is not clearly better than guessing (0.5) in pairs ordered right "
         "(other name, other place) of flaws."
     ]
+
+
+def test_the_parts_of_a_metric_share_a_scale() -> None:
+    values = {"accuracy": 0.7, "accuracy[other name]": 0.5, "accuracy[sad ending]": 0.9}
+    items = [figure("reward_model", value, metric=metric, baseline=0.5) for metric, value in values.items()]
+    group = [Line("flaws", item.metric, {item.model: item}, Pairs) for item in items]
+    (table,) = score_tables([group], cast(["reward_model"]))
+    dots = [float(re.findall(r'<circle cx="([\d.]+)%', row.cells[0].chart)[0]) for row in table.rows]
+    assert dots[1] < dots[0] < dots[2]
+    assert dots[0] - dots[1] == pytest.approx(dots[2] - dots[0], abs=0.02)
 
 
 def test_one_model_and_none_measured() -> None:
