@@ -139,4 +139,4 @@ def test_a_sample_of_them(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_many_of_them(tmp_path: Path) -> None:
-    fuzz(1, 1500, tmp_path)
+    fuzz(1, 300, tmp_path)
