@@ -5,11 +5,12 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 WORKERS ?= 2
 
-.PHONY: help setup run test check format clean
+.PHONY: help setup run test services check format clean
 
 help:
 	@echo "make run    install if needed, then the main job (configs/quickstart.yaml)"
-	@echo "make test   install if needed, then all tests"
+	@echo "make test   install if needed, then all tests that need no server"
+	@echo "make services  the tests with servers: PostgreSQL, Redis, Prefect's pages in a browser"
 	@echo "make check  lint, types, import contracts, fast tests"
 	@echo "make setup  create $(VENV) with the tested versions"
 
@@ -30,14 +31,19 @@ run: $(STAMP)
 
 # WORKERS processes share the tests, whole files each; WORKERS=0 runs them in one.
 test: $(STAMP)
-	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile
+	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile -m "not services"
+
+# One process: they wait for servers, and measure times. Debian: postgresql redis-server chromium docker-compose.
+services: $(STAMP)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev,services]'
+	$(BIN)/python -m pytest -m services
 
 check: $(STAMP)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile -m "not slow"
+	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile -m "not slow and not services"
 
 format: $(STAMP)
 	$(BIN)/ruff check --fix .
