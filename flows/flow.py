@@ -1,84 +1,129 @@
-"""The Prefect flow: one task per node, submitted with futures, so that the UI draws the real graph.
+"""The graph as Prefect sees it: one task per node, submitted with futures, so that the UI draws it.
 
 Prefect schedules and shows; deciding, caching and running are the runner's. Tasks carry artifact ids
 only. The store is the one cache (NO_CACHE). Failures come back as states with the root failure's
 message, since raising through `.submit()` chains ends in an unhelpful `UnfinishedRun`; a task whose
-inputs failed is started all the same (`allow_failure`) and says `NotRun`.
+inputs failed is started all the same (`allow_failure`) and says `NotRun`. While the graph runs nothing asks
+Prefect's server for anything, so that the server may die: a task with tags would ask for a slot of each, and
+gets its tags only once it runs.
 
 Imported only when something has to run: importing Prefect takes 1.7 s.
 """
 
+import contextlib
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping
+from concurrent.futures import wait
 from typing import Any
 
 import httpx
-from prefect import allow_failure, flow, get_run_logger, task
+from prefect import allow_failure, get_run_logger, task
 from prefect.artifacts import create_table_artifact
 from prefect.cache_policies import NO_CACHE
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterState, FlowRunFilterStateType
-from prefect.client.schemas.objects import State, StateType
+from prefect.client.schemas.objects import State, StateType, TaskRun
+from prefect.context import TaskRunContext
 from prefect.events.worker import EventsWorker
 from prefect.exceptions import PrefectHTTPStatusError
 from prefect.logging.handlers import APILogWorker
 from prefect.states import Cancelled, Completed, Crashed, Failed
-from prefect.task_runners import ThreadPoolTaskRunner
+from prefect.utilities.engine import emit_task_run_state_change_event
 
 from flows.graph import Node
 from flows.runner import Outcome
+from flows.session import Session
+from tempering.credentials import masked
 from tempering.errors import StageFailed
 from tempering.printable import clock, headline
-
-_DRAIN_LIMIT = 5.0  # seconds
-Execute = Callable[[Node, Callable[[str], None]], Outcome]
-"""Run one node, sending its log lines to a callback; a stage's failure is in the outcome."""
-
 
 NO_ANSWER = (PrefectHTTPStatusError, httpx.HTTPError)
 """What Prefect raises where its server is not there, or has no disk to write to."""
 
 
-def run_flow(name: str, run_id: str, nodes: Sequence[Node], execute: Execute) -> None:
-    """Run `nodes` (topologically sorted) as the flow `name`; the flow run is called `run_id`.
+class Tasks:
+    """The tasks of a session's nodes, from their submission to their last states."""
 
-    Prefect refuses some characters in a name, which is a dash there.
+    def __init__(self, session: Session) -> None:
+        self.session = session
+        self.pipeline = session.planned.config.name
+        self.futures: dict[str, Any] = {}
+        self.runs: dict[str, TaskRun] = {}
 
-    Raises:
-        StageFailed: Prefect ended the run, and no stage did.
-        PrefectHTTPStatusError, httpx.HTTPError: its server failed (`NO_ANSWER`).
-    """
-    outcomes: dict[str, Outcome] = {}
+    def submit(self) -> None:
+        """Submit all; each begins when those before it have ended. Only inside of a flow run."""
+        for node in self.session.planned.nodes:
+            upstream = {parent: allow_failure(self.futures[parent]) for parent in node.parents()}
+            self.futures[node.name] = self._task(node).submit(upstream=upstream)
 
-    def run_task(node: Node) -> State[Any]:
-        outcome = outcomes[node.name] = execute(node, get_run_logger().info)
-        return _state(outcome)
+    def wait(self, seconds: float) -> bool:
+        """Wait until all have their last states, for so many seconds; whether all have."""
+        return not wait([future.wrapped_future for future in self.futures.values()], seconds).not_done
 
-    # A thread per node: those that wait for a place must not keep others from it.
-    threads: Any = ThreadPoolTaskRunner(max_workers=len(nodes) + 1)
+    def _task(self, node: Node) -> Any:
+        @task(
+            name=node.stage.name,
+            task_run_name=f"{node.name} · {self.pipeline}",
+            cache_policy=NO_CACHE,
+            retries=0,
+            persist_result=False,
+        )
+        def run(upstream: Mapping[str, Any]) -> State[Any]:
+            # `upstream` is for Prefect alone: it waits for it and draws the graph from it.
+            return self._run(node)
 
-    @flow(name=re.sub(r"[/%&<>]", "-", name), flow_run_name=run_id, task_runner=threads)
-    def pipeline(run: str) -> State[Any]:
-        futures: dict[str, Any] = {}
-        for node in nodes:
-            upstream = {parent: allow_failure(futures[parent]) for parent in node.parents()}
-            futures[node.name] = _make_task(node, run_task).submit(upstream=upstream)
-        # The flow's own state and summary come last, from all outcomes.
-        for future in futures.values():
-            future.wait()
-        _publish(name, outcomes)
-        return _verdict(outcomes, len(nodes))
+        return run
 
-    try:
-        state = pipeline(run_id, return_state=True)
-    except RuntimeError as error:
-        if str(error).startswith("Failed to reach API"):
-            raise httpx.ConnectError("it cannot be reached") from error
-        raise
-    finally:
-        _drain()
-    if state.is_crashed():  # not by a stage: those failures are in the outcomes
-        raise StageFailed(f"Prefect ended the run: {state.message}")
+    def _run(self, node: Node) -> State[Any]:
+        context = TaskRunContext.get()
+        assert context is not None
+        self.runs[node.name] = context.task_run
+        context.task_run.tags = sorted({self.pipeline, node.stage.name})
+        return _state(self.session.execute(node, get_run_logger().info))
+
+    def tell_again(self) -> None:
+        """Send the last state of every task once more: a server that was away has missed some."""
+        for name, run in self.runs.items():
+            state = self.futures[name].state
+            if state.is_final():
+                emit_task_run_state_change_event(run, None, state)
+
+
+def verdict(session: Session) -> State[Any]:
+    """The flow run's own state, from all outcomes."""
+    outcomes, count = session.runner.outcomes, len(session.planned.nodes)
+    if session.stop is not None or any(outcome.action == "cancelled" for outcome in outcomes.values()):
+        return Cancelled(message=f"interrupted; to go on: {_retry(session)}")
+    failures = [outcome for outcome in outcomes.values() if outcome.action == "failed"]
+    if not failures and len(outcomes) == count:
+        return Completed(message=f"{count} stages")
+    reasons = "; ".join(f"{outcome.node}: {outcome.reason}" for outcome in failures)
+    error = StageFailed(reasons or "a stage did not run")
+    return Failed(message=f"{error}; to go on: {_retry(session)}", data=error)
+
+
+def _retry(session: Session) -> str:
+    """What makes what is missing: a run without a deployment cannot be retried from the pages."""
+    options = session.planned.options
+    return "press Retry" if options.flow_run else f"`{masked(options.retry)}`"
+
+
+def publish(session: Session) -> None:
+    """The run's summary as a Prefect artifact; its key may hold lowercase letters, digits, dashes."""
+    name = session.planned.config.name
+    rows = [
+        {
+            "stage": outcome.node,
+            "action": outcome.action,
+            "artifact": outcome.artifact.id if outcome.artifact else "",
+            "headline": headline(outcome.artifact.manifest.metrics) if outcome.artifact else outcome.reason,
+            "time": clock(outcome.seconds) if outcome.seconds else "",
+        }
+        for outcome in dict(session.runner.outcomes).values()
+    ]
+    key = re.sub(r"[^a-z0-9]+", "-", f"tempering-{name}".lower()).strip("-")
+    with contextlib.suppress(*NO_ANSWER, RuntimeError):
+        create_table_artifact(table=rows, key=key, description=f"What the run of {name} did, stage by stage")
 
 
 def close_dead_runs() -> None:
@@ -89,19 +134,10 @@ def close_dead_runs() -> None:
             client.set_flow_run_state(flow_run.id, Crashed(message="its process was killed"), force=True)
 
 
-def _drain() -> None:
+def drain(seconds: float) -> None:
     """Send what Prefect still queues: after its server has gone, its exit hooks would retry for minutes."""
-    APILogWorker.drain_all(timeout=_DRAIN_LIMIT)
-    EventsWorker.drain_all(timeout=_DRAIN_LIMIT)
-
-
-def _make_task(node: Node, run_task: Callable[[Node], State[Any]]) -> Any:
-    @task(name=node.name, task_run_name=node.name, cache_policy=NO_CACHE, retries=0, persist_result=False)
-    def run(upstream: Mapping[str, Any]) -> State[Any]:
-        # `upstream` is for Prefect alone: it waits for it and draws the graph from it.
-        return run_task(node)
-
-    return run
+    APILogWorker.drain_all(timeout=seconds)
+    EventsWorker.drain_all(timeout=seconds)
 
 
 def _state(outcome: Outcome) -> State[Any]:
@@ -114,30 +150,3 @@ def _state(outcome: Outcome) -> State[Any]:
         return Cancelled(message="interrupted")
     error = StageFailed(outcome.reason)
     return Failed(name="Failed" if outcome.action == "failed" else "NotRun", message=str(error), data=error)
-
-
-def _verdict(outcomes: Mapping[str, Outcome], count: int) -> State[Any]:
-    failures = [outcome for outcome in outcomes.values() if outcome.action == "failed"]
-    if any(outcome.action == "cancelled" for outcome in outcomes.values()):
-        return Cancelled(message="interrupted")
-    if not failures and len(outcomes) == count:
-        return Completed(message=f"{count} stages")
-    reasons = "; ".join(f"{outcome.node}: {outcome.reason}" for outcome in failures)
-    error = StageFailed(reasons or "a stage did not run")
-    return Failed(message=str(error), data=error)
-
-
-def _publish(name: str, outcomes: Mapping[str, Outcome]) -> None:
-    """The run's summary as a Prefect artifact; its key may hold lowercase letters, digits, dashes."""
-    rows = [
-        {
-            "stage": outcome.node,
-            "action": outcome.action,
-            "artifact": outcome.artifact.id if outcome.artifact else "",
-            "headline": headline(outcome.artifact.manifest.metrics) if outcome.artifact else outcome.reason,
-            "time": clock(outcome.seconds) if outcome.seconds else "",
-        }
-        for outcome in outcomes.values()
-    ]
-    key = re.sub(r"[^a-z0-9]+", "-", f"tempering-{name}".lower()).strip("-")
-    create_table_artifact(table=rows, key=key, description=f"What the run of {name} did, stage by stage")

@@ -1,62 +1,31 @@
-"""One run of a pipeline, from the config to the exit code: what `temper run` and `plan` do.
+"""A pipeline before it runs: what its config and the store say, and what would be refused later.
 
-Where everything is cached, it says so and starts nothing, not even Prefect. Otherwise a `Session` does
-the work: the fork server and the Prefect server start in the background while Prefect is imported.
+All mistakes that can be known are found here, for `temper plan`, `temper run` and a worker alike.
 """
 
-import argparse
 import os
 import shlex
 import sys
 from collections.abc import Iterable
-from dataclasses import dataclass
 
 from flows.build import build_graph
 from flows.config import load_pipeline
 from flows.display import Display
 from flows.fitting import check_fit
 from flows.graph import Node
+from flows.options import Options
 from flows.plan import PlanRow, downstream, forced_nodes, plan, select
 from flows.process.workers import Workers
 from flows.runner import Runner
-from flows.session import Ended, Planned, Session
-from flows.stopping import stop_behind
-from flows.store_choice import DEFAULT_STORE, given_store
+from flows.session import Planned, Session
+from flows.store_choice import DEFAULT_STORE
 from tempering.artifacts.store import Store
 from tempering.errors import ConfigError, UserError
 from tempering.model_size import least_parameters
-from tempering.printable import clock, size
+from tempering.printable import size
 from tempering.rewards.config import TeacherReward, components
 from tempering.runtime import require_tracker
 from tempering.training.config import PretrainConfig
-
-
-@dataclass(frozen=True)
-class Options:
-    """The command line's options of a run or a plan."""
-
-    config: str
-    overrides: tuple[str, ...] = ()
-    store: str | None = None
-    start: str | None = None
-    only: str | None = None
-    force: tuple[str, ...] = ()
-    port: int | None = None
-    strict_code: bool = False
-
-    @classmethod
-    def from_arguments(cls, args: argparse.Namespace) -> "Options":
-        """The options in parsed arguments."""
-        return cls(
-            config=args.config,
-            overrides=tuple(args.overrides),
-            store=given_store(args),
-            start=args.start,
-            only=args.only,
-            force=tuple(args.force),
-            port=args.port,
-            strict_code=args.strict_code,
-        )
 
 
 def plan_pipeline(options: Options, *, writable: bool = False) -> Planned:
@@ -73,12 +42,13 @@ def plan_pipeline(options: Options, *, writable: bool = False) -> Planned:
     _check_options(nodes, options)
     nodes = _with_parents(nodes, options.only)
     store = Store(options.store or runtime.store or DEFAULT_STORE, writable=writable)
-    rows = plan(
-        nodes, store, options.force, options.start, options.only, runtime.strict_code, pipeline=config.name
-    )
+    # A retry keeps its parameters: what its first attempt was forced to make is there.
+    done = store.runs.made_in(options.flow_run) if options.flow_run else set()
+    force, start, only = options.force, options.start, options.only
+    rows = plan(nodes, store, force, start, only, runtime.strict_code, pipeline=config.name, done=done)
     check_fit(rows, store)
-    forced = frozenset(forced_nodes(nodes, options.force, options.start))
-    return Planned(config, runtime, store, tuple(nodes), tuple(rows), forced)
+    forced = frozenset(forced_nodes(nodes, force, start) - done)
+    return Planned(options, config, runtime, store, tuple(nodes), tuple(rows), forced)
 
 
 def _check_options(nodes: list[Node], options: Options) -> None:
@@ -106,16 +76,14 @@ def _with_parents(nodes: list[Node], only: str | None) -> list[Node]:
     return [node for node in nodes if node.name in names]
 
 
-def run_pipeline(options: Options, display: Display) -> Ended:
-    """Plan, run what is not cached, and record the run.
+def open_session(options: Options, display: Display) -> Session:
+    """Plan, and open the run's record.
 
     Raises:
-        UserError: before anything starts.
+        UserError: before the store has a record of the run.
     """
-    # Mistakes of the user end here, before the store has a record of the run.
     planned = plan_pipeline(options, writable=True)
-    all_cached = all(row.action == "cached" for row in planned.rows)
-    if not all_cached:
+    if not planned.all_cached:
         require_tracker(planned.runtime.log_with)
         require_memory(planned.rows)
         require_keys(planned.rows)
@@ -132,17 +100,7 @@ def run_pipeline(options: Options, display: Display) -> Ended:
         fingerprints={row.stage: row.fingerprint for row in planned.rows},
         name=planned.config.name,
     )
-    session = Session(planned, options.port, run, runner, display)
-    # Whatever happens, the record says how the run ended.
-    try:
-        if all_cached:
-            session.reuse()
-        else:
-            session.run_all()
-    except BaseException as error:
-        run.finish("failed" if stop_behind(error) is None else "cancelled")
-        raise
-    return session.end()
+    return Session(planned, run, runner, display)
 
 
 def require_memory(rows: Iterable[PlanRow]) -> None:
@@ -167,12 +125,3 @@ def require_keys(rows: Iterable[PlanRow]) -> None:
         for component in components(reward).values() if reward is not None else ():
             if isinstance(component, TeacherReward) and component.endpoint is not None:
                 component.endpoint.key()
-
-
-def summary(ended: Ended, seconds: float) -> str:
-    """The lines printed at the end of a run: counts, time and reports."""
-    counts: dict[str, int] = {}
-    for row in ended.rows:
-        counts[row["action"]] = counts.get(row["action"], 0) + 1
-    actions = ", ".join(f"{number} {action}" for action, number in counts.items())
-    return "\n".join([f"{actions} in {clock(seconds)}", *(f"report: {page}" for page in ended.pages)])

@@ -6,7 +6,7 @@ as before (the runner checks again when the run gets there).
 """
 
 import difflib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -61,6 +61,7 @@ def plan(
     strict_code: bool = False,
     *,
     pipeline: str | None = None,
+    done: Collection[str] = (),
 ) -> list[PlanRow]:
     """One row per node, in order. Names are nodes, or kinds of stages (all of their nodes).
 
@@ -71,6 +72,7 @@ def plan(
         only: run nothing else; other nodes are cached or skipped.
         strict_code: make artifacts of other code again.
         pipeline: compare with the last run of this name; None: with the last run of any.
+        done: forced, and made since by an earlier attempt of the same run.
 
     Raises:
         UserError: an unknown name, or `only` needs an input that does not exist.
@@ -80,6 +82,7 @@ def plan(
     # Node -> the option that forces it, as the reasons name it.
     forced = dict.fromkeys(select(nodes, force), "--force")
     forced |= dict.fromkeys(downstream(nodes, select(nodes, from_)), "--from")
+    forced = {name: option for name, option in forced.items() if name not in done}
     # In order: a node's inputs are outputs of nodes before it.
     planner = _Planner(store, forced, select(nodes, only) if only else None, strict_code)
     planner.previous = previous_manifests(store, [node.name for node in nodes], pipeline)

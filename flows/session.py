@@ -1,45 +1,48 @@
-"""A run in progress: its servers, its record, and what it came to.
+"""A run in progress: its record, its outcomes, and what it came to.
 
-The flow has a thread of its own, so that a stop reaches the main thread and not Prefect, which would wait for
-the stages. A stop kills their processes and lets the flow end in order; what has not ended after some seconds
-is left behind, cancelled. The record is written after each stage.
+Each node runs once, whoever asks for it first: a Prefect task, or the session itself where Prefect's server
+has gone (flows/prefect_run.py). A stop kills the stages' processes; what has no outcome then was cancelled.
+The record is written after each stage.
 """
 
-import contextlib
-import os
 import threading
 from collections.abc import Callable, Sequence
-from concurrent.futures import Future
-from dataclasses import dataclass
+from concurrent.futures import Future, wait
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from flows.config import PipelineConfig
 from flows.display import Display
 from flows.graph import Node
+from flows.options import Options
 from flows.plan import PlanRow
-from flows.process.workers import Cancelled, prepare_environment
+from flows.process.workers import Cancelled
 from flows.runner import Outcome, Runner, explain
-from flows.stopping import stop_behind, stop_code
+from flows.stopping import stop_code
 from tempering.artifacts.kinds import ReportArtifact
 from tempering.artifacts.runs import Run
 from tempering.artifacts.store import Store
 from tempering.errors import UserError
 from tempering.runtime import RuntimeConfig
 
-_PATIENCE = 4.0  # seconds that a stopped flow may take to end in order
-
 
 @dataclass(frozen=True)
 class Planned:
     """A pipeline and what would be done for each of its nodes."""
 
+    options: Options
     config: PipelineConfig
     runtime: RuntimeConfig
     store: Store
     nodes: tuple[Node, ...]
     rows: tuple[PlanRow, ...]
     forced: frozenset[str]
+
+    @property
+    def all_cached(self) -> bool:
+        """Whether there is nothing to do."""
+        return all(row.action == "cached" for row in self.rows)
 
 
 @dataclass(frozen=True)
@@ -54,15 +57,23 @@ class Ended:
 
 @dataclass
 class Session:
-    """A run in progress, from the first process started to its record closed."""
+    """A run in progress, from its first stage to its record closed."""
 
     planned: Planned
-    port: int | None
     run: Run
     runner: Runner
     display: Display
     stop: KeyboardInterrupt | None = None
     """What ended the run early."""
+    tell_again: Callable[[], None] = lambda: None
+    """Tells Prefect's server the last states once more."""
+    _futures: dict[str, "Future[Outcome]"] = field(default_factory=dict)
+    _begun: set[str] = field(default_factory=set)
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def __post_init__(self) -> None:
+        self._futures = {node.name: Future() for node in self.planned.nodes}
+        self.display.add(self._futures)
 
     def reuse(self) -> None:
         """Everything is cached: record it without starting anything."""
@@ -72,76 +83,57 @@ class Session:
         count = len(self.planned.rows)
         self.display.note(f"{self.planned.config.name}: all {count} stages are Cached, nothing to do")
 
-    def run_all(self) -> None:
-        """Start the servers, then run the flow; a stop at any moment ends both."""
-        try:
-            self._with_servers()
-        except BaseException as error:
-            stop = stop_behind(error)
-            if stop is None:
-                raise
-            self._cancel(stop)
+    @property
+    def begun(self) -> bool:
+        """Whether a node has been asked for."""
+        return bool(self._begun)
 
-    def _with_servers(self) -> None:
-        from flows.process.prefect_server import client_environment, start_server
-
-        # The servers start in the background while Prefect is imported.
-        root = self.planned.store.root
-        prepare_environment()
-        server = start_server(root, self.port)
-        self.display.add(node.name for node in self.planned.nodes)
-        try:
-            with self.display:
-                self.runner.workers.warm_up()
-                os.environ.update(client_environment(server, root))
-                from flows.flow import NO_ANSWER, close_dead_runs, run_flow
-
-                server.wait()
-                if self.port is not None:
-                    self.display.note(f"Prefect's pages: {server.url.removesuffix('/api')}")
-                # The flow calls `_execute` for each node, in threads.
-                name, nodes = self.planned.config.name, self.planned.nodes
-                try:
-                    if server.process is not None:
-                        close_dead_runs()
-                    self._follow(lambda: run_flow(name, self.run.id, nodes, self._execute))
-                except NO_ANSWER as error:
-                    raise server.trouble(str(error).partition("\n")[0]) from None
-        finally:
-            self.runner.workers.close()
-            server.stop()
-
-    def _follow(self, flow: Callable[[], None]) -> None:
-        """Call `flow` in a thread and wait for its end; after a stop not for long."""
-        ended: Future[None] = Future()
-
-        def work() -> None:
+    def execute(self, node: Node, log: Callable[[str], None] = lambda text: None) -> Outcome:
+        """Run `node`, whose parents have ended; a second caller waits for the first."""
+        future = self._futures[node.name]
+        with self._lock:
+            first = node.name not in self._begun
+            self._begun.add(node.name)
+        if first:
             try:
-                flow()
-                ended.set_result(None)
+                future.set_result(self._execute(node, log))
             except BaseException as error:
-                ended.set_exception(error)
+                future.set_exception(error)
+                raise
+        return future.result()
 
-        threading.Thread(target=work, daemon=True).start()
-        try:
-            ended.result()
-        except KeyboardInterrupt as stop:
-            self._cancel(stop)
-            with contextlib.suppress(Exception):
-                ended.result(_PATIENCE)
-            self._cancel_rest()
+    def run_alone(self) -> None:
+        """Begin every node as its parents end, without Prefect; returns at once."""
 
-    def _cancel(self, stop: KeyboardInterrupt) -> None:
-        if self.stop is None:
-            self.stop = stop
-            stop_code(stop)
-            self.runner.workers.stop()
-            self.display.note("interrupted: ending the stages; run again to resume from their checkpoints")
+        def work(node: Node) -> None:
+            wait([self._futures[parent] for parent in node.parents()])
+            self.execute(node)
+
+        for node in self.planned.nodes:
+            threading.Thread(target=work, args=(node,), daemon=True).start()
+
+    def wait(self, seconds: float | None = None) -> bool:
+        """Wait until every node has ended, for so many seconds; whether all have."""
+        return not wait(self._futures.values(), seconds).not_done
+
+    def cancel(self, stop: KeyboardInterrupt) -> None:
+        """End the stages' processes; what has not begun never will. A second call does nothing."""
+        if self.stop is not None:
+            return
+        self.stop = stop
+        stop_code(stop)
+        self.runner.workers.stop()
+        self.display.note("interrupted: ending the stages; run again to resume from their checkpoints")
+        with self._lock:
+            rest = [name for name in self._futures if name not in self._begun]
+            self._begun.update(rest)
+        for name in rest:
+            self._futures[name].set_result(self._cancelled(name))
 
     def end(self) -> Ended:
         """Close the record, explain failures and make the rows."""
         if self.stop is not None:
-            self._cancel_rest()
+            self.cancel_rest()
         outcomes = dict(self.runner.outcomes)  # the thread of a stopped flow may still add to them
         errors = [outcome for outcome in outcomes.values() if outcome.action == "failed"]
         for outcome in errors:
@@ -154,13 +146,17 @@ class Session:
         pages = tuple(artifact.html for artifact in artifacts if isinstance(artifact, ReportArtifact))
         return Ended(rows, self._code(complete, errors), self.run.id, pages)
 
-    def _cancel_rest(self) -> None:
+    def cancel_rest(self) -> None:
         """Whatever has no outcome after a stop was cancelled."""
         for row in self.planned.rows:
             if row.stage not in self.runner.outcomes:
-                error = Cancelled("cancelled")
-                self._record(Outcome(row.stage, "cancelled", error=error, root=row.stage))
-                self.display.end(row.stage, "cancelled")
+                self._cancelled(row.stage)
+
+    def _cancelled(self, name: str) -> Outcome:
+        outcome = Outcome(name, "cancelled", error=Cancelled("cancelled"), root=name)
+        self._record(outcome)
+        self.display.end(name, "cancelled")
+        return outcome
 
     def _code(self, complete: bool, errors: Sequence[Outcome]) -> int:
         if self.stop is not None:
@@ -170,7 +166,7 @@ class Session:
         # A malformed row shows only while a stage runs; it is the user's mistake all the same.
         return 2 if errors and all(isinstance(outcome.error, UserError) for outcome in errors) else 1
 
-    def _execute(self, node: Node, log: Any) -> Outcome:
+    def _execute(self, node: Node, log: Callable[[str], None]) -> Outcome:
         try:
             if not self.runner.workers.cancel.is_set():
                 self.run.stage(node.name, "running")

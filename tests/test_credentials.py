@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 from flows.cli.main import main
-from flows.pipeline import Options, plan_pipeline, require_keys
+from flows.options import Options
+from flows.pipeline import plan_pipeline, require_keys
 from tempering.artifacts.runs import Runs
 from tempering.credentials import HIDDEN, is_variable_name, looks_secret, masked
 from tempering.errors import ConfigError

@@ -178,7 +178,8 @@ def _add_from(module: str, commands: Any) -> None:
 
 def _run(args: argparse.Namespace) -> int:
     from flows.display import make_display
-    from flows.pipeline import Options, run_pipeline, summary
+    from flows.options import Options
+    from flows.run import run_pipeline, summary
 
     start = time.monotonic()
     display = make_display(verbose=args.verbose)
@@ -192,7 +193,8 @@ def _run(args: argparse.Namespace) -> int:
 
 
 def _plan(args: argparse.Namespace) -> int:
-    from flows.pipeline import Options, plan_pipeline
+    from flows.options import Options
+    from flows.pipeline import plan_pipeline
     from flows.session import plan_row
 
     pipeline = plan_pipeline(Options.from_arguments(args))

@@ -54,6 +54,8 @@ class RunRecord(BaseModel):
     state: State = "running"
     pid: int = 0
     host: str = ""
+    flow_run: str | None = None
+    """Prefect's id of the flow run that showed it; retries of a flow run are runs of their own here."""
 
     @property
     def killed(self) -> bool:
@@ -83,6 +85,12 @@ class Run:
             entry.error = masked(entry.error)
         with self._lock:
             self.record.stages[node] = entry
+            self._write()
+
+    def note_flow_run(self, flow_run: str) -> None:
+        """Record which flow run of Prefect shows this run."""
+        with self._lock:
+            self.record.flow_run = flow_run
             self._write()
 
     def finish(self, state: State) -> None:
@@ -144,6 +152,12 @@ class Runs:
             record = _read(self.folder / name) if name.endswith(".json") else None
             if record is not None and pipeline in (None, record.pipeline):
                 yield record
+
+    def made_in(self, flow_run: str) -> set[str]:
+        """The nodes that earlier attempts of a flow run have made."""
+        records = [record for record in self.newest() if record.flow_run == flow_run]
+        made = [(node, entry) for record in records for node, entry in record.stages.items()]
+        return {node for node, entry in made if entry.artifact and entry.action in ("run", "resume")}
 
     def last_run(self, pipeline: str | None = None) -> RunRecord | None:
         """The newest record of the pipeline."""

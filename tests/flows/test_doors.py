@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 from flows.cli.main import main
-from flows.pipeline import Options, plan_pipeline, require_memory
+from flows.options import Options
+from flows.pipeline import plan_pipeline, require_memory
 from flows.plan import PlanRow
 from tempering.errors import ConfigError
 

@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from flows.pipeline import Options, plan_pipeline
+from flows.options import Options
+from flows.pipeline import plan_pipeline
 
 REPOSITORY = Path(__file__).parents[2]
 FILE = REPOSITORY / "tests" / "fixtures" / "fingerprints.json"

@@ -8,7 +8,8 @@ import pytest
 from pydantic import Field
 
 from flows.fitting import _differ, _Facts
-from flows.pipeline import Options, plan_pipeline
+from flows.options import Options
+from flows.pipeline import plan_pipeline
 from tempering.artifacts.draft import Draft
 from tempering.artifacts.kinds import ModelArtifact
 from tempering.artifacts.resolve import build

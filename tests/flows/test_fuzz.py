@@ -12,7 +12,8 @@ import pytest
 import yaml
 
 from flows.config import PipelineConfig
-from flows.pipeline import Options, plan_pipeline
+from flows.options import Options
+from flows.pipeline import plan_pipeline
 from tempering.config_file import load
 from tempering.errors import UserError
 

@@ -9,7 +9,8 @@ import yaml
 
 from flows.cli.main import main
 from flows.config import PipelineConfig, load_pipeline
-from flows.pipeline import Options, plan_pipeline
+from flows.options import Options
+from flows.pipeline import plan_pipeline
 from tempering.errors import ConfigError
 from tests.conftest import tiny_nodes
 

@@ -67,7 +67,7 @@ def test_a_first_run_makes_everything(made: Answer, api: str, store: Path) -> No
     wait_for(lambda: len(prefect_states(api, record.id)[1]) == len(NODES), 10)
     state, tasks = prefect_states(api, record.id)
     assert state == "Completed"
-    assert sorted(tasks) == sorted(NODES)
+    assert sorted(tasks) == sorted(f"{name} · toy" for name in NODES)
     assert {name for name, _ in tasks.values()} == {"Completed"}
 
 
@@ -104,7 +104,9 @@ def test_a_changed_field_runs_what_depends_on_it(
     ]
     wait_for(lambda: len(prefect_states(api, newest(store).id)[1]) == len(NODES), 10)
     states = prefect_states(api, newest(store).id)[1]
-    assert {name for name, (state, _) in states.items() if state == "Cached"} == set(NODES) - LEFT
+    assert {name for name, (state, _) in states.items() if state == "Cached"} == {
+        f"{name} · toy" for name in set(NODES) - LEFT
+    }
 
 
 def test_plan_says_why_in_words(made: Answer, temper: Temper, toy: Path, store: Path) -> None:
@@ -146,7 +148,7 @@ def test_a_failed_branch_leaves_the_others(api: str, temper: Temper, toy: Path, 
     wait_for(lambda: len(prefect_states(api, record.id)[1]) == len(NODES), 10)
     state, tasks = prefect_states(api, record.id)
     assert state == "Failed"
-    assert tasks["evaluate[left]"] == ("NotRun", "left failed: RuntimeError: the loss is not a number")
+    assert tasks["evaluate[left] · toy"] == ("NotRun", "left failed: RuntimeError: the loss is not a number")
     again = temper("run", toy, "--store", store, "--json")
     assert again.code == 0
     assert {name for name, action in again.actions.items() if action == "cached"} == set(NODES) - LEFT

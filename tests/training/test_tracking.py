@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from flows.pipeline import Options, run_pipeline
+from flows.options import Options
+from flows.run import run_pipeline
 from tempering.artifacts.tables import read_rows
 from tempering.errors import ConfigError
 from tempering.runtime import RuntimeConfig, require_tracker

@@ -6,6 +6,7 @@ import sqlite3
 from collections.abc import Callable
 from pathlib import Path
 
+import httpx
 import pytest
 
 from flows.cli.main import main
@@ -127,13 +128,13 @@ class TestPrefect:
     def test_a_url_where_no_server_is(
         self, temper: Temper, toy: Path, store: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        import flows.flow
+        import flows.deployed
 
         def nobody(*arguments: object) -> None:
-            raise flows.flow.NO_ANSWER[1]("it cannot be reached")
+            raise httpx.ConnectError("it cannot be reached")
 
         monkeypatch.setenv("PREFECT_API_URL", "http://127.0.0.1:9/api")
-        monkeypatch.setattr(flows.flow, "run_flow", nobody)
+        monkeypatch.setattr(flows.deployed, "run_flow", nobody)
         answer = temper("run", toy, "--store", store)
         assert answer.code == 2
         assert answer.err.splitlines()[-3] == (

@@ -1,0 +1,141 @@
+"""The flow `temper`: what a worker imports, and what `temper run` calls.
+
+A worker gives parameters alone: the config is read and planned in the flow run, the store is that of the
+process (`TEMPER_STORE`). `temper run` has planned already, since mistakes end it before Prefect is imported,
+and hands its session over. From there on both are the same code.
+
+A retry keeps the parameters of the first attempt: what an earlier attempt has made is not forced again.
+"""
+
+import contextlib
+from contextvars import ContextVar
+from dataclasses import replace
+from typing import Annotated, Any
+
+import httpx
+from prefect import flow, get_run_logger
+from prefect._internal.concurrency.cancellation import CancelledError
+from prefect.client.schemas.objects import FlowRun, State
+from prefect.context import FlowRunContext
+from prefect.exceptions import TerminationSignal
+from prefect.states import Failed
+from pydantic import Field
+
+from flows.display import Display
+from flows.flow import NO_ANSWER, Tasks, publish, verdict
+from flows.options import Options
+from flows.pipeline import open_session
+from flows.process.workers import prepare_environment
+from flows.session import Session
+from flows.stopping import Stopped
+from tempering.credentials import masked
+from tempering.errors import UserError
+
+PATIENCE = 4.0  # seconds that a stopped run may take to end in order
+_session: ContextVar[Session | None] = ContextVar("session", default=None)
+
+
+@flow(name="tempering", persist_result=False)
+def temper(
+    config: Annotated[str, Field(description="path of the pipeline, from the folder the worker runs in")],
+    overrides: Annotated[
+        list[str], Field(description="settings instead of the config's, such as ppo.learning_rate=1e-4")
+    ] = [],  # noqa: B006  Prefect's form wants a list, and nobody changes it
+    from_stage: Annotated[str | None, Field(description="run this stage and all after it again")] = None,
+    only: Annotated[str | None, Field(description="run this stage alone, with inputs in the store")] = None,
+    force: Annotated[list[str], Field(description="stages to run again")] = [],  # noqa: B006
+) -> State[Any]:
+    """From raw text to an aligned language model. Stages that are in the store already are reused."""
+    session = _session.get()
+    if session is not None:
+        return _run(session)
+    options = Options(config, tuple(overrides), start=from_stage, only=only, force=tuple(force))
+    return _run_deployed(options)
+
+
+def run_flow(session: Session) -> None:
+    """Run a session as a flow run of Prefect's server, in this thread.
+
+    Raises:
+        PrefectHTTPStatusError, httpx.HTTPError: its server failed (`NO_ANSWER`).
+    """
+    options = session.planned.options
+    token = _session.set(session)
+    try:
+        temper.with_options(flow_run_name=session.run.id)(
+            config=options.config,
+            overrides=[masked(word) for word in options.overrides],
+            from_stage=options.start,
+            only=options.only,
+            force=list(options.force),
+            return_state=True,
+        )
+    except RuntimeError as error:
+        if str(error).startswith("Failed to reach API"):
+            raise httpx.ConnectError("it cannot be reached") from error
+        raise
+    finally:
+        _session.reset(token)
+
+
+def _run(session: Session) -> State[Any]:
+    """Submit the tasks of all nodes; the state comes from what the stages came to."""
+    flow_run = _context().flow_run
+    assert flow_run is not None
+    session.run.note_flow_run(str(flow_run.id))
+    _label(flow_run, session)
+    tasks = Tasks(session)
+    session.tell_again = tasks.tell_again
+    tasks.submit()
+    _wait(tasks)
+    publish(session)
+    return verdict(session)
+
+
+def _run_deployed(options: Options) -> State[Any]:
+    """Plan and run in a worker's process; a mistake is the flow run's state, in one message."""
+    flow_run = _context().flow_run
+    assert flow_run is not None
+    prepare_environment()
+    try:
+        session = open_session(replace(options, flow_run=str(flow_run.id)), Display())
+    except UserError as error:
+        get_run_logger().error(masked(str(error)))
+        return Failed(message=masked(str(error)))
+    try:
+        state = _run(session)
+        session.end()
+        return state
+    except TerminationSignal as error:  # Cancel, a stopped worker, a spot notice
+        session.cancel(Stopped(error.signal))
+        session.wait(PATIENCE)
+        session.end()
+        raise
+    finally:
+        session.runner.workers.close()
+
+
+def _context() -> FlowRunContext:
+    context = FlowRunContext.get()
+    assert context is not None
+    return context
+
+
+def _label(flow_run: FlowRun, session: Session) -> None:
+    """Let the pages say which run this is: a deployment's runs get a generated name until here."""
+    origin = "deployed" if flow_run.deployment_id else "temper run"
+    tags = {*flow_run.tags, session.planned.config.name, origin}
+    with contextlib.suppress(*NO_ANSWER):
+        _context().client.update_flow_run(flow_run.id, name=session.run.id, tags=tags)
+
+
+def _wait(tasks: Tasks) -> None:
+    """Wait for all tasks, also where Prefect wants to end a run whose slot it could not renew."""
+    while True:
+        try:
+            while not tasks.wait(0.5):  # a cancellation reaches a thread that moves
+                pass
+            return
+        except CancelledError:
+            note = "Prefect's server has gone, and with it this run's slot; the stages go on"
+            tasks.session.display.note(note)

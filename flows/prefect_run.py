@@ -1,0 +1,162 @@
+"""A session of `temper run` as a flow run: of our own Prefect server, or of one that is there.
+
+The store is the truth and Prefect its window. The flow has a thread of its own, so that a stop reaches the
+main thread and not Prefect, which would wait for the stages. Where the server does not answer any more, the
+stages go on and the terminal says that the pages are blind; a flow that ends or never begins is done without.
+At the end a server that is back is told what it has missed, and one that is not is left behind.
+"""
+
+import contextlib
+import os
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import FIRST_COMPLETED, Future, wait
+from dataclasses import dataclass, field
+
+import httpx
+
+from flows.process.prefect_server import client_environment, start_server
+from flows.process.workers import prepare_environment
+from flows.session import Session
+from flows.stopping import stop_behind
+
+_PATIENCE = 4.0  # seconds that a stopped flow may take to end in order
+_START = 30.0  # seconds until the first stage begins
+_LAST_WORDS = 5.0  # seconds that Prefect may take to hear how the run has ended ...
+_NO_TIME = 0.2  # ... and where its server is gone
+_LOOK = 2.0  # seconds between two looks at the server
+_MISSES = 3  # looks without an answer after which it counts as gone
+
+
+def run_shown(session: Session) -> None:
+    """Start the servers, then run the flow; a stop at any moment ends both.
+
+    Raises:
+        StoreError: the server does not start, or does not answer before anything is done.
+    """
+    try:
+        _with_servers(session)
+    except BaseException as error:
+        stop = stop_behind(error)
+        if stop is None:
+            raise
+        session.cancel(stop)
+
+
+def _with_servers(session: Session) -> None:
+    # The servers start in the background while Prefect is imported.
+    root, port = session.planned.store.root, session.planned.options.port
+    prepare_environment()
+    server = start_server(root, port)
+    try:
+        with session.display:
+            session.runner.workers.warm_up()
+            os.environ.update(client_environment(server, root))
+            from flows.deployed import run_flow
+            from flows.flow import NO_ANSWER, close_dead_runs, drain
+
+            server.wait()
+            if port is not None:
+                session.display.note(f"Prefect's pages: {server.url.removesuffix('/api')}")
+            contact = Contact(server.url, session.display.note)
+            try:
+                if server.process is not None:
+                    close_dead_runs()
+                _follow(session, contact, lambda: run_flow(session))
+            except NO_ANSWER as error:
+                raise server.trouble(str(error).partition("\n")[0]) from None
+            finally:
+                drain(_NO_TIME if contact.lost else _LAST_WORDS)
+    finally:
+        session.runner.workers.close()
+        server.stop()
+
+
+def _follow(session: Session, contact: "Contact", flow: Callable[[], None]) -> None:
+    """Call `flow` in a thread, and see that every node ends, whatever becomes of it."""
+    flow_run, stages = _in_thread(flow), _in_thread(session.wait)
+    try:
+        with contact:
+            # The flow begins the stages. If it fails before, nothing has been computed.
+            begin = time.monotonic() + _START
+            while not (session.begun or flow_run.done()) and time.monotonic() < begin:
+                wait([flow_run], 0.1)
+            if flow_run.done() and not session.begun:
+                flow_run.result()
+            # It waits for them; where it has ended or hangs, they go on without it.
+            if session.begun:
+                wait([flow_run, stages], return_when=FIRST_COMPLETED)
+            if not stages.done():
+                session.display.note(f"Prefect does not go on{_reason(flow_run)}; the stages do, without it")
+                session.run_alone()
+                stages.result()
+            # A server that was away hears what it has missed.
+            wait([flow_run], _NO_TIME if contact.lost else _LAST_WORDS)
+            if contact.missed and not contact.lost:
+                session.tell_again()
+        if contact.lost:
+            session.display.note("Prefect's pages have not heard how this run ended; the store has")
+    except KeyboardInterrupt as stop:
+        session.cancel(stop)
+        with contextlib.suppress(Exception):
+            flow_run.result(_PATIENCE)
+        session.cancel_rest()
+
+
+def _in_thread(work: Callable[[], object]) -> "Future[None]":
+    """Call `work` in a daemon thread, which does not hold back the end of the process."""
+    ended: Future[None] = Future()
+
+    def call() -> None:
+        try:
+            work()
+            ended.set_result(None)
+        except BaseException as error:
+            ended.set_exception(error)
+
+    threading.Thread(target=call, daemon=True).start()
+    return ended
+
+
+def _reason(flow_run: "Future[None]") -> str:
+    error = flow_run.exception() if flow_run.done() else None
+    return "" if error is None else f": {str(error).partition(chr(10))[0] or type(error).__name__}"
+
+
+@dataclass
+class Contact:
+    """Whether the server answers, looked at all the time while the block runs."""
+
+    url: str
+    note: Callable[[str], None]
+    lost: bool = False
+    missed: bool = False
+    """It was lost for some time."""
+    _end: threading.Event = field(default_factory=threading.Event)
+
+    def __enter__(self) -> "Contact":
+        threading.Thread(target=self._look, daemon=True).start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._end.set()
+
+    def _look(self) -> None:
+        misses = 0
+        while not self._end.wait(_LOOK):
+            misses = 0 if self._answers() else misses + 1
+            if misses == _MISSES and not self._end.is_set():
+                self.lost = self.missed = True
+                self.note(
+                    f"the Prefect server at {self.url} does not answer: its pages are blind, the run goes on"
+                )
+            elif self.lost and not misses:
+                self.lost = False
+                self.note("the Prefect server answers again")
+
+    def _answers(self) -> bool:
+        try:
+            return httpx.get(f"{self.url}/health", timeout=_LOOK).is_success
+        except httpx.HTTPError:
+            return False
