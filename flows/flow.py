@@ -10,6 +10,7 @@ gets its tags only once it runs.
 Imported only when something has to run: importing Prefect takes 1.7 s.
 """
 
+import asyncio
 import contextlib
 import re
 from collections.abc import Mapping
@@ -18,6 +19,7 @@ from typing import Any
 
 import httpx
 from prefect import allow_failure, get_run_logger, task
+from prefect._internal.concurrency.threads import get_global_loop
 from prefect.artifacts import create_table_artifact
 from prefect.cache_policies import NO_CACHE
 from prefect.client.orchestration import get_client
@@ -138,6 +140,25 @@ def drain(seconds: float) -> None:
     """Send what Prefect still queues: after its server has gone, its exit hooks would retry for minutes."""
     APILogWorker.drain_all(timeout=seconds)
     EventsWorker.drain_all(timeout=seconds)
+
+
+def give_up() -> None:
+    """End what Prefect still tries with a server that has gone: at the exit it would go on for a minute."""
+    services: Any = (*APILogWorker._instances.values(), *EventsWorker._instances.values())
+    for service in services:
+        with service._queue.mutex:
+            service._queue.queue.clear()
+    loop = get_global_loop()._loop
+    if loop is not None:
+        loop.call_soon_threadsafe(_cancel_requests, loop)
+
+
+def _cancel_requests(loop: asyncio.AbstractEventLoop) -> None:
+    for request in asyncio.all_tasks(loop):
+        if not getattr(request.get_coro(), "__qualname__", "").endswith(
+            "_run_until_shutdown"
+        ):  # the loop itself
+            request.cancel()
 
 
 def _state(outcome: Outcome) -> State[Any]:

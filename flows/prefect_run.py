@@ -7,6 +7,7 @@ At the end a server that is back is told what it has missed, and one that is not
 """
 
 import contextlib
+import logging
 import os
 import threading
 import time
@@ -54,7 +55,7 @@ def _with_servers(session: Session) -> None:
             session.runner.workers.warm_up()
             os.environ.update(client_environment(server, root))
             from flows.deployed import run_flow
-            from flows.flow import NO_ANSWER, close_dead_runs, drain
+            from flows.flow import NO_ANSWER, close_dead_runs, drain, give_up
 
             server.wait()
             if port is not None:
@@ -67,7 +68,9 @@ def _with_servers(session: Session) -> None:
             except NO_ANSWER as error:
                 raise server.trouble(str(error).partition("\n")[0]) from None
             finally:
-                drain(_NO_TIME if contact.lost else _LAST_WORDS)
+                if contact.lost:
+                    give_up()
+                drain(_LAST_WORDS)
     finally:
         session.runner.workers.close()
         server.stop()
@@ -148,6 +151,7 @@ class Contact:
             misses = 0 if self._answers() else misses + 1
             if misses == _MISSES and not self._end.is_set():
                 self.lost = self.missed = True
+                logging.raiseExceptions = False  # Prefect writes each failure to the terminal
                 self.note(
                     f"the Prefect server at {self.url} does not answer: its pages are blind, the run goes on"
                 )

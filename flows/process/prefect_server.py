@@ -139,6 +139,7 @@ def client_environment(server: Server, store: Path) -> dict[str, str]:
         "PREFECT_HOME": str(store / ".prefect"),
         "PREFECT_LOGGING_LEVEL": "INFO",  # stages' lines go to the server ...
         "PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL": "CRITICAL",  # ... and not to the terminal
+        "PREFECT_LOGGING_INTERNAL_LEVEL": "CRITICAL",
         "PREFECT_LOGGING_TO_API_WHEN_MISSING_FLOW": "ignore",
         "PREFECT_CLI_COLORS": "false",
     }

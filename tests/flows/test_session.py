@@ -1,0 +1,92 @@
+"""A session runs each node once, with Prefect or without; a retry repeats no force."""
+
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+import toy_temper
+
+from flows.display import Display
+from flows.graph import Node
+from flows.options import Options
+from flows.pipeline import open_session, plan_pipeline
+from flows.runner import Outcome
+from flows.session import Session
+from tempering.artifacts.store import Store
+
+
+@pytest.fixture
+def session(toy: Path, store: Path, monkeypatch: pytest.MonkeyPatch) -> Session:
+    toy_temper.install(monkeypatch.setattr)
+    return open_session(Options(str(toy), store=str(store)), Display())
+
+
+def watch(session: Session, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Let nodes take a moment instead of working; the names of those that ran, in order."""
+    names: list[str] = []
+
+    def work(node: Node, log: Any) -> Outcome:
+        time.sleep(0.05)
+        names.append(node.name)
+        return Outcome(node.name, "skipped", root=node.name)
+
+    monkeypatch.setattr(session.runner, "run_node", work)
+    return names
+
+
+def test_a_node_runs_once(session: Session, monkeypatch: pytest.MonkeyPatch) -> None:
+    names = watch(session, monkeypatch)
+    node = session.planned.nodes[0]
+    outcomes: list[Outcome] = []
+    threads = [threading.Thread(target=lambda: outcomes.append(session.execute(node))) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert names == ["data"]
+    assert [outcome is outcomes[0] for outcome in outcomes] == [True] * 4
+
+
+def test_alone_it_goes_on_where_prefect_left_it(session: Session, monkeypatch: pytest.MonkeyPatch) -> None:
+    names = watch(session, monkeypatch)
+    session.execute(session.planned.nodes[0])
+    session.run_alone()
+    assert session.wait(20)
+    assert sorted(names) == sorted(node.name for node in session.planned.nodes)
+    for node in session.planned.nodes:
+        assert all(names.index(parent) < names.index(node.name) for parent in node.parents())
+
+
+def test_a_stop_cancels_what_has_not_begun(session: Session, monkeypatch: pytest.MonkeyPatch) -> None:
+    names = watch(session, monkeypatch)
+    session.execute(session.planned.nodes[0])
+    session.cancel(KeyboardInterrupt())
+    assert session.wait(0)
+    session.run_alone()
+    assert session.end().code == 130
+    assert names == ["data"]
+    assert session.run.record.stages["report"].action == "cancelled"
+
+
+def test_a_retry_does_not_force_what_its_first_attempt_made(
+    toy: Path, store: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    toy_temper.install(monkeypatch.setattr)
+    first = Store(store, writable=True).runs.start("toy")
+    first.note_flow_run("a-flow-run")
+    first.stage("base", "run", artifact="base/x")
+    first.stage("left", "failed", error="no")
+    first.stage("sample", "cached", artifact="sample/x")
+
+    def forced(flow_run: str | None) -> set[str]:
+        options = Options(str(toy), store=str(store), start="base", force=("sample",), flow_run=flow_run)
+        planned = plan_pipeline(options)
+        by_rows = {row.stage for row in planned.rows if row.forced}
+        assert by_rows == planned.forced
+        return by_rows
+
+    everything = {node.name for node in plan_pipeline(Options(str(toy), store=str(store))).nodes} - {"data"}
+    assert forced(None) == forced("another") == everything
+    assert forced("a-flow-run") == everything - {"base"}
