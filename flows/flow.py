@@ -144,8 +144,8 @@ def drain(seconds: float) -> None:
 
 def give_up() -> None:
     """End what Prefect still tries with a server that has gone: at the exit it would go on for a minute."""
-    services: Any = (*APILogWorker._instances.values(), *EventsWorker._instances.values())
-    for service in services:
+    senders: list[Any] = [APILogWorker, EventsWorker]
+    for service in [service for sender in senders for service in sender._instances.values()]:
         with service._queue.mutex:
             service._queue.queue.clear()
     loop = get_global_loop()._loop
