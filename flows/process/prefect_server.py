@@ -180,7 +180,7 @@ def _take_database(home: Path) -> tuple[Path, IO[bytes]]:
             lock.close()
             continue
         try:
-            _prepare(database)
+            prepare_database(database)
         except BaseException:
             lock.close()
             raise
@@ -188,7 +188,7 @@ def _take_database(home: Path) -> tuple[Path, IO[bytes]]:
     raise StoreError(f"{home}: a thousand databases are in use", fix="end the runs that hold them")
 
 
-def _prepare(database: Path) -> None:
+def prepare_database(database: Path) -> None:
     """Make the database, or see that it is one: else the server would not start, or fail in the run."""
     if not database.exists():
         if template().exists():

@@ -1,0 +1,1 @@
+"""Tempering as a service: what runs all the time beside the runs."""
