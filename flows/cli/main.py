@@ -29,6 +29,7 @@ _COMMANDS = (
     "flows.cli.talk",
     "flows.cli.export",
     "flows.cli.config",
+    "flows.cli.service",
 )
 _EXAMPLES = """\
 examples:
