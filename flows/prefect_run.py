@@ -58,7 +58,9 @@ def _with_servers(session: Session) -> None:
             from flows.flow import NO_ANSWER, close_dead_runs, drain, give_up
 
             server.wait()
-            if port is not None:
+            if server.note:
+                session.display.note(server.note)
+            if port is not None or server.service is not None:
                 session.display.note(f"Prefect's pages: {server.url.removesuffix('/api')}")
             contact = Contact(server.url, session.display.note)
             try:

@@ -1,4 +1,4 @@
-"""The Prefect server of a run: the one PREFECT_API_URL names, or our own for as long as the run lasts.
+"""The Prefect server of a run: the one PREFECT_API_URL names, the store's service, or our own for the run.
 
 Without a URL Prefect would start a temporary server by itself, late, and leave it behind when it is
 killed. Ours starts early, in the background; it answers on a socket that we have bound, so no port
@@ -10,7 +10,6 @@ ten seconds of Prefect's migrations, so an empty migrated database is kept for t
 
 import contextlib
 import fcntl
-import http.client
 import importlib.metadata
 import os
 import shutil
@@ -23,6 +22,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
+from flows.service.location import Service, answers, running
 from tempering.artifacts.atomic import probe, store_errors, whole_file
 from tempering.errors import StoreError, UserError
 
@@ -44,12 +44,19 @@ _UNUSED_SERVICES = (
 
 @dataclass
 class Server:
-    """An API that a run reports to; `process` is None for a server that is not ours."""
+    """An API that a run reports to; `process` is None for a server that is not ours.
+
+    Attributes:
+        service: the store's service, where it is its server.
+        note: what people should know about the choice.
+    """
 
     url: str
     process: "subprocess.Popen[bytes] | None" = None
     log: Path | None = None
     lock: IO[bytes] | None = None
+    service: Service | None = None
+    note: str = ""
 
     def wait(self) -> None:
         """Return when the server answers.
@@ -61,7 +68,7 @@ class Server:
             return
         deadline = time.monotonic() + _START_LIMIT
         while time.monotonic() < deadline:
-            if _healthy(self.url):
+            if answers(f"{self.url}/health"):
                 return
             if self.process.poll() is not None:
                 break
@@ -70,6 +77,11 @@ class Server:
 
     def trouble(self, what: str) -> StoreError:
         """What to tell people when the server does not answer as it should."""
+        if self.service is not None:
+            return StoreError(
+                f"the Prefect server of the service at {self.url} failed: {what}",
+                fix="see `temper status`; `temper up` mends it, and without a service a run brings its own",
+            )
         if self.log is None:
             return StoreError(
                 f"the Prefect server at {self.url} failed: {what}",
@@ -102,7 +114,7 @@ class Server:
 
 
 def start_server(store: Path, port: int | None = None) -> Server:
-    """Use the server that PREFECT_API_URL names, else start one; call `wait` before you use it.
+    """Use the server that PREFECT_API_URL names, or the service's, else start one; `wait` before you use it.
 
     Args:
         store: root of the artifact store; the database lies in its folder `.prefect`.
@@ -121,6 +133,11 @@ def start_server(store: Path, port: int | None = None) -> Server:
                 fix="leave out --port, or unset PREFECT_API_URL to start a server",
             )
         return Server(url)
+    # The service of the store shows its runs beside those of its deployments.
+    service = running(store) if port is None else None
+    if service is not None and service.answers():
+        return Server(service.url, service=service)
+    note = f"the service at {service.url} does not answer: this run brings a server" if service else ""
     # The socket is bound here, so that nobody can take the port before the server listens.
     listener = _listen(port)
     with listener:
@@ -129,7 +146,7 @@ def start_server(store: Path, port: int | None = None) -> Server:
         url = f"http://127.0.0.1:{listener.getsockname()[1]}/api"
         log = database.with_suffix(".log")
         process = _spawn(listener, lock, log, environment(home, database, url, web=port is not None))
-    return Server(url, process, log, lock)
+    return Server(url, process, log, lock, note=note)
 
 
 def client_environment(server: Server, store: Path) -> dict[str, str]:
@@ -143,7 +160,9 @@ def client_environment(server: Server, store: Path) -> dict[str, str]:
         "PREFECT_LOGGING_TO_API_WHEN_MISSING_FLOW": "ignore",
         "PREFECT_CLI_COLORS": "false",
     }
-    return {name: os.environ.get(name, value) for name, value in quiet.items()}
+    chosen = {name: os.environ.get(name, value) for name, value in quiet.items()}
+    # An auth string of the user's is for another server than the service's.
+    return {**chosen, **(server.service.environment() if server.service is not None else {})}
 
 
 def _listen(port: int | None) -> socket.socket:
@@ -256,15 +275,3 @@ def _spawn(
             pass_fds=(listener.fileno(), lock.fileno()),  # the lock lasts as long as the longer-lived
             start_new_session=True,  # Ctrl-C is for the parent, which then stops us in order
         )
-
-
-def _healthy(url: str) -> bool:
-    host = url.removeprefix("http://").split("/")[0]
-    request = http.client.HTTPConnection(host, timeout=2)
-    try:
-        request.request("GET", "/api/health")
-        return request.getresponse().status == 200
-    except (OSError, http.client.HTTPException):
-        return False
-    finally:
-        request.close()

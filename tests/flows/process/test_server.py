@@ -1,10 +1,15 @@
 """The Prefect server of a run: whose it is, where it keeps its rows, when it ends."""
 
+import fcntl
+import json
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
+from threading import Thread
 
 import pytest
 
-from flows.process.prefect_server import _take_database, start_server
+from flows.process.prefect_server import _take_database, client_environment, start_server
 from tempering.errors import StoreError, UserError
 
 
@@ -15,6 +20,64 @@ def test_a_known_server_is_used(monkeypatch: pytest.MonkeyPatch, tmp_path: Path)
     assert not list(tmp_path.iterdir())
     with pytest.raises(UserError, match="--port"):
         start_server(tmp_path, 4200)
+
+
+class _Healthy(BaseHTTPRequestHandler):
+    def do_GET(self) -> None:
+        self.send_response(200 if self.path == "/api/health" else 404)
+        self.end_headers()
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+@pytest.fixture
+def service(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[HTTPServer]:
+    """What a service leaves for others to see: a lock that is held, a record, an auth string, a server."""
+    monkeypatch.delenv("PREFECT_API_URL", raising=False)
+    folder = tmp_path / ".service"
+    folder.mkdir()
+    (folder / "auth").write_text("ann:secret")
+    with HTTPServer(("127.0.0.1", 0), _Healthy) as server, (folder / "lock").open("wb") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        url = f"http://127.0.0.1:{server.server_port}"
+        facts = {"url": f"{url}/api", "reports_url": url, "pid": 1}
+        (folder / "service.json").write_text(json.dumps(facts))
+        Thread(target=server.serve_forever, daemon=True).start()
+        yield server
+        server.shutdown()
+
+
+def test_a_service_of_the_store_is_used(
+    service: HTTPServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PREFECT_API_AUTH_STRING", "bob:for-another-server")
+    server = start_server(tmp_path)
+    assert server.process is None
+    assert server.note == ""
+    environment = client_environment(server, tmp_path)
+    assert environment["PREFECT_API_URL"] == f"http://127.0.0.1:{service.server_port}/api"
+    assert environment["PREFECT_API_AUTH_STRING"] == "ann:secret"
+    assert "temper status" in str(server.trouble("401"))
+    # PREFECT_API_URL goes before it.
+    monkeypatch.setenv("PREFECT_API_URL", "http://prefect.example/api")
+    assert start_server(tmp_path).url == "http://prefect.example/api"
+
+
+def test_a_service_that_does_not_answer(
+    service: HTTPServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    service.shutdown()
+    service.server_close()
+    server = start_server(tmp_path)
+    try:
+        assert "does not answer" in server.note
+        assert server.process is not None
+        assert server.url not in server.note
+    finally:
+        assert server.process is not None
+        server.process.kill()
+        server.stop()
 
 
 def test_two_runs_take_a_database_each(tmp_path: Path) -> None:
