@@ -8,6 +8,7 @@ A retry keeps the parameters of the first attempt: what an earlier attempt has m
 """
 
 import contextlib
+import os
 from contextvars import ContextVar
 from dataclasses import replace
 from typing import Annotated, Any
@@ -49,7 +50,8 @@ def temper(
     session = _session.get()
     if session is not None:
         return _run(session)
-    options = Options(config, tuple(overrides), start=from_stage, only=only, force=tuple(force))
+    store = os.environ.get("TEMPER_STORE") or None
+    options = Options(config, tuple(overrides), store, start=from_stage, only=only, force=tuple(force))
     return _run_deployed(options)
 
 
