@@ -39,6 +39,7 @@ def dead_runs() -> AutomationCore:
     """The automation that marks runs without a sign of life as Crashed."""
     return AutomationCore(
         name=ZOMBIES,
+        enabled=True,  # said, since an update sends what is said
         description="A run whose process has died is Crashed within two minutes, and its place is free.",
         trigger=EventTrigger(
             match=ResourceSpecification.model_validate({"prefect.resource.id": "prefect.flow-run.*"}),

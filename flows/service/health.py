@@ -1,11 +1,14 @@
 """What of a service works, asked of its parts: what `temper status` prints."""
 
-import os
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from flows.service.client import connected
 from flows.service.location import Service, answers
+
+if TYPE_CHECKING:
+    from prefect.client.orchestration import SyncPrefectClient
 
 _RUNS = 5
 
@@ -80,8 +83,8 @@ def examine(service: Service) -> Health:
         )
     if health.parts["server"]:
         return health
-    os.environ.update(service.environment())
-    _ask(health)
+    with connected(service) as client:
+        _ask(health, client)
     return health
 
 
@@ -89,49 +92,47 @@ def _restarting(service: Service, name: str) -> str:
     return f"has ended and is started again; see {service.folder / 'logs' / name}.log"
 
 
-def _ask(health: Health) -> None:
+def _ask(health: Health, client: "SyncPrefectClient") -> None:
     """What the server knows."""
-    from prefect.client.orchestration import get_client
     from prefect.client.schemas.filters import FlowRunFilter
     from prefect.client.schemas.sorting import FlowRunSort
     from prefect.exceptions import ObjectNotFound
 
+    from flows.service.deployments import was_refused
     from flows.service.furniture import POOL, ZOMBIES
 
-    with get_client(sync_client=True) as client:
-        health.version = client.api_version()
-        # The worker's signs of life, and what it works on.
-        try:
-            pool = client.read_work_pool(POOL)
-            health.pool = f"{POOL}: {pool.concurrency_limit or 'any number of'} runs at the same time"
-            health.pool += ", PAUSED" if pool.is_paused else ""
-            health.parts["work pool"] = ""
-            workers = client.read_workers_for_work_pool(POOL)
-            if not any(worker.status == "ONLINE" for worker in workers) and not health.parts["worker"]:
-                health.parts["worker"] = "gives no sign of life"
-        except ObjectNotFound:
-            health.parts["work pool"] = f"{POOL} is missing; `temper up` makes it"
-        automations = client.read_automations_by_name(ZOMBIES)
-        alive = any(automation.enabled for automation in automations)
-        missing = "that ends dead runs is missing or off; `temper up` mends it"
-        health.parts["automation"] = "" if alive else missing
-        # Deployments and runs.
-        names = {each.id: each.name for each in client.read_deployments()}
-        health.deployments = len(names)
-        late = FlowRunFilter.model_validate({"state": {"name": {"any_": ["Late"]}}})
-        health.late = len(client.read_flow_runs(flow_run_filter=late))
-        begun = FlowRunFilter.model_validate({"start_time": {"is_null_": False}})
-        for run in client.read_flow_runs(
-            flow_run_filter=begun, sort=FlowRunSort.START_TIME_DESC, limit=_RUNS
-        ):
-            health.runs.append(
-                {
-                    "name": run.name,
-                    "deployment": names.get(run.deployment_id) if run.deployment_id else None,
-                    "state": run.state_name,
-                    "started": _moment(run.start_time),
-                }
-            )
+    health.version = client.api_version()
+    # The worker's signs of life, and what it works on.
+    try:
+        pool = client.read_work_pool(POOL)
+        health.pool = f"{POOL}: {pool.concurrency_limit or 'any number of'} runs at the same time"
+        health.pool += ", PAUSED" if pool.is_paused else ""
+        health.parts["work pool"] = ""
+        workers = client.read_workers_for_work_pool(POOL)
+        if not any(worker.status == "ONLINE" for worker in workers) and not health.parts["worker"]:
+            health.parts["worker"] = "gives no sign of life"
+    except ObjectNotFound:
+        health.parts["work pool"] = f"{POOL} is missing; `temper up` makes it"
+    automations = client.read_automations_by_name(ZOMBIES)
+    alive = any(automation.enabled for automation in automations)
+    missing = "that ends dead runs is missing or off; `temper up` mends it"
+    health.parts["automation"] = "" if alive else missing
+    # Deployments and runs.
+    names = {each.id: each.name for each in client.read_deployments()}
+    health.deployments = len(names)
+    late = FlowRunFilter.model_validate({"state": {"name": {"any_": ["Late"]}}})
+    health.late = len(client.read_flow_runs(flow_run_filter=late))
+    begun = FlowRunFilter.model_validate({"start_time": {"is_null_": False}})
+    newest = client.read_flow_runs(flow_run_filter=begun, sort=FlowRunSort.START_TIME_DESC, limit=10 * _RUNS)
+    for run in [run for run in newest if not was_refused(run)][:_RUNS]:
+        health.runs.append(
+            {
+                "name": run.name,
+                "deployment": names.get(run.deployment_id) if run.deployment_id else None,
+                "state": run.state_name,
+                "started": _moment(run.start_time),
+            }
+        )
 
 
 def _moment(time: datetime | None) -> str | None:

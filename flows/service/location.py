@@ -58,7 +58,7 @@ def running(store: Path) -> Service | None:
         return None
 
 
-def answers(url: str, limit: float = 2.0) -> bool:
+def answers(url: str, limit: float = 5.0) -> bool:
     """Whether a URL answers a GET with 200 within `limit` seconds."""
     parts = urllib.parse.urlsplit(url)
     kind = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection

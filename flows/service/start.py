@@ -14,6 +14,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from flows.service.client import connected
 from flows.service.location import Service, running, service_folder
 from flows.service.settings import Settings
 from flows.service.supervisor import DRAIN, READY, listen
@@ -89,12 +90,9 @@ def _mend(settings: Settings, service: Service) -> int:
     """Wait until the service that runs answers, and make what it lacks."""
     if not _until(lambda: _is_ready(settings.store), _START_LIMIT):
         raise StageFailed(f"the service runs and does not answer; see {settings.folder / 'logs'}")
-    os.environ.update(service.environment())
-    from prefect.client.orchestration import get_client
+    with connected(service) as client:
+        from flows.service.furniture import furnish
 
-    from flows.service.furniture import furnish
-
-    with get_client(sync_client=True) as client:
         for line in furnish(client, settings.limit):
             print(line)
     print(f"runs already\n{_welcome(service)}")
