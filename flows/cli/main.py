@@ -30,6 +30,7 @@ _COMMANDS = (
     "flows.cli.export",
     "flows.cli.config",
     "flows.cli.service",
+    "flows.cli.deploy",
 )
 _EXAMPLES = """\
 examples:
