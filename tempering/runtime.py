@@ -31,6 +31,10 @@ class RuntimeConfig(Config):
     max_parallel_stages: int = runtime_field(
         1, ge=1, le=1000, description="training stages that may run at the same time"
     )
+    device_lease: bool = runtime_field(
+        True,
+        description="a GPU serves one stage at a time, of all runs and users of the machine; false shares it",
+    )
     strict_code: bool = runtime_field(
         False, description="rebuild an artifact whose stage's source code has changed since it was made"
     )
