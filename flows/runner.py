@@ -156,7 +156,6 @@ class Runner:
                 return Outcome(node.name, "cached", resolution.cached)
             if self.workers.cancel.is_set():
                 raise Cancelled("cancelled")
-            self.display.start(node.name, "resumed" if resolution.resume_from else "running")
             return self._work(node, resolution, lease, inputs, failures, log)
 
     def _slot(self, node: Node) -> contextlib.AbstractContextManager[None]:
@@ -193,7 +192,8 @@ class Runner:
             if failures:
                 draft.details["failures"] = dict(failures)
             # The stage works in its own process, and sends back small facts.
-            listener = _Listener(node.name, self.display, log)
+            listener = _Listener(node.name, self.display, log, bool(resolution.resume_from))
+            listener.begin()
             try:
                 arguments = (node.stage.module, node.stage.name, draft, node.config, inputs)
                 summary, outcome = self.workers.run(
@@ -205,7 +205,7 @@ class Runner:
                 raise
             # Only this process, which holds the lease, makes an artifact of it.
             draft.adopt(outcome)
-            seconds = time.monotonic() - start
+            seconds = time.monotonic() - start - listener.waited
             artifact = self.store.commit(draft, summary, seconds=seconds)
         # Where all checkpoints were damaged it began anew.
         resumed = artifact.manifest.resumed_from_tokens is not None
@@ -268,15 +268,25 @@ def _indent(text: str) -> str:
     return "\n".join(f"    {line}" for line in text.rstrip().splitlines())
 
 
-@dataclass(frozen=True)
+@dataclass
 class _Listener:
     node: str
     display: Display
     log: Log
+    resumes: bool
+    waited: float = 0.0  # seconds for a device
+
+    def begin(self) -> None:
+        self.display.start(self.node, "resumed" if self.resumes else "running")
 
     def message(self, message: Message) -> None:
         if message[0] == "progress":
             self.display.progress(self.node, *message[1:])
+        elif message[0] == "queued":
+            self.display.start(self.node, "queued")
+        elif message[0] == "working":
+            self.waited += message[1]
+            self.begin()
         elif message[0] == "log":
             _, level, text = message
             self.log(text)

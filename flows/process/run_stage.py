@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from flows.process.child import Send
+from flows.process.devices import Devices
 from flows.process.ranks import beside
 from tempering.artifacts.draft import Draft
 from tempering.artifacts.stage import Stage, get_stage
@@ -35,6 +36,10 @@ def work(
         # The child of a parent killed a moment ago may still be writing here: wait for its end.
         fcntl.flock(lock, fcntl.LOCK_EX)
         processes = draft.runtime.processes if function.parallel else 1
+        devices = Devices(draft, processes, send)
+        if processes > 1:  # their ranks share them
+            devices.take()
+        draft.on_device = devices.take
         with beside(processes, lambda: function(_silent(draft), config, **inputs)):
             summary = dict(function(draft, config, **inputs))
         Path(lock.name).unlink(missing_ok=True)

@@ -72,6 +72,7 @@ class Draft:
         self.runtime = runtime or RuntimeConfig()
         self.on_progress, self.on_log = on_progress, on_log
         self.on_doing: Callable[[str], None] | None = None
+        self.on_device: Callable[[], None] | None = None
         self.ticket, self.lease = ticket, lease
         # What the stage sets: `_OUTCOME` travels back to the parent.
         self.name: str = ""
@@ -185,7 +186,8 @@ class Draft:
         self.close()
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "on_progress": None, "on_log": None, "on_doing": None, "lease": None}
+        ours = ("on_progress", "on_log", "on_doing", "on_device", "lease")
+        return {**self.__dict__, **dict.fromkeys(ours)}
 
 
 def checkpoints_in(folder: Path) -> list[Path]:

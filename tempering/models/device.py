@@ -10,13 +10,15 @@ if TYPE_CHECKING:
 
 
 def prepare_device(out: "Draft") -> Any:
-    """The torch device of this stage, recorded in the draft.
+    """The torch device of this stage, recorded in the draft; it waits while another stage has it.
 
     Raises:
         UserError: this machine lacks the device that the config asks for.
     """
     import torch
 
+    if out.on_device is not None:
+        out.on_device()
     device = out.runtime.device
     available = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
     if device == "auto":

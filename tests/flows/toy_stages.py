@@ -75,6 +75,8 @@ def toy_sample(out: Draft, config: ToySample, *, data: DatasetArtifact) -> Summa
 def toy_train(
     out: Draft, config: ToyTrain, *, sample: SampleArtifact, model: ModelArtifact | None = None
 ) -> Summary:
+    if out.on_device is not None:
+        out.on_device()
     checkpoint = next(reversed(checkpoints_in(out.path)), None)
     done = int((checkpoint / "state").read_text()) if checkpoint else 0
     out.resumed_from_tokens = done * 100 if checkpoint else None

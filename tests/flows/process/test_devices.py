@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -15,7 +16,7 @@ from flows.process.devices import FOLDER, Devices, accelerators, chosen, lock_fi
 from tempering.artifacts.draft import Draft
 from tempering.errors import ConfigError, StoreError
 from tempering.runtime import RuntimeConfig
-from tests.flows.conftest import ROOT, wait_for
+from tests.flows.conftest import HERE, LIGHT, ROOT, wait_for
 
 # Takes `count` of `names`, says so, and keeps them; with "fork" a child of it keeps them.
 HOLD = """
@@ -188,3 +189,76 @@ def test_a_trap_in_the_place_of_a_lock_is_not_written_to(folder: Path, trap: str
     with pytest.raises(StoreError, match=r"gpu0 cannot be opened: .*tempering-gpu0\.lock: "):
         take_locks(["gpu0"], 1)
     assert precious.read_text() == "mine"
+
+
+# A run of one stage whose process sees the accelerator gpu0; with "stop" it is cancelled once it waits.
+RUN = """
+import sys, threading, time, toy_stages
+from flows.display import Display
+from flows.graph import Node
+from flows.process.workers import Workers
+from flows.runner import Runner
+from tempering.artifacts.stage import get_stage
+from tempering.artifacts.store import Store
+from tempering.runtime import RuntimeConfig
+
+if __name__ == "__main__":
+    data = Node("data", get_stage("toy_data"), toy_stages.ToyData())
+    sample = Node("sample", get_stage("toy_sample"), toy_stages.ToySample(), {"data": "data"})
+    base = Node("base", get_stage("toy_train"), toy_stages.ToyTrain(), {"sample": "sample"})
+    display, names = Display(), ["data", "sample", "base"]
+    display.add(names)
+    workers = Workers()
+    runner = Runner(Store(sys.argv[1]), RuntimeConfig(), display, workers)
+    def stop():
+        while display.rows["base"].state != "queued":
+            time.sleep(0.02)
+        workers.stop()
+    if sys.argv[2] == "stop":
+        threading.Thread(target=stop, daemon=True).start()
+    for node in (data, sample, base):
+        outcome = runner.run_node(node)
+    print(outcome.action, outcome.seconds)
+    workers.close()
+"""
+
+
+@pytest.mark.parametrize("how", ["stop", "go"])
+def test_a_run_says_who_holds_the_device_and_can_be_stopped(
+    folder: Path, hold: Callable[..., "subprocess.Popen[str]"], how: str
+) -> None:
+    holder = hold(1, "gpu0")
+    assert line(holder) == "holds gpu0"
+    # A preloaded module makes the stages see a device.
+    (folder / "fake_gpu.py").write_text(
+        "import flows.process.devices as devices\ndevices.accelerators = lambda *_: ['gpu0']\n"
+    )
+    (folder / "one_run.py").write_text(RUN)
+    path = os.pathsep.join([str(folder), str(HERE), str(ROOT)])
+    run = subprocess.Popen(
+        [sys.executable, str(folder / "one_run.py"), str(folder / "store"), how],
+        env={**os.environ, "TEMPER_PRELOAD": f"{LIGHT['TEMPER_PRELOAD']} fake_gpu", "PYTHONPATH": path},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    lines: list[str] = []
+    assert run.stderr is not None
+    reader = threading.Thread(target=lambda: lines.extend(run.stderr or ()), daemon=True)
+    reader.start()
+    wait_for(lambda: any("waiting for" in text for text in lines), 30)
+    if how == "go":
+        time.sleep(1.5)
+        holder.kill()
+    out = run.stdout.read() if run.stdout else ""
+    assert run.wait(30) == 0, lines
+    reader.join()
+    action, seconds = out.split()
+    said = [text for text in lines if text.startswith("base")]
+    assert f"base: waiting for gpu0, held by pid {holder.pid} on host" in said[1], lines
+    assert "(ppo of lab)" in said[1]
+    if how == "stop":
+        assert (action, said[-1]) == ("cancelled", "base: cancelled\n"), lines
+    else:  # the wait is not the stage's time
+        assert (action, said[2]) == ("run", "base: running\n"), lines
+        assert float(seconds) < 1.5
