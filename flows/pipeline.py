@@ -15,6 +15,7 @@ from flows.fitting import check_fit
 from flows.graph import Node
 from flows.options import Options
 from flows.plan import PlanRow, downstream, forced_nodes, plan, select
+from flows.process.server_check import require_server
 from flows.process.workers import Workers
 from flows.runner import Runner
 from flows.session import Planned, Session
@@ -87,6 +88,8 @@ def open_session(options: Options, display: Display) -> Session:
         require_tracker(planned.runtime.log_with)
         require_memory(planned.rows)
         require_keys(planned.rows)
+        if known := require_server():
+            display.note(known)
     run = planned.store.runs.start(
         planned.config.name, command=shlex.join(sys.argv), config=planned.config.model_dump(mode="json")
     )
