@@ -185,6 +185,15 @@ def process_exists(pid: int) -> bool:
     return True
 
 
+def process_birth(pid: int) -> str:
+    """What tells a process from an earlier or later one of its number; "" where that cannot be known."""
+    with suppress(OSError, IndexError):  # of Linux alone
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+        return "ended" if fields[0] in "ZX" else f"{boot} {fields[19]}"
+    return ""
+
+
 def sync(path: Path) -> None:
     """fsync a file or a folder."""
     descriptor = os.open(path, os.O_RDONLY)

@@ -14,7 +14,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from tempering.artifacts.atomic import process_exists, read_file, store_errors, write_atomic
+from tempering.artifacts.atomic import process_birth, process_exists, read_file, store_errors, write_atomic
 from tempering.artifacts.manifest import plain
 from tempering.artifacts.names import slug
 from tempering.credentials import masked
@@ -56,12 +56,22 @@ class RunRecord(BaseModel):
     host: str = ""
     flow_run: str | None = None
     """Prefect's id of the flow run that showed it; retries of a flow run are runs of their own here."""
+    born: str = ""
+    """When the process began: after a reboot, and in containers, another one may have its number."""
 
     @property
     def killed(self) -> bool:
         """Still "running" in the record, while its process on this host is gone."""
-        running_here = self.state == "running" and self.host == socket.gethostname()
-        return running_here and not process_exists(self.pid)
+        return self.state == "running" and self.gone
+
+    @property
+    def gone(self) -> bool:
+        """Whether its process, on this host, is no more."""
+        if self.host != socket.gethostname():
+            return False
+        birth = process_birth(self.pid)
+        other = self.born != "" and birth not in ("", self.born)
+        return not process_exists(self.pid) or birth == "ended" or other
 
 
 class Run:
@@ -133,6 +143,7 @@ class Runs:
             started=now.isoformat(),
             pid=os.getpid(),
             host=socket.gethostname(),
+            born=process_birth(os.getpid()),
         )
         run = Run(self.folder / f"{name}.json", record)
         run._write()

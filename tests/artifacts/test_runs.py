@@ -4,10 +4,12 @@ import json
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
 
+from tempering.artifacts.atomic import process_birth
 from tempering.artifacts.runs import Runs
 from tempering.errors import StoreError
 
@@ -64,6 +66,23 @@ def test_a_killed_run_says_so(tmp_path: Path) -> None:
     assert record is not None
     assert (record.state, record.killed) == ("running", True)
     assert not runs.start("b").record.killed
+
+
+def test_another_process_with_its_number(tmp_path: Path) -> None:
+    """As after a reboot, or in a container that has started again: this very process has the number."""
+    record = Runs(tmp_path).start("a").record
+    assert not record.killed
+    assert record.model_copy(update={"born": f"{record.born}1"}).killed
+    assert not record.model_copy(update={"born": ""}).killed  # of a record that did not note it
+    # One that has ended, and which nobody has asked for its exit code yet.
+    child = subprocess.Popen(["sleep", "0.1"])
+    ended = record.model_copy(update={"pid": child.pid, "born": process_birth(child.pid)})
+    end = time.monotonic() + 5
+    while process_birth(child.pid) != "ended":
+        assert time.monotonic() < end
+        time.sleep(0.01)
+    assert ended.killed
+    child.wait()
 
 
 def test_a_folder_that_cannot_be(tmp_path: Path) -> None:
