@@ -22,14 +22,12 @@ from prefect import allow_failure, get_run_logger, task
 from prefect._internal.concurrency.threads import get_global_loop
 from prefect.artifacts import create_table_artifact
 from prefect.cache_policies import NO_CACHE
-from prefect.client.orchestration import get_client
-from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterState, FlowRunFilterStateType
-from prefect.client.schemas.objects import State, StateType, TaskRun
+from prefect.client.schemas.objects import State, TaskRun
 from prefect.context import TaskRunContext
 from prefect.events.worker import EventsWorker
 from prefect.exceptions import PrefectHTTPStatusError
 from prefect.logging.handlers import APILogWorker
-from prefect.states import Cancelled, Completed, Crashed, Failed
+from prefect.states import Cancelled, Completed, Failed
 from prefect.utilities.engine import emit_task_run_state_change_event
 
 from flows.graph import Node
@@ -126,14 +124,6 @@ def publish(session: Session) -> None:
     key = re.sub(r"[^a-z0-9]+", "-", f"tempering-{name}".lower()).strip("-")
     with contextlib.suppress(*NO_ANSWER, RuntimeError):
         create_table_artifact(table=rows, key=key, description=f"What the run of {name} did, stage by stage")
-
-
-def close_dead_runs() -> None:
-    """Mark flow runs that a kill left `Running` as crashed. Only for a database that no other run uses."""
-    with get_client(sync_client=True) as client:
-        running = FlowRunFilterState(type=FlowRunFilterStateType(any_=[StateType.RUNNING]))
-        for flow_run in client.read_flow_runs(flow_run_filter=FlowRunFilter(state=running)):
-            client.set_flow_run_state(flow_run.id, Crashed(message="its process was killed"), force=True)
 
 
 def drain(seconds: float) -> None:

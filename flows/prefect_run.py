@@ -54,8 +54,9 @@ def _with_servers(session: Session) -> None:
         with session.display:
             session.runner.workers.warm_up()
             os.environ.update(client_environment(server, root))
+            from flows.dead_runs import close_dead_runs
             from flows.deployed import run_flow
-            from flows.flow import NO_ANSWER, close_dead_runs, drain, give_up
+            from flows.flow import NO_ANSWER, drain, give_up
 
             server.wait()
             if server.note:
@@ -64,8 +65,7 @@ def _with_servers(session: Session) -> None:
                 session.display.note(f"Prefect's pages: {server.url.removesuffix('/api')}")
             contact = Contact(server.url, session.display.note)
             try:
-                if server.process is not None:
-                    close_dead_runs()
+                close_dead_runs(session.planned.store.runs, alone=server.process is not None)
                 _follow(session, contact, lambda: run_flow(session))
             except NO_ANSWER as error:
                 raise server.trouble(str(error).partition("\n")[0]) from None
