@@ -4,10 +4,15 @@ A key belongs in an environment variable, and a config may hold the variable's n
 a config must not hold; `masked` makes a message or a command line safe to print and to keep.
 """
 
+import base64
+import json
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from functools import lru_cache
+from pathlib import Path
 from typing import Any
+from urllib.parse import quote, unquote
 
 HIDDEN = "[hidden]"
 
@@ -23,8 +28,8 @@ _KEYS = (
 )
 _URL = r"(?<=://)[^\s/@:]*:[^\s/@]+(?=@)"
 _QUERY = r"(?i:(?<=[?&])(?:api[_-]?key|access_token|token|secret|password|sig|signature)=[^&\s'\"]+)"
-_PRIVATE = r"-----BEGIN [A-Z ]*PRIVATE KEY-----[\s\S]*"
-_BEARER = r"(?<=Bearer )[\w.\-~+/=]{12,}"
+_PRIVATE = r"-----BEGIN [A-Z ]*PRIVATE KEY-----(?:[\s\S]*?-----END [A-Z ]*PRIVATE KEY-----|[\s\S]*)"
+_BEARER = r"(?<=Bearer )[\w.\-~+/=]{12,}|(?<=Basic )[\w+/=]{8,}"
 _SECRET = re.compile(rf"(?<![A-Za-z0-9])(?:{'|'.join(_KEYS)})|{_URL}|{_QUERY}|{_PRIVATE}|{_BEARER}")
 
 NAMES = re.compile(
@@ -34,12 +39,21 @@ NAMES = re.compile(
 )
 """Settings that people give keys to, the last part of a dotted path; `api_key_env` takes a name."""
 _SET = re.compile(r"""([\w.\-]+)(['"]?\s*(?:=|:(?=\s*['"]))\s*)(?!\.\.\.)("[^"]*"|'[^']*'|[^\s'"]+)""")
+_GIVEN = re.compile(
+    r"(?:^|_)(?:KEY|TOKEN|SECRET|PASSPHRASE|CREDENTIALS?|PAT|AUTH|AUTH_STRING)(?:_\d+)?$|"
+    r"(?:PASSWORD|PASSWD|_PWD)$"
+)
+"""Environment variables that hold a key; `name_key` adds those that a config names."""
+_PASSWORD = re.compile(r"://[^\s/@:]*:([^\s/@]+)@")
+_SHORTEST, _SHORTEST_WORD = 8, 12  # letters; `tempering` stands in many a sentence
+_WORD = re.compile(r"[A-Z]?[a-z_.\- ]+|[A-Z_.\- ]+|[0-9.:\-]+")
+_named: set[str] = set()
 _KEYLIKE = re.compile(r"(?:sk|pk|rk|gsk|hf|r8|npm|gh[pousr]|github_pat)_")
 
 
 def looks_secret(text: str) -> bool:
-    """Whether a text holds what looks like a key or a password."""
-    return bool(_SECRET.search(text))
+    """Whether a text holds what looks like a key or a password, or is one of the environment's."""
+    return bool(_SECRET.search(text)) or any(value in text for value in _in_environment())
 
 
 def masked(text: str) -> str:
@@ -84,8 +98,43 @@ def is_variable_name(text: str) -> bool:
     )
 
 
-def _in_environment() -> list[str]:
-    """The keys that this process was given, the longest first."""
-    named = re.compile(r"(?:^|_)(?:KEY|TOKEN|SECRET|PASSWORD)$")
-    values = {value for name, value in os.environ.items() if named.search(name.upper())}
-    return sorted((value for value in values if len(value) >= 12), key=len, reverse=True)
+def name_key(variable: str) -> None:
+    """From now on what this environment variable holds is hidden too."""
+    _named.add(variable)
+
+
+def _in_environment() -> tuple[str, ...]:
+    """The keys and passwords that this process was given, as they may be written, the longest first."""
+    items = ((name, value) for name, value in os.environ.items() if len(value) >= _SHORTEST)
+    return _written(tuple(value for name, value in items if _is_key(name)), tuple(_passwords(os.environ)))
+
+
+def _is_key(name: str) -> bool:
+    return name in _named or bool(_GIVEN.search(name.upper()))
+
+
+def _passwords(environment: Mapping[str, str]) -> Iterator[str]:
+    """The passwords in addresses, such as a database's."""
+    for value in environment.values():
+        if "://" in value:
+            yield from _PASSWORD.findall(value)
+
+
+@lru_cache(maxsize=4)
+def _written(keys: tuple[str, ...], passwords: tuple[str, ...]) -> tuple[str, ...]:
+    # A key of several lines is looked for line by line; of `user:password` the password stands alone too.
+    parts = [*passwords]
+    for key in keys:
+        parts += [*key.splitlines(), key.partition(":")[2] if key.count(":") == 1 else ""]
+        parts += [base64.b64encode(key.encode()).decode()] if ":" in key else []
+    # As it is, in an address and in JSON.
+    forms = {form for part in parts for form in (part, unquote(part), quote(part, safe=""))}
+    forms |= {json.dumps(form)[1:-1] for form in forms}
+    return tuple(sorted(filter(_is_findable, forms), key=len, reverse=True))
+
+
+def _is_findable(value: str) -> bool:
+    """Whether a value is long enough to be hidden wherever it stands, and is no word or file of everyday."""
+    if value.startswith(("/", "~/", "./")) and Path(value).expanduser().exists():
+        return False
+    return len(value) >= (_SHORTEST_WORD if _WORD.fullmatch(value) else _SHORTEST)

@@ -1,5 +1,6 @@
 """Keys are told by how they look; what is printed or stored has none of them."""
 
+import base64
 import json
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from flows.pipeline import plan_pipeline, require_keys
 from tempering.artifacts.runs import Runs
 from tempering.credentials import HIDDEN, is_variable_name, looks_secret, masked
 from tempering.errors import ConfigError
+from tempering.rewards.config import EndpointConfig
 
 QUICK = Path(__file__).parents[1] / "configs/quickstart.yaml"
 KEYS = [
@@ -67,6 +69,63 @@ def test_what_is_set_as_a_key_or_is_in_the_environment_is_hidden(monkeypatch: py
     assert masked("a opaque-words-only b") == f"a {HIDDEN} b"
     assert masked("temper run ppo.api_key=mine seed=1") == f"temper run ppo.api_key={HIDDEN} seed=1"
     assert masked("{'password': 'mine', 'x': 1}") == f"{{'password': {HIDDEN}, 'x': 1}}"
+
+
+SECRETS = {
+    "PREFECT_API_AUTH_STRING": "admin:s3cr:tpw",
+    "PREFECT_SERVER_API_AUTH_STRING": "ops:Xy7-password",
+    "AWS_SESSION_TOKEN": "FQoGZXIvYXdzEBYa",
+    "PGPASSWORD": "pg-Pa55w",
+    "PREFECT_SERVER_DATABASE_CONNECTION_URL": "postgresql+asyncpg://prefect:db%40Pass1@127.0.0.1/prefect",
+    "SIGNING_KEY": "first-line-0f\nsecond-line-0g",
+}
+
+
+def test_what_the_environment_holds_is_hidden_in_all_its_forms(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Mutation: one of these forms is left out of `_written`."""
+    for name, value in SECRETS.items():
+        monkeypatch.setenv(name, value)
+    forms = [
+        "admin:s3cr:tpw",
+        "ops:Xy7-password",
+        "Xy7-password",
+        "FQoGZXIvYXdzEBYa",
+        "pg-Pa55w",
+        "db%40Pass1",
+    ]
+    forms += ["db@Pass1", "first-line-0f", "second-line-0g", base64.b64encode(b"ops:Xy7-password").decode()]
+    for form in forms:
+        assert masked(f"a {form} b") == f"a {HIDDEN} b"
+        assert looks_secret(f"data/{form}/rows")
+    assert masked("Authorization: Basic b3BzOnNvbWV0aGluZw==") == f"Authorization: Basic {HIDDEN}"
+
+
+def test_everyday_words_and_files_are_not_hidden(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Mutation: each of them is looked for, and messages lose their words."""
+    file = tmp_path / "id-2026"
+    file.touch()
+    words = {
+        "POSTGRES_PASSWORD": "tempering",
+        "SORT_KEY": "created_at",
+        "DAY_KEY": "2026-11-29",
+        "A_TOKEN": "1",
+    }
+    for name, value in {**words, "SSH_KEY": str(file)}.items():
+        monkeypatch.setenv(name, value)
+        assert masked(f"cannot read {value} now") == f"cannot read {value} now"
+
+
+def test_the_variable_that_a_config_names_is_hidden_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tempering.credentials._named", set())
+    monkeypatch.setenv("MY_TEACHER", "opaque-4711")
+    assert masked("opaque-4711") == "opaque-4711"
+    assert EndpointConfig(model="m", api_key_env="MY_TEACHER").key() == "opaque-4711"
+    assert masked("opaque-4711") == HIDDEN
+
+
+def test_a_private_key_ends_where_it_ends() -> None:
+    text = "before\n-----BEGIN RSA PRIVATE KEY-----\nMIIE\n-----END RSA PRIVATE KEY-----\nafter"
+    assert masked(text) == f"before\n{HIDDEN}\nafter"
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 from pydantic import Field, field_validator, model_validator
 
 from tempering.config import MOST_LENGTH, SET, Config, Readers, runtime_field
-from tempering.credentials import is_variable_name
+from tempering.credentials import is_variable_name, name_key
 from tempering.errors import ConfigError
 from tempering.rewards.base import Parts, Reward
 from tempering.rewards.rules import GoldReward, RandomReward, RuleReward
@@ -122,6 +122,7 @@ class EndpointConfig(Config):
         variable = self.api_key_env
         if variable is None:
             return ""
+        name_key(variable)
         key = os.environ.get(variable, "").strip()
         if not key or not key.isascii() or not key.isprintable() or " " in key:
             raise ConfigError(
