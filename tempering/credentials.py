@@ -8,8 +8,8 @@ import base64
 import json
 import os
 import re
-from collections.abc import Iterator, Mapping
-from functools import lru_cache
+from collections.abc import Iterator
+from functools import cache, lru_cache
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote, unquote
@@ -18,13 +18,13 @@ HIDDEN = "[hidden]"
 
 # What the services write before a key; then a long word, or a shorter one that no language has. Folders may
 # well be called `hf_ultrachat200k`, or `sk-en-2024` after a language.
-_SCRAMBLED = r"[A-Za-z]\d+[A-Za-z]+\d"
-_MIXED = rf"(?=[\w\-]*(?:{_SCRAMBLED}|[a-z][A-Z][a-z][A-Z]))"
+_SCRAMBLED = r"[A-Za-z]\d{1,99}[A-Za-z]{1,99}\d"  # bounded like all here: a log may have lines without end
+_MIXED = rf"(?=[\w\-]{{0,99}}(?:{_SCRAMBLED}|[a-z][A-Z][a-z][A-Z]))"
 _KEYS = (
     rf"sk-(?:[A-Za-z0-9]{{16,}}|(?:proj|ant|svcacct|admin)-[\w\-]{{10,}}|{_MIXED}[\w\-]{{10,}})",
     rf"(?:hf|gsk|r8|npm|gh[pousr]|[sr]k_live|sk_test)_(?:[A-Za-z0-9]{{30,}}|{_MIXED}[A-Za-z0-9]{{10,}})",
     r"(?:github_pat_|glpat-|pypi-|nvapi-|xai-|pplx-|dop_v1_|xox[abprs]-)[\w\-]{12,}",
-    r"(?:AKIA|ASIA)[A-Z0-9]{12,}|AIza[\w\-]{20,}|ya29\.[\w\-]{12,}|eyJ[\w\-]{10,}\.[\w\-]+",
+    r"(?:AKIA|ASIA)[A-Z0-9]{12,}|AIza[\w\-]{20,}|ya29\.[\w\-]{12,}|eyJ[\w\-]{10,999}+\.[\w\-]+",
 )
 _URL = r"(?<=://)[^\s/@:]*:[^\s/@]+(?=@)"
 _QUERY = r"(?i:(?<=[?&])(?:api[_-]?key|access_token|token|secret|password|sig|signature)=[^&\s'\"]+)"
@@ -38,7 +38,9 @@ NAMES = re.compile(
     r"(?:^|[.-])token$"
 )
 """Settings that people give keys to, the last part of a dotted path; `api_key_env` takes a name."""
-_SET = re.compile(r"""([\w.\-]+)(['"]?\s*(?:=|:(?=\s*['"]))\s*)(?!\.\.\.)("[^"]*"|'[^']*'|[^\s'"]+)""")
+_SET = re.compile(
+    r"""(?<![\w.\-])([\w.\-]++)(['"]?\s*+(?:=|:(?=\s*['"]))\s*)(?!\.\.\.)("[^"]*"|'[^']*'|[^\s'"]+)"""
+)
 _GIVEN = re.compile(
     r"(?:^|_)(?:KEY|TOKEN|SECRET|PASSPHRASE|CREDENTIALS?|PAT|AUTH|AUTH_STRING)(?:_\d+)?$|"
     r"(?:PASSWORD|PASSWD|_PWD)$"
@@ -105,25 +107,21 @@ def name_key(variable: str) -> None:
 
 def _in_environment() -> tuple[str, ...]:
     """The keys and passwords that this process was given, as they may be written, the longest first."""
-    items = ((name, value) for name, value in os.environ.items() if len(value) >= _SHORTEST)
-    return _written(tuple(value for name, value in items if _is_key(name)), tuple(_passwords(os.environ)))
+    items = [(name, value) for name, value in os.environ.items() if len(value) >= _SHORTEST]
+    keys = tuple(value for name, value in items if name in _named or _names_key(name))
+    addresses = tuple(value for _, value in items if "://" in value)
+    return _written(keys, addresses)
 
 
-def _is_key(name: str) -> bool:
-    return name in _named or bool(_GIVEN.search(name.upper()))
-
-
-def _passwords(environment: Mapping[str, str]) -> Iterator[str]:
-    """The passwords in addresses, such as a database's."""
-    for value in environment.values():
-        if "://" in value:
-            yield from _PASSWORD.findall(value)
+@cache
+def _names_key(variable: str) -> bool:
+    return bool(_GIVEN.search(variable.upper()))
 
 
 @lru_cache(maxsize=4)
-def _written(keys: tuple[str, ...], passwords: tuple[str, ...]) -> tuple[str, ...]:
-    # A key of several lines is looked for line by line; of `user:password` the password stands alone too.
-    parts = [*passwords]
+def _written(keys: tuple[str, ...], addresses: tuple[str, ...]) -> tuple[str, ...]:
+    # Of a key of several lines each; of an address, as a database's, and of `user:password` the password.
+    parts = [password for address in addresses for password in _PASSWORD.findall(address)]
     for key in keys:
         parts += [*key.splitlines(), key.partition(":")[2] if key.count(":") == 1 else ""]
         parts += [base64.b64encode(key.encode()).decode()] if ":" in key else []
