@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import IO, TYPE_CHECKING, Any
 
+from tempering.credentials import masked
 from tempering.printable import clock, count, headline, visible
 
 if TYPE_CHECKING:
@@ -117,7 +118,7 @@ class Display:
     def say(self, text: str) -> None:
         """Write a line; a closed stderr does not end the run."""
         try:
-            self.stream.write(visible(text, lines=True) + "\n")
+            self.stream.write(visible(masked(text), lines=True) + "\n")
             self.stream.flush()
         except (OSError, ValueError):
             pass
@@ -166,7 +167,7 @@ class LiveDisplay(Display):
 
     def note(self, text: str) -> None:
         """A line above the table."""
-        self.console.print(visible(text, lines=True), markup=False, highlight=False)
+        self.console.print(visible(masked(text), lines=True), markup=False, highlight=False)
 
     def table(self, width: int, height: int | None) -> "Table":
         """The stages as a table of at most `width` columns; finished ones fold where `height` is short."""

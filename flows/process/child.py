@@ -1,6 +1,6 @@
 """The child's side of a stage's process: its descriptors, its end, its answer.
 
-Everything printed, by Python or below it, goes to the stage's log. The answer is the function's result
+Everything printed, by Python or below it, goes to a pipe (`Prints`). The answer is the function's result
 or its failure as text; only a `UserError` travels as an object, and a full disk or missing rights are one.
 A thread waits for the parent's end and then kills the child's whole process group.
 """
@@ -28,14 +28,18 @@ Send = Callable[[Message], None]
 _OWN_FILES = ("flows/process/child.py", "flows/process/run_stage.py", "tempering/artifacts/stage.py")
 
 
-def child(pipe: Any, log: str, name: tuple[str, str], arguments: tuple[Any, ...]) -> None:
-    """Call the function called `name` (module, qualified name) and send what it returns."""
+def child(pipe: Any, printing: Any, log: str, name: tuple[str, str], arguments: tuple[Any, ...]) -> None:
+    """Call the function called `name` (module, qualified name) and send what it returns.
+
+    Args:
+        log: its log, which the parent writes.
+    """
     # A process group of its own: one kill ends the stage and all that it started. Ctrl-C is the parent's.
     with contextlib.suppress(OSError):
         os.setpgid(0, 0)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=die_with_parent, daemon=True).start()
-    _redirect(log)
+    _redirect(printing)
 
     # Progress comes from any thread of the stage; a message must not be cut by another.
     lock = threading.Lock()
@@ -76,13 +80,12 @@ def _failure(error: BaseException, log: str) -> Message:
     return ("failed", f"{type(error).__name__}: {text}" if text else type(error).__name__, None, trace)
 
 
-def _redirect(log: str) -> None:
+def _redirect(printing: Any) -> None:
     with open(os.devnull, "rb") as nothing:
         os.dup2(nothing.fileno(), 0)
-    file = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
     for stream in (1, 2):
-        os.dup2(file, stream)
-    os.close(file)
+        os.dup2(printing.fileno(), stream)
+    printing.close()
     sys.stdout = os.fdopen(1, "w", buffering=1, errors="replace", closefd=False)
     sys.stderr = os.fdopen(2, "w", buffering=1, errors="replace", closefd=False)
 

@@ -1,10 +1,10 @@
 """One process per stage, forked from a server that has imported the heavy libraries already.
 
 Memory comes back when a stage ends, a crash is contained, and cancelling is a kill. A child's
-messages travel over a pipe as small tuples; artifacts stay on disk. Whatever a library prints goes to
-the stage's `log.txt` at the level of file descriptors. A child ends when its parent does: a thread
-watches the parent's sentinel, and the child leads its own process group, so that what it started
-ends with it.
+messages travel over a pipe as small tuples; artifacts stay on disk. Whatever is printed, by Python or
+below it, comes over a second pipe, and goes to the stage's `log.txt` without keys. A child ends when its
+parent does: a thread watches the parent's sentinel, and the child leads its own process group, so that
+what it started ends with it.
 """
 
 import contextlib
@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from flows.process.child import Message, child
+from flows.process.prints import Prints
 from tempering.errors import StageFailed, TemperingError, UserError
 
 ENVIRONMENT = {
@@ -37,7 +38,7 @@ ENVIRONMENT = {
     "TRANSFORMERS_VERBOSITY": "error",
     "PYTORCH_NVML_BASED_CUDA_CHECK": "1",  # asking for a GPU in the preload must not start CUDA
 }
-_POLL = 0.2  # seconds between looks at the log and at `cancel`
+_POLL = 0.2  # seconds between looks at `cancel`
 _GRACE = 10.0  # seconds a child that has answered may take to end
 _MOMENT = 1.0  # seconds: a scheduler signals all processes of a run, and ours may hear of it last
 
@@ -97,15 +98,17 @@ class Workers:
         self.warm_up()
         log.parent.mkdir(parents=True, exist_ok=True)
         log.touch()
-        tail = _Tail(log, log.stat().st_size)
-        process, pipe = self._start(function, arguments, log)
+        context = multiprocessing.get_context("forkserver")
+        printed, printing = context.Pipe(duplex=False)
+        prints = Prints(printed, log)
         try:
-            with self._registered(process.pid):
-                answer = self._follow(process, pipe, tail, listener)
+            process, pipe = self._start(function, arguments, log, printing)
+            with pipe, self._registered(process.pid):
+                answer = self._follow(process, pipe, prints, listener)
         finally:
-            pipe.close()
+            printed.close()
         self._check(wait=answer is None)
-        return _unpack(answer, process.exitcode, tail)
+        return _unpack(answer, process.exitcode, prints)
 
     def stop(self) -> None:
         """Kill every stage process and the fork server; `run` raises Cancelled from now on.
@@ -125,11 +128,15 @@ class Workers:
         self.stop()
         forkserver._forkserver._stop()  # type: ignore[attr-defined]
 
-    def _start(self, function: Callable[..., Any], arguments: tuple[Any, ...], log: Path) -> tuple[Any, Any]:
+    def _start(
+        self, function: Callable[..., Any], arguments: tuple[Any, ...], log: Path, printing: Any
+    ) -> tuple[Any, Any]:
         context = multiprocessing.get_context("forkserver")
         receiver, sender = context.Pipe(duplex=False)
         name = (function.__module__, function.__qualname__)
-        process = context.Process(target=child, args=(sender, str(log), name, arguments), daemon=False)
+        process = context.Process(
+            target=child, args=(sender, printing, str(log), name, arguments), daemon=False
+        )
         try:
             process.start()  # waits for the preload
         except (EOFError, OSError) as error:
@@ -138,15 +145,16 @@ class Workers:
             raise StageCrashed(f"the process that starts stages has ended: {error!r}") from error
         finally:
             sender.close()
+            printing.close()
         return process, receiver
 
-    def _follow(self, process: Any, pipe: Any, tail: "_Tail", listener: Listener) -> Message | None:
+    def _follow(self, process: Any, pipe: Any, prints: Prints, listener: Listener) -> Message | None:
         answer: Message | None = None
         doing: dict[str, str] = {}  # of each rank
         deadline = float("inf")
         open_pipe = True
         while True:
-            sources = [process.sentinel, *([pipe] if open_pipe else [])]
+            sources = [process.sentinel, *([pipe] if open_pipe else []), *prints.sources()]
             ready = connection.wait(sources, timeout=_POLL)
             # Its messages; the answer is the last.
             while open_pipe and pipe.poll():
@@ -162,14 +170,18 @@ class Workers:
                     answer = ("doing", next(filter(None, doing.values()), ""))
                 else:
                     listener.message(message)
-            # Its prints.
-            for line in tail.new_lines():
-                listener.line(line)
-            # Whether it has ended, or must.
-            if process.sentinel in ready:
+            # Whether it has ended; what it has printed, also in its last moment.
+            ended = process.sentinel in ready
+            if ended:
                 process.join()
                 _kill(process.pid, group_only=True)  # whatever the stage left running
+            for line in prints.take(all_of_it=ended):
+                listener.line(line)
+            if ended:
+                if prints.trouble:
+                    listener.message(("log", "warning", f"its log.txt is not whole: {prints.trouble}"))
                 return answer
+            # Whether it must end.
             if self.cancel.is_set() or time.monotonic() > deadline:
                 _kill(process.pid)
 
@@ -192,43 +204,14 @@ def prepare_environment() -> None:
         os.environ.setdefault(name, value)
 
 
-@dataclass
-class _Tail:
-    """The lines added to a log file since `offset`; `torn` is a last line without its end."""
-
-    path: Path
-    offset: int
-    torn: bytes = b""
-
-    def __post_init__(self) -> None:
-        self.start = self.offset
-
-    def new_lines(self) -> list[str]:
-        with contextlib.suppress(FileNotFoundError), self.path.open("rb") as file:
-            file.seek(self.offset)
-            fresh = file.read()
-            self.offset += len(fresh)
-            # A progress bar redraws itself with carriage returns: keep what stood last.
-            *lines, self.torn = (self.torn + fresh).split(b"\n")
-            return [line.rsplit(b"\r", 1)[-1].decode(errors="replace") for line in lines]
-        return []
-
-    def last(self, count: int = 15) -> str:
-        with contextlib.suppress(FileNotFoundError), self.path.open("rb") as file:
-            file.seek(max(self.start, self.path.stat().st_size - 8000))
-            lines = file.read().decode(errors="replace").splitlines()
-            return "\n".join(line.rsplit("\r", 1)[-1] for line in lines[-count:])
-        return ""
-
-
-def _unpack(answer: Message | None, code: int | None, tail: _Tail) -> Any:
+def _unpack(answer: Message | None, code: int | None, prints: Prints) -> Any:
     if answer is None or answer[0] == "doing":
         ending = f"the stage's process {_ending(code)}"
         if answer is not None and answer[1]:
             left = code is not None and code >= 0
             culprit = f"{answer[1]} ended the stage's process with exit code {code}"
             ending = culprit if left else f"{ending}, in {answer[1]}"
-        raise StageCrashed(ending, log_tail=tail.last())
+        raise StageCrashed(ending, log_tail=prints.last())
     if answer[0] == "done":
         return answer[1]
     _, message, pickled, trace = answer
@@ -236,7 +219,7 @@ def _unpack(answer: Message | None, code: int | None, tail: _Tail) -> Any:
         error = pickle.loads(pickled)
         assert isinstance(error, UserError)
         raise error
-    raise StageCrashed(message, traceback=trace, log_tail=tail.last())
+    raise StageCrashed(message, traceback=trace, log_tail=prints.last())
 
 
 def _ending(code: int | None) -> str:

@@ -19,6 +19,7 @@ from tempering.artifacts.kinds import Artifact
 from tempering.artifacts.manifest import CodeState, InputRef
 from tempering.artifacts.names import checkpoint_tokens
 from tempering.artifacts.tables import write_parquet
+from tempering.credentials import masked
 from tempering.runtime import RuntimeConfig
 
 if TYPE_CHECKING:
@@ -156,6 +157,7 @@ class Draft:
         self._say("warning", text)
 
     def _say(self, level: str, text: str) -> None:
+        text = masked(text)
         moment = datetime.now(UTC).strftime("%Y-%m-%d %H:%M:%S")
         with (self.path / LOG_FILE).open("a", encoding="utf-8") as file:
             file.write(f"{moment} {level} {text}\n")

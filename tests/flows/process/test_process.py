@@ -8,12 +8,14 @@ import threading
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from multiprocessing import get_context
 from pathlib import Path
 
 import pytest
 
 from flows.process import preload
 from flows.process.child import Message, Send
+from flows.process.prints import Prints
 from flows.process.workers import Cancelled, StageCrashed, Workers
 from tempering.artifacts.draft import Draft
 from tempering.errors import DataError
@@ -49,6 +51,16 @@ def leave_after_a_reward(send: Send, folder: Path) -> None:
     draft.on_doing = lambda what: send(("doing", "0", what))
     UserFunction("tests.rewards.some_rewards:brevity", "text", draft)([], [])
     os._exit(3)
+
+
+def tell(send: Send, key: str) -> None:
+    print(f"the key is {key[:6]}", end="")
+    sys.stdout.flush()
+    time.sleep(0.3)
+    print(f"{key[6:]}, really")
+    os.system("env | grep TEACHER")
+    os.write(2, f"{key} in C\n".encode())
+    print(f"without an end {key}", end="")
 
 
 def fail(send: Send) -> None:
@@ -92,6 +104,48 @@ def test_result_messages_and_everything_printed(workers: Workers, tmp_path: Path
     assert workers.run(add, 1, 2, log=tmp_path / "log.txt", listener=heard) == 3
     assert heard.messages == [("progress", 1, 2)]
     assert heard.lines == ["printed", "from the shell", "a bar 100%"]
+
+
+def test_a_key_is_in_no_log_and_no_line(
+    workers: Workers, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Mutation: the pipe's blocks are kept as they come, or the child writes the log itself."""
+    monkeypatch.setenv("TEACHER_KEY", "opaque-4711-key")
+    heard, log = Heard(), tmp_path / "log.txt"
+    workers.run(tell, "opaque-4711-key", log=log, listener=heard)
+    assert heard.lines == [
+        "the key is [hidden], really",
+        "TEACHER_KEY=[hidden]",
+        "[hidden] in C",
+        "without an end [hidden]",
+    ]
+    assert log.read_text().splitlines() == heard.lines
+
+
+def test_a_log_that_cannot_be_written_is_said(workers: Workers, tmp_path: Path) -> None:
+    heard = Heard()
+    assert workers.run(add, 1, 2, log=Path("/dev/full"), listener=heard) == 3
+    assert heard.messages[-1] == ("log", "warning", "its log.txt is not whole: No space left on device")
+    assert "printed" in heard.lines
+
+
+def test_a_line_without_end_and_an_endless_one(tmp_path: Path) -> None:
+    log = tmp_path / "log.txt"
+    log.touch()
+    reader, writer = get_context("forkserver").Pipe(duplex=False)
+    prints = Prints(reader, log)
+    os.write(writer.fileno(), b"half")
+    assert prints.take() == []
+    os.write(writer.fileno(), b" a line\n\xff")
+    assert prints.take() == ["half a line"]
+    os.write(writer.fileno(), b"x" * 60_000)
+    assert prints.take() == []
+    os.write(writer.fileno(), b"x" * 60_000)
+    [line] = prints.take()
+    assert line == "\ufffd" + "x" * 120_000
+    writer.close()
+    assert prints.take(all_of_it=True) == []
+    assert prints.sources() == []
 
 
 @pytest.mark.parametrize(
