@@ -21,7 +21,9 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
+from urllib.parse import urlsplit
 
+from flows.process.own_pages import origins
 from flows.service.location import Service, answers, running
 from tempering.artifacts.atomic import probe, store_errors, whole_file
 from tempering.errors import StoreError, UserError
@@ -256,6 +258,8 @@ def environment(home: Path, database: Path, url: str, *, web: bool) -> dict[str,
         "PREFECT_SERVER_LOGGING_LEVEL": "WARNING",
         "PREFECT_SERVER_UI_ENABLED": str(web).lower(),
         "PREFECT_UI_API_URL": url,
+        # The pages may be opened as localhost, and then ask 127.0.0.1.
+        "PREFECT_SERVER_CORS_ALLOWED_ORIGINS": ",".join(origins(urlsplit(url).port or 80)),
         "PREFECT_UI_STATIC_DIRECTORY": str(home / "ui"),
         "PREFECT__SERVER_FINAL": "1",
         "PREFECT__SERVER_EPHEMERAL": "" if web else "1",

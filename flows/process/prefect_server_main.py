@@ -17,6 +17,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+from flows.process.own_pages import own_pages_only
 from flows.process.prefect_server import STOP_LIMIT, environment, template
 from tempering.artifacts.atomic import whole_file
 
@@ -30,7 +31,9 @@ def serve(descriptor: int) -> None:
     from prefect.server.api.server import create_app
 
     app = create_app(final=True, ephemeral=bool(os.environ.get("PREFECT__SERVER_EPHEMERAL")))
-    config = uvicorn.Config(app, log_level="error", lifespan="on", timeout_graceful_shutdown=1)
+    config = uvicorn.Config(
+        own_pages_only(app), log_level="error", lifespan="on", timeout_graceful_shutdown=1
+    )
     servers.append(uvicorn.Server(config))
     servers[0].capture_signals = contextlib.nullcontext  # a stop is the parent's, which then asks for the end
     with socket.socket(fileno=descriptor) as listener:
