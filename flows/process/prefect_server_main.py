@@ -30,13 +30,13 @@ def serve(descriptor: int) -> None:
     import uvicorn
     from prefect.server.api.server import create_app
 
-    app = create_app(final=True, ephemeral=bool(os.environ.get("PREFECT__SERVER_EPHEMERAL")))
+    app: Any = create_app(final=True, ephemeral=bool(os.environ.get("PREFECT__SERVER_EPHEMERAL")))
     config = uvicorn.Config(
         own_pages_only(app), log_level="error", lifespan="on", timeout_graceful_shutdown=1
     )
     servers.append(uvicorn.Server(config))
     servers[0].capture_signals = contextlib.nullcontext  # a stop is the parent's, which then asks for the end
-    with socket.socket(fileno=descriptor) as listener:
+    with listener:
         servers[0].run(sockets=[listener])
 
 

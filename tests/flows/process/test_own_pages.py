@@ -6,6 +6,8 @@ from urllib.parse import urlsplit
 
 import pytest
 
+from flows.process.own_pages import is_ours
+
 WEBSOCKET = {
     "Connection": "Upgrade",
     "Upgrade": "websocket",
@@ -68,3 +70,22 @@ def test_programs_and_its_own_pages_are_answered(api: str, headers: dict[str, st
     port = str(urlsplit(api).port)
     assert allowed <= {answer.get("access-control-allow-origin", "").replace(port, "PORT")}
     assert ask(api, EVENTS, WEBSOCKET | headers)[0] == 101
+
+
+@pytest.mark.parametrize(
+    ("host", "origin", "good"),
+    [
+        ("gpu-7:4200", None, True),
+        ("gpu-7:4200", "http://gpu-7:4200", True),
+        ("pages.example", "https://pages.example", True),  # behind a proxy
+        ("gpu-7:4200", "http://evil.example", False),
+        ("gpu-7:4200", "null", False),
+        ("", None, False),
+    ],
+)
+def test_a_server_for_others_has_any_name_and_its_own_pages(
+    host: str, origin: str | None, good: bool
+) -> None:
+    headers = [(b"Host", host.encode()), *([(b"Origin", origin.encode())] if origin else [])]
+    assert is_ours(headers, local=False) == good
+    assert not is_ours(headers)
