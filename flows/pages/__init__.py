@@ -1,0 +1,1 @@
+"""What Prefect's web pages show of a run: artifacts, log lines, events."""
