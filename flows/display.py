@@ -53,13 +53,20 @@ class Row:
             return self.seconds
         return time.monotonic() - self.started
 
-    def left(self) -> float | None:
-        """Estimated seconds to go, by the rate since the first report (a resumed stage starts above 0)."""
-        if self.total is None or self.first is None or self.state in FINISHED or self.done >= self.total:
+    def rate(self) -> float | None:
+        """Units a second since the first report (a resumed stage starts above 0), a second after it."""
+        if self.first is None:
             return None
         start, amount = self.first
         progress, seconds = self.done - amount, time.monotonic() - start
-        return seconds * (self.total - self.done) / progress if progress > 0 and seconds > 1 else None
+        return progress / seconds if progress > 0 and seconds > 1 else None
+
+    def left(self) -> float | None:
+        """Estimated seconds to go, by that rate."""
+        if self.total is None or self.state in FINISHED or self.done >= self.total:
+            return None
+        rate = self.rate()
+        return (self.total - self.done) / rate if rate else None
 
 
 class Display:
@@ -110,6 +117,11 @@ class Display:
         """A line that a stage printed, shown with -v."""
         if self.verbose and text.strip():
             self.note(f"{name} | {text}")
+
+    def warn(self, name: str, text: str) -> None:
+        """A stage's warning, which -v shows as one of its lines."""
+        if not self.verbose:
+            self.note(f"{name}: {text}")
 
     def note(self, text: str) -> None:
         """A line that is always shown."""

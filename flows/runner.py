@@ -290,8 +290,8 @@ class _Listener:
         elif message[0] == "log":
             _, level, text = message
             self.log(text)
-            if level == "warning" and not self.display.verbose:
-                self.display.note(f"{self.node}: {text}")
+            if level == "warning":
+                self.display.warn(self.node, text)
 
     def line(self, text: str) -> None:
         self.display.line(self.node, text)

@@ -1,0 +1,148 @@
+"""What a stage has to show at its end: metrics, samples of its completions, curves, a report's verdict.
+
+Made in the sender's thread from the artifact's tables, of which only the columns and rows that are shown
+are read. Prompts and completions are foreign text: masked, escaped and cut.
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from flows.cli.plan_table import in_words
+from flows.pages.charts import curves
+from flows.pages.words import metric_rows, plain, table
+from flows.plan import PlanRow
+from flows.runner import Outcome
+from tempering.artifacts.kinds import Artifact, EvaluationArtifact, ReportArtifact
+from tempering.printable import clock, count, headline, number
+
+_FIRST, _LAST = 4, 8  # completions shown of a training's beginning and end
+_SAMPLE_COLUMNS = ("tokens", "score", "gold", "reward", "prompt", "completion")
+_LARGEST = 200_000  # rows of a table that is read to its end
+Shown = tuple[str, str, Callable[[], Any], str]
+"""What it is called, the kind of Prefect artifact, a function that makes its content, a line about it."""
+
+
+def plan_rows(rows: Iterable[PlanRow]) -> list[dict[str, str]]:
+    """The plan with its reasons."""
+    return [
+        {
+            "stage": row.stage,
+            "action": row.action,
+            "why": "; ".join(_reasons(row)),
+            "artifact": row.artifact or "",
+        }
+        for row in rows
+    ]
+
+
+def _reasons(row: PlanRow) -> list[str]:
+    return in_words(row.why) + ([f"resumes from {row.resume_from}"] if row.resume_from else [])
+
+
+def run_rows(names: Iterable[str], outcomes: Mapping[str, Outcome]) -> list[dict[str, str]]:
+    """What the run has done so far, stage by stage."""
+    rows = []
+    for name in names:
+        outcome = outcomes.get(name)
+        artifact = outcome.artifact if outcome else None
+        shown = headline(artifact.manifest.metrics) if artifact else outcome.reason if outcome else ""
+        rows.append(
+            {
+                "stage": name,
+                "action": outcome.action if outcome else "to come",
+                "headline": shown,
+                "time": clock(outcome.seconds) if outcome and outcome.seconds else "",
+                "artifact": artifact.id if artifact else "",
+            }
+        )
+    return rows
+
+
+def shown_of(artifact: Artifact, stage: str, page: str | None) -> Iterator[Shown]:
+    """The pages about an artifact that `stage` has just made; `page`: the address of its report."""
+    files, metadata = artifact.manifest.files, artifact.path / "metadata"
+    yield "metrics", "table", lambda: _metrics(artifact), f"Metrics of {plain(stage)}"
+    if "metadata/training_stats.parquet" in files:
+        about = f"How {plain(stage)} trained, over tokens"
+        yield "curves", "markdown", lambda: curves(metadata / "training_stats.parquet"), about
+    for name in ("generated_outputs", "completions"):
+        if f"metadata/{name}.parquet" in files:
+            about = f"What {plain(stage)} answered"
+            yield "samples", "markdown", partial(samples, metadata / f"{name}.parquet"), about
+    if isinstance(artifact, ReportArtifact):
+        yield "verdict", "markdown", lambda: verdict(artifact, page), "What the numbers of this run say"
+
+
+def _metrics(artifact: Artifact) -> list[dict[str, str]]:
+    """An evaluation's numbers with their intervals; else the stage's metrics, tokens and time."""
+    if isinstance(artifact, EvaluationArtifact):
+        return [_figure(row) for row in _rows(artifact.path / "metadata/metrics.parquet")]
+    manifest = artifact.manifest
+    facts = {"tokens": f"{manifest.tokens:,}"} if manifest.tokens else {}
+    facts |= {"time": clock(manifest.seconds), "artifact": artifact.id}
+    return [*metric_rows(manifest.metrics), *metric_rows(facts)]
+
+
+def _figure(row: Mapping[str, Any]) -> dict[str, str]:
+    low, high = row.get("low"), row.get("high")
+    return {
+        **{name: str(row[name]) for name in ("model", "benchmark", "metric") if row.get(name)},
+        "value": number(row.get("value")),
+        "95% interval": f"{number(low)} to {number(high)}" if low is not None and high is not None else "",
+        "rows": number(row.get("n")),
+    }
+
+
+def samples(path: Path) -> str:
+    """The first completions of a table, and of a training the last ones too."""
+    import pyarrow.parquet as pq
+
+    with pq.ParquetFile(path) as file:
+        names = [name for name in _SAMPLE_COLUMNS if name in file.schema_arrow.names]
+        if file.metadata.num_rows == 0 or "completion" not in names:
+            return ""
+        training = "tokens" in names
+        first = next(file.iter_batches(_FIRST if training else _LAST, columns=names)).to_pylist()
+        if not training:
+            return _samples(first)
+        if file.metadata.num_rows > _LARGEST:
+            return f"{_samples(first)}\n\nThe table is too large to read to its end here: {plain(path.name)}"
+        rows = file.read(columns=names)
+    last = rows.slice(max(len(first), rows.num_rows - _LAST)).to_pylist()
+    parts = [f"At the beginning:\n\n{_samples(first)}"]
+    return "\n\n".join(parts + ([f"At the end:\n\n{_samples(last)}"] if last else []))
+
+
+def _samples(rows: Sequence[Mapping[str, Any]]) -> str:
+    names = list(rows[0])
+    return table(names, [[_cell(name, row[name]) for name in names] for row in rows])
+
+
+def _cell(name: str, value: Any) -> str:
+    if name == "tokens" and value is not None:
+        return count(int(value))
+    return value if isinstance(value, str) else number(value, ".3g")
+
+
+def verdict(report: ReportArtifact, page: str | None) -> str:
+    """The report's sentence, its figures, and where the page is."""
+    details = report.details
+    parts = [f"**{plain(str(details.get('verdict') or 'The report has no verdict.'), 2000)}**"]
+    failures = details.get("failures")
+    if isinstance(failures, Mapping):
+        parts += ["\n".join(f"- {plain(name)} failed: {plain(str(why))}" for name, why in failures.items())]
+    parts.append(f"[Open the report]({page})" if page else f"The report: {plain(str(report.html))}")
+    figures = report.path / "metadata/report_table.parquet"
+    if "metadata/report_table.parquet" in report.manifest.files:
+        rows = [_figure(row) for row in _rows(figures)]
+        columns = list(dict.fromkeys(name for row in rows for name in row))
+        parts += [table(columns, [[row.get(name, "") for name in columns] for row in rows])] if rows else []
+    return "\n\n".join(filter(None, parts))
+
+
+def _rows(path: Path) -> list[dict[str, Any]]:
+    from tempering.artifacts.tables import read_rows
+
+    return read_rows(path)
