@@ -1,0 +1,237 @@
+"""A run's progress on Prefect's pages, beside the terminal's display, which this one passes everything on to.
+
+From `plan`, which the flow calls when its run has begun, to `close`: log lines at the rate of a person, a
+progress artifact a stage, tables of the plan and of what was done, and what finished stages have to show.
+All is queued and sent by a thread of its own; nothing here blocks or fails a run.
+"""
+
+import time
+from collections import deque
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from flows.display import Display
+from flows.pages.content import plan_rows, run_rows, shown_of
+from flows.pages.letters import Happening, LogLine, Place
+from flows.pages.outbox import Outbox
+from flows.pages.words import artifact_key, percent, plain, progress_line
+from flows.plan import PlanRow
+from flows.runner import Outcome, explain
+from tempering.artifacts.kinds import Artifact, ReportArtifact
+from tempering.printable import clock, visible
+
+_ARTIFACT_GAP = 2.0  # seconds between two states of a stage's progress
+_LINE_GAP = 5.0  # seconds between two lines about it
+_MOST_LINES = 1000  # that wait for a server which does not answer; older ones are dropped
+_BATCH = 100  # lines a request
+_DRAIN_LIMIT = 5.0  # seconds that the end of a run waits for the last pages
+_INFO, _ERROR = 20, 40
+
+
+@dataclass
+class _Told:
+    """What the pages last heard of a stage, and when."""
+
+    place: Place
+    artifact: float = float("-inf")
+    line: float = float("-inf")
+    live: Mapping[str, float] = field(default_factory=dict)
+    shown: bool = False
+    """Whether it has a progress artifact."""
+
+
+class Pages(Display):
+    """A display that passes on to another one and to Prefect's pages.
+
+    Args:
+        display: the terminal's.
+        pipeline: the pipeline's name, which all keys begin with.
+        reports: the address of the server of reports, or None where there is none.
+    """
+
+    def __init__(self, display: Display, pipeline: str, reports: str | None = None) -> None:
+        self.display, self.pipeline, self.reports = display, pipeline, reports
+        self.stream, self.verbose = display.stream, display.verbose
+        self.rows, self.lock = display.rows, display.lock
+        self._outbox: Outbox | None = None
+        self._stages: dict[str, _Told] = {}
+        self._outcomes: dict[str, Outcome] = {}
+        self._lines: deque[LogLine] = deque(maxlen=_MOST_LINES)
+
+    # -- the run -----------------------------------------------------------------------------
+
+    def plan(self, rows: Sequence[PlanRow]) -> None:
+        """Begin, in the flow's own thread: what will be done and why."""
+        from flows.pages.client import Client, temporary
+
+        self._client = Client()
+        self._run = Place(*reversed(_ids()))
+        self._names = [row.stage for row in rows]
+        self._outbox = Outbox(temporary, self._refused)
+        about = f"What the run of {plain(self.pipeline)} was to do, and why"
+        self._artifact("plan", "table", lambda: plan_rows(rows), about, self._run)
+        self._show_run()
+
+    def close(self) -> None:
+        """Send the last pages; a server that does not answer is not waited for."""
+        if self._outbox is not None:
+            self._outbox.close(_DRAIN_LIMIT)
+            self._outbox = None
+
+    def outcome(self, outcome: Outcome) -> None:
+        """What a stage came to: tables, samples, curves and events, made by the sender's thread."""
+        self._outcomes[outcome.node] = outcome
+        if self._outbox is None:
+            return
+        told, artifact = self._told(outcome.node), outcome.artifact
+        if artifact is not None and (outcome.action != "cached" or isinstance(artifact, ReportArtifact)):
+            page = f"{self.reports.rstrip('/')}/{artifact.id}/" if self.reports else None
+            for what, kind, content, about in shown_of(artifact, outcome.node, page):
+                name = what if what == "verdict" else f"{outcome.node}-{what}"
+                self._artifact(name, kind, content, about, told.place)
+            if page and isinstance(artifact, ReportArtifact):
+                self._artifact(
+                    "report", "markdown", lambda: f"[Open the report]({page})", "The report", told.place
+                )
+        if artifact is not None and outcome.action != "cached":
+            self._event(self._created(outcome, artifact, told.place))
+        if outcome.action == "failed" and outcome.error is not None:
+            text = f"{outcome.node}: failed in {clock(outcome.seconds)}: {explain(outcome.error)}"
+            self._log(told.place, text, _ERROR)
+            self._event(self._failed(outcome, told.place))
+        self._show_run()
+
+    # -- a stage, as the runner tells a display ------------------------------------------------
+
+    def start(self, name: str, state: str = "running") -> None:
+        """A stage starts working, or queues."""
+        self.display.start(name, state)
+        if self._outbox is not None:
+            self._log(self._told(name).place, f"{name}: {state}")
+
+    def progress(self, name: str, done: int, total: int | None, unit: str, live: Mapping[str, float]) -> None:
+        """A line and a state of the progress artifact, where the last ones are some seconds old."""
+        self.display.progress(name, done, total, unit, live)
+        if self._outbox is None:
+            return
+        told, now = self._told(name), time.monotonic()
+        told.live = dict(live) or told.live
+        due = now - told.artifact >= _ARTIFACT_GAP and bool(total), now - told.line >= _LINE_GAP
+        if not any(due):
+            return
+        line = progress_line(self.rows[name], told.live)
+        if due[0]:
+            told.artifact, told.shown = now, True
+            self._progress(name, percent(self.rows[name]), line)
+        if due[1]:
+            told.line = now
+            self._log(told.place, line)
+
+    def end(self, name: str, state: str, *, seconds: float | None = None, shown: str = "") -> None:
+        """A stage has finished."""
+        self.display.end(name, state, seconds=seconds, shown=shown)
+        if self._outbox is None:
+            return
+        time_taken = f" in {clock(seconds)}" if seconds is not None else ""
+        line = " · ".join(filter(None, [f"{state}{time_taken}", shown]))
+        told = self._told(name)
+        if state != "failed":  # `outcome` says all of it
+            self._log(told.place, f"{name}: {line}")
+        if told.shown:
+            share = 100.0 if state == "done" else percent(self.rows[name])
+            self._progress(name, share, f"{name} {line}")
+
+    def line(self, name: str, text: str) -> None:
+        """A line that a stage printed: for the terminal; its log.txt holds all of them."""
+        self.display.line(name, text)
+
+    def warn(self, name: str, text: str) -> None:
+        """A stage's warning: for the terminal; its task's log has the line already."""
+        self.display.warn(name, text)
+
+    def note(self, text: str) -> None:
+        """A line about a stage, if it begins with its name, or about the run."""
+        self.display.note(text)
+        if self._outbox is not None:
+            told = self._stages.get(text.partition(":")[0])
+            self._log(told.place if told else self._run, text.strip())
+
+    def say(self, text: str) -> None:
+        """A line on the terminal alone."""
+        self.display.say(text)
+
+    # -- what is sent --------------------------------------------------------------------------
+
+    def _told(self, name: str) -> _Told:
+        """A stage's entry; its first report comes from the thread of its task, which knows the task run."""
+        told = self._stages.get(name)
+        if told is None:
+            task_run, flow_run = _ids()
+            told = self._stages[name] = _Told(Place(flow_run or self._run.flow_run, task_run))
+        return told
+
+    def _progress(self, name: str, share: float, line: str) -> None:
+        place = self._told(name).place
+        self._artifact(f"{name}-progress", "progress", lambda: share, plain(line), place)
+
+    def _show_run(self) -> None:
+        about = f"What the run of {plain(self.pipeline)} has done, stage by stage"
+        self._artifact("run", "table", lambda: run_rows(self._names, self._outcomes), about, self._run)
+
+    def _artifact(self, name: str, kind: str, content: Any, about: str, place: Place) -> None:
+        """Queue an artifact; `content` is called by the sender, and nothing is sent where it is empty."""
+        key = artifact_key(self.pipeline, name)
+
+        def send() -> None:
+            made = content()
+            if made not in ("", []):
+                self._client.artifact(key, kind, made, about, place)
+
+        if self._outbox is not None:
+            self._outbox.put(key, send)
+
+    def _event(self, event: Happening) -> None:
+        if self._outbox is not None:
+            self._outbox.put(f"event {event.name} {event.title}", lambda: self._client.event(event))
+
+    def _created(self, outcome: Outcome, artifact: Artifact, place: Place) -> Happening:
+        payload = {
+            "stage": outcome.node,
+            "action": outcome.action,
+            "metrics": dict(artifact.manifest.metrics),
+            "fingerprint": artifact.manifest.fingerprint,
+            "artifact": artifact.id,
+        }
+        name = f"artifact.{artifact.id}"
+        return Happening("artifact.created", name, artifact.id, self.pipeline, payload, place)
+
+    def _failed(self, outcome: Outcome, place: Place) -> Happening:
+        payload = {"stage": outcome.node, "error": outcome.reason, "pipeline": self.pipeline}
+        name = f"stage.{self.pipeline}.{outcome.node}"
+        return Happening("stage.failed", name, outcome.node, self.pipeline, payload, place)
+
+    def _log(self, place: Place, text: str, level: int = _INFO) -> None:
+        self._lines.append(LogLine(place, level, visible(text, lines=True)))
+        if self._outbox is not None:
+            self._outbox.put("log", self._send_lines)
+
+    def _send_lines(self) -> None:
+        """Send all lines; those of a request that failed stay."""
+        while batch := [line for _, line in zip(range(_BATCH), list(self._lines), strict=False)]:
+            self._client.log([line for line in batch if line.place.flow_run])
+            for line in batch:
+                if self._lines and self._lines[0] is line:  # not pushed out meanwhile
+                    self._lines.popleft()
+
+    def _refused(self, key: str, error: Exception) -> None:
+        """Say what the pages will not show: the server has refused it, or its table cannot be read."""
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        self.display.note(f"Prefect's pages do not show {key}: {reason}")
+
+
+def _ids() -> tuple[Any, Any]:
+    """The task run and the flow run that this thread works for."""
+    from prefect.utilities.context import get_task_and_flow_run_ids
+
+    return get_task_and_flow_run_ids()
