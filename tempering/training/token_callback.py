@@ -91,7 +91,8 @@ class TokenCallback(TrainerCallback):
         # The total is an estimate where steps or epochs end the run.
         progress = self.trainer.progress(state.global_step)
         total = int(tokens / progress) if progress > 0 else None
-        self.trainer.out.progress(tokens, total, loss=float(logs["loss"]))
+        live = {name: float(row[name]) for name in _LIVE if name in row}
+        self.trainer.out.progress(tokens, total, **live)
 
     def _refuse_no_gradient(self, logs: dict[str, Any], step: int) -> None:
         """Stop at a first step without any gradient: such a run looks healthy and never learns."""
@@ -103,4 +104,5 @@ class TokenCallback(TrainerCallback):
             )
 
 
+_LIVE = ("score", "kl", "loss")  # what people watch, the most telling first
 _NOT_LOGGED = {"num_input_tokens_seen", "num_tokens", "epoch", "train_tokens_per_second", "train_runtime"}

@@ -117,21 +117,33 @@ def test_fp16_is_refused_on_a_cpu() -> None:
     check_precision(SFTConfig(precision="bf16"), "cpu")
 
 
-def test_a_first_step_without_gradient_stops_the_training() -> None:
+def logged(logs: dict[str, float], step: int = 1, must: bool = True) -> list[Any]:
+    """What a step with these numbers reports as its progress."""
     from tempering.training.token_callback import TokenCallback
 
+    reports: list[Any] = []
+    trainer = SimpleNamespace(
+        config=SFTConfig(),
+        must_learn_at_once=must,
+        stats=SimpleNamespace(append=lambda rows: None),
+        progress=lambda step: 0.5,
+        out=SimpleNamespace(progress=lambda *amounts, **live: reports.append((*amounts, live))),
+    )
+    state: Any = SimpleNamespace(global_step=step, num_input_tokens_seen=10, is_world_process_zero=True)
+    arguments: Any = None
+    TokenCallback(trainer).on_log(arguments, state, arguments, logs)
+    return reports
+
+
+def test_a_step_reports_what_people_watch() -> None:
+    assert logged({"loss": 2.0, "grad_norm": 1.0, "learning_rate": 0.1}) == [(10, 20, {"loss": 2.0})]
+    [(*_, live)] = logged({"loss": 2.0, "kl": 0.5, "entropy": 3.0, "score": 0.7})
+    assert list(live.items()) == [("score", 0.7), ("kl", 0.5), ("loss", 2.0)]
+
+
+def test_a_first_step_without_gradient_stops_the_training() -> None:
     def first(loss: float, norm: float, step: int = 1, must: bool = True) -> None:
-        rows: list[Any] = []
-        trainer = SimpleNamespace(
-            config=SFTConfig(),
-            must_learn_at_once=must,
-            stats=SimpleNamespace(append=rows.append),
-            progress=lambda step: 0.5,
-            out=SimpleNamespace(progress=lambda *a, **k: None),
-        )
-        state: Any = SimpleNamespace(global_step=step, num_input_tokens_seen=10, is_world_process_zero=True)
-        arguments: Any = None
-        TokenCallback(trainer).on_log(arguments, state, arguments, {"loss": loss, "grad_norm": norm})
+        logged({"loss": loss, "grad_norm": norm}, step, must)
 
     with pytest.raises(DataError, match="the model learns nothing"):
         first(0.0, 0.0)
