@@ -41,6 +41,12 @@ class RuntimeConfig(Config):
     store: str | None = runtime_field(
         None, description="folder of the artifact store; --store and TEMPER_STORE go before it"
     )
+    report_url: str | None = runtime_field(
+        None,
+        pattern=r"^https?://\S+$",
+        description="address of the server that shows reports, for the links on Prefect's pages; null takes "
+        "that of `temper up`",
+    )
     log_with: Tracker | None = runtime_field(
         None,
         description="where the log rows of training go besides metadata/; wandb stays offline unless "

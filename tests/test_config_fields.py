@@ -14,7 +14,12 @@ from flows.config import PipelineConfig
 from tempering.config import Config, identity, readers_of
 from tempering.training.config import DPOConfig
 
-MADE_UP = {"function": "tests.rewards.some_rewards:undecided", "target_modules": "q_proj", "path": "x.txt"}
+MADE_UP = {
+    "function": "tests.rewards.some_rewards:undecided",
+    "target_modules": "q_proj",
+    "path": "x.txt",
+    "report_url": "http://x",
+}
 
 
 def config_classes(kind: type[BaseModel], seen: set[type[BaseModel]] | None = None) -> set[type[BaseModel]]:
