@@ -36,7 +36,7 @@ def serve(descriptor: int) -> None:
     )
     servers.append(uvicorn.Server(config))
     servers[0].capture_signals = contextlib.nullcontext  # a stop is the parent's, which then asks for the end
-    with listener:
+    with socket.socket(fileno=descriptor) as listener:
         servers[0].run(sockets=[listener])
 
 
