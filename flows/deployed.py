@@ -45,13 +45,24 @@ def temper(
     from_stage: Annotated[str | None, Field(description="run this stage and all after it again")] = None,
     only: Annotated[str | None, Field(description="run this stage alone, with inputs in the store")] = None,
     force: Annotated[list[str], Field(description="stages to run again")] = [],  # noqa: B006
+    reuse: Annotated[
+        list[str], Field(description="artifacts to take as they are, such as sft=sft@latest")
+    ] = [],  # noqa: B006
 ) -> State[Any]:
     """From raw text to an aligned language model. Stages that are in the store already are reused."""
     session = _session.get()
     if session is not None:
         return _run(session)
     store = os.environ.get("TEMPER_STORE") or None
-    options = Options(config, tuple(overrides), store, start=from_stage, only=only, force=tuple(force))
+    options = Options(
+        config,
+        tuple(overrides),
+        store,
+        start=from_stage,
+        only=only,
+        force=tuple(force),
+        reuse=tuple(reuse),
+    )
     return _run_deployed(options)
 
 
@@ -70,6 +81,7 @@ def run_flow(session: Session) -> None:
             from_stage=options.start,
             only=options.only,
             force=list(options.force),
+            reuse=list(options.reuse),
             return_state=True,
         )
     except RuntimeError as error:

@@ -30,6 +30,8 @@ class Node:
     stage: Stage
     config: Config
     inputs: Mapping[str, Source | Mapping[str, Source]] = field(default_factory=dict)
+    reuse: str | None = None
+    """Id of an artifact that is taken as it is, instead of what the stage would make."""
 
     @property
     def key(self) -> str:

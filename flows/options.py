@@ -17,6 +17,8 @@ class Options:
     start: str | None = None
     only: str | None = None
     force: tuple[str, ...] = ()
+    reuse: tuple[str, ...] = ()
+    """`STAGE=ID`: artifacts in the places of stages."""
     port: int | None = None
     strict_code: bool = False
     flow_run: str | None = None
@@ -25,7 +27,8 @@ class Options:
     @property
     def retry(self) -> str:
         """The command that makes what a run has left: without what was forced, which it may have made."""
-        return shlex.join(["temper", "run", self.config, *self.overrides])
+        reuse = [f"--reuse={word}" for word in self.reuse]
+        return shlex.join(["temper", "run", self.config, *self.overrides, *reuse])
 
     @classmethod
     def from_arguments(cls, args: argparse.Namespace) -> "Options":
@@ -37,6 +40,7 @@ class Options:
             start=args.start,
             only=args.only,
             force=tuple(args.force),
+            reuse=tuple(args.reuse),
             port=args.port,
             strict_code=args.strict_code,
         )

@@ -17,6 +17,7 @@ from flows.options import Options
 from flows.plan import PlanRow, downstream, forced_nodes, plan, select
 from flows.process.server_check import require_server
 from flows.process.workers import Workers
+from flows.reuse import with_reused
 from flows.runner import Runner
 from flows.session import Planned, Session
 from flows.store_choice import DEFAULT_STORE
@@ -40,9 +41,10 @@ def plan_pipeline(options: Options, *, writable: bool = False) -> Planned:
     if options.strict_code:
         runtime = runtime.model_copy(update={"strict_code": True})
     nodes = build_graph(config)
+    store = Store(options.store or runtime.store or DEFAULT_STORE, writable=writable)
+    nodes = with_reused(nodes, options.reuse, store)
     _check_options(nodes, options)
     nodes = _with_parents(nodes, options.only)
-    store = Store(options.store or runtime.store or DEFAULT_STORE, writable=writable)
     # A retry keeps its parameters: what its first attempt was forced to make is there.
     done = store.runs.made_in(options.flow_run) if options.flow_run else set()
     force, start, only = options.force, options.start, options.only
@@ -56,6 +58,12 @@ def _check_options(nodes: list[Node], options: Options) -> None:
     """Refuse to force what `--only` does not run, which would be passed over."""
     chosen = select(nodes, options.only)
     forced = {f"--force {name}": select(nodes, name) for name in options.force}
+    reused = {node.name for node in nodes if node.reuse is not None}
+    for option, names in forced.items():
+        if names and names <= reused:
+            raise UserError(
+                f"{option} makes again what --reuse takes as it is", fix="leave one of the two out"
+            )
     forced |= {f"--from {options.start}": downstream(nodes, select(nodes, options.start))}
     for option, names in forced.items():
         if chosen and names and not names & chosen:

@@ -132,7 +132,8 @@ def check(nodes: Sequence[Node]) -> None:
     outputs: dict[str, type[Artifact]] = {}
     folders: dict[str, str] = {}
     for node in nodes:
-        node.stage.check_roles(node.inputs)
+        if node.reuse is None:
+            node.stage.check_roles(node.inputs)
         for name, source in node.sources().items():
             role = node.stage.roles[name.split(".")[0]]
             # Artifacts of the store are checked when the stage is called.
@@ -191,6 +192,8 @@ class _Planner:
         self._code: dict[str, dict[str, str]] = {}
 
     def row(self, node: Node) -> PlanRow:
+        if node.reuse is not None:
+            return self._reused(node, self.store.get(node.reuse))
         inputs = {role: self._input(node, role, source) for role, source in node.sources().items()}
         fingerprints = {role: item.fingerprint for role, item in inputs.items()}
         payloads = {role: item.payload for role, item in inputs.items()}
@@ -201,6 +204,13 @@ class _Planner:
         payload = entry.payload_digest if isinstance(entry, Artifact) else None
         self.outputs[node.name] = _Input(key.hex, payload, row.artifact)
         return row
+
+    def _reused(self, node: Node, artifact: Artifact) -> PlanRow:
+        """Its own fingerprint is what the stages after it are made from."""
+        key = Fingerprint(artifact.fingerprint, artifact.manifest.hashed)
+        self.outputs[node.name] = _Input(key.hex, artifact.payload_digest, artifact.id)
+        why = [Why(kind="reused", field="--reuse", old=None, new=artifact.id)]
+        return PlanRow(node.name, "cached", key, why, artifact.id, node=node, made=artifact)
 
     def _input(self, node: Node, name: str, source: Source) -> _Input:
         if isinstance(source, str):

@@ -18,7 +18,7 @@ WILL_RUN = "will run"
 class Why(TypedDict):
     """One reason. `old` and `new` are config values, artifact ids, digests or words; None: absent."""
 
-    kind: Literal["config", "input", "version", "new", "damaged", "forced", "code"]
+    kind: Literal["config", "input", "version", "new", "damaged", "forced", "reused", "code"]
     field: str
     old: Any
     new: Any

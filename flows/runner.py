@@ -140,6 +140,8 @@ class Runner:
         return self.store.get(source.ref) if isinstance(source, Ref) else self._outcome(source).artifact
 
     def _make(self, node: Node, inputs: dict[str, Any], failures: Mapping[str, str], log: Log) -> Outcome:
+        if node.reuse is not None:
+            return Outcome(node.name, "cached", self.store.get(node.reuse))
         # A report names failures, which are in no fingerprint: it is never taken from the store then.
         force = node.name in self.forced or bool(failures)
         strict = self.runtime.strict_code

@@ -154,6 +154,13 @@ def _add_pipeline(commands: Any, name: str, command: Command, text: str) -> None
     parser.add_argument("--from", dest="start", metavar="STAGE", help="run STAGE and all after it again")
     parser.add_argument("--only", metavar="STAGE", help="run STAGE alone, from artifacts in the store")
     parser.add_argument("--force", metavar="STAGE", action="append", default=[], help="run STAGE again")
+    parser.add_argument(
+        "--reuse",
+        metavar="STAGE=ID",
+        action="append",
+        default=[],
+        help="take an artifact as it is in the place of what STAGE would make",
+    )
     precisions = parser.add_mutually_exclusive_group()
     for precision in ("bf16", "fp16"):
         precisions.add_argument(

@@ -48,6 +48,8 @@ def explain(change: Mapping[str, Any]) -> str:
         return "has not run yet" if old is None else f"its last artifact {old} is gone or is not comparable"
     if kind == "forced":
         return f"forced by {field}"
+    if kind == "reused":
+        return f"{new} is taken as it is, by {field}"
     if kind == "damaged":
         return f"{old} is damaged: {field}: {new}"
     if kind == "input":
