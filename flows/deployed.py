@@ -122,7 +122,7 @@ def _run_deployed(options: Options) -> State[Any]:
         return state
     except TerminationSignal as error:  # Cancel, a stopped worker, a spot notice
         session.cancel(Stopped(error.signal))
-        session.wait(PATIENCE)
+        session.wait(session.planned.runtime.stop_grace + PATIENCE)
         session.end()
         raise
     finally:

@@ -104,6 +104,7 @@ def _follow(session: Session, contact: "Contact", flow: Callable[[], None]) -> N
             session.display.note("Prefect's pages have not heard how this run ended; the store has")
     except KeyboardInterrupt as stop:
         session.cancel(stop)
+        session.wait(session.planned.runtime.stop_grace)
         with contextlib.suppress(Exception):
             flow_run.result(_PATIENCE)
         session.cancel_rest()

@@ -199,7 +199,11 @@ class Runner:
             try:
                 arguments = (node.stage.module, node.stage.name, draft, node.config, inputs)
                 summary, outcome = self.workers.run(
-                    work, *arguments, log=draft.path / LOG_FILE, listener=listener
+                    work,
+                    *arguments,
+                    log=draft.path / LOG_FILE,
+                    listener=listener,
+                    grace=self.runtime.stop_grace,
                 )
             except UserError:
                 if not checkpoints_in(draft.path):  # nothing half-written stays behind a mistake
@@ -251,7 +255,8 @@ class Runner:
                 shown=headline(artifact.manifest.metrics),
             )
         elif outcome.action == "cancelled":
-            self.display.end(outcome.node, "cancelled")
+            shown = "" if str(outcome.error) == "cancelled" else outcome.reason
+            self.display.end(outcome.node, "cancelled", shown=shown)
         else:
             state = "failed" if outcome.action == "failed" else "not run"
             spent = outcome.seconds if state == "failed" else None
@@ -277,6 +282,8 @@ class _Listener:
     log: Log
     resumes: bool
     waited: float = 0.0  # seconds for a device
+    stoppable: bool = False
+    """Whether a stop makes it write a checkpoint."""
 
     def begin(self) -> None:
         self.display.start(self.node, "resumed" if self.resumes else "running")
@@ -294,6 +301,14 @@ class _Listener:
             self.log(text)
             if level == "warning":
                 self.display.warn(self.node, text)
+
+        elif message[0] == "stoppable":
+            self.stoppable = message[1]
+        elif message[0] == "stopping" and self.stoppable:
+            self.display.note(
+                f"stopping: {self.node} writes a checkpoint (up to {message[1]:g} s); "
+                "a second signal ends it at once"
+            )
 
     def line(self, text: str) -> None:
         self.display.line(self.node, text)

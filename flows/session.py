@@ -1,8 +1,8 @@
 """A run in progress: its record, its outcomes, and what it came to.
 
 Each node runs once, whoever asks for it first: a Prefect task, or the session itself where Prefect's server
-has gone (flows/prefect_run.py). A stop kills the stages' processes; what has no outcome then was cancelled.
-The record is written after each stage.
+has gone (flows/prefect_run.py). A stop tells the stages to end (training ones write a checkpoint); what has
+no outcome then was cancelled. The record is written after each stage.
 """
 
 import threading
@@ -19,7 +19,7 @@ from flows.options import Options
 from flows.plan import PlanRow
 from flows.process.workers import Cancelled
 from flows.runner import Outcome, Runner, explain
-from flows.stopping import stop_code
+from flows.stopping import stop_code, take_longer
 from tempering.artifacts.kinds import ReportArtifact
 from tempering.artifacts.runs import Run
 from tempering.artifacts.store import Store
@@ -117,11 +117,12 @@ class Session:
         return not wait(self._futures.values(), seconds).not_done
 
     def cancel(self, stop: KeyboardInterrupt) -> None:
-        """End the stages' processes; what has not begun never will. A second call does nothing."""
+        """Tell the stages to end; what has not begun never will. A second call does nothing."""
         if self.stop is not None:
             return
         self.stop = stop
         stop_code(stop)
+        take_longer(self.planned.runtime.stop_grace)
         self.runner.workers.stop()
         self.display.note("interrupted: ending the stages; run again to resume from their checkpoints")
         with self._lock:

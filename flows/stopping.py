@@ -3,7 +3,8 @@
 All of them mean the same. The first raises `Stopped` in the main thread, wherever that is: in an import, a
 plan, a wait, a commit; what is half written goes as it passes. Libraries swallow it, or turn it into an error
 of their own: swallowed, it is raised again, and an error after a stop is the stop. A second signal ends the
-process at once, and so does some time. What is ignored from outside (`nohup`) stays ignored.
+process at once, and so does some time; but who sends a SIGTERM may send it twice (`timeout` does, to the
+process and to its group), and that is one. What is ignored from outside (`nohup`) stays ignored.
 """
 
 import contextlib
@@ -16,6 +17,7 @@ import weakref
 from collections.abc import Iterator
 
 PATIENCE = 10.0  # seconds that a stopped command may take to end in order
+_TWICE = 1.0  # seconds in which a SIGTERM or SIGHUP after another is the same stop
 _LOOK = 0.5  # seconds until a swallowed stop is raised again
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
@@ -32,6 +34,8 @@ class _Told:
     """What this process has been told: the signal, and the exception, which dies where it is swallowed."""
 
     number: int | None = None
+    when = 0.0
+    patience = PATIENCE
     stop: "weakref.ref[Stopped] | None" = None
     again = False
     heard: KeyboardInterrupt | None = None
@@ -42,6 +46,11 @@ def stop_code(stop: KeyboardInterrupt) -> int:
     """The exit code of a stopped command, as a shell counts: 130 for Ctrl-C, 143 for SIGTERM."""
     _Told.heard = stop
     return 128 + (stop.number if isinstance(stop, Stopped) else signal.SIGINT)
+
+
+def take_longer(seconds: float) -> None:
+    """The stopped command needs so much more time to end in order."""
+    _Told.patience = PATIENCE + seconds
 
 
 def stop_behind(error: BaseException) -> KeyboardInterrupt | None:
@@ -82,9 +91,11 @@ def _stop(number: int, frame: object) -> None:
     if _Told.again:
         _Told.again = False
     elif _Told.number is not None:
-        _end(number)
+        if signal.SIGINT in (number, _Told.number) or time.monotonic() - _Told.when > _TWICE:
+            _end(number)
+        return
     else:
-        _Told.number = number
+        _Told.number, _Told.when, _Told.patience = number, time.monotonic(), PATIENCE
         if number == signal.SIGHUP:
             _mute()
         threading.Thread(target=_see_to_it, args=(number,), daemon=True).start()
@@ -98,8 +109,7 @@ def _stop(number: int, frame: object) -> None:
 
 def _see_to_it(number: int) -> None:
     """Raise the stop again where nobody holds it any more, and end the process when its time is over."""
-    end = time.monotonic() + PATIENCE
-    while time.monotonic() < end:
+    while time.monotonic() < _Told.when + _Told.patience:
         time.sleep(_LOOK)
         if _Told.again:  # on its way still: two would be a second signal
             continue

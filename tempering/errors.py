@@ -53,5 +53,9 @@ class StoreError(UserError):
     """The artifact store cannot be read or written."""
 
 
+class StageStopped(TemperingError):
+    """The stage was told to end, and has written a checkpoint; the message says where it resumes."""
+
+
 class StageFailed(TemperingError):
     """A stage ended with an error; the message is the root failure's. Exit code 1."""

@@ -35,6 +35,13 @@ class RuntimeConfig(Config):
         True,
         description="a GPU serves one stage at a time, of all runs and users of the machine; false shares it",
     )
+    stop_grace: float = runtime_field(
+        25.0,
+        ge=0,
+        le=86_400,
+        description="seconds that a stopped training stage has to write a checkpoint before it is killed; "
+        "a machine that is taken back usually leaves 30",
+    )
     strict_code: bool = runtime_field(
         False, description="rebuild an artifact whose stage's source code has changed since it was made"
     )

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from tempering.artifacts.atomic import file_trouble
-from tempering.errors import TemperingError, UserError
+from tempering.errors import StageStopped, TemperingError, UserError
 
 Message = tuple[Any, ...]
 Send = Callable[[Message], None]
@@ -34,10 +34,13 @@ def child(pipe: Any, printing: Any, log: str, name: tuple[str, str], arguments: 
     Args:
         log: its log, which the parent writes.
     """
-    # A process group of its own: one kill ends the stage and all that it started. Ctrl-C is the parent's.
+    # A process group of its own: one kill ends the stage and all that it started. Ctrl-C and a closed
+    # terminal are the parent's; its SIGTERM ends this process, unless the stage makes a checkpoint of it.
     with contextlib.suppress(OSError):
         os.setpgid(0, 0)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    for number in (signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)
+    signal.pthread_sigmask(signal.SIG_SETMASK, ())  # the fork server blocks some
     threading.Thread(target=die_with_parent, daemon=True).start()
     _redirect(printing)
 
@@ -57,6 +60,8 @@ def child(pipe: Any, printing: Any, log: str, name: tuple[str, str], arguments: 
         for part in name[1].split("."):
             function = getattr(function, part)
         send(("done", function(send, *arguments)))
+    except StageStopped as stop:
+        send(("stopped", str(stop)))
     except BaseException as error:
         send(_failure(error, log))
     finally:

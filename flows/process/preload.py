@@ -101,6 +101,9 @@ def _watch_by_clock(parent: int) -> None:
 
 def _preload() -> None:
     global ERROR
+    # A scheduler may signal every process of a job: this one ends with its parent, and its children with it.
+    # Blocked, not ignored: one that reaches a child before it knows what to do then is not lost.
+    signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGTERM, signal.SIGHUP))
     os.dup2(2, 1)  # the terminal's stdout belongs to `--json`
     parent, end = os.getppid(), threading.Event()
     watcher = threading.Thread(target=_watch_parent, args=(parent, end))

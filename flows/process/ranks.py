@@ -15,6 +15,8 @@ from contextlib import contextmanager
 from multiprocessing import connection, get_context
 from typing import Any
 
+from tempering.errors import StageStopped
+
 
 @contextmanager
 def beside(count: int, work: Callable[[], Any]) -> Iterator[None]:
@@ -68,6 +70,8 @@ def _other(work: Callable[[], Any], rank: int, address: dict[str, str]) -> None:
     _take_rank(rank, address)
     try:
         work()
+    except StageStopped:  # rank 0 says so
+        pass
     except BaseException:
         traceback.print_exc()
         sys.stderr.flush()

@@ -28,6 +28,7 @@ def work(
     function = _stage(module, stage)
     draft.on_progress = lambda *report: send(("progress", *report))
     draft.on_log = lambda level, text: send(("log", level, text))
+    draft.on_stoppable = lambda ready: send(("stoppable", ready))
     draft.on_doing = lambda what: send(("doing", os.environ.get("RANK", "0"), what))
     _limit_threads(draft.runtime)
     if not function.slot:
@@ -48,7 +49,7 @@ def work(
 
 def _silent(draft: Draft) -> Draft:
     """The draft for a process that says nothing to the outside."""
-    draft.on_progress = draft.on_log = None
+    draft.on_progress = draft.on_log = draft.on_stoppable = None
     return draft
 
 

@@ -1,10 +1,10 @@
 """One process per stage, forked from a server that has imported the heavy libraries already.
 
-Memory comes back when a stage ends, a crash is contained, and cancelling is a kill. A child's
-messages travel over a pipe as small tuples; artifacts stay on disk. Whatever is printed, by Python or
-below it, comes over a second pipe, and goes to the stage's `log.txt` without keys. A child ends when its
-parent does: a thread watches the parent's sentinel, and the child leads its own process group, so that
-what it started ends with it.
+Memory comes back when a stage ends, a crash is contained, and cancelling is a SIGTERM: a training stage makes
+a checkpoint of it, any other ends at once, and after `grace` seconds it is a kill. A child's messages travel
+over a pipe as small tuples; artifacts stay on disk. Whatever is printed, by Python or below it, comes over a
+second pipe, and goes to the stage's `log.txt` without keys. A child ends when its parent does: a thread
+watches the parent's sentinel, and the child leads its own process group, which ends with it.
 """
 
 import contextlib
@@ -84,10 +84,20 @@ class Workers:
         context.set_forkserver_preload(["flows.process.preload"])
         forkserver.ensure_running()
 
-    def run(self, function: Callable[..., Any], *arguments: Any, log: Path, listener: Listener) -> Any:
+    def run(
+        self,
+        function: Callable[..., Any],
+        *arguments: Any,
+        log: Path,
+        listener: Listener,
+        grace: float = 0.0,
+    ) -> Any:
         """Call `function(send, *arguments)` in a new process and return what it returns.
 
         `function` must be importable by name, its arguments and result small and picklable.
+
+        Args:
+            grace: seconds that it may take to end by itself after `stop`.
 
         Raises:
             UserError: the one that the child raised.
@@ -104,29 +114,38 @@ class Workers:
         try:
             process, pipe = self._start(function, arguments, log, printing)
             with pipe, self._registered(process.pid):
-                answer = self._follow(process, pipe, prints, listener)
+                answer = self._follow(process, pipe, prints, listener, grace)
         finally:
             printed.close()
-        self._check(wait=answer is None)
+        # A stage that has ended without an answer was told to, and the run may hear of it a moment later.
+        ending = answer[1] if answer is not None and answer[0] == "stopped" else ""
+        if grace and process.exitcode == -signal.SIGKILL:
+            ending = f"killed: it had no checkpoint after {grace:g} s"
+        self._check(ending or "cancelled", wait=answer is None or answer[0] not in ("done", "failed"))
         return _unpack(answer, process.exitcode, prints)
 
     def stop(self) -> None:
-        """Kill every stage process and the fork server; `run` raises Cancelled from now on.
+        """Tell every stage to end; `run` raises Cancelled from now on.
 
         Takes no lock that a signal handler could find taken by its own thread.
         """
         self.cancel.set()
+        if not self._running:  # one that is only being started waits for the server's imports
+            self._kill_server()
+
+    def close(self) -> None:
+        """Kill every stage process and the fork server, and wait for its end."""
+        self.stop()
         for pid in tuple(self._running):
             _kill(pid)
+        self._kill_server()
+        forkserver._forkserver._stop()  # type: ignore[attr-defined]
+
+    def _kill_server(self) -> None:
         server = getattr(forkserver._forkserver, "_forkserver_pid", None)
         if server is not None:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(server, signal.SIGKILL)
-
-    def close(self) -> None:
-        """`stop`, and wait for the fork server's end."""
-        self.stop()
-        forkserver._forkserver._stop()  # type: ignore[attr-defined]
 
     def _start(
         self, function: Callable[..., Any], arguments: tuple[Any, ...], log: Path, printing: Any
@@ -148,11 +167,13 @@ class Workers:
             printing.close()
         return process, receiver
 
-    def _follow(self, process: Any, pipe: Any, prints: Prints, listener: Listener) -> Message | None:
+    def _follow(
+        self, process: Any, pipe: Any, prints: Prints, listener: Listener, grace: float
+    ) -> Message | None:
         answer: Message | None = None
         doing: dict[str, str] = {}  # of each rank
         deadline = float("inf")
-        open_pipe = True
+        open_pipe, told = True, False
         while True:
             sources = [process.sentinel, *([pipe] if open_pipe else []), *prints.sources()]
             ready = connection.wait(sources, timeout=_POLL)
@@ -163,7 +184,7 @@ class Workers:
                 except (EOFError, OSError):
                     open_pipe = False
                     break
-                if message[0] in ("done", "failed"):
+                if message[0] in ("done", "failed", "stopped"):
                     answer, deadline = message, time.monotonic() + _GRACE
                 elif message[0] == "doing":  # all that is known, should it end now
                     doing[message[1]] = message[2]
@@ -181,8 +202,13 @@ class Workers:
                 if prints.trouble:
                     listener.message(("log", "warning", f"its log.txt is not whole: {prints.trouble}"))
                 return answer
-            # Whether it must end.
-            if self.cancel.is_set() or time.monotonic() > deadline:
+            # Whether it shall end, or must.
+            if self.cancel.is_set() and not told:
+                told, deadline = True, min(deadline, time.monotonic() + grace)
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(process.pid, signal.SIGTERM)
+                listener.message(("stopping", grace))
+            if time.monotonic() > deadline:
                 _kill(process.pid)
 
     @contextlib.contextmanager
@@ -193,9 +219,9 @@ class Workers:
         finally:
             self._running.discard(pid)
 
-    def _check(self, *, wait: bool = False) -> None:
+    def _check(self, ending: str = "cancelled", *, wait: bool = False) -> None:
         if self.cancel.wait(_MOMENT if wait else 0):
-            raise Cancelled("cancelled")
+            raise Cancelled(ending)
 
 
 def prepare_environment() -> None:
@@ -214,6 +240,8 @@ def _unpack(answer: Message | None, code: int | None, prints: Prints) -> Any:
         raise StageCrashed(ending, log_tail=prints.last())
     if answer[0] == "done":
         return answer[1]
+    if answer[0] == "stopped":  # by somebody else than this run
+        raise StageCrashed(f"the stage's process was told to end (SIGTERM): {answer[1]}")
     _, message, pickled, trace = answer
     if pickled is not None:
         error = pickle.loads(pickled)

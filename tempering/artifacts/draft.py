@@ -6,6 +6,7 @@ sets its own callbacks and sends `outcome()` back for `adopt()`.
 """
 
 import logging
+import signal
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -74,6 +75,9 @@ class Draft:
         self.on_progress, self.on_log = on_progress, on_log
         self.on_doing: Callable[[str], None] | None = None
         self.on_device: Callable[[], None] | None = None
+        self.on_stoppable: Callable[[bool], None] | None = None
+        self.stop_asked = False
+        """Whether the stage has been told to write a checkpoint and end; see `stoppable`."""
         self.ticket, self.lease = ticket, lease
         # What the stage sets: `_OUTCOME` travels back to the parent.
         self.name: str = ""
@@ -148,6 +152,28 @@ class Draft:
             waiting.cancel()
             say("")
 
+    @contextmanager
+    def stoppable(self) -> Iterator[None]:
+        """While the body runs, a SIGTERM does not end the process: it sets `stop_asked`.
+
+        The body looks at it where it could write a checkpoint, does so, and ends; then raise `StageStopped`.
+        """
+        if threading.current_thread() is not threading.main_thread():  # which alone gets signals
+            yield
+            return
+
+        def ask(number: int, frame: object) -> None:
+            self.stop_asked = True
+
+        say = self.on_stoppable or (lambda ready: None)
+        previous = signal.signal(signal.SIGTERM, ask)
+        say(True)
+        try:
+            yield
+        finally:
+            say(False)
+            signal.signal(signal.SIGTERM, previous)
+
     def log(self, text: str) -> None:
         """A line to the log."""
         self._say("info", text)
@@ -188,7 +214,7 @@ class Draft:
         self.close()
 
     def __getstate__(self) -> dict[str, Any]:
-        ours = ("on_progress", "on_log", "on_doing", "on_device", "lease")
+        ours = ("on_progress", "on_log", "on_doing", "on_device", "on_stoppable", "lease")
         return {**self.__dict__, **dict.fromkeys(ours)}
 
 

@@ -20,6 +20,8 @@ from tempering.artifacts.names import checkpoint_tokens
 
 DIGESTS = "digests.json"
 OPTIMIZER = "optimizer.pt"
+STOPPED = "stopped"
+"""Marks a checkpoint between thresholds, written at a stop; it goes when nothing resumes from it any more."""
 RESUME_FILES = (DIGESTS, OPTIMIZER, "scheduler.pt", "rng_state*.pth", "scaler.pt")
 KEEP_RESUMABLE = 2
 _ENTRIES = TypeAdapter(dict[str, FileEntry])
@@ -77,9 +79,12 @@ def sweep(folder: Path) -> None:
 def prune(folder: Path) -> None:
     """Keep training state in the newest `KEEP_RESUMABLE` checkpoints only."""
     for checkpoint in [path for path in newest_first(folder) if has_state(path)][KEEP_RESUMABLE:]:
+        stopped = (checkpoint / STOPPED).exists()
         for pattern in RESUME_FILES:  # the digests first: what has none is not missed
             for path in checkpoint.glob(pattern):
                 path.unlink()
+        if stopped:
+            shutil.rmtree(checkpoint)
 
 
 def _files(folder: Path) -> list[Path]:

@@ -1,4 +1,4 @@
-"""After each training step: checkpoints at token thresholds, the end of the run, log rows, progress."""
+"""After each training step: checkpoints at token thresholds and at a stop, the end, rows, progress."""
 
 import time
 from typing import Any
@@ -19,6 +19,8 @@ class TokenCallback(TrainerCallback):
         self.config: TrainingConfig = trainer.config
         self.crossed: int | None = None
         self.finished = False
+        self.stopped = False
+        """Whether the checkpoint at hand is there because of a stop alone."""
         self._started = time.monotonic()
         self._at_start = 0
         self._next = 0
@@ -57,6 +59,9 @@ class TokenCallback(TrainerCallback):
         exhausted = bool(getattr(self.trainer, "exhausted", False))
         if (limit and tokens >= limit) or state.global_step >= state.max_steps or exhausted:
             control.should_training_stop = control.should_save = self.finished = True
+        if self.trainer.asked_to_stop():
+            self.stopped = not control.should_save
+            control.should_training_stop = control.should_save = True
 
     def on_log(
         self,

@@ -18,9 +18,10 @@ from tempering.artifacts.draft import Draft
 from tempering.artifacts.kinds import SampleArtifact
 from tempering.artifacts.names import checkpoint_name
 from tempering.artifacts.row_log import RowLog
-from tempering.errors import ConfigError
+from tempering.errors import ConfigError, StageStopped
 from tempering.models.compiling import check_compiler, compile_layers
-from tempering.training.checkpoints import publish
+from tempering.printable import count
+from tempering.training.checkpoints import STOPPED, publish
 from tempering.training.config import TrainingConfig
 from tempering.training.resume import CheckedLoading, resume_point
 from tempering.training.schedule import learning_rate_factor
@@ -151,11 +152,24 @@ class TokenTrainer(CheckedLoading):
         if checkpoint is not None and (checkpoint / FINISHED).exists():
             self._take_finished(checkpoint)
         else:
-            self.train(resume_from_checkpoint=checkpoint and str(checkpoint))  # type: ignore[attr-defined]
+            with self.out.stoppable():
+                self.train(resume_from_checkpoint=checkpoint and str(checkpoint))  # type: ignore[attr-defined]
+            if self.asked_to_stop():
+                raise StageStopped(
+                    f"a checkpoint at {count(self.tokens)} tokens is written; run again to resume"
+                )
         self.out.tokens = self.tokens
         self.wait()
         for log in self.row_logs():
             log.to_parquet()
+
+    def asked_to_stop(self) -> bool:
+        """Whether a process of the stage has been told to end; every process gets the same answer."""
+        asked, accelerator = self.out.stop_asked, self.accelerator  # type: ignore[attr-defined]
+        if accelerator.num_processes > 1:
+            votes = torch.tensor(float(asked), device=accelerator.device)
+            asked = bool(accelerator.reduce(votes, reduction="sum") > 0)
+        return asked
 
     def _take_finished(self, checkpoint: Path) -> None:
         """Load the last checkpoint of a stage that was killed after finishing its training."""
@@ -172,10 +186,8 @@ class TokenTrainer(CheckedLoading):
                 self.out.warn(
                     f"{log.path.name} is damaged: {malformed} lines cannot be read and are left out"
                 )
-        if self.writes and (count := len(self.stats.rows())) < step:
-            self.out.warn(
-                f"{self.stats.path.name} is damaged: it has rows of {count} steps instead of {step}"
-            )
+        if self.writes and (rows := len(self.stats.rows())) < step:
+            self.out.warn(f"{self.stats.path.name} is damaged: it has rows of {rows} steps instead of {step}")
 
     def row_logs(self) -> list[RowLog]:
         """The logs to cut on resume and turn into Parquet at the end; none unless this process writes."""
@@ -241,6 +253,8 @@ class TokenTrainer(CheckedLoading):
                     log.sync()
                 if self._ledger.finished:
                     (folder / FINISHED).touch()
+                if self._ledger.stopped:
+                    (folder / STOPPED).touch()
                 publish(folder, self.out.checkpoints_dir / name)
                 self._writing.rmdir()
             self.wait()

@@ -64,3 +64,64 @@ def test_stopped_while_a_stage_works_or_waits_and_resumed(
     again = temper(*arguments, "--json")
     assert (again.code, again.actions["left"]) == (0, "resume")
     assert again.rows["left"]["resumed_from_tokens"] == 200
+
+
+def hold(start: Start, api: str, toy: Path, store: Path, flag: Path, *more: str) -> Started:
+    """A run whose stage `left` waits at its second step, long before its first checkpoint."""
+    settings = (f"left.wait_for={flag}", "left.save_every=100", *more)
+    run = start("run", toy, "--store", store, *settings, PREFECT_API_URL=api)
+    wait_for(Path(f"{flag}.pid").exists)
+    return run
+
+
+def test_a_stopped_stage_writes_a_checkpoint_first(
+    first_run: tuple[Path, Answer],
+    api: str,
+    start: Start,
+    temper: Temper,
+    toy: Path,
+    store: Path,
+    tmp_path: Path,
+) -> None:
+    run = hold(start, api, toy, store, tmp_path / "flag")
+    # As `timeout` does: once to the process, once to its group.
+    run.process.send_signal(signal.SIGTERM)
+    run.process.send_signal(signal.SIGTERM)
+    lines = check_stopped(run).err.splitlines()
+    wanted = "stopping: left writes a checkpoint (up to 25 s); a second signal ends it at once"
+    assert wanted in lines
+    assert "left: cancelled (a checkpoint at step 2)" in lines
+    # The same weights as those of a run that nobody stopped.
+    (tmp_path / "flag").touch()
+    again = temper("run", toy, "--store", store, "--json")
+    assert (again.actions["left"], again.rows["left"]["resumed_from_tokens"]) == ("resume", 200)
+    whole, whole_store = first_run[1].rows["left"]["artifact"], first_run[0]
+    chains = [
+        (folder / name / "model/chain").read_text()
+        for folder, name in ((whole_store, whole), (store, again.rows["left"]["artifact"]))
+    ]
+    assert chains[0] == chains[1]
+
+
+def test_a_stage_that_takes_too_long_is_killed(
+    api: str, start: Start, toy: Path, store: Path, tmp_path: Path
+) -> None:
+    run = hold(start, api, toy, store, tmp_path / "flag", "left.hold=deaf", "runtime.stop_grace=0.5")
+    run.process.send_signal(signal.SIGHUP)
+    answer = run.wait(20)
+    assert answer.code == 128 + signal.SIGHUP
+    assert "left: cancelled (killed: it had no checkpoint after 0.5 s)" in answer.err
+    assert run.family() == []
+
+
+def test_a_second_signal_waits_for_no_checkpoint(
+    api: str, start: Start, toy: Path, store: Path, tmp_path: Path
+) -> None:
+    run = hold(start, api, toy, store, tmp_path / "flag", "left.hold=deaf")
+    assert run.process.stderr is not None
+    run.process.send_signal(signal.SIGINT)
+    while not (line := run.process.stderr.readline()).startswith("stopping: left"):
+        assert line
+    run.process.send_signal(signal.SIGINT)
+    assert run.process.wait(3) == 130
+    wait_for(lambda: run.family() == [], 3)

@@ -3,12 +3,13 @@
 Importable by name, because a stage's process imports the module that defines it.
 """
 
+import hashlib
 import os
 import time
 from collections.abc import Mapping
 from pathlib import Path
 
-from tempering.artifacts.atomic import write_atomic
+from tempering.artifacts.atomic import publish_folder, write_atomic
 from tempering.artifacts.draft import Draft, checkpoints_in
 from tempering.artifacts.kinds import (
     DatasetArtifact,
@@ -20,7 +21,7 @@ from tempering.artifacts.kinds import (
 from tempering.artifacts.stage import Summary, stage
 from tempering.artifacts.tables import write_parquet
 from tempering.config import Config, runtime_field
-from tempering.errors import DataError
+from tempering.errors import DataError, StageStopped
 
 
 class ToyData(Config):
@@ -37,13 +38,15 @@ class ToySample(Config):
 
 
 class ToyTrain(Config):
-    """Counts steps; `crash` says how it ends, `wait_for` lets a test hold it."""
+    """Counts steps, each of which changes `chain`; `crash` says how it ends, `wait_for` holds it."""
 
     steps: int = 3
     learning_rate: float = 0.1
     crash: str = ""
     wait_for: str = runtime_field("", description="a file that must exist before the training ends")
-    hold: str = runtime_field("", description="how to wait: sleep or spin")
+    hold: str = runtime_field("", description="how to wait: sleep, spin or deaf")
+    pace: float = runtime_field(0.0, description="seconds per step")
+    save_every: int = runtime_field(1, description="steps between checkpoints")
 
 
 class ToyEvaluate(Config):
@@ -77,19 +80,25 @@ def toy_train(
 ) -> Summary:
     if out.on_device is not None:
         out.on_device()
-    checkpoint = next(reversed(checkpoints_in(out.path)), None)
-    done = int((checkpoint / "state").read_text()) if checkpoint else 0
-    out.resumed_from_tokens = done * 100 if checkpoint else None
-    for step in range(done + 1, config.steps + 1):
-        folder = out.checkpoints_dir / f"checkpoint_{step * 100}_tokens"
-        folder.mkdir(exist_ok=True)
-        (folder / "state").write_text(str(step))
-        out.progress(step * 100, config.steps * 100, loss=1 / step)
-        if config.crash == "tell":
-            _tell(out)
-        _end(config, step)
-    out.log("trained")
     start = (model.model_dir / "weights").read_text() if model else ""
+    checkpoint = next(reversed(checkpoints_in(out.path)), None)
+    done, chain = (checkpoint / "state").read_text().split() if checkpoint else (0, start or "begin")
+    out.resumed_from_tokens = int(done) * 100 if checkpoint else None
+    with out.stoppable():
+        for step in range(int(done) + 1, config.steps + 1):
+            time.sleep(config.pace)
+            chain = hashlib.sha256(f"{chain} {step} {config.learning_rate}".encode()).hexdigest()
+            if step % config.save_every == 0:
+                _save(out, step, chain)
+            out.progress(step * 100, config.steps * 100, loss=1 / step)
+            if config.crash == "tell":
+                _tell(out)
+            _end(out, config, step)
+            if out.stop_asked:
+                _save(out, step, chain)
+                raise StageStopped(f"a checkpoint at step {step}")
+    out.log("trained")
+    (out.model_dir / "chain").write_text(chain)
     (out.model_dir / "weights").write_text(f"{start}/{config.steps}*{config.learning_rate}")
     out.tokens = config.steps * 100
     return {"loss": 1 / config.steps}
@@ -105,7 +114,14 @@ def _tell(out: Draft) -> None:
     raise RuntimeError(everything)
 
 
-def _end(config: ToyTrain, step: int) -> None:
+def _save(out: Draft, step: int, chain: str) -> None:
+    folder = out.checkpoints_dir / f".tmp-{step}"
+    folder.mkdir(exist_ok=True)
+    (folder / "state").write_text(f"{step} {chain}")
+    publish_folder(folder, out.checkpoints_dir / f"checkpoint_{step * 100}_tokens")
+
+
+def _end(out: Draft, config: ToyTrain, step: int) -> None:
     if config.crash == "raise":
         print("last words")
         raise RuntimeError("the loss is not a number")
@@ -113,7 +129,7 @@ def _end(config: ToyTrain, step: int) -> None:
         os.kill(os.getpid(), 9)
     if config.wait_for and step == 2:
         write_atomic(Path(config.wait_for + ".pid"), str(os.getpid()).encode())  # whole at once
-        while not Path(config.wait_for).exists():
+        while not (Path(config.wait_for).exists() or (out.stop_asked and config.hold != "deaf")):
             if config.hold != "spin":
                 time.sleep(0.02)
 

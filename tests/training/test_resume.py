@@ -2,7 +2,7 @@
 
 Every training stage is killed with SIGKILL in its own process, once in the middle of an optimizer
 step, once in the middle of writing its second checkpoint, and once after its last one, and must then
-really go on from a checkpoint.
+really go on from a checkpoint. A stop (SIGTERM) makes it write one first.
 """
 
 import multiprocessing
@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from flows.process.preload import MODULES
+from tempering.training.checkpoints import STOPPED
 from tests.conftest import tiny_nodes
 from tests.tiny import inputs_of, run_node
 
@@ -53,6 +54,8 @@ def arrange_death(death: str) -> None:
             parameter = self.param_groups[0]["params"][0]
             parameter.data.add_(1.0)  # half an update
             os.kill(os.getpid(), signal.SIGKILL)
+        if death == "stop" and published:
+            os.kill(os.getpid(), signal.SIGTERM)
         return step(self, *args, **kwargs)
 
     if death == "mid-rollout":
@@ -141,7 +144,9 @@ def kill_and_resume(
 ) -> None:
     whole = uninterrupted(name, changes)
     killed, ids = store_with_inputs(tiny, tmp_path, name, changes)
-    assert run_child(killed, name, ids, changes, death) == -signal.SIGKILL
+    ending = run_child(killed, name, ids, changes, death)
+    assert ending == (1 if death == "stop" else -signal.SIGKILL)
+    assert (death == "stop") == any(killed.root.glob(f".partial/*/checkpoints/*/{STOPPED}"))
     assert run_child(killed, name, ids, changes, "") == 0
     finished, resumed = whole.get(f"{name}@latest"), killed.get(f"{name}@latest")
     assert not finished.manifest.resumed_from_tokens
@@ -156,6 +161,12 @@ def test_resumed_equals_uninterrupted(
     tiny: Any, uninterrupted: Any, tmp_path: Path, name: str, death: str
 ) -> None:
     kill_and_resume(tiny, uninterrupted, tmp_path, name, {}, death)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["pretrain", "ppo"])
+def test_stopped_equals_uninterrupted(tiny: Any, uninterrupted: Any, tmp_path: Path, name: str) -> None:
+    kill_and_resume(tiny, uninterrupted, tmp_path, name, {}, "stop")
 
 
 ON_POLICY = {

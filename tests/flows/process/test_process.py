@@ -8,7 +8,7 @@ import threading
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from multiprocessing import get_context
+from multiprocessing import forkserver, get_context
 from pathlib import Path
 
 import pytest
@@ -18,7 +18,7 @@ from flows.process.child import Message, Send
 from flows.process.prints import Prints
 from flows.process.workers import Cancelled, StageCrashed, Workers
 from tempering.artifacts.draft import Draft
-from tempering.errors import DataError
+from tempering.errors import DataError, StageStopped
 from tempering.rewards.functions import UserFunction
 
 
@@ -74,6 +74,15 @@ def mistake(send: Send) -> None:
 def sleep(send: Send) -> None:
     send(("ready",))
     time.sleep(60)
+
+
+def stop_when_told(send: Send, folder: Path) -> None:
+    draft = Draft(folder)
+    with draft.stoppable():
+        send(("ready",))
+        while not draft.stop_asked:
+            time.sleep(0.01)
+    raise StageStopped("a checkpoint is written")
 
 
 @dataclass
@@ -187,6 +196,34 @@ def test_stop_ends_a_running_stage(workers: Workers, tmp_path: Path) -> None:
     threading.Thread(target=lambda: heard.ready.wait() and workers.stop()).start()
     with pytest.raises(Cancelled):
         workers.run(sleep, log=tmp_path / "log.txt", listener=heard)
+
+
+def test_a_stop_tells_the_stage_and_spares_what_it_hangs_on(workers: Workers, tmp_path: Path) -> None:
+    """A scheduler signals the fork server too, and on Linux a stage dies with that."""
+    heard = Heard()
+
+    def stop() -> None:
+        heard.ready.wait()
+        os.kill(forkserver._forkserver._forkserver_pid, signal.SIGTERM)  # type: ignore[attr-defined]
+        time.sleep(0.2)
+        workers.stop()
+
+    threading.Thread(target=stop).start()
+    with pytest.raises(Cancelled, match="a checkpoint is written"):
+        workers.run(stop_when_told, tmp_path, log=tmp_path / "log.txt", listener=heard, grace=20.0)
+    assert ("stopping", 20.0) in heard.messages
+
+
+def test_a_stage_that_somebody_else_stopped_has_crashed(workers: Workers, tmp_path: Path) -> None:
+    heard = Heard()
+
+    def stop() -> None:
+        heard.ready.wait()
+        os.kill(next(iter(workers._running)), signal.SIGTERM)
+
+    threading.Thread(target=stop).start()
+    with pytest.raises(StageCrashed, match=r"told to end \(SIGTERM\): a checkpoint is written"):
+        workers.run(stop_when_told, tmp_path, log=tmp_path / "log.txt", listener=heard)
 
 
 def test_the_next_child_is_quick(workers: Workers, tmp_path: Path) -> None:

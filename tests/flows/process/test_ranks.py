@@ -15,6 +15,7 @@ SCRIPT = """
     import os, sys, time
     from pathlib import Path
     from flows.process.ranks import beside
+    from tempering.errors import StageStopped
 
     folder = Path(sys.argv[1])
 
@@ -22,6 +23,8 @@ SCRIPT = """
         rank = os.environ.get("RANK")
         if sys.argv[2] == rank:
             raise RuntimeError("the one that fails")
+        if sys.argv[2] == "stopped":
+            raise StageStopped
         if sys.argv[2] != "nobody":
             time.sleep(60)  # as if it waited for the other one
         names = ("RANK", "LOCAL_RANK", "WORLD_SIZE", "MASTER_PORT")
@@ -51,6 +54,11 @@ def test_a_rank_that_fails_ends_all(tmp_path: Path, failing: str) -> None:
     assert found.returncode == 1
     assert "the one that fails" in found.stderr
     assert time.monotonic() - started < 40
+
+
+def test_all_are_stopped_in_silence(tmp_path: Path) -> None:
+    found = run(tmp_path, "stopped")
+    assert found.stderr.count("Traceback") == 1, "rank 0 alone tells its caller"
 
 
 def test_one_process_is_this_one(monkeypatch: Any) -> None:
