@@ -12,6 +12,7 @@ import multiprocessing
 import os
 import pickle
 import signal
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -157,7 +158,8 @@ class Workers:
             target=child, args=(sender, printing, str(log), name, arguments), daemon=False
         )
         try:
-            process.start()  # waits for the preload
+            with _main_hidden():
+                process.start()  # waits for the preload
         except (EOFError, OSError) as error:
             receiver.close()
             self._check(wait=True)
@@ -222,6 +224,26 @@ class Workers:
     def _check(self, ending: str = "cancelled", *, wait: bool = False) -> None:
         if self.cancel.wait(_MOMENT if wait else 0):
             raise Cancelled(ending)
+
+
+_MAIN = threading.Lock()
+
+
+@contextlib.contextmanager
+def _main_hidden() -> Iterator[None]:
+    """Let no process that is started in the body import this one's main module again.
+
+    `multiprocessing` does so in every child: a second each where it is prefect's engine. No stage needs it.
+    """
+    main = vars(sys.modules["__main__"])
+    with _MAIN:
+        known = {name: main[name] for name in ("__spec__", "__file__") if name in main}
+        try:
+            main["__spec__"] = None
+            main.pop("__file__", None)
+            yield
+        finally:
+            main.update(known)
 
 
 def prepare_environment() -> None:

@@ -226,6 +226,33 @@ def test_a_stage_that_somebody_else_stopped_has_crashed(workers: Workers, tmp_pa
         workers.run(stop_when_told, tmp_path, log=tmp_path / "log.txt", listener=heard)
 
 
+def main_of(send: Send) -> list[str]:
+    return [name for name in ("__main__", "__mp_main__") if hasattr(sys.modules.get(name), "only_in_main")]
+
+
+MAIN = """
+from pathlib import Path
+from flows.process.workers import Workers
+from tests.flows.process.test_process import Heard, main_of
+
+only_in_main = True
+if __name__ == "__main__":
+    workers = Workers()
+    print(workers.run(main_of, log=Path("log.txt"), listener=Heard()), Path(__file__).name, __spec__ is None)
+    workers.close()
+"""
+
+
+def test_a_stage_does_not_import_the_main_module(tmp_path: Path) -> None:
+    """Nor does it change: it is hidden only while a process starts."""
+    (tmp_path / "main.py").write_text(MAIN)
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[3]), "TEMPER_PRELOAD": "json"}
+    ended = subprocess.run(
+        [sys.executable, "main.py"], cwd=tmp_path, env=environment, capture_output=True, text=True
+    )
+    assert (ended.stdout, ended.stderr) == ("[] main.py True\n", "")
+
+
 def test_the_next_child_is_quick(workers: Workers, tmp_path: Path) -> None:
     workers.run(add, 1, 2, log=tmp_path / "log.txt", listener=Heard())
     started = time.monotonic()
