@@ -120,5 +120,7 @@ def _preload() -> None:
     _watch_by_clock(parent)
 
 
-if "multiprocessing.forkserver" in sys.modules and os.environ.get("TEMPER_FORK_SERVER") == str(os.getppid()):
+# A `temper` that another one has started inherits the variable, and is no fork server.
+_here = any("multiprocessing.forkserver" in word for word in sys.orig_argv)
+if _here and os.environ.get("TEMPER_FORK_SERVER") == str(os.getppid()):
     _preload()
