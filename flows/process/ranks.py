@@ -6,6 +6,7 @@ writes and answers.
 """
 
 import os
+import signal
 import socket
 import sys
 import threading
@@ -48,6 +49,12 @@ def beside(count: int, work: Callable[[], Any]) -> Iterator[None]:
         end.set()
         for process in processes:
             process.join()
+    except Exception as error:
+        connection.wait([process.sentinel for process in processes], timeout=1.0)
+        lost = [process for process in processes if (process.exitcode or 0) < 0]
+        if lost:  # this one failed since nobody answered it
+            raise ConnectionError(f"{_ending(lost[0])}; here: {error}") from error
+        raise
     finally:
         end.set()
         for process in processes:
@@ -87,7 +94,12 @@ def _watch(processes: list[Any], end: threading.Event) -> None:
             process = waiting.pop(sentinel)
             process.join()
             if process.exitcode and not end.wait(5.0):  # if all fail, this one reports it
-                ending = f"process {process.name} of the stage has ended with {process.exitcode}"
-                print(ending, file=sys.stderr)
+                print(_ending(process), file=sys.stderr)
                 sys.stderr.flush()
+                if process.exitcode < 0:
+                    os.kill(os.getpid(), signal.SIGKILL)  # so that it may be tried again
                 os._exit(1)
+
+
+def _ending(process: Any) -> str:
+    return f"{process.name} of the stage has ended with {process.exitcode}"
