@@ -2,8 +2,9 @@
 
 No Prefect here. The store is asked twice: before anything is waited for, and under the lease, since
 another run may have made the artifact meanwhile. The parent holds the lease and commits; the child
-only writes into the draft's folder and sends back small facts. There is no retry: a stage that failed
-fails again, and one that was killed resumes from its checkpoint in the next run.
+only writes into the draft's folder and sends back small facts. A stage whose process was killed, or which
+the network failed, is tried again from its checkpoint, after a while that grows; what fails by itself fails
+again, so it is not.
 """
 
 import contextlib
@@ -12,7 +13,7 @@ import shutil
 import socket
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from flows.display import Display
@@ -21,7 +22,8 @@ from flows.process.child import Message
 from flows.process.run_stage import work
 from flows.process.slots import Slots, light_slots
 from flows.process.workers import Cancelled, StageCrashed, Workers
-from tempering.artifacts.draft import LOG_FILE, checkpoints_in
+from flows.retries import Retries
+from tempering.artifacts.draft import LOG_FILE, Draft, checkpoints_in
 from tempering.artifacts.fingerprint import Fingerprint
 from tempering.artifacts.kinds import Artifact, EvaluationArtifact, ModelArtifact, ReportArtifact
 from tempering.artifacts.lease import Lease, Waiting, holder_name
@@ -48,6 +50,8 @@ class Outcome:
     error: BaseException | None = None
     root: str = ""
     """The node whose failure this one's is: itself where it failed, an ancestor where it was skipped."""
+    crashes: tuple[str, ...] = ()
+    """How the tries before the last one ended."""
 
     @property
     def ok(self) -> bool:
@@ -70,6 +74,7 @@ class Outcome:
             "tokens": manifest.tokens if manifest else 0,
             "resumed_from_tokens": manifest.resumed_from_tokens if manifest and worked else None,
             "metrics": dict(manifest.metrics) if manifest else {},
+            "crashes": list(self.crashes),
         }
 
 
@@ -92,6 +97,7 @@ class Runner:
 
     def __post_init__(self) -> None:
         self._queued: set[str] = set()
+        self._retries = Retries(self.runtime.retries, self.workers.cancel)
         self._training = Slots(self.runtime.max_parallel_stages)
         self._light = light_slots()
 
@@ -116,6 +122,7 @@ class Runner:
             spent = time.monotonic() - start
             action: Action = "cancelled" if isinstance(error, Cancelled) else "failed"
             outcome = Outcome(node.name, action, seconds=spent, error=error, root=node.name)
+        outcome = replace(outcome, crashes=tuple(self._retries.crashes.pop(node.name, ())))
         self.outcomes[node.name] = outcome
         self._show(outcome)
         return outcome
@@ -185,37 +192,52 @@ class Runner:
         failures: Mapping[str, str],
         log: Log,
     ) -> Outcome:
-        # A folder to write in, under the names that people know.
-        start = time.monotonic()
-        draft = self.store.draft(node.name, resolution, lease, runtime=self.runtime)
-        if issubclass(node.stage.makes, ModelArtifact | EvaluationArtifact | ReportArtifact):
-            draft.name = self.name
-        with draft:
-            if failures:
-                draft.details["failures"] = dict(failures)
-            # The stage works in its own process, and sends back small facts.
-            listener = _Listener(node.name, self.display, log, bool(resolution.resume_from))
+        start, listener = time.monotonic(), _Listener(node.name, self.display, log)
+        # Each try has a folder to write in, with the checkpoints of the one before.
+        while True:
+            draft = self._open(node, resolution, lease, failures)
+            listener.resumes = bool(checkpoints_in(draft.path))
             listener.begin()
             try:
-                arguments = (node.stage.module, node.stage.name, draft, node.config, inputs)
-                summary, outcome = self.workers.run(
-                    work,
-                    *arguments,
-                    log=draft.path / LOG_FILE,
-                    listener=listener,
-                    grace=self.runtime.stop_grace,
-                )
-            except UserError:
-                if not checkpoints_in(draft.path):  # nothing half-written stays behind a mistake
-                    shutil.rmtree(draft.path, ignore_errors=True)
-                raise
-            # Only this process, which holds the lease, makes an artifact of it.
-            draft.adopt(outcome)
-            seconds = time.monotonic() - start - listener.waited
-            artifact = self.store.commit(draft, summary, seconds=seconds)
+                summary, outcome = self._call(node, draft, inputs, listener)
+                break
+            except StageCrashed as crash:
+                self._retries.wait(node.name, crash, listener.note)
+            resolution = replace(resolution, fresh=False)
+        # Only this process, which holds the lease, makes an artifact of it.
+        draft.adopt(outcome)
+        seconds = time.monotonic() - start - listener.waited
+        artifact = self.store.commit(draft, summary, seconds=seconds)
         # Where all checkpoints were damaged it began anew.
         resumed = artifact.manifest.resumed_from_tokens is not None
         return Outcome(node.name, "resume" if resumed else "run", artifact, seconds)
+
+    def _open(self, node: Node, resolution: Resolution, lease: Lease, failures: Mapping[str, str]) -> Draft:
+        """The folder to write in, under the names that people know."""
+        draft = self.store.draft(node.name, resolution, lease, runtime=self.runtime)
+        if issubclass(node.stage.makes, ModelArtifact | EvaluationArtifact | ReportArtifact):
+            draft.name = self.name
+        if failures:
+            draft.details["failures"] = dict(failures)
+        if crashes := self._retries.of(node.name):
+            draft.log(f"try {len(crashes) + 1}; the one before ended: {crashes[-1]}")
+        return draft
+
+    def _call(
+        self, node: Node, draft: Draft, inputs: dict[str, Any], listener: "_Listener"
+    ) -> tuple[dict[str, Any], dict[str, Any]]:
+        """Let the stage work in its own process, which sends back small facts."""
+        arguments = (node.stage.module, node.stage.name, draft, node.config, inputs)
+        grace = self.runtime.stop_grace
+        try:
+            answer: tuple[dict[str, Any], dict[str, Any]] = self.workers.run(
+                work, *arguments, log=draft.path / LOG_FILE, listener=listener, grace=grace
+            )
+        except UserError:
+            if not checkpoints_in(draft.path):  # nothing half-written stays behind a mistake
+                shutil.rmtree(draft.path, ignore_errors=True)
+            raise
+        return answer
 
     def _waiting(self, node: Node) -> Waiting:
         """Say once for whom `node` waits, and give up when the run has been cancelled."""
@@ -280,7 +302,7 @@ class _Listener:
     node: str
     display: Display
     log: Log
-    resumes: bool
+    resumes: bool = False
     waited: float = 0.0  # seconds for a device
     stoppable: bool = False
     """Whether a stop makes it write a checkpoint."""
@@ -301,7 +323,6 @@ class _Listener:
             self.log(text)
             if level == "warning":
                 self.display.warn(self.node, text)
-
         elif message[0] == "stoppable":
             self.stoppable = message[1]
         elif message[0] == "stopping" and self.stoppable:
@@ -309,6 +330,11 @@ class _Listener:
                 f"stopping: {self.node} writes a checkpoint (up to {message[1]:g} s); "
                 "a second signal ends it at once"
             )
+
+    def note(self, text: str) -> None:
+        """What people should see at once, and find in the log."""
+        self.log(text)
+        self.display.note(f"{self.node}: {text}")
 
     def line(self, text: str) -> None:
         self.display.line(self.node, text)

@@ -42,6 +42,13 @@ class RuntimeConfig(Config):
         description="seconds that a stopped training stage has to write a checkpoint before it is killed; "
         "a machine that is taken back usually leaves 30",
     )
+    retries: int = runtime_field(
+        2,
+        ge=0,
+        le=100,
+        description="how often a stage whose process was killed or that the network failed is tried again in "
+        "a run, from its checkpoint; what fails by itself is not",
+    )
     strict_code: bool = runtime_field(
         False, description="rebuild an artifact whose stage's source code has changed since it was made"
     )

@@ -19,6 +19,7 @@ from multiprocessing import connection
 from pathlib import Path
 from typing import Any
 
+from flows.process.faults import may_pass
 from tempering.artifacts.atomic import file_trouble
 from tempering.errors import StageStopped, TemperingError, UserError
 
@@ -77,12 +78,14 @@ def _failure(error: BaseException, log: str) -> Message:
     nameless = getattr(error, "filename", None) is None  # as of a write to a full disk
     error = file_trouble(error, f"cannot write in {Path(log).parent}" if nameless else "") or error
     if isinstance(error, UserError):
-        return ("failed", str(error), pickle.dumps(error), trace)
+        return ("failed", str(error), pickle.dumps(error), trace, False)
+    again = may_pass(error)
     if isinstance(error, TemperingError):  # raised on purpose: its frames help nobody
-        return ("failed", str(error), None, "")
+        return ("failed", str(error), None, "", again)
     print(trace, file=sys.stderr)
     text = str(error).strip()
-    return ("failed", f"{type(error).__name__}: {text}" if text else type(error).__name__, None, trace)
+    name = type(error).__name__
+    return ("failed", f"{name}: {text}" if text else name, None, trace, again)
 
 
 def _redirect(printing: Any) -> None:

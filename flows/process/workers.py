@@ -50,11 +50,12 @@ class StageCrashed(StageFailed):
     Attributes:
         traceback: the child's traceback, or "" when it was killed.
         log_tail: the last lines that the stage printed.
+        again: whether it may end better at the next try: it was killed, or the network failed.
     """
 
-    def __init__(self, message: str, *, traceback: str = "", log_tail: str = "") -> None:
+    def __init__(self, message: str, *, traceback: str = "", log_tail: str = "", again: bool = False) -> None:
         super().__init__(message)
-        self.traceback, self.log_tail = traceback, log_tail
+        self.traceback, self.log_tail, self.again = traceback, log_tail, again
 
 
 class Cancelled(TemperingError):
@@ -163,7 +164,7 @@ class Workers:
         except (EOFError, OSError) as error:
             receiver.close()
             self._check(wait=True)
-            raise StageCrashed(f"the process that starts stages has ended: {error!r}") from error
+            raise StageCrashed(f"the process that starts stages has ended: {error!r}", again=True) from error
         finally:
             sender.close()
             printing.close()
@@ -235,9 +236,9 @@ def _main_hidden() -> Iterator[None]:
 
     `multiprocessing` does so in every child: a second each where it is prefect's engine. No stage needs it.
     """
-    main = vars(sys.modules["__main__"])
+    main: dict[str, Any] = vars(sys.modules["__main__"])
     with _MAIN:
-        known = {name: main[name] for name in ("__spec__", "__file__") if name in main}
+        known = {name: main[name] for name in main.keys() & {"__spec__", "__file__"}}
         try:
             main["__spec__"] = None
             main.pop("__file__", None)
@@ -259,17 +260,17 @@ def _unpack(answer: Message | None, code: int | None, prints: Prints) -> Any:
             left = code is not None and code >= 0
             culprit = f"{answer[1]} ended the stage's process with exit code {code}"
             ending = culprit if left else f"{ending}, in {answer[1]}"
-        raise StageCrashed(ending, log_tail=prints.last())
+        raise StageCrashed(ending, log_tail=prints.last(), again=code is not None and code < 0)
     if answer[0] == "done":
         return answer[1]
     if answer[0] == "stopped":  # by somebody else than this run
-        raise StageCrashed(f"the stage's process was told to end (SIGTERM): {answer[1]}")
-    _, message, pickled, trace = answer
+        raise StageCrashed(f"the stage's process was told to end (SIGTERM): {answer[1]}", again=True)
+    _, message, pickled, trace, again = answer
     if pickled is not None:
         error = pickle.loads(pickled)
         assert isinstance(error, UserError)
         raise error
-    raise StageCrashed(message, traceback=trace, log_tail=prints.last())
+    raise StageCrashed(message, traceback=trace, log_tail=prints.last(), again=again)
 
 
 def _ending(code: int | None) -> str:

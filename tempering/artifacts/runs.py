@@ -35,6 +35,8 @@ class StageRecord(BaseModel):
     tokens: int = 0
     metrics: dict[str, float | int | str | None] = {}
     resumed_from_tokens: int | None = None
+    crashes: list[str] = []
+    """How the tries before the last one ended."""
     why: list[dict[str, Any]] = []
     error: str | None = None
 

@@ -185,12 +185,13 @@ def test_a_killed_stage_goes_on_from_its_checkpoint(
     api: str, start: Start, temper: Temper, toy: Path, store: Path, tmp_path: Path
 ) -> None:
     flag = tmp_path / "flag"
-    arguments = ("run", toy, "--store", store, "--json", f"left.wait_for={flag}")
+    arguments = ("run", toy, "--store", store, "--json", f"left.wait_for={flag}", "runtime.retries=0")
     run = start(*arguments, PREFECT_API_URL=api)
     wait_for((tmp_path / "flag.pid").exists)
     os.kill(int((tmp_path / "flag.pid").read_text()), signal.SIGKILL)
     killed = run.wait()
     assert killed.code == 1
+    assert killed.rows["left"]["crashes"] == []
     assert killed.rows["left"]["error"].startswith("the stage's process was killed by SIGKILL")
     flag.touch()
     planned = temper("plan", *arguments[1:])

@@ -125,6 +125,8 @@ def _end(out: Draft, config: ToyTrain, step: int) -> None:
     if config.crash == "raise":
         print("last words")
         raise RuntimeError("the loss is not a number")
+    if config.crash == "network":
+        raise RuntimeError("no answer") from ConnectionResetError("connection reset by peer")
     if config.crash == "kill":
         os.kill(os.getpid(), 9)
     if config.wait_for and step == 2:
