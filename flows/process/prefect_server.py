@@ -209,7 +209,7 @@ def _take_database(home: Path) -> tuple[Path, IO[bytes]]:
     raise StoreError(f"{home}: a thousand databases are in use", fix="end the runs that hold them")
 
 
-def prepare_database(database: Path) -> None:
+def prepare_database(database: Path, holds: str = "what Prefect's pages show of earlier runs") -> None:
     """Make the database, or see that it is one: else the server would not start, or fail in the run."""
     if not database.exists():
         if template().exists():
@@ -233,7 +233,7 @@ def prepare_database(database: Path) -> None:
         raise StoreError(
             f"Prefect's database {database} is damaged: {fault.splitlines()[-1]}",
             expected="a database that SQLite can read",
-            fix="remove it: it holds what Prefect's pages show of earlier runs, nothing else",
+            fix=f"restore it from a copy, or remove it: it holds {holds}, nothing else",
         )
 
 

@@ -61,16 +61,19 @@ class Child:
         if self.process is None:
             if now < self.due:
                 return None
-            self.start()
+            try:
+                self.start()
+            except OSError as error:  # no memory, no disk: no reason to take the others down
+                return self._wait(now, f"did not start ({error.strerror or error})")
             return f"{self.name}: started"
         code = self.process.poll()
         if code is None:
             return None
         self._close()
         lived = now - self.begun
-        self.pause = 1.0 if lived > LONGEST_PAUSE else min(2 * self.pause or 1.0, LONGEST_PAUSE)
-        self.due = now + self.pause
-        return f"{self.name}: ended ({_ending(code)}) after {lived:.0f} s, starts again in {self.pause:.0f} s"
+        if lived > LONGEST_PAUSE:
+            self.pause = 0.0
+        return self._wait(now, f"ended ({_ending(code)}) after {lived:.0f} s")
 
     def end(self, patience: float) -> str | None:
         """Ask the process to end, and kill it when `patience` seconds are over; a line if it was killed."""
@@ -97,6 +100,11 @@ class Child:
             if self.log.stat().st_size > _LOG_LIMIT:
                 shutil.copyfile(self.log, self.log.with_suffix(".log.1"))
                 os.truncate(self.log, 0)
+
+    def _wait(self, now: float, why: str) -> str:
+        self.pause = min(2 * self.pause or 1.0, LONGEST_PAUSE)
+        self.due = now + self.pause
+        return f"{self.name}: {why}, starts again in {self.pause:.0f} s"
 
     def _close(self) -> None:
         if self.process is not None and self.process.stdin is not None:

@@ -64,7 +64,13 @@ def connected(service: Service | None) -> Iterator["SyncPrefectClient"]:
         what = str(error) or type(error).__name__
         raise StoreError(f"the Prefect server at {url} cannot be reached: {what}", fix=mend) from None
     except RuntimeError as error:
-        if not str(error).startswith(("Failed to reach API", "Cannot ")):
+        if "incompatible versions" in str(error):
+            raise StoreError(
+                f"the Prefect server at {url} is of another version: {error}",
+                expected="server, workers and clients of one version",
+                fix="upgrade them together; `temper down` and `temper up` start the installed one",
+            ) from None
+        if not str(error).startswith("Failed to reach API"):
             raise
         raise StoreError(f"the Prefect server at {url} cannot be reached", fix=mend) from None
 

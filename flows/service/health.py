@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from flows.service.client import connected
 from flows.service.location import Service, answers
+from tempering.errors import StoreError
 
 if TYPE_CHECKING:
     from prefect.client.orchestration import SyncPrefectClient
@@ -83,8 +84,11 @@ def examine(service: Service) -> Health:
         )
     if health.parts["server"]:
         return health
-    with connected(service) as client:
-        _ask(health, client)
+    try:
+        with connected(service) as client:
+            _ask(health, client)
+    except StoreError as error:
+        health.parts["server"] = f"{error.found}; {error.fix}"
     return health
 
 
@@ -94,6 +98,7 @@ def _restarting(service: Service, name: str) -> str:
 
 def _ask(health: Health, client: "SyncPrefectClient") -> None:
     """What the server knows."""
+    import prefect
     from prefect.client.schemas.filters import FlowRunFilter
     from prefect.client.schemas.sorting import FlowRunSort
     from prefect.exceptions import ObjectNotFound
@@ -102,6 +107,10 @@ def _ask(health: Health, client: "SyncPrefectClient") -> None:
     from flows.service.furniture import POOL, ZOMBIES
 
     health.version = client.api_version()
+    if health.version != prefect.__version__:
+        health.parts["server"] = (
+            f"is {health.version}, installed is {prefect.__version__}: `temper down`, then `temper up`"
+        )
     # The worker's signs of life, and what it works on.
     try:
         pool = client.read_work_pool(POOL)

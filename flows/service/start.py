@@ -19,7 +19,7 @@ from flows.service.location import Service, running, service_folder
 from flows.service.settings import Settings
 from flows.service.supervisor import DRAIN, READY, listen
 from tempering.artifacts.atomic import store_errors
-from tempering.errors import StageFailed
+from tempering.errors import StageFailed, UserError
 
 if TYPE_CHECKING:
     from psutil import Process
@@ -33,7 +33,7 @@ def start(settings: Settings) -> int:
     """Start the service in the background and wait until it takes runs; mend it where it runs already.
 
     Raises:
-        UserError: a port is in use, or the store cannot be written.
+        UserError: a port is in use, the store cannot be written, or the database is damaged.
         StageFailed: it did not come up.
     """
     service = running(settings.store)
@@ -56,6 +56,10 @@ def start(settings: Settings) -> int:
     print("starting ...", file=sys.stderr, flush=True)
     ready = _until(lambda: process.poll() is not None or _is_ready(settings.store), _START_LIMIT)
     service = running(settings.store)
+    if process.poll() == 2:
+        with (settings.folder / "service.log").open() as said:
+            said.seek(begin)
+            raise UserError(said.read().strip().removeprefix("error: "))
     if process.poll() is not None or service is None or not ready:
         raise StageFailed(_trouble(settings.folder, begin, process.poll()))
     print(_welcome(service))

@@ -46,7 +46,7 @@ def supervise(settings: Settings) -> int:
     with _alone(settings.folder), listen(settings.host, settings.port) as listener:
         listen(settings.host, settings.reports_port).close()  # is it free?
         if settings.database is None:
-            prepare_database(settings.folder / "prefect.db")
+            prepare_database(settings.folder / "prefect.db", "deployments, schedules and what the pages show")
         children = _children(settings, listener, logs)
         stop = _stop_on_signals()
         try:

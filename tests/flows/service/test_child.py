@@ -69,6 +69,15 @@ def test_what_dies_is_started_again(
     assert child.pause == 1
 
 
+def test_what_cannot_start_is_tried_again(tmp_path: Path, children: list[Child]) -> None:
+    child = make(tmp_path, SLEEPS, children)
+    child.command = [str(tmp_path / "missing")]
+    line = child.look()
+    assert line is not None
+    assert "did not start (No such file or directory), starts again in 1 s" in line
+    assert child.look() is None
+
+
 def test_ended_in_order(tmp_path: Path, children: list[Child]) -> None:
     child = make(tmp_path, SLEEPS, children)
     child.start()
