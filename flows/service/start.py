@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from flows.service.client import connected
-from flows.service.location import Service, running, service_folder
+from flows.service.location import MARK, Service, running, service_folder
 from flows.service.settings import Settings
 from flows.service.supervisor import DRAIN, READY, listen
 from tempering.artifacts.atomic import store_errors
@@ -51,7 +51,12 @@ def start(settings: Settings) -> int:
     with log:
         begin = log.tell()
         process = subprocess.Popen(
-            command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
+            command,
+            env={**os.environ, MARK: str(settings.folder)},
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            start_new_session=True,
         )
     print("starting ...", file=sys.stderr, flush=True)
     ready = _until(lambda: process.poll() is not None or _is_ready(settings.store), _START_LIMIT)
