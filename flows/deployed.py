@@ -23,7 +23,7 @@ from prefect.states import Failed
 from pydantic import Field
 
 from flows.display import Display
-from flows.flow import NO_ANSWER, Tasks, publish, verdict
+from flows.flow import NO_ANSWER, Tasks, verdict
 from flows.options import Options
 from flows.pipeline import open_session
 from flows.process.workers import prepare_environment
@@ -98,11 +98,12 @@ def _run(session: Session) -> State[Any]:
     assert flow_run is not None
     session.run.note_flow_run(str(flow_run.id))
     _label(flow_run, session)
+    session.display.plan(session.planned.rows)
     tasks = Tasks(session)
     session.tell_again = tasks.tell_again
     tasks.submit()
     _wait(tasks)
-    publish(session)
+    session.display.close()
     return verdict(session)
 
 
@@ -126,6 +127,7 @@ def _run_deployed(options: Options) -> State[Any]:
         session.end()
         raise
     finally:
+        session.display.close()
         session.runner.workers.close()
 
 

@@ -11,8 +11,6 @@ Imported only when something has to run: importing Prefect takes 1.7 s.
 """
 
 import asyncio
-import contextlib
-import re
 from collections.abc import Mapping
 from concurrent.futures import wait
 from typing import Any
@@ -20,7 +18,6 @@ from typing import Any
 import httpx
 from prefect import allow_failure, get_run_logger, task
 from prefect._internal.concurrency.threads import get_global_loop
-from prefect.artifacts import create_table_artifact
 from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import State, TaskRun
 from prefect.context import TaskRunContext
@@ -35,7 +32,6 @@ from flows.runner import Outcome
 from flows.session import Session
 from tempering.credentials import masked
 from tempering.errors import StageFailed
-from tempering.printable import clock, headline
 
 NO_ANSWER = (PrefectHTTPStatusError, httpx.HTTPError)
 """What Prefect raises where its server is not there, or has no disk to write to."""
@@ -106,24 +102,6 @@ def _retry(session: Session) -> str:
     """What makes what is missing: a run without a deployment cannot be retried from the pages."""
     options = session.planned.options
     return "press Retry" if options.flow_run else f"`{masked(options.retry)}`"
-
-
-def publish(session: Session) -> None:
-    """The run's summary as a Prefect artifact; its key may hold lowercase letters, digits, dashes."""
-    name = session.planned.config.name
-    rows = [
-        {
-            "stage": outcome.node,
-            "action": outcome.action,
-            "artifact": outcome.artifact.id if outcome.artifact else "",
-            "headline": headline(outcome.artifact.manifest.metrics) if outcome.artifact else outcome.reason,
-            "time": clock(outcome.seconds) if outcome.seconds else "",
-        }
-        for outcome in dict(session.runner.outcomes).values()
-    ]
-    key = re.sub(r"[^a-z0-9]+", "-", f"tempering-{name}".lower()).strip("-")
-    with contextlib.suppress(*NO_ANSWER, RuntimeError):
-        create_table_artifact(table=rows, key=key, description=f"What the run of {name} did, stage by stage")
 
 
 def drain(seconds: float) -> None:

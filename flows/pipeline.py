@@ -14,11 +14,13 @@ from flows.display import Display
 from flows.fitting import check_fit
 from flows.graph import Node
 from flows.options import Options
+from flows.pages.pages import Pages
 from flows.plan import PlanRow, downstream, forced_nodes, plan, select
 from flows.process.server_check import require_server
 from flows.process.workers import Workers
 from flows.reuse import with_reused
 from flows.runner import Runner
+from flows.service.location import running
 from flows.session import Planned, Session
 from flows.store_choice import DEFAULT_STORE
 from tempering.artifacts.store import Store
@@ -102,17 +104,24 @@ def open_session(options: Options, display: Display) -> Session:
     run = planned.store.runs.start(
         planned.config.name, command=shlex.join(sys.argv), config=planned.config.model_dump(mode="json")
     )
+    pages = Pages(display, planned.config.name, _reports(planned))
     runner = Runner(
         planned.store,
         planned.runtime,
-        display,
+        pages,
         Workers(),
         forced=planned.forced,
         nodes=planned.nodes,
         fingerprints={row.stage: row.fingerprint for row in planned.rows},
         name=planned.config.name,
     )
-    return Session(planned, run, runner, display)
+    return Session(planned, run, runner, pages)
+
+
+def _reports(planned: Planned) -> str | None:
+    """The address that links to reports begin with: the configured one, else that of the store's service."""
+    service = running(planned.store.root)
+    return planned.runtime.report_url or (service.reports_url if service else None)
 
 
 def require_memory(rows: Iterable[PlanRow]) -> None:

@@ -70,6 +70,7 @@ def _with_servers(session: Session) -> None:
             except NO_ANSWER as error:
                 raise server.trouble(str(error).partition("\n")[0]) from None
             finally:
+                session.display.close(_NO_TIME if contact.lost else _LAST_WORDS)
                 if contact.lost:
                     give_up()
                 drain(_LAST_WORDS)

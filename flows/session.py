@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import Any
 
 from flows.config import PipelineConfig
-from flows.display import Display
 from flows.graph import Node
 from flows.options import Options
+from flows.pages.pages import Pages
 from flows.plan import PlanRow
 from flows.process.workers import Cancelled
 from flows.runner import Outcome, Runner, explain
@@ -62,7 +62,7 @@ class Session:
     planned: Planned
     run: Run
     runner: Runner
-    display: Display
+    display: Pages
     stop: KeyboardInterrupt | None = None
     """What ended the run early."""
     tell_again: Callable[[], None] = lambda: None
@@ -157,6 +157,7 @@ class Session:
         outcome = Outcome(name, "cancelled", error=Cancelled("cancelled"), root=name)
         self._record(outcome)
         self.display.end(name, "cancelled")
+        self.display.outcome(outcome)
         return outcome
 
     def _code(self, complete: bool, errors: Sequence[Outcome]) -> int:
@@ -176,6 +177,7 @@ class Session:
         except Exception as error:  # the record cannot be written, as on a full disk
             outcome = Outcome(node.name, "failed", error=error, root=node.name)
             self.runner.outcomes[node.name] = outcome
+        self.display.outcome(outcome)
         return outcome
 
     def _record(self, outcome: Outcome) -> None:

@@ -30,8 +30,10 @@ class Outbox:
         self._thread: threading.Thread | None = None
 
     def put(self, key: str, send: Send) -> None:
-        """Send this soon, in the place of an older letter of the same key."""
+        """Send this soon, in the place of an older letter of the same key; nothing once it is closed."""
         with self._change:
+            if self._closing:
+                return
             self._letters[key] = send
             if self._thread is None:
                 # A daemon: a server that never answers must not keep the run's process from ending.

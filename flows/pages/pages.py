@@ -73,11 +73,10 @@ class Pages(Display):
         self._artifact("plan", "table", lambda: plan_rows(rows), about, self._run)
         self._show_run()
 
-    def close(self) -> None:
-        """Send the last pages; a server that does not answer is not waited for."""
+    def close(self, limit: float = _DRAIN_LIMIT) -> None:
+        """Send the last pages, for at most `limit` seconds; a server that refuses is not waited for."""
         if self._outbox is not None:
-            self._outbox.close(_DRAIN_LIMIT)
-            self._outbox = None
+            self._outbox.close(limit)
 
     def outcome(self, outcome: Outcome) -> None:
         """What a stage came to: tables, samples, curves and events, made by the sender's thread."""

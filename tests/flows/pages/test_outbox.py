@@ -64,6 +64,8 @@ def test_letters_go_out_in_the_order_of_their_first_state_and_a_refused_one_hold
     box.put("bad", bad)
     box.put("b", server.letter("b"))
     assert box.close(5)
+    box.put("late", server.letter("late"))
+    assert len(box) == 0
     assert server.came == ["a", "b"]
     assert refused == ["bad"]
 
