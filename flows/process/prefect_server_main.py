@@ -31,9 +31,9 @@ def serve(descriptor: int) -> None:
     from prefect.server.api.server import create_app
 
     app: Any = create_app(final=True, ephemeral=bool(os.environ.get("PREFECT__SERVER_EPHEMERAL")))
-    config = uvicorn.Config(
-        own_pages_only(app), log_level="error", lifespan="on", timeout_graceful_shutdown=1
-    )
+    listener = socket.socket(fileno=descriptor)
+    app = own_pages_only(app, listener.getsockname()[0])
+    config = uvicorn.Config(app, log_level="error", lifespan="on", timeout_graceful_shutdown=1)
     servers.append(uvicorn.Server(config))
     servers[0].capture_signals = contextlib.nullcontext  # a stop is the parent's, which then asks for the end
     with socket.socket(fileno=descriptor) as listener:
