@@ -131,8 +131,15 @@ def _written(keys: tuple[str, ...], addresses: tuple[str, ...]) -> tuple[str, ..
     return tuple(sorted(filter(_is_findable, forms), key=len, reverse=True))
 
 
+def _is_file(name: str) -> bool:
+    try:
+        return Path(name).expanduser().exists()
+    except (OSError, RuntimeError):  # as `~` before a name that no user has
+        return False
+
+
 def _is_findable(value: str) -> bool:
     """Whether a value is long enough to be hidden wherever it stands, and is no word or file of everyday."""
-    if value.startswith(("/", "~/", "./")) and Path(value).expanduser().exists():
+    if value.startswith(("/", "~/", "./")) and _is_file(value):
         return False
     return len(value) >= (_SHORTEST_WORD if _WORD.fullmatch(value) else _SHORTEST)

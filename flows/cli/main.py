@@ -63,6 +63,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return stop_code(stop)
     except OSError as error:
         return _blocked(error)
+    except RuntimeError as error:
+        if "home directory" not in str(error):
+            raise
+        return _complain("error: a path begins with ~ and the name of a user whom nobody here knows", 2)
 
 
 def _blocked(error: OSError) -> int:

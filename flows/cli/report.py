@@ -60,7 +60,7 @@ def find_run(store: Store, run: str | None) -> RunRecord:
     if run is not None:
         record = store.runs.get(run)
         if record is None:
-            path = store.runs.folder / f"{run}.json"
+            path = store.runs.path(run)
             if path.exists():
                 fix = f"remove {path.name}, or restore it from a copy; the artifacts of the run stay"
                 raise ArtifactError(

@@ -21,6 +21,7 @@ from pathlib import Path
 
 from tempering.errors import StoreError
 
+_LARGEST = 1 << 28  # bytes; a manifest of ten thousand files has a hundredth of it
 _LONG = 24 * 3600.0  # seconds in which whoever writes adds a file at least
 _SPACE, _RIGHTS = "free space there", "change the owner or the rights there"
 _AWAY, _OTHER = "move it away", "use another disk or a shorter name"
@@ -156,7 +157,7 @@ def _is_left(leftover: Path, writer: str) -> bool:
 
 
 def read_file(path: Path) -> bytes:
-    """The content of a file; a pipe is never opened, since reading it might never end.
+    """The content of a small file; a pipe is never opened, since reading it might never end.
 
     Raises:
         OSError: it cannot be read, or is no file.
@@ -164,6 +165,8 @@ def read_file(path: Path) -> bytes:
     mode = path.stat().st_mode
     if not stat.S_ISREG(mode) and not stat.S_ISDIR(mode):
         raise OSError(errno.ESPIPE, "Is a pipe or a device", str(path))
+    if path.stat().st_size > _LARGEST:
+        raise OSError(errno.EFBIG, "It is far too large", str(path))
     return path.read_bytes()
 
 

@@ -22,6 +22,7 @@ from tempering.artifacts.kinds import Artifact, artifact_from, payload_digest
 from tempering.artifacts.manifest import FILE_NAME, FileEntry, Manifest, plain, read_manifest
 from tempering.artifacts.names import artifact_folder, stage_folder
 from tempering.artifacts.partial import INPUTS_FILE, remove
+from tempering.errors import StoreError
 
 _LIBRARIES = (
     "tempering",
@@ -93,6 +94,12 @@ def _seal_files(folder: Path) -> dict[str, FileEntry]:
     entries: dict[str, FileEntry] = {}
     folder.chmod(0o755)
     for path in sorted(folder.rglob("*")):
+        if path.is_symlink():  # what it leads to may change, and is not ours to open to all
+            raise StoreError(
+                f"the stage has left a link: {path}",
+                expected="files of its own, which are checked and copied with the artifact",
+                fix="copy the file there instead",
+            )
         if path.is_dir():
             path.chmod(0o755)
             sync(path)

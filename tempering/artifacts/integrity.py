@@ -8,7 +8,7 @@ import hashlib
 import stat
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from tempering.artifacts.digests import DigestCache, sha256_file
 from tempering.artifacts.fingerprint import canonical_json
@@ -58,6 +58,8 @@ def _file_damage(
     """Hashed, unless there is a cache of `digests` and its size and time are those of the entry."""
     path = folder / name
     try:
+        if any((folder / above).is_symlink() for above in (name, *PurePosixPath(name).parents[:-1])):
+            return Damage(name, "it is a link, or in a folder that is one")
         status = path.stat()
         if not stat.S_ISREG(status.st_mode):  # reading a pipe might never end
             return Damage(name, "it is not a regular file")

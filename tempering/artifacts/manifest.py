@@ -25,6 +25,16 @@ class _Part(BaseModel):
     model_config = ConfigDict(frozen=True, extra="ignore", protected_namespaces=())
 
 
+def _inside(name: str) -> str:
+    if name.startswith("/") or "\0" in name or {"..", "."} & set(name.split("/")):
+        raise ValueError("it leads out of its folder")
+    return name
+
+
+Inside = Annotated[str, AfterValidator(_inside)]
+"""A path below a folder, which no `..` and no `/` at its beginning leads out of."""
+
+
 class FileEntry(_Part):
     """One file of an artifact; `mtime_ns` saves hashing it again."""
 
@@ -36,7 +46,7 @@ class FileEntry(_Part):
 class InputRef(_Part):
     """The artifact that filled a role."""
 
-    id: str
+    id: Inside
     payload_digest: str
     fingerprint: str
 
@@ -65,7 +75,7 @@ class Manifest(_Part):
     schema_version: int = SCHEMA_VERSION
     stage: str
     kind: str
-    id: str
+    id: Inside
     fingerprint: str
     hashed: dict[str, Any] = {}
     config: dict[str, Any] = {}
@@ -81,7 +91,7 @@ class Manifest(_Part):
     resumed_from_tokens: int | None = None
     metrics: dict[str, float | int | str | None] = {}
     details: dict[str, Any] = {}
-    files: dict[str, FileEntry] = {}
+    files: dict[Inside, FileEntry] = {}
     created: Moment = ""
     seal: str = ""
 

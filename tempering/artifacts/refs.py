@@ -58,7 +58,7 @@ def _has_manifest(folder: Path) -> bool:
     """Also where it may not be read: who asks for it shall hear that, and get no older artifact."""
     try:
         (folder / FILE_NAME).stat()
-    except (FileNotFoundError, NotADirectoryError):
+    except (FileNotFoundError, NotADirectoryError, ValueError):  # a NUL is in no name
         return False
     except OSError:
         return True

@@ -15,7 +15,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from tempering.artifacts.atomic import process_birth, process_exists, read_file, store_errors, write_atomic
-from tempering.artifacts.manifest import plain
+from tempering.artifacts.manifest import Inside, plain
 from tempering.artifacts.names import slug
 from tempering.credentials import masked
 
@@ -28,7 +28,7 @@ class StageRecord(BaseModel):
 
     model_config = ConfigDict(extra="ignore")
 
-    artifact: str | None = None
+    artifact: Inside | None = None
     action: Action = "run"
     fingerprint: str = ""
     seconds: float = 0.0
@@ -178,7 +178,11 @@ class Runs:
 
     def get(self, run_id: str) -> RunRecord | None:
         """The record with this id."""
-        return _read(self.folder / f"{run_id}.json")
+        return _read(self.path(run_id))
+
+    def path(self, run_id: str) -> Path:
+        """Where the record with this id is; an id is a name, and leads nowhere else."""
+        return self.folder / f"{slug(run_id) if {'/', chr(0)} & set(run_id) else run_id}.json"
 
 
 def _read(path: Path) -> RunRecord | None:
