@@ -58,7 +58,10 @@ def _file_damage(
     """Hashed, unless there is a cache of `digests` and its size and time are those of the entry."""
     path = folder / name
     try:
-        if any((folder / above).is_symlink() for above in (name, *PurePosixPath(name).parents[:-1])):
+        if any(
+            (folder / above).is_symlink()
+            for above in (PurePosixPath(name), *PurePosixPath(name).parents[:-1])
+        ):
             return Damage(name, "it is a link, or in a folder that is one")
         status = path.stat()
         if not stat.S_ISREG(status.st_mode):  # reading a pipe might never end
