@@ -36,7 +36,7 @@ def serve(descriptor: int) -> None:
     config = uvicorn.Config(app, log_level="error", lifespan="on", timeout_graceful_shutdown=1)
     servers.append(uvicorn.Server(config))
     servers[0].capture_signals = contextlib.nullcontext  # a stop is the parent's, which then asks for the end
-    with socket.socket(fileno=descriptor) as listener:
+    with listener:
         servers[0].run(sockets=[listener])
 
 
