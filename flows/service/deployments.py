@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from prefect.client.orchestration import SyncPrefectClient
+from prefect.client.schemas.actions import DeploymentScheduleCreate
 from prefect.client.schemas.filters import (
     DeploymentFilter,
     DeploymentFilterId,
@@ -81,11 +82,18 @@ def deploy(client: SyncPrefectClient, wanted: Wanted) -> bool:
 
     known = _read(client, wanted.name)
     paused = wanted.paused if wanted.paused is not None else known is not None and known.paused
+    kept = None  # an update without schedules would delete them
+    if known is not None and wanted.schedule is None and not wanted.unscheduled:
+        kept = [
+            DeploymentScheduleCreate(schedule=each.schedule, active=each.active, parameters=each.parameters)
+            for each in known.schedules
+        ]
     deployment = RunnerDeployment.from_flow(
         temper,
         wanted.name,
         parameters=dict(wanted.parameters),
         schedule=wanted.schedule,
+        schedules=kept,
         paused=paused,
         concurrency_limit=ConcurrencyLimitConfig(
             limit=1, collision_strategy=ConcurrencyLimitStrategy.CANCEL_NEW
@@ -99,9 +107,6 @@ def deploy(client: SyncPrefectClient, wanted: Wanted) -> bool:
     )
     # A version of our own: Prefect's would hold the address of the Git remote, and whatever is in it.
     deployment.apply(version_info=VersionInfo(type="tempering", version=__version__))
-    if wanted.unscheduled and known is not None:
-        for schedule in client.read_deployment_schedules(known.id):
-            client.delete_deployment_schedule(known.id, schedule.id)
     return known is None
 
 

@@ -68,8 +68,9 @@ def listen(host: str, port: int) -> socket.socket:
     try:
         return socket.create_server((host, port), family=family, backlog=128)
     except OSError as error:
+        reason = os.strerror(error.errno) if error.errno and error.errno > 0 else error.strerror
         raise UserError(
-            f"port {port} on {host} cannot be used: {error.strerror or error}",
+            f"port {port} on {host} cannot be used: {reason or error}",
             fix="end the program that holds it, or choose other ports with --port and --reports-port",
         ) from None
 

@@ -40,7 +40,7 @@ def test_up_where_the_port_is_taken(temper: Temper, store: Path) -> None:
         port = taken.getsockname()[1]
         answer = temper("up", "--store", store, "--port", port)
         assert answer.code == 2
-        assert f"port {port} on 127.0.0.1" in answer.err
+        assert f"port {port} on 127.0.0.1 cannot be used: Address already in use\n" in answer.err
     assert not (store / ".service" / "service.json").exists()
 
 
