@@ -8,6 +8,7 @@ import argparse
 import contextlib
 import importlib
 import os
+import select
 import sys
 import time
 from collections.abc import Sequence
@@ -69,9 +70,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _complain("error: a path begins with ~ and the name of a user whom nobody here knows", 2)
 
 
+def _reader_gone() -> bool:
+    """Whether nobody reads our stdout any more: other pipes break too, and that is no good end."""
+    poll = select.poll()
+    poll.register(1, select.POLLOUT)
+    return any(event & (select.POLLERR | select.POLLHUP) for _, event in poll.poll(0))
+
+
 def _blocked(error: OSError) -> int:
     """The exit code where a file could not be read or written; what is no trouble of files is a bug."""
-    if isinstance(error, BrokenPipeError):
+    if isinstance(error, BrokenPipeError) and _reader_gone():
         # The reader (`head`, `less`) has gone; the interpreter must not try to flush again.
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         return 0

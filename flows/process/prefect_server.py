@@ -75,7 +75,8 @@ class Server:
             if self.process.poll() is not None:
                 break
             time.sleep(0.05)
-        raise self.trouble("it did not start")
+        code = self.process.returncode
+        raise self.trouble("it did not start" if code is None or code >= 0 else f"signal {-code} killed it")
 
     def trouble(self, what: str) -> StoreError:
         """What to tell people when the server does not answer as it should."""
@@ -91,8 +92,9 @@ class Server:
                 fix="start it, correct PREFECT_API_URL, or unset it: a run then brings its own",
             )
         tail = self.log.read_text(errors="replace").strip().splitlines()[-3:]
+        last = f"; {self.log} ends with:" if tail else ""
         return StoreError(
-            "\n".join([f"the embedded Prefect server failed: {what}; {self.log} ends with:", *tail]),
+            "\n".join([f"the embedded Prefect server failed: {what}{last}", *tail]),
             expected=f"space and the right to write in {self.log.parent}",
             fix="free space there; else remove it: it holds what Prefect's pages show of earlier runs",
         )
@@ -109,7 +111,8 @@ class Server:
             except subprocess.TimeoutExpired:
                 self.process.kill()
                 self.process.wait()
-            self.process.stdin.close()
+            with contextlib.suppress(BrokenPipeError):  # what a killed server has not read
+                self.process.stdin.close()
         if self.lock is not None:
             self.lock.close()
         self.process = self.lock = None

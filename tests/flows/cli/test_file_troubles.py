@@ -3,6 +3,8 @@
 import errno
 import os
 import sqlite3
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,7 +15,7 @@ from flows.cli.main import main
 from flows.process.child import _failure
 from flows.process.prefect_server import Server, _take_database
 from tempering.errors import StoreError
-from tests.flows.conftest import Answer
+from tests.flows.conftest import ROOT, Answer
 
 Temper = Callable[..., Answer]
 
@@ -141,3 +143,17 @@ class TestPrefect:
         assert answer.err.splitlines()[-3] == (
             "error: the Prefect server at http://127.0.0.1:9/api failed: it cannot be reached"
         )
+
+
+def test_a_broken_pipe_is_a_good_end_only_where_our_reader_has_gone(
+    temper: Temper, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*arguments: object) -> None:
+        raise BrokenPipeError("a server's")
+
+    monkeypatch.setattr("flows.pipeline.plan_pipeline", broken)
+    with pytest.raises(BrokenPipeError):
+        temper("plan")
+    command = f"{sys.executable} -m flows.cli.main config --markdown | true; exit ${{PIPESTATUS[0]}}"
+    ended = subprocess.run(["bash", "-c", command], capture_output=True, text=True, cwd=ROOT)
+    assert (ended.returncode, ended.stderr) == (0, "")

@@ -2,6 +2,7 @@
 
 import fcntl
 import json
+import subprocess
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
@@ -9,7 +10,7 @@ from threading import Thread
 
 import pytest
 
-from flows.process.prefect_server import _take_database, client_environment, start_server
+from flows.process.prefect_server import Server, _take_database, client_environment, start_server
 from tempering.errors import StoreError, UserError
 
 
@@ -96,3 +97,16 @@ def test_a_store_that_cannot_be_written(monkeypatch: pytest.MonkeyPatch, tmp_pat
     (tmp_path / ".prefect").write_text("a file")
     with pytest.raises(StoreError, match="a part of the path is a file"):
         start_server(tmp_path)
+
+
+def test_a_server_that_was_killed_is_an_error_and_can_be_stopped(tmp_path: Path) -> None:
+    """A pipe that nobody reads is no reader of ours that has gone, which would be exit code 0."""
+    log = tmp_path / "prefect.log"
+    log.touch()
+    server = Server("http://127.0.0.1:9/api", subprocess.Popen(["sleep", "60"], stdin=subprocess.PIPE), log)
+    assert server.process is not None
+    server.process.kill()
+    server.process.wait()
+    with pytest.raises(StoreError, match="the embedded Prefect server failed: signal 9 killed it\n"):
+        server.wait()
+    server.stop()
