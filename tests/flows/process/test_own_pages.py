@@ -35,7 +35,7 @@ def ask(url: str, what: tuple[str, str], headers: dict[str, str]) -> tuple[int, 
     [
         {"Origin": "http://evil.example"},
         {"Origin": "null"},  # a file, or a frame without rights; no type: FastAPI takes it for JSON
-        {"Origin": "https://127.0.0.1:PORT"},
+        {"Origin": "https://127.0.0.1"},
         {"Origin": "http://localhost:8888"},  # somebody else's pages on this machine
         {"Origin": "http://127.0.0.1:PORT.evil.example"},
         {"Origin": "http://127.0.0.1:PORT@evil.example"},
