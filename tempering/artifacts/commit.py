@@ -4,12 +4,13 @@ Until the rename the work lies under `.partial`, where nobody looks for artifact
 is complete. A process killed at any point in between leaves one or the other.
 """
 
+import contextlib
 import importlib.metadata
 import os
 import platform
 import time
 from collections.abc import Iterator, Mapping
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -20,9 +21,9 @@ from tempering.artifacts.digests import sha256_file
 from tempering.artifacts.draft import Draft, Ticket
 from tempering.artifacts.kinds import Artifact, artifact_from, payload_digest
 from tempering.artifacts.manifest import FILE_NAME, FileEntry, Manifest, plain, read_manifest
-from tempering.artifacts.names import artifact_folder, stage_folder
+from tempering.artifacts.names import artifact_folder, fingerprint8, stage_folder
 from tempering.artifacts.partial import INPUTS_FILE, remove
-from tempering.errors import StoreError
+from tempering.errors import StoreError, UserError
 
 _LIBRARIES = (
     "tempering",
@@ -51,10 +52,11 @@ def commit(root: Path, draft: Draft, summary: Mapping[str, Any], seconds: float 
     config = yaml.safe_dump(plain(ticket.config), sort_keys=False, allow_unicode=True)
     (draft.path / "config.yaml").write_text(config, encoding="utf-8")
     files = _seal_files(draft.path)
-    manifest = _manifest(draft, ticket, files, summary, seconds)
-    # The manifest last, then the name; another run may take that name first.
     folder = root / stage_folder(ticket.node)
     folder.mkdir(exist_ok=True)
+    created = _now(folder, ticket.fingerprint)
+    manifest = _manifest(draft, ticket, files, summary, seconds, created)
+    # The manifest last, then the name; another run may take that name first.
     while True:
         name = _free_name(folder, draft, ticket, manifest)
         manifest = manifest.model_copy(update={"id": f"{folder.name}/{name}"})
@@ -118,6 +120,7 @@ def _manifest(
     files: Mapping[str, FileEntry],
     summary: Mapping[str, Any],
     seconds: float | None,
+    created: datetime,
 ) -> Manifest:
     # In the order of the file: what it is, what made it, what it cost, what it holds.
     return Manifest(
@@ -135,13 +138,24 @@ def _manifest(
         device=draft.device,
         seed=draft.seed,
         tokens=draft.tokens,
-        seconds=round(time.time() - ticket.started if seconds is None else seconds, 3),
+        seconds=round(time.monotonic() - ticket.started if seconds is None else seconds, 3),
         resumed_from_tokens=draft.resumed_from_tokens,
         metrics=plain(summary),
         details=plain(draft.details),
         files=dict(files),
-        created=datetime.now(UTC).isoformat(),
+        created=created.isoformat(),
     )
+
+
+def _now(folder: Path, fingerprint: str) -> datetime:
+    """Now, and later than what `folder` has of this fingerprint, whose newest is used; clocks jump."""
+    moments = [datetime.now(UTC)]
+    for path in folder.iterdir():
+        if fingerprint8(path.name) == fingerprint[:8]:
+            with contextlib.suppress(UserError, ValueError):
+                created = datetime.fromisoformat(read_manifest(path).created)
+                moments.append(created + timedelta(microseconds=1))
+    return max(moments)
 
 
 def _free_name(folder: Path, draft: Draft, ticket: Ticket, manifest: Manifest) -> str:

@@ -50,7 +50,7 @@ class Ticket:
     inputs: Mapping[str, InputRef]
     config: Mapping[str, Any]
     code: CodeState
-    started: float = field(default_factory=time.time)
+    started: float = field(default_factory=time.monotonic)
 
 
 class Draft:

@@ -1,14 +1,16 @@
 """Run records: what each run did, stage by stage, written as it happens.
 
 `runs/<id>.json` is replaced atomically after every stage. A run that was killed stays "running" in its
-record; the stages it recorded count all the same. Ids start with the time, so names sort by age.
+record; the stages it recorded count all the same. Ids start with the time, so names sort by age: also where
+the clock was put back, since a new id comes after all others.
 """
 
+import contextlib
 import os
 import socket
 import threading
 from collections.abc import Iterator, Mapping
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Literal
 
@@ -19,6 +21,7 @@ from tempering.artifacts.manifest import Inside, plain
 from tempering.artifacts.names import slug
 from tempering.credentials import masked
 
+_TIME = "%Y-%m-%d__%H-%M-%S-%f"
 State = Literal["running", "completed", "failed", "cancelled"]
 Action = Literal["running", "cached", "run", "resume", "skipped", "failed", "cancelled"]
 
@@ -130,7 +133,7 @@ class Runs:
             self.folder.mkdir(parents=True, exist_ok=True)
             while True:
                 now = datetime.now(UTC)
-                name = f"{now:%Y-%m-%d__%H-%M-%S-%f}__{slug(pipeline)}"
+                name = f"{max(now, self._after_all()):{_TIME}}__{slug(pipeline)}"
                 try:
                     (self.folder / f"{name}.json").touch(exist_ok=False)
                     break
@@ -150,6 +153,14 @@ class Runs:
         run = Run(self.folder / f"{name}.json", record)
         run._write()
         return run
+
+    def _after_all(self) -> datetime:
+        """A moment after the newest id."""
+        for name in sorted((entry.name for entry in self.folder.iterdir()), reverse=True):
+            with contextlib.suppress(ValueError, OverflowError):
+                moment = datetime.strptime(name.rpartition("__")[0], _TIME)
+                return moment.replace(tzinfo=UTC) + timedelta(microseconds=1)
+        return datetime.min.replace(tzinfo=UTC)
 
     def newest(self, pipeline: str | None = None) -> Iterator[RunRecord]:
         """Records, newest first, of one pipeline or of all; damaged ones are skipped.

@@ -5,7 +5,9 @@ import os
 import subprocess
 import sys
 import time
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -35,6 +37,26 @@ def test_newest_first_by_pipeline(tmp_path: Path) -> None:
     assert last is not None
     assert last.id == ids[1]
     assert runs.last_run("c") is None
+
+
+def test_a_clock_that_is_put_back_or_ahead(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`sft@latest` is of the newest run, whatever the clock says of it."""
+    runs, real = Runs(tmp_path / "runs"), datetime.now(UTC)
+    ids = []
+    for days in (0, 400, -1, -1, 1):
+
+        class Clock(datetime):
+            @classmethod
+            def now(cls, tz: Any = None, days: int = days) -> datetime:
+                return real + timedelta(days=days)
+
+        monkeypatch.setattr("tempering.artifacts.runs.datetime", Clock)
+        ids.append(runs.start("a").id)
+    assert ids == sorted(set(ids))
+    assert [record.id for record in runs.newest()] == ids[::-1]
+    record = runs.get(ids[2])
+    assert record is not None
+    assert record.started == (real - timedelta(days=1)).isoformat(), "the record says what the clock said"
 
 
 def test_a_broken_record_is_left_out(tmp_path: Path) -> None:

@@ -6,7 +6,9 @@ import pickle
 import shutil
 import stat
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -47,6 +49,23 @@ def find(store: Store, model: ModelArtifact) -> "object":
 
 
 class TestCommit:
+    def test_what_was_made_last_is_used_where_the_clock_was_put_back(
+        self, store: Store, model: ModelArtifact, data: DatasetArtifact, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        class Clock(datetime):
+            @classmethod
+            def now(cls, tz: Any = None) -> datetime:
+                return datetime(2020, 1, 1, tzinfo=UTC)
+
+        monkeypatch.setattr("tempering.artifacts.commit.datetime", Clock)
+        monkeypatch.setattr("time.time", lambda: 0.0)
+        again = build(store, fit, FitConfig(seed=7), {"data": data}, force=True)
+        assert again.id > model.id
+        found = find(store, model)
+        assert isinstance(found, ModelArtifact)
+        assert found.id == again.id
+        assert 0 <= again.manifest.seconds < 60
+
     def test_manifest(self, store: Store, model: ModelArtifact, data: DatasetArtifact) -> None:
         manifest = read_manifest(model.path)
         assert manifest == read_manifest(model.path, sealed=False)
