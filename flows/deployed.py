@@ -9,6 +9,7 @@ A retry keeps the parameters of the first attempt: what an earlier attempt has m
 
 import contextlib
 import os
+import signal
 from contextvars import ContextVar
 from dataclasses import replace
 from typing import Annotated, Any
@@ -122,6 +123,8 @@ def _run_deployed(options: Options) -> State[Any]:
         session.end()
         return state
     except TerminationSignal as error:  # Cancel, a stopped worker, a spot notice
+        # It often comes twice, from the machine and from the worker, which kills us when its patience ends.
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
         session.cancel(Stopped(error.signal))
         session.wait(session.planned.runtime.stop_grace + PATIENCE)
         session.end()
