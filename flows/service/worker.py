@@ -80,7 +80,8 @@ async def _work(name: str, folder: Path) -> None:
                     self.busy -= 1
 
     worker = Worker(work_pool_name=POOL, name=name, create_pool_if_not_found=False)
-    working = asyncio.create_task(worker.start())
+    watched = "PREFECT_WORKER_WEBSERVER_PORT" in os.environ  # by the health check of a container
+    working = asyncio.create_task(worker.start(with_healthcheck=watched))
     told = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, told.set)
