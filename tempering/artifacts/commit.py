@@ -8,6 +8,7 @@ import contextlib
 import importlib.metadata
 import os
 import platform
+import stat
 import time
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime, timedelta
@@ -61,7 +62,6 @@ def commit(root: Path, draft: Draft, summary: Mapping[str, Any], seconds: float 
         name = _free_name(folder, draft, ticket, manifest)
         manifest = manifest.model_copy(update={"id": f"{folder.name}/{name}"})
         write_atomic(draft.path / FILE_NAME, manifest.to_json())
-        (draft.path / FILE_NAME).chmod(0o644)
         draft.lease.check()
         if _rename(draft.path, folder / name):
             break
@@ -92,9 +92,12 @@ def _tidy(folder: Path) -> None:
 
 
 def _seal_files(folder: Path) -> dict[str, FileEntry]:
-    """Make all files readable, hash them and bring them to the disk."""
+    """Make all files as open as the umask had the folder, hash them and bring them to the disk.
+
+    Libraries write weights that the owner alone may read, whatever the umask says.
+    """
     entries: dict[str, FileEntry] = {}
-    folder.chmod(0o755)
+    mode = stat.S_IMODE(folder.stat().st_mode)
     for path in sorted(folder.rglob("*")):
         if path.is_symlink():  # what it leads to may change, and is not ours to open to all
             raise StoreError(
@@ -103,14 +106,14 @@ def _seal_files(folder: Path) -> dict[str, FileEntry]:
                 fix="copy the file there instead",
             )
         if path.is_dir():
-            path.chmod(0o755)
+            path.chmod(mode)
             sync(path)
         elif path.parent != folder or path.name != INPUTS_FILE:
-            path.chmod(0o644)
+            path.chmod(mode & 0o666)
             sync(path)
-            digest, stat = sha256_file(path), path.stat()
+            digest, status = sha256_file(path), path.stat()
             name = path.relative_to(folder).as_posix()
-            entries[name] = FileEntry(size=stat.st_size, mtime_ns=stat.st_mtime_ns, sha256=digest)
+            entries[name] = FileEntry(size=status.st_size, mtime_ns=status.st_mtime_ns, sha256=digest)
     return entries
 
 

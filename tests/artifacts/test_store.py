@@ -103,12 +103,20 @@ class TestCommit:
         assert left == []
         assert not (model.path / "inputs.json").exists()
 
-    def test_files_are_readable_by_all(self, store: Store) -> None:
-        with open_draft(store) as out:
-            (out.model_dir / "model.safetensors").touch(mode=0o600)
-            made = store.commit(out)
-        assert stat.S_IMODE((made.path / "model/model.safetensors").stat().st_mode) == 0o644
-        assert stat.S_IMODE((made.path / "manifest.json").stat().st_mode) == 0o644
+    @pytest.mark.parametrize(("umask", "mode"), [(0o022, 0o644), (0o002, 0o664), (0o077, 0o600)])
+    def test_files_are_as_open_as_the_umask_says(self, store: Store, umask: int, mode: int) -> None:
+        """Mutation: 0644, which a umask of 077 must not get, and a group's store cannot use."""
+        before = os.umask(umask)
+        try:
+            with open_draft(store) as out:
+                (out.model_dir / "model.safetensors").touch(mode=0o600)  # as libraries do
+                made = store.commit(out)
+        finally:
+            os.umask(before)
+        for name in ("model/model.safetensors", "manifest.json", "config.yaml"):
+            assert stat.S_IMODE((made.path / name).stat().st_mode) == mode
+        for folder in (made.path, made.path / "model"):
+            assert stat.S_IMODE(folder.stat().st_mode) == 0o777 & ~umask
 
     def test_temporary_files_and_empty_folders_go(self, store: Store) -> None:
         with open_draft(store) as out:
