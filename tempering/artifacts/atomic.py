@@ -230,7 +230,13 @@ def file_trouble(error: BaseException, failure: str = "") -> StoreError | None:
     if number not in _REASONS:
         return None
     reason, fix = _REASONS[number]
-    place = getattr(error, "filename", None) or getattr(error, "strerror", None) or error
+    # Of two names, as in a copy, the second one is written to.
+    place = (
+        getattr(error, "filename2", None)
+        or getattr(error, "filename", None)
+        or getattr(error, "strerror", None)
+        or error
+    )
     return StoreError(
         f"{failure}: {reason} ({place})" if failure else f"{place}: {reason}",
         expected="a place that this user can read and write, with space left",

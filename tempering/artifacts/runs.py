@@ -20,6 +20,7 @@ from tempering.artifacts.atomic import process_birth, process_exists, read_file,
 from tempering.artifacts.manifest import Inside, plain
 from tempering.artifacts.names import slug
 from tempering.credentials import masked
+from tempering.errors import StoreError
 
 _TIME = "%Y-%m-%d__%H-%M-%S-%f"
 State = Literal["running", "completed", "failed", "cancelled"]
@@ -116,8 +117,15 @@ class Run:
             self._write()
 
     def _write(self) -> None:
-        with store_errors(f"cannot write the run record {self.path}"):
-            write_atomic(self.path, (self.record.model_dump_json(indent=1) + "\n").encode())
+        try:
+            with store_errors(f"cannot write the run record {self.path}"):
+                write_atomic(self.path, (self.record.model_dump_json(indent=1) + "\n").encode())
+        except FileNotFoundError:
+            raise StoreError(
+                f"cannot write the run record {self.path}: its folder is gone",
+                expected="the store to stay where it is while a run works on it",
+                fix="see what removed or unmounted it; run again, what is in the store is kept",
+            ) from None
 
 
 class Runs:

@@ -1,5 +1,6 @@
 """Files and folders that are whole or not there, whatever happens while they are written."""
 
+import errno
 import os
 import stat
 import threading
@@ -7,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tempering.artifacts.atomic import here, publish_folder, sweep, whole_file
+from tempering.artifacts.atomic import file_trouble, here, publish_folder, sweep, whole_file
 
 
 def names(folder: Path) -> list[str]:
@@ -199,3 +200,11 @@ def test_of_another_machine_it_goes_after_a_day(tmp_path: Path, dead: int) -> No
         os.utime(tmp_path / name, (0, 0))
     sweep(tmp_path / "model")
     assert not list(tmp_path.iterdir())
+
+
+def test_a_full_disk_under_a_copy_names_where_it_goes() -> None:
+    """Mutation: the file that is read is called full."""
+    error = OSError(errno.ENOSPC, "No space left on device", "/usr/template.db", None, "/store/prefect.db")
+    trouble = file_trouble(error)
+    assert trouble is not None
+    assert trouble.found == "/store/prefect.db: the disk is full"

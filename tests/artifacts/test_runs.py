@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -111,3 +112,11 @@ def test_a_folder_that_cannot_be(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(StoreError, match="run records"):
         Runs(tmp_path / "file" / "runs").start("a")
+
+
+def test_a_store_that_vanishes_in_a_run_is_no_traceback(tmp_path: Path) -> None:
+    """Mutation: FileNotFoundError, which nobody takes for a trouble of the store."""
+    run = Runs(tmp_path / "runs").start("toy")
+    shutil.rmtree(tmp_path / "runs")
+    with pytest.raises(StoreError, match="its folder is gone"):
+        run.finish("failed")
