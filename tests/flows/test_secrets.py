@@ -2,12 +2,13 @@
 
 import base64
 import contextlib
+import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.flows.conftest import Answer, Started, wait_for
+from tests.flows.conftest import HERE, ROOT, Answer, Started, wait_for
 
 MARK = "Zq7x"  # in each secret, and nowhere else
 SECRETS = {
@@ -23,17 +24,39 @@ SECRETS = {
     "REDIS_URL": f"redis://:{MARK}10pw@127.0.0.1/0",
 }
 
+NO_NETWORK = """
+import os, sys
+
+def look(event, details):
+    if event in ("socket.connect", "socket.sendto", "socket.getaddrinfo", "socket.gethostbyname"):
+        place = details[1 if event in ("socket.connect", "socket.sendto") else 0]
+        host = place[0] if isinstance(place, tuple) else place
+        host = host.decode(errors="replace") if isinstance(host, bytes) else str(host)
+        local = host in ("127.0.0.1", "localhost", "::1", "None") or host.startswith(("/", "\\0"))
+        with open(os.environ["CALLS"], "a") as file:
+            file.write("local\\n" if local else f"{event} {place} {sys.argv}\\n")
+        if not local:
+            raise OSError("there is no network in this test")
+
+if "CALLS" in os.environ:
+    sys.addaudithook(look)
+"""
+
 
 def test_a_run_keeps_and_shows_none_of_them(
     start: Callable[..., Started], toy: Path, store: Path, tmp_path: Path
 ) -> None:
     """One stage tells all it knows and fails, another one works; the embedded server writes it all down.
 
+    None of their processes asks for an address outside of this machine.
+
     Mutation: log.txt as it is printed; a warning, or the error in the record, that is not masked.
     """
-    flag = tmp_path / "flag"
+    flag, calls = tmp_path / "flag", tmp_path / "calls"
+    (tmp_path / "sitecustomize.py").write_text(NO_NETWORK)
+    paths = os.pathsep.join([str(tmp_path), str(HERE), str(ROOT)])
     settings = ("right.crash=tell", f"left.wait_for={flag}")
-    run = start("run", toy, *settings, "--store", store, "-v", **SECRETS)
+    run = start("run", toy, *settings, "--store", store, "-v", **SECRETS, PYTHONPATH=paths, CALLS=str(calls))
     wait_for(Path(f"{flag}.pid").exists)
     shown = dict(command_lines(run))
     flag.touch()
@@ -45,6 +68,8 @@ def test_a_run_keeps_and_shows_none_of_them(
     assert log.read_text().count("HF_TOKEN") == 5  # Python, a shell, C, a warning, a traceback
     database = store / ".prefect/prefect.db"
     assert sum(b"HF_TOKEN" in file.read_bytes() for file in database.parent.glob("prefect.db*")) > 0
+    # Nothing asked for an address outside of this machine.
+    assert [line for line in calls.read_text().splitlines() if line != "local"] == []
     # And no key anywhere.
     assert len(shown) >= 5, shown
     encoded = base64.b64encode(SECRETS["PREFECT_API_AUTH_STRING"].encode())
