@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from flows.cli.command import add_command, open_store
 from flows.cli.output import console, print_json
+from flows.store_choice import given_store
 from tempering.errors import UserError
 
 if TYPE_CHECKING:
@@ -73,7 +74,7 @@ def deploy(args: argparse.Namespace) -> int:
     options = Options(
         config=args.config,
         overrides=tuple(args.overrides),
-        store=_given(args),
+        store=given_store(args),
         start=parameters.get("from_stage"),
         only=parameters.get("only"),
         force=tuple(parameters.get("force", ())),
@@ -82,6 +83,7 @@ def deploy(args: argparse.Namespace) -> int:
     store = planned.store.root.absolute()
     schedule = make_schedule(args.cron, args.interval, args.timezone)
     service = server_of(store)
+    # The deployment, and what its server made of it.
     with connected(service) as client:
         from flows.service import deployments as service_deployments
 
@@ -138,12 +140,6 @@ def _act(service_deployments: Any, client: Any, args: argparse.Namespace) -> int
     else:
         print(line)
     return 0
-
-
-def _given(args: argparse.Namespace) -> str | None:
-    from flows.store_choice import given_store
-
-    return given_store(args)
 
 
 def _parameters(words: list[str]) -> dict[str, Any]:

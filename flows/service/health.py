@@ -69,6 +69,7 @@ class Health:
 
 def examine(service: Service) -> Health:
     """Ask each part of a service how it is; Prefect is imported only if its server answers."""
+    # Its processes, and whether they answer.
     health = Health(service)
     children = service.facts.get("children", {})
     for name in ("server", "worker", "reports"):
@@ -84,6 +85,7 @@ def examine(service: Service) -> Health:
         )
     if health.parts["server"]:
         return health
+    # What only the server can tell.
     try:
         with connected(service) as client:
             _ask(health, client)

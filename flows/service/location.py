@@ -46,10 +46,15 @@ def service_folder(store: Path) -> Path:
     return store.absolute() / FOLDER
 
 
+def held(store: Path) -> bool:
+    """Whether a supervisor holds the lock of a store; one that has just begun has no record yet."""
+    return _held(service_folder(store) / LOCK)
+
+
 def running(store: Path) -> Service | None:
     """The service of a store, if one runs."""
     folder = service_folder(store)
-    if not _held(folder / LOCK):
+    if not held(store):
         return None
     try:
         facts = json.loads((folder / RECORD).read_bytes())

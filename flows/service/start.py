@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from flows.service.client import connected
-from flows.service.location import MARK, Service, running, service_folder
+from flows.service.location import MARK, Service, held, running, service_folder
 from flows.service.settings import Settings
 from flows.service.supervisor import DRAIN, READY, listen
 from tempering.artifacts.atomic import store_errors
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 _START_LIMIT = 240.0  # seconds; PostgreSQL's first migrations, on a busy machine
 _STOP_LIMIT = DRAIN + 30.0
+_BEGIN = 20.0
 _LOOK = 0.1
 
 
@@ -36,9 +37,10 @@ def start(settings: Settings) -> int:
         UserError: a port is in use, the store cannot be written, or the database is damaged.
         StageFailed: it did not come up.
     """
-    service = running(settings.store)
+    service = _service(settings.store)
     if service is not None:
         return _mend(settings, service)
+    # A clear field: the secrets in their place, the ports free.
     settings.keep()
     _clear(settings.folder)
     for port in (settings.port, settings.reports_port):
@@ -58,6 +60,7 @@ def start(settings: Settings) -> int:
             stderr=log,
             start_new_session=True,
         )
+    # Wait until it takes runs, or has said why it does not.
     print("starting ...", file=sys.stderr, flush=True)
     ready = _until(lambda: process.poll() is not None or _is_ready(settings.store), _START_LIMIT)
     service = running(settings.store)
@@ -72,13 +75,9 @@ def start(settings: Settings) -> int:
 
 
 def stop(store: Path) -> int:
-    """End the service of a store, and whatever is left of one that was killed.
-
-    Raises:
-        StageFailed: it did not end.
-    """
+    """End the service of a store, and whatever is left of one that was killed; the exit code."""
     folder = service_folder(store)
-    service = running(store)
+    service = _service(store)
     if service is None:
         count = _clear(folder, runs=True)
         left = f"; ended {count} processes that a killed one had left" if count else ""
@@ -93,6 +92,12 @@ def stop(store: Path) -> int:
     _clear(folder, runs=True)
     print("the service has ended")
     return 0
+
+
+def _service(store: Path) -> Service | None:
+    """The service of a store; one that has just begun gets the time to write its record."""
+    _until(lambda: running(store) is not None or not held(store), _BEGIN)
+    return running(store)
 
 
 def _mend(settings: Settings, service: Service) -> int:
