@@ -17,8 +17,8 @@ from tempering.errors import UserError
 if TYPE_CHECKING:
     from flows.service.deployments import Deployed
 
-_PARAMETERS = ("from_stage", "only", "force")
-_LISTS = ("force",)
+_PARAMETERS = ("from_stage", "only", "force", "reuse")
+_LISTS = ("force", "reuse")
 _DEPLOY = """\
 Create or update a deployment: the service (see `temper up`) runs CONFIG in this folder, at the times of its
 schedule. A second call changes it; a schedule that is given takes the place of the old one."""
@@ -78,6 +78,7 @@ def deploy(args: argparse.Namespace) -> int:
         start=parameters.get("from_stage"),
         only=parameters.get("only"),
         force=tuple(parameters.get("force", ())),
+        reuse=tuple(parameters.get("reuse", ())),
     )
     planned = plan_pipeline(options)
     store = planned.store.root.absolute()
