@@ -288,4 +288,4 @@ def test_down_leaves_nothing(machine: Machine, held: Path) -> None:
     wait_for(lambda: machine.newest() == "Completed")
     assert "correct-horse" in (folder / "auth").read_text()
     machine.call("down")
-    assert not [process for process in psutil.process_iter() if str(folder) in " ".join(process.cmdline())]
+    assert not list(of_service(folder))
