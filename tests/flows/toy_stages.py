@@ -23,6 +23,9 @@ from tempering.artifacts.tables import write_parquet
 from tempering.config import Config, runtime_field
 from tempering.errors import DataError, StageStopped
 
+HOSTILE = "<script>document.title='taken'</script> | **stars** <img src=x onerror=alert(1)> [link](http://x)"
+"""What a model might answer, and a page must show as it is."""
+
 
 class ToyData(Config):
     """Rows of numbers; `bad` stands for a malformed line."""
@@ -101,6 +104,8 @@ def toy_train(
     (out.model_dir / "chain").write_text(chain)
     (out.model_dir / "weights").write_text(f"{start}/{config.steps}*{config.learning_rate}")
     out.tokens = config.steps * 100
+    rows = [{"tokens": step * 100, "loss": 1 / step} for step in range(1, config.steps + 1)]
+    out.write_table("training_stats", rows)
     return {"loss": 1 / config.steps}
 
 
@@ -144,6 +149,8 @@ def toy_evaluate(out: Draft, config: ToyEvaluate, *, model: ModelArtifact) -> Su
         {"model": name, "metric": "gold_score", "value": score, "low": score - 1, "high": score + 1, "n": 10},
         {"model": name, "metric": "undefined", "value": float("nan"), "low": None, "high": None, "n": 0},
     ])  # fmt: skip
+    answer = {"benchmark": "toys", "gold": 0.5, "prompt": "say | <b>hello</b>", "completion": HOSTILE}
+    out.write_table("completions", [answer])
     return {"gold_score": score}
 
 

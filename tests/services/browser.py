@@ -12,7 +12,7 @@ from typing import Any
 
 CHROMIUM = Path("/usr/bin/chromium")
 OUTPUT = Path(__file__).parents[2] / ".pytest_output" / "pages"
-_LIMIT = 30_000  # milliseconds that a page may take to show something
+_LIMIT = 60_000  # milliseconds that a page may take to show something
 
 
 @dataclass
