@@ -71,9 +71,12 @@ def _with_servers(session: Session) -> None:
                 raise server.trouble(str(error).partition("\n")[0]) from None
             finally:
                 session.display.close(_NO_TIME if contact.lost else _LAST_WORDS)
-                if contact.lost:
+                drain(_NO_TIME if contact.lost else _LAST_WORDS)
+                if session.begun:
+                    contact.look()
+                if contact.lost or not session.begun:
                     give_up()
-                drain(_LAST_WORDS)
+                    drain(_LAST_WORDS)
     finally:
         session.runner.workers.close()
         server.stop()
@@ -98,10 +101,11 @@ def _follow(session: Session, contact: "Contact", flow: Callable[[], None]) -> N
                 session.run_alone()
                 stages.result()
             # A server that was away hears what it has missed.
+            contact.look()
             wait([flow_run], _NO_TIME if contact.lost else _LAST_WORDS)
             if contact.missed and not contact.lost:
                 session.tell_again()
-        if contact.lost:
+        if contact.lost or not _ended_well(flow_run):
             session.display.note("Prefect's pages have not heard how this run ended; the store has")
     except KeyboardInterrupt as stop:
         session.cancel(stop)
@@ -126,6 +130,10 @@ def _in_thread(work: Callable[[], object]) -> "Future[None]":
     return ended
 
 
+def _ended_well(flow_run: "Future[None]") -> bool:
+    return flow_run.done() and flow_run.exception() is None
+
+
 def _reason(flow_run: "Future[None]") -> str:
     error = flow_run.exception() if flow_run.done() else None
     return "" if error is None else f": {str(error).partition(chr(10))[0] or type(error).__name__}"
@@ -141,27 +149,39 @@ class Contact:
     missed: bool = False
     """It was lost for some time."""
     _end: threading.Event = field(default_factory=threading.Event)
+    _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def __enter__(self) -> "Contact":
-        threading.Thread(target=self._look, daemon=True).start()
+        threading.Thread(target=self._watch, daemon=True).start()
         return self
 
     def __exit__(self, *_: object) -> None:
         self._end.set()
 
-    def _look(self) -> None:
+    def look(self) -> None:
+        """Look whether it answers now: it may have gone a moment ago."""
+        self._know(any(self._answers() for _ in range(_MISSES)))
+
+    def _watch(self) -> None:
         misses = 0
         while not self._end.wait(_LOOK):
             misses = 0 if self._answers() else misses + 1
-            if misses == _MISSES and not self._end.is_set():
-                self.lost = self.missed = True
-                logging.raiseExceptions = False  # Prefect writes each failure to the terminal
-                self.note(
-                    f"the Prefect server at {self.url} does not answer: its pages are blind, the run goes on"
-                )
-            elif self.lost and not misses:
-                self.lost = False
+            if misses in (0, _MISSES) and not self._end.is_set():
+                self._know(misses == 0)
+
+    def _know(self, answers: bool) -> None:
+        with self._lock:
+            if self.lost != answers:
+                return
+            self.lost = not answers
+            if answers:
                 self.note("the Prefect server answers again")
+                return
+            self.missed = True
+            logging.raiseExceptions = False  # Prefect writes each failure to the terminal
+            self.note(
+                f"the Prefect server at {self.url} does not answer: its pages are blind, the run goes on"
+            )
 
     def _answers(self) -> bool:
         try:
