@@ -1,0 +1,3 @@
+"""Runs of the toy chain in processes of their own, as in tests/flows."""
+
+from tests.flows.conftest import start as start
