@@ -72,7 +72,7 @@ def strike(folder: Path, chance: random.Random, alone: bool) -> str:
         if kind in ("kill", "stop"):
             time.sleep(chance.uniform(0.2, LENGTH if alone else 4 * LENGTH))
             run.process.send_signal(signal.SIGKILL if kind == "kill" else signal.SIGTERM)
-        code = run.wait(60).code
+        code = run.wait(240).code
         wait_for(lambda: not run.family(), 5)
     wanted = {"run": (0, -9), "stage": (0,), "kill": (0, -9), "stop": (0, 143, -15)}[kind]
     assert code in wanted, (kind, chaos, code)
@@ -121,5 +121,5 @@ def folder_of(parent: Path, name: str) -> Path:
 
 def finish(folder: Path, alone: bool) -> None:
     with gone_at_the_end(last := begin(folder, alone=alone)):
-        answer = last.wait()
+        answer = last.wait(240)
         assert answer.code == 0, answer.err
