@@ -70,7 +70,10 @@ def strike(folder: Path, chance: random.Random, alone: bool) -> str:
     run = begin(folder, chaos, alone)
     with gone_at_the_end(run):
         if kind in ("kill", "stop"):
-            time.sleep(chance.uniform(0.2, LENGTH if alone else 4 * LENGTH))
+            # While it starts, or after its first stage has begun.
+            if chance.random() < 0.75 and run.process.stderr is not None:
+                run.process.stderr.readline()
+            time.sleep(chance.uniform(0, LENGTH))
             run.process.send_signal(signal.SIGKILL if kind == "kill" else signal.SIGTERM)
         code = run.wait(240).code
         wait_for(lambda: not run.family(), 5)
