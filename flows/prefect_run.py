@@ -25,6 +25,7 @@ from flows.stopping import stop_behind
 _PATIENCE = 4.0  # seconds that a stopped flow may take to end in order
 _START = 30.0  # seconds until the first stage begins
 _LAST_WORDS = 5.0  # seconds that Prefect may take to hear how the run has ended ...
+_CATCH_UP = 30.0  # ... where its server was away, since it tries again ever more seldom ...
 _NO_TIME = 0.2  # ... and where its server is gone
 _LOOK = 2.0  # seconds between two looks at the server
 _MISSES = 3  # looks without an answer after which it counts as gone
@@ -102,7 +103,7 @@ def _follow(session: Session, contact: "Contact", flow: Callable[[], None]) -> N
                 stages.result()
             # A server that was away hears what it has missed.
             contact.look()
-            wait([flow_run], _NO_TIME if contact.lost else _LAST_WORDS)
+            wait([flow_run], _NO_TIME if contact.lost else _CATCH_UP if contact.missed else _LAST_WORDS)
             if contact.missed and not contact.lost:
                 session.tell_again()
         if contact.lost or not _ended_well(flow_run):
@@ -152,6 +153,7 @@ class Contact:
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def __enter__(self) -> "Contact":
+        logging.raiseExceptions = False  # Prefect would write each line it cannot send to the terminal
         threading.Thread(target=self._watch, daemon=True).start()
         return self
 
@@ -178,7 +180,6 @@ class Contact:
                 self.note("the Prefect server answers again")
                 return
             self.missed = True
-            logging.raiseExceptions = False  # Prefect writes each failure to the terminal
             self.note(
                 f"the Prefect server at {self.url} does not answer: its pages are blind, the run goes on"
             )
