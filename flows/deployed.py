@@ -12,7 +12,7 @@ import os
 import signal
 from contextvars import ContextVar
 from dataclasses import replace
-from typing import Annotated, Any
+from typing import Any
 
 import httpx
 from prefect import flow, get_run_logger
@@ -21,7 +21,6 @@ from prefect.client.schemas.objects import FlowRun, State
 from prefect.context import FlowRunContext
 from prefect.exceptions import TerminationSignal
 from prefect.states import Failed
-from pydantic import Field
 
 from flows.display import Display
 from flows.flow import NO_ANSWER, Tasks, verdict
@@ -39,18 +38,23 @@ _session: ContextVar[Session | None] = ContextVar("session", default=None)
 
 @flow(name="tempering", persist_result=False)
 def temper(
-    config: Annotated[str, Field(description="path of the pipeline, from the folder the worker runs in")],
-    overrides: Annotated[
-        list[str], Field(description="settings instead of the config's, such as ppo.learning_rate=1e-4")
-    ] = [],  # noqa: B006  Prefect's form wants a list, and nobody changes it
-    from_stage: Annotated[str | None, Field(description="run this stage and all after it again")] = None,
-    only: Annotated[str | None, Field(description="run this stage alone, with inputs in the store")] = None,
-    force: Annotated[list[str], Field(description="stages to run again")] = [],  # noqa: B006
-    reuse: Annotated[
-        list[str], Field(description="artifacts to take as they are, such as sft=sft@latest")
-    ] = [],  # noqa: B006
+    config: str,
+    overrides: list[str] = [],  # noqa: B006  Prefect's form wants a list, and nobody changes it
+    from_stage: str = "",  # not None: the form would show a switch in the place of a field
+    only: str = "",
+    force: list[str] = [],  # noqa: B006
+    reuse: list[str] = [],  # noqa: B006
 ) -> State[Any]:
-    """From raw text to an aligned language model. Stages that are in the store already are reused."""
+    """From raw text to an aligned language model. Stages that are in the store already are reused.
+
+    Args:
+        config: Path of the pipeline, from the folder that the worker runs in.
+        overrides: Settings instead of the config's, one an item, such as ppo.learning_rate=1e-4
+        from_stage: Run this stage and all after it again, such as ppo. Empty: only what has changed.
+        only: Run this stage alone, with inputs from the store. Empty: all stages.
+        force: Stages to run again, one an item, such as evaluate[ppo]
+        reuse: Artifacts to take as they are, one an item, such as sft=sft@latest
+    """
     session = _session.get()
     if session is not None:
         return _run(session)
@@ -59,8 +63,8 @@ def temper(
         config,
         tuple(overrides),
         store,
-        start=from_stage,
-        only=only,
+        start=from_stage or None,
+        only=only or None,
         force=tuple(force),
         reuse=tuple(reuse),
     )
@@ -79,8 +83,8 @@ def run_flow(session: Session) -> None:
         temper.with_options(flow_run_name=session.run.id)(
             config=options.config,
             overrides=[masked(word) for word in options.overrides],
-            from_stage=options.start,
-            only=options.only,
+            from_stage=options.start or "",
+            only=options.only or "",
             force=list(options.force),
             reuse=list(options.reuse),
             return_state=True,
@@ -143,7 +147,7 @@ def _context() -> FlowRunContext:
 def _label(flow_run: FlowRun, session: Session) -> None:
     """Let the pages say which run this is: a deployment's runs get a generated name until here."""
     origin = "deployed" if flow_run.deployment_id else "temper run"
-    tags = {*flow_run.tags, session.planned.config.name, origin}
+    tags = list(dict.fromkeys([session.planned.config.name, origin, *flow_run.tags]))
     with contextlib.suppress(*NO_ANSWER):
         _context().client.update_flow_run(flow_run.id, name=session.run.id, tags=tags)
 

@@ -41,12 +41,14 @@ class ToySample(Config):
 
 
 class ToyTrain(Config):
-    """Counts steps, each of which changes `chain`; `crash` says how it ends, `wait_for` holds it."""
+    """Counts steps, each of which changes `chain`; `crash` says how it ends, `wait_for` holds it, and
+    `fails_while` makes it fail for as long as somebody does not remove the cause."""
 
     steps: int = 3
     learning_rate: float = 0.1
     crash: str = ""
     wait_for: str = runtime_field("", description="a file that must exist before the training ends")
+    fails_while: str = runtime_field("", description="a file that makes the training fail while it exists")
     hold: str = runtime_field("", description="how to wait: sleep, spin or deaf")
     pace: float = runtime_field(0.0, description="seconds per step")
     save_every: int = runtime_field(1, description="steps between checkpoints")
@@ -134,6 +136,8 @@ def _end(out: Draft, config: ToyTrain, step: int) -> None:
         raise RuntimeError("no answer") from ConnectionResetError("connection reset by peer")
     if config.crash == "kill":
         os.kill(os.getpid(), 9)
+    if config.fails_while and step == 2 and Path(config.fails_while).exists():
+        raise DataError(f"{config.fails_while} is in the way", expected="no such file", fix="remove it")
     if config.wait_for and step == 2:
         write_atomic(Path(config.wait_for + ".pid"), str(os.getpid()).encode())  # whole at once
         while not (Path(config.wait_for).exists() or (out.stop_asked and config.hold != "deaf")):
