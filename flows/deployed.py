@@ -29,6 +29,7 @@ from flows.pipeline import open_session
 from flows.process.workers import prepare_environment
 from flows.session import Session
 from flows.stopping import Stopped
+from tempering import __version__
 from tempering.credentials import masked
 from tempering.errors import UserError
 
@@ -36,7 +37,7 @@ PATIENCE = 4.0  # seconds that a stopped run may take to end in order
 _session: ContextVar[Session | None] = ContextVar("session", default=None)
 
 
-@flow(name="tempering", persist_result=False)
+@flow(name="tempering", version=__version__, persist_result=False)
 def temper(
     config: str,
     overrides: list[str] = [],  # noqa: B006  Prefect's form wants a list, and nobody changes it
@@ -123,6 +124,8 @@ def _run_deployed(options: Options) -> State[Any]:
         get_run_logger().error(masked(str(error)))
         return Failed(message=masked(str(error)))
     try:
+        if not session.planned.all_cached:
+            session.runner.workers.warm_up()
         state = _run(session)
         session.end()
         return state

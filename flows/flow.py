@@ -86,22 +86,25 @@ class Tasks:
 
 
 def verdict(session: Session) -> State[Any]:
-    """The flow run's own state, from all outcomes."""
+    """The flow run's own state, from all outcomes, and what a person does next."""
     outcomes, count = session.runner.outcomes, len(session.planned.nodes)
     if session.stop is not None or any(outcome.action == "cancelled" for outcome in outcomes.values()):
-        return Cancelled(message=f"interrupted; to go on: {_retry(session)}")
+        return Cancelled(message=f"interrupted. To go on from the checkpoints: {_retry(session)}")
     failures = [outcome for outcome in outcomes.values() if outcome.action == "failed"]
     if not failures and len(outcomes) == count:
-        return Completed(message=f"{count} stages")
+        cached = sum(outcome.action == "cached" for outcome in outcomes.values())
+        return Completed(message=f"{count} stages: {count - cached} made, {cached} Cached")
     reasons = "; ".join(f"{outcome.node}: {outcome.reason}" for outcome in failures)
     error = StageFailed(reasons or "a stage did not run")
-    return Failed(message=f"{error}; to go on: {_retry(session)}", data=error)
+    return Failed(
+        message=f"{error}. When the cause is gone: {_retry(session)}; the rest is Cached", data=error
+    )
 
 
 def _retry(session: Session) -> str:
     """What makes what is missing: a run without a deployment cannot be retried from the pages."""
     options = session.planned.options
-    return "press Retry" if options.flow_run else f"`{masked(options.retry)}`"
+    return "press Retry in the menu ⋮" if options.flow_run else f"`{masked(options.retry)}`"
 
 
 def drain(seconds: float) -> None:
