@@ -20,6 +20,15 @@ from tempering.printable import clock, count, headline, number
 _FIRST, _LAST = 4, 8  # completions shown of a training's beginning and end
 _SAMPLE_COLUMNS = ("tokens", "score", "gold", "reward", "prompt", "completion")
 _LARGEST = 200_000  # rows of a table that is read to its end
+_STATES = {
+    "run": "Completed",
+    "resume": "Completed (resumed)",
+    "cached": "Cached",
+    "failed": "Failed",
+    "skipped": "NotRun",
+    "cancelled": "Cancelled",
+}
+"""Outcomes in the words of Prefect's states, which stand on the same pages."""
 Shown = tuple[str, str, Callable[[], Any], str]
 """What it is called, the kind of Prefect artifact, a function that makes its content, a line about it."""
 
@@ -51,9 +60,9 @@ def run_rows(names: Iterable[str], outcomes: Mapping[str, Outcome]) -> list[dict
         rows.append(
             {
                 "stage": name,
-                "action": outcome.action if outcome else "to come",
-                "headline": shown,
+                "state": _STATES[outcome.action] if outcome else "to come",
                 "time": clock(outcome.seconds) if outcome and outcome.seconds else "",
+                "result": shown,
                 "artifact": artifact.id if artifact else "",
             }
         )
@@ -63,7 +72,8 @@ def run_rows(names: Iterable[str], outcomes: Mapping[str, Outcome]) -> list[dict
 def shown_of(artifact: Artifact, stage: str, page: str | None) -> Iterator[Shown]:
     """The pages about an artifact that `stage` has just made; `page`: the address of its report."""
     files, metadata = artifact.manifest.files, artifact.path / "metadata"
-    yield "metrics", "table", lambda: _metrics(artifact), f"Metrics of {plain(stage)}"
+    if not isinstance(artifact, ReportArtifact):  # its verdict has all of it
+        yield "metrics", "table", lambda: _metrics(artifact), f"Metrics of {plain(stage)}"
     if "metadata/training_stats.parquet" in files:
         about = f"How {plain(stage)} trained, over tokens"
         yield "curves", "markdown", lambda: curves(metadata / "training_stats.parquet"), about

@@ -69,7 +69,7 @@ class Pages(Display):
         self._run = Place(*reversed(_ids()))
         self._names = [row.stage for row in rows]
         self._outbox = Outbox(temporary, self._refused)
-        about = f"What the run of {plain(self.pipeline)} was to do, and why"
+        about = "What was to be done, and why"
         self._artifact("plan", "table", lambda: plan_rows(rows), about, self._run)
         self._show_run()
 
@@ -175,7 +175,7 @@ class Pages(Display):
         self._artifact(f"{name}-progress", "progress", lambda: share, plain(line), place)
 
     def _show_run(self) -> None:
-        about = f"What the run of {plain(self.pipeline)} has done, stage by stage"
+        about = "What was done, stage by stage"
         self._artifact("run", "table", lambda: run_rows(self._names, self._outcomes), about, self._run)
 
     def _artifact(self, name: str, kind: str, content: Any, about: str, place: Place) -> None:

@@ -75,7 +75,7 @@ def test_the_plan_stands_at_the_start_and_what_was_done_beside_it(fake: FakeClie
     made.close()
     kind, rows, _, place = fake.artifacts["my-pipeline-plan"][0]
     assert (kind, [row["stage"] for row in rows], place.flow_run) == ("table", ["ppo", "sft"], FLOW)
-    assert [row["action"] for row in fake.artifacts["my-pipeline-run"][-1][1]] == ["failed", "to come"]
+    assert [row["state"] for row in fake.artifacts["my-pipeline-run"][-1][1]] == ["Failed", "to come"]
 
 
 def test_progress_is_sent_now_and_then_and_its_end_always(fake: FakeClient, monkeypatch: pytest.MonkeyPatch):

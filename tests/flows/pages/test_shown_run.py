@@ -39,7 +39,8 @@ def test_a_run_is_shown_stage_by_stage_and_the_next_one_under_the_same_keys(
     keys = {artifact["key"]: artifact for artifact in artifacts}
     assert len(keys) == len(artifacts), "updated in place, not piled up"
     wanted = {f"paged-{name}-progress" for name in ("base", "left", "right")}
-    wanted |= {f"paged-{name}-metrics" for name in ("data", "base", "left", "evaluate-left", "report")}
+    wanted |= {f"paged-{name}-metrics" for name in ("data", "base", "left", "evaluate-left")}
+    assert "paged-report-metrics" not in keys
     assert wanted | {"paged-plan", "paged-run", "paged-verdict", "paged-report"} <= set(keys)
     # Each belongs to its task, and says how far it came.
     tasks = {task["id"]: task for task in asked(api, "task_runs", flow_runs={"id": {"any_": [run]}})}
