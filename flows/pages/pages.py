@@ -59,6 +59,13 @@ class Pages(Display):
         self._outcomes: dict[str, Outcome] = {}
         self._lines: deque[LogLine] = deque(maxlen=_MOST_LINES)
 
+    def __enter__(self) -> "Pages":
+        self.display.__enter__()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.display.__exit__(*error)
+
     # -- the run -----------------------------------------------------------------------------
 
     def plan(self, rows: Sequence[PlanRow]) -> None:

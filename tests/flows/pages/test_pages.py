@@ -10,7 +10,7 @@ from uuid import UUID, uuid4
 
 import pytest
 
-from flows.display import Display
+from flows.display import Display, LiveDisplay
 from flows.pages import client, pages
 from flows.pages.letters import Happening, LogLine, Place
 from flows.pages.pages import Pages
@@ -154,6 +154,13 @@ def test_before_the_flow_begins_and_after_its_end_only_the_terminal_hears(fake: 
     assert stream.getvalue() == "a: running\na: done\nthe end\n"
     assert not fake.lines
     assert not fake.artifacts
+
+
+def test_the_live_table_is_on_the_terminal_while_the_block_runs():
+    live = LiveDisplay(io.StringIO())
+    with Pages(live, "toy"):
+        assert live.live is not None
+    assert live.live is None
 
 
 def test_a_progress_report_costs_the_run_microseconds(fake: FakeClient):
