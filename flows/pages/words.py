@@ -51,8 +51,8 @@ def progress_line(row: Row, live: Mapping[str, float]) -> str:
 
 
 def percent(row: Row) -> float:
-    """How much of a stage is done."""
-    return min(100.0, 100 * row.done / row.total) if row.total else 0.0
+    """How much of a stage is done, as a page can show it: 3.3, not 3.3333333333333335."""
+    return round(min(100.0, 100 * row.done / row.total), 1) if row.total else 0.0
 
 
 def metric_rows(metrics: Mapping[str, Any]) -> list[dict[str, str]]:

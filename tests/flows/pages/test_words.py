@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 
 from flows.display import Row
-from flows.pages.words import artifact_key, plain, progress_line, table
+from flows.pages.words import artifact_key, percent, plain, progress_line, table
 
 HOSTILE = [
     "<script>alert(1)</script>",
@@ -77,3 +77,4 @@ def test_a_progress_line_says_how_far_how_good_how_fast_and_how_long():
     assert line == "ppo 42% · 126.0K of 300.0K tokens · score 0.7123 · kl 0.03 · 5.2K tokens/s · 33 s left"
     rows = Row("dataset[corpus]", "running", done=1500, unit="rows")
     assert progress_line(rows, {}) == "dataset[corpus] · 1.5K rows"
+    assert percent(Row("ppo", "running", done=1, total=30)) == 3.3
