@@ -97,7 +97,7 @@ def test_artifacts_are_tables_charts_text_and_links(seen: tuple[Browser, str, Pa
         page.picture(key)
 
     look("toy-plan", "input evaluations.right", "forced by --force")
-    look("toy-run", "RuntimeError: the loss is not a number", "skipped")
+    look("toy-run", "RuntimeError: the loss is not a number", "NotRun")
     look("toy-left-progress", "Progress: 100%", "left done in")
     look("toy-evaluate-left-metrics", "gold_score", "11 to 13")
     look("toy-verdict", "right failed: RuntimeError: the loss is not a number")
