@@ -13,9 +13,8 @@ import os
 import signal
 import socket
 import sys
-import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime
 from pathlib import Path
 
@@ -48,9 +47,9 @@ def supervise(settings: Settings) -> int:
         if settings.database is None:
             prepare_database(settings.folder / "prefect.db", "deployments, schedules and what the pages show")
         children = _children(settings, listener, logs)
-        stop = _stop_on_signals()
+        stopped = stopped_by_signals()
         try:
-            _keep_up(settings, children, stop)
+            _keep_up(settings, children, stopped)
         finally:
             _end(children)
             (settings.folder / RECORD).unlink(missing_ok=True)
@@ -91,9 +90,9 @@ def _children(settings: Settings, listener: socket.socket, logs: Path) -> list[C
     ]
 
 
-def _keep_up(settings: Settings, children: Sequence[Child], stop: threading.Event) -> None:
+def _keep_up(settings: Settings, children: Sequence[Child], stopped: Callable[[], bool]) -> None:
     trimmed = 0.0
-    while not stop.is_set():
+    while not stopped():
         lines = [line for child in children if (line := child.look())]
         for line in lines:
             _say(line)
@@ -103,7 +102,7 @@ def _keep_up(settings: Settings, children: Sequence[Child], stop: threading.Even
             trimmed = time.monotonic()
             for child in children:
                 child.trim()
-        stop.wait(_LOOK)
+        time.sleep(_LOOK)
 
 
 def _end(children: Sequence[Child]) -> None:
@@ -152,18 +151,18 @@ def _alone(folder: Path) -> Iterator[None]:
         yield
 
 
-def _stop_on_signals() -> threading.Event:
-    """An event that SIGTERM and Ctrl-C set; ending in order takes longer than a stopped command may."""
-    stop = threading.Event()
+def stopped_by_signals() -> Callable[[], bool]:
+    """Whether SIGTERM or Ctrl-C has come; ending in order takes longer than a stopped command may."""
+    signals: list[int] = []  # no Event, whose lock the handler could find taken by its own thread
 
-    def told(number: int, frame: object) -> None:
-        if stop.is_set() and number == signal.SIGINT:
+    def note(number: int, frame: object) -> None:
+        if signals and number == signal.SIGINT:
             os._exit(130)  # the children end with us
-        stop.set()
+        signals.append(number)
 
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
-        signal.signal(number, told)
-    return stop
+        signal.signal(number, note)
+    return lambda: bool(signals)
 
 
 def _say(line: str) -> None:
