@@ -184,7 +184,7 @@ def test_retry_runs_what_failed_and_nothing_else(stack: Stack) -> None:
     assert {name for name, state in stack.stages(run, 2).items() if state == "Completed"} == again
     assert {state for name, state in stack.stages(run, 2).items() if name not in again} == {"Cached"}
     stack.web.open(f"runs/flow-run/{run}?tab=TaskRuns")
-    stack.web.sees("10 Completed, 6 Cached, 1 NotRun, 1 Failed")
+    stack.web.sees("10 Completed", "6 Cached", "1 NotRun", "1 Failed")
     stack.look("retried", graph=True)
     [left] = stack.machine.store.glob("left/*/manifest.json")
     assert '"resumed_from_tokens": 200' in left.read_text()
