@@ -262,8 +262,10 @@ def test_cancel_ends_the_stage_and_retry_goes_on(stack: Stack) -> None:
     assert time.monotonic() - start < 20
     assert not stages_of(stack.machine.store)
     assert set(stack.stages(run).values()) <= {"Cached", "Completed", "Cancelled"}
-    stack.web.open(f"runs/flow-run/{run}?tab=Logs")
-    stack.web.sees("Cancelled", "run again to resume from their checkpoints")
+    lines = stack.query("select message from log where flow_run_id = ?", run)
+    assert any("run again to resume from their checkpoints" in line for (line,) in lines)
+    stack.web.open(f"runs/flow-run/{run}?tab=Details")
+    stack.web.sees("Cancelled", "Flow run was cancelled")  # the worker's words, over ours
     stack.look("cancelled", graph=True)
     assert "Retry" in stack.menu()
     stack.confirm("Retry")
