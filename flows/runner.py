@@ -308,6 +308,7 @@ class _Listener:
     """Whether a stop makes it write a checkpoint."""
 
     def begin(self) -> None:
+        self.stoppable = False  # a try before this one may have been killed while it was
         self.display.start(self.node, "resumed" if self.resumes else "running")
 
     def message(self, message: Message) -> None:

@@ -20,7 +20,7 @@ from flows.graph import Node
 from flows.process.faults import may_pass
 from flows.process.workers import Cancelled, StageCrashed, Workers
 from flows.retries import Retries
-from flows.runner import Outcome, Runner
+from flows.runner import Outcome, Runner, _Listener
 from tempering.artifacts.stage import get_stage
 from tempering.artifacts.store import Store
 from tempering.errors import DataError, StageFailed
@@ -153,3 +153,14 @@ def caused(error: Exception, cause: Exception) -> Exception:
 )
 def test_faults_of_the_network_may_pass(error: Exception, passes: bool) -> None:
     assert may_pass(error) is passes
+
+
+def test_only_the_try_at_hand_promises_a_checkpoint() -> None:
+    stream = io.StringIO()
+    display = Display(stream)
+    display.add(["left"])
+    listener = _Listener("left", display, lambda text: None)
+    listener.message(("stoppable", True))
+    listener.begin()  # the first try was killed as it trained
+    listener.message(("stopping", 25.0))
+    assert "checkpoint" not in stream.getvalue()
