@@ -27,8 +27,11 @@ class Options:
     @property
     def retry(self) -> str:
         """The command that makes what a run has left: without what was forced, which it may have made."""
-        reuse = [f"--reuse={word}" for word in self.reuse]
-        return shlex.join(["temper", "run", self.config, *self.overrides, *reuse])
+        options = [f"--reuse={word}" for word in self.reuse]
+        options += [f"--only={self.only}"] if self.only else []
+        options += [f"--store={self.store}"] if self.store else []
+        options += ["--strict-code"] if self.strict_code else []
+        return shlex.join(["temper", "run", self.config, *self.overrides, *options])
 
     @classmethod
     def from_arguments(cls, args: argparse.Namespace) -> "Options":
