@@ -5,6 +5,7 @@ has gone (flows/prefect_run.py). A stop tells the stages to end (training ones w
 no outcome then was cancelled. The record is written after each stage.
 """
 
+import contextlib
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, wait
@@ -23,7 +24,7 @@ from flows.stopping import stop_code, take_longer
 from tempering.artifacts.kinds import ReportArtifact
 from tempering.artifacts.runs import Run
 from tempering.artifacts.store import Store
-from tempering.errors import UserError
+from tempering.errors import StoreError, UserError
 from tempering.runtime import RuntimeConfig
 
 
@@ -155,7 +156,8 @@ class Session:
 
     def _cancelled(self, name: str) -> Outcome:
         outcome = Outcome(name, "cancelled", error=Cancelled("cancelled"), root=name)
-        self._record(outcome)
+        with contextlib.suppress(StoreError):  # a full disk, of which the record's end tells
+            self._record(outcome)
         self.display.end(name, "cancelled")
         self.display.outcome(outcome)
         return outcome
