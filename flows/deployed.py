@@ -30,6 +30,7 @@ from flows.process.workers import prepare_environment
 from flows.session import Session
 from flows.stopping import Stopped
 from tempering import __version__
+from tempering.artifacts.atomic import file_trouble
 from tempering.credentials import masked
 from tempering.errors import UserError
 
@@ -75,13 +76,15 @@ def temper(
 def run_flow(session: Session) -> None:
     """Run a session as a flow run of Prefect's server, in this thread.
 
+    What fails before the first stage begins is raised; after that the outcomes tell.
+
     Raises:
         PrefectHTTPStatusError, httpx.HTTPError: its server failed (`NO_ANSWER`).
     """
     options = session.planned.options
     token = _session.set(session)
     try:
-        temper.with_options(flow_run_name=session.run.id)(
+        state = temper.with_options(flow_run_name=session.run.id)(
             config=options.config,
             overrides=[masked(word) for word in options.overrides],
             from_stage=options.start or "",
@@ -90,6 +93,8 @@ def run_flow(session: Session) -> None:
             reuse=list(options.reuse),
             return_state=True,
         )
+        if not session.begun:
+            state.result()
     except RuntimeError as error:
         if str(error).startswith("Failed to reach API"):
             raise httpx.ConnectError("it cannot be reached") from error
@@ -120,9 +125,12 @@ def _run_deployed(options: Options) -> State[Any]:
     prepare_environment()
     try:
         session = open_session(replace(options, flow_run=str(flow_run.id)), Display())
-    except UserError as error:
-        get_run_logger().error(masked(str(error)))
-        return Failed(message=masked(str(error)))
+    except (UserError, OSError) as error:
+        mistake = file_trouble(error) or error
+        if not isinstance(mistake, UserError):
+            raise
+        get_run_logger().error(masked(str(mistake)))
+        return Failed(message=masked(str(mistake)))
     try:
         if not session.planned.all_cached:
             session.runner.workers.warm_up()
@@ -135,6 +143,9 @@ def _run_deployed(options: Options) -> State[Any]:
         session.cancel(Stopped(error.signal))
         session.wait(session.planned.runtime.stop_grace + PATIENCE)
         session.end()
+        raise
+    except BaseException:  # whatever happens, the record says how the run ended
+        session.run.finish("failed")
         raise
     finally:
         session.display.close()

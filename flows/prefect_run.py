@@ -97,7 +97,7 @@ def _follow(session: Session, contact: "Contact", flow: Callable[[], None]) -> N
             # It waits for them; where it has ended or hangs, they go on without it.
             if session.begun:
                 wait([flow_run, stages], return_when=FIRST_COMPLETED)
-            if not stages.done():
+            if not session.wait(0):
                 session.display.note(f"Prefect does not go on{_reason(flow_run)}; the stages do, without it")
                 session.run_alone()
                 stages.result()

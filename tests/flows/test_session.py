@@ -15,6 +15,7 @@ from flows.pipeline import open_session, plan_pipeline
 from flows.runner import Outcome
 from flows.session import Session
 from tempering.artifacts.store import Store
+from tempering.errors import StoreError
 
 
 @pytest.fixture
@@ -90,3 +91,53 @@ def test_a_retry_does_not_force_what_its_first_attempt_made(
     everything = {node.name for node in plan_pipeline(Options(str(toy), store=str(store))).nodes} - {"data"}
     assert forced(None) == forced("another") == everything
     assert forced("a-flow-run") == everything - {"base"}
+
+
+def test_a_stop_on_a_full_disk_lets_nobody_wait(session: Session, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*arguments: Any, **facts: Any) -> None:
+        raise StoreError("no space left")
+
+    monkeypatch.setattr(session.run, "stage", full)
+    session.cancel(KeyboardInterrupt())
+    assert session.wait(0)
+    assert {outcome.action for outcome in session.runner.outcomes.values()} == {"cancelled"}
+
+
+def test_the_command_that_goes_on_works_on_the_same_stages_and_store() -> None:
+    options = Options("c.yaml", ("a=1",), "my store", only="sft", force=("sft",), reuse=("base=base@latest",))
+    wanted = "temper run c.yaml a=1 --reuse=base=base@latest --only=sft '--store=my store'"
+    assert options.retry == wanted
+
+
+class TestDeployed:
+    """The flow as a worker calls it."""
+
+    @pytest.fixture
+    def temper(self, api: str, store: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+        from flows.deployed import temper
+
+        toy_temper.install(monkeypatch.setattr)
+        monkeypatch.setenv("TEMPER_STORE", str(store))
+        return lambda config: temper(str(config), return_state=True)
+
+    def test_a_run_that_fails_outside_of_its_stages_closes_its_record(
+        self, temper: Any, toy: Path, store: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def broken(*arguments: Any) -> None:
+            raise RuntimeError("a bug")
+
+        monkeypatch.setattr("flows.deployed.Tasks.submit", broken)
+        assert "a bug" in temper(toy).message
+        record = Store(store).runs.last_run()
+        assert record is not None
+        assert record.state == "failed"
+
+    def test_a_file_that_cannot_be_read_is_a_message(
+        self, temper: Any, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def locked(*arguments: Any) -> None:
+            raise PermissionError(13, "Permission denied", "toy.yaml")
+
+        monkeypatch.setattr("flows.deployed.open_session", locked)
+        state = temper("toy.yaml")
+        assert (state.name, state.message.splitlines()[0][:9]) == ("Failed", "toy.yaml:")

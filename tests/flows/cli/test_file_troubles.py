@@ -95,7 +95,7 @@ def test_any_other_file_of_a_command(
     ],
 )
 def test_a_full_disk_under_a_stage_is_no_crash(error: Exception) -> None:
-    kind, text, pickled, _ = _failure(error, "store/.partial/sft-1/log.txt")
+    kind, text, pickled, _, _ = _failure(error, "store/.partial/sft-1/log.txt")
     assert (kind, pickled is not None) == ("failed", True)
     assert text.startswith("cannot write in store/.partial/sft-1: the disk is full")
 
@@ -143,6 +143,17 @@ class TestPrefect:
         assert answer.err.splitlines()[-3] == (
             "error: the Prefect server at http://127.0.0.1:9/api failed: it cannot be reached"
         )
+
+    def test_what_fails_in_the_flow_before_the_first_stage_is_told(
+        self, api: str, temper: Temper, toy: Path, store: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def full(*arguments: object) -> None:
+            raise StoreError("no space left")
+
+        monkeypatch.setattr("flows.deployed.Tasks.submit", full)
+        answer = temper("run", toy, "--store", store)
+        assert answer.code == 2
+        assert "error: no space left" in answer.err.splitlines()
 
 
 def test_a_broken_pipe_is_a_good_end_only_where_our_reader_has_gone(
