@@ -14,10 +14,12 @@ import time
 from collections.abc import Callable
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import httpx
 
 from flows.process.prefect_server import client_environment, start_server
+from flows.process.server_check import http_client
 from flows.process.workers import prepare_environment
 from flows.session import Session
 from flows.stopping import stop_behind
@@ -152,6 +154,10 @@ class Contact:
     _end: threading.Event = field(default_factory=threading.Event)
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
+    @cached_property
+    def _client(self) -> httpx.Client:
+        return http_client(os.environ.get("PREFECT_API_AUTH_STRING"))
+
     def __enter__(self) -> "Contact":
         logging.raiseExceptions = False  # Prefect would write each line it cannot send to the terminal
         threading.Thread(target=self._watch, daemon=True).start()
@@ -186,6 +192,6 @@ class Contact:
 
     def _answers(self) -> bool:
         try:
-            return httpx.get(f"{self.url}/health", timeout=_LOOK).is_success
+            return self._client.get(f"{self.url}/health", timeout=_LOOK).is_success
         except httpx.HTTPError:
             return False

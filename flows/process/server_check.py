@@ -50,42 +50,12 @@ def check_server(url: str, auth: str | None = None) -> str:
     return _within(_MOST, lambda: _check(url, auth), lambda: _unreachable(url, f"no answer in {_MOST:g} s"))
 
 
-def shown(url: str) -> str:
-    """`url` without user and password, also where it is none."""
-    return masked(re.sub(r"^(\w+://)?.*@", r"\1", url))
+def http_client(auth: str | None) -> "httpx.Client":
+    """A client that asks as Prefect's would: its login, headers and certificates.
 
-
-def _check(url: str, auth: str | None) -> str:
-    import httpx
-
-    # What only a Prefect server has.
-    if not re.match(r"https?://", url):
-        raise _no_server(f"PREFECT_API_URL is {shown(url)!r}, which is no URL of a server")
-    with _client(auth) as client:
-        try:
-            answer = client.get(f"{url.rstrip('/')}/admin/version")
-            version = _version(answer)
-            if version is None:
-                _refuse(url, auth, answer, client)
-            ready = client.get(f"{url.rstrip('/')}/ready")
-            csrf = None if _wished("PREFECT_CLIENT_CSRF_SUPPORT_ENABLED", True) else _csrf(url, client)
-        except httpx.InvalidURL:  # its text may hold a part of a password
-            raise _no_server("PREFECT_API_URL is no URL") from None
-        except httpx.HTTPError as error:
-            raise _unreachable(url, _reason(error)) from None
-    # It answers; whether it would take what we send.
-    if ready.status_code >= 500:
-        raise _unreachable(url, f"it answers {ready.status_code}: its database is not available")
-    if csrf:
-        raise UserError(
-            f"the Prefect server at {shown(url)} wants CSRF tokens, which this client does not send",
-            fix="unset PREFECT_CLIENT_CSRF_SUPPORT_ENABLED",
-        )
-    return _compare(url, version)
-
-
-def _client(auth: str | None) -> "httpx.Client":
-    """A client that asks as Prefect's would: its login, headers and certificates."""
+    Raises:
+        UserError: the file of certificates cannot be read.
+    """
     import base64
 
     import httpx
@@ -109,6 +79,40 @@ def _client(auth: str | None) -> "httpx.Client":
                 expected="a file of certificates in PEM format",
             ) from None
     return httpx.Client(headers=headers, verify=verify, timeout=_LIMIT, follow_redirects=True)
+
+
+def shown(url: str) -> str:
+    """`url` without user and password, also where it is none."""
+    return masked(re.sub(r"^(\w+://)?.*@", r"\1", url))
+
+
+def _check(url: str, auth: str | None) -> str:
+    import httpx
+
+    # What only a Prefect server has.
+    if not re.match(r"https?://", url):
+        raise _no_server(f"PREFECT_API_URL is {shown(url)!r}, which is no URL of a server")
+    with http_client(auth) as client:
+        try:
+            answer = client.get(f"{url.rstrip('/')}/admin/version")
+            version = _version(answer)
+            if version is None:
+                _refuse(url, auth, answer, client)
+            ready = client.get(f"{url.rstrip('/')}/ready")
+            csrf = None if _wished("PREFECT_CLIENT_CSRF_SUPPORT_ENABLED", True) else _csrf(url, client)
+        except httpx.InvalidURL:  # its text may hold a part of a password
+            raise _no_server("PREFECT_API_URL is no URL") from None
+        except httpx.HTTPError as error:
+            raise _unreachable(url, _reason(error)) from None
+    # It answers; whether it would take what we send.
+    if ready.status_code >= 500:
+        raise _unreachable(url, f"it answers {ready.status_code}: its database is not available")
+    if csrf:
+        raise UserError(
+            f"the Prefect server at {shown(url)} wants CSRF tokens, which this client does not send",
+            fix="unset PREFECT_CLIENT_CSRF_SUPPORT_ENABLED",
+        )
+    return _compare(url, version)
 
 
 def _version(answer: "httpx.Response") -> str | None:

@@ -1,6 +1,9 @@
 """Whether the Prefect server of a run answers, also in the last moment of the run."""
 
+import base64
+import threading
 from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, HTTPServer
 
 import pytest
 
@@ -25,3 +28,21 @@ def test_a_server_that_goes_and_comes_back(monkeypatch: pytest.MonkeyPatch) -> N
     contact.look()
     assert (contact.lost, contact.missed) == (False, True)
     assert said[1:] == ["the Prefect server answers again"]
+
+
+def test_a_server_behind_a_login_answers_whoever_has_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Mutation: ask without what Prefect's own client sends; the run would call its pages blind."""
+
+    class Proxy(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            wanted = f"Basic {base64.b64encode(b'me:secret').decode()}"
+            self.send_response(200 if self.headers["Authorization"] == wanted else 401)
+            self.end_headers()
+
+    monkeypatch.setenv("PREFECT_API_AUTH_STRING", "me:secret")
+    said: list[str] = []
+    with HTTPServer(("127.0.0.1", 0), Proxy) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        Contact(f"http://127.0.0.1:{server.server_port}/api", said.append).look()
+        server.shutdown()
+    assert said == []
