@@ -8,18 +8,10 @@ import os
 import socket
 import sys
 import time
-import urllib.request
+
+from flows.service.location import answers
 
 _FRESH = 30.0  # seconds
-
-
-def answers(url: str) -> bool:
-    """Whether the URL answers with 200."""
-    try:
-        with urllib.request.urlopen(url, timeout=5) as answer:
-            return int(answer.status) == 200
-    except (OSError, ValueError):
-        return False
 
 
 def services_sign() -> bool:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from flows.service.probe import answers, services_sign
+from flows.service.probe import services_sign
 from flows.service.secret_files import with_secrets
 from tempering.errors import UserError
 
@@ -84,6 +84,5 @@ def test_what_cannot_start_is_one_message_and_code_2(file: Path) -> None:
 
 
 def test_what_does_not_answer_is_not_healthy(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert not answers("http://127.0.0.1:9/health")
     monkeypatch.setenv("PREFECT_SERVER_DOCKET_URL", "redis://127.0.0.1:9/1")
     assert not services_sign()
