@@ -34,7 +34,7 @@ from prefect.deployments.runner import RunnerDeployment
 from prefect.exceptions import ObjectNotFound
 from prefect.types.entrypoint import EntrypointType
 
-from flows.service.furniture import POOL
+from flows.service.provision import POOL
 from flows.service.schedule import in_words
 from flows.service.settings import job_variables
 from tempering import __version__

@@ -106,7 +106,7 @@ def _ask(health: Health, client: "SyncPrefectClient") -> None:
     from prefect.exceptions import ObjectNotFound
 
     from flows.service.deployments import was_refused
-    from flows.service.furniture import POOL, ZOMBIES
+    from flows.service.provision import POOL, ZOMBIES
 
     health.version = client.api_version()
     if health.version != prefect.__version__:

@@ -19,8 +19,8 @@ from prefect.client.schemas.filters import (
 from prefect.client.schemas.objects import FlowRun, State, StateType
 from prefect.states import Cancelled, Crashed
 
-from flows.service.furniture import POOL
 from flows.service.processes import kill, of_runs, terminate
+from flows.service.provision import POOL
 
 _UNDERWAY = (StateType.RUNNING, StateType.PENDING, StateType.CANCELLING)
 

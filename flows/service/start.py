@@ -105,9 +105,9 @@ def _mend(settings: Settings, service: Service) -> int:
     if not _until(lambda: _is_ready(settings.store), _START_LIMIT):
         raise StageFailed(f"the service runs and does not answer; see {settings.folder / 'logs'}")
     with connected(service) as client:
-        from flows.service.furniture import furnish
+        from flows.service.provision import provision
 
-        for line in furnish(client, settings.limit):
+        for line in provision(client, settings.limit):
             print(line)
     print(f"runs already\n{_welcome(service)}")
     return 0

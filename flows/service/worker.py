@@ -30,7 +30,7 @@ def main(limit: int | None) -> int:
     # Prefect is imported while the server starts.
     from prefect.client.orchestration import get_client
 
-    from flows.service.furniture import furnish
+    from flows.service.provision import provision
 
     folder = Path(os.environ[MARK])
     url = os.environ["PREFECT_API_URL"]
@@ -42,7 +42,7 @@ def main(limit: int | None) -> int:
         time.sleep(0.2)
     # What must be there, and what must be gone, before a run starts.
     with get_client(sync_client=True) as client:
-        for line in furnish(client, limit):
+        for line in provision(client, limit):
             print(line, flush=True)
     name = f"temper-{socket.gethostname()}"
     _close(folder, name, "its process has died")
@@ -54,7 +54,7 @@ def main(limit: int | None) -> int:
 async def _work(name: str, folder: Path) -> None:
     from prefect.workers.process import ProcessWorker
 
-    from flows.service.furniture import POOL
+    from flows.service.provision import POOL
     from flows.service.runs import stop_processes
     from flows.service.supervisor import READY
 

@@ -23,7 +23,7 @@ POOL = "temper"
 ZOMBIES = "tempering: runs without a heartbeat"
 
 
-def furnish(client: SyncPrefectClient, limit: int | None = None) -> list[str]:
+def provision(client: SyncPrefectClient, limit: int | None = None) -> list[str]:
     """Make, or mend, pool and automation; what was done, in words.
 
     Args:
@@ -35,7 +35,7 @@ def furnish(client: SyncPrefectClient, limit: int | None = None) -> list[str]:
     return [line for line in (_pool(client, limit), _automation(client)) if line]
 
 
-def dead_runs() -> AutomationCore:
+def zombie_automation() -> AutomationCore:
     """The automation that marks runs without a sign of life as Crashed."""
     return AutomationCore(
         name=ZOMBIES,
@@ -85,7 +85,7 @@ def _pool(client: SyncPrefectClient, limit: int | None) -> str:
 
 
 def _automation(client: SyncPrefectClient) -> str:
-    wanted = dead_runs()
+    wanted = zombie_automation()
     known = client.read_automations_by_name(ZOMBIES)
     if not known:
         client.create_automation(wanted)
