@@ -81,7 +81,7 @@ def http_client(auth: str | None) -> "httpx.Client":
     return httpx.Client(headers=headers, verify=verify, timeout=_LIMIT, follow_redirects=True)
 
 
-def shown(url: str) -> str:
+def without_login(url: str) -> str:
     """`url` without user and password, also where it is none."""
     return masked(re.sub(r"^(\w+://)?.*@", r"\1", url))
 
@@ -91,7 +91,7 @@ def _check(url: str, auth: str | None) -> str:
 
     # What only a Prefect server has.
     if not re.match(r"https?://", url):
-        raise _no_server(f"PREFECT_API_URL is {shown(url)!r}, which is no URL of a server")
+        raise _no_server(f"PREFECT_API_URL is {without_login(url)!r}, which is no URL of a server")
     with http_client(auth) as client:
         try:
             answer = client.get(f"{url.rstrip('/')}/admin/version")
@@ -109,7 +109,7 @@ def _check(url: str, auth: str | None) -> str:
         raise _unreachable(url, f"it answers {ready.status_code}: its database is not available")
     if csrf:
         raise UserError(
-            f"the Prefect server at {shown(url)} wants CSRF tokens, which this client does not send",
+            f"the Prefect server at {without_login(url)} wants CSRF tokens, which this client does not send",
             fix="unset PREFECT_CLIENT_CSRF_SUPPORT_ENABLED",
         )
     return _compare(url, version)
@@ -132,7 +132,7 @@ def _refuse(url: str, auth: str | None, answer: "httpx.Response", client: "httpx
         if not given and _other_settings():
             return
         raise UserError(
-            f"the Prefect server at {shown(url)} "
+            f"the Prefect server at {without_login(url)} "
             + ("refuses the login that was given" if given else "wants a login, and none was given"),
             expected="PREFECT_API_AUTH_STRING=user:password as the server has it"
             + (" (PREFECT_SERVER_API_AUTH_STRING there)" if code == 401 else ""),
@@ -142,8 +142,10 @@ def _refuse(url: str, auth: str | None, answer: "httpx.Response", client: "httpx
         raise _unreachable(url, f"it answers {code}")
     longer = f"{url.rstrip('/')}/api"
     if not url.rstrip("/").endswith("/api") and _version(client.get(f"{longer}/admin/version")):
-        raise _no_server(f"PREFECT_API_URL is {shown(url)}", f"set PREFECT_API_URL={shown(longer)}")
-    raise _no_server(f"what answers at {shown(url)} is no Prefect server: status {code}")
+        raise _no_server(
+            f"PREFECT_API_URL is {without_login(url)}", f"set PREFECT_API_URL={without_login(longer)}"
+        )
+    raise _no_server(f"what answers at {without_login(url)} is no Prefect server: status {code}")
 
 
 def _other_settings() -> bool:
@@ -163,9 +165,9 @@ def _compare(url: str, version: str | None) -> str:
         return ""
     assert version is not None
     if version.split(".")[:2] == ours.split(".")[:2]:
-        return f"the Prefect server at {shown(url)} has version {version}, this client {ours}"
+        return f"the Prefect server at {without_login(url)} has version {version}, this client {ours}"
     raise UserError(
-        f"the Prefect server at {shown(url)} has version {version}, this client {ours}",
+        f"the Prefect server at {without_login(url)} has version {version}, this client {ours}",
         expected=f"a server of version {'.'.join(ours.split('.')[:2])}; all parts are upgraded together",
         fix="install the same version on both sides, or unset PREFECT_API_URL: a run then brings its own",
     )
@@ -173,7 +175,7 @@ def _compare(url: str, version: str | None) -> str:
 
 def _unreachable(url: str, reason: str) -> UserError:
     return UserError(
-        f"the Prefect server at {shown(url)} does not answer: {reason}",
+        f"the Prefect server at {without_login(url)} does not answer: {reason}",
         expected="a running server, as PREFECT_API_URL names it",
         fix="start it, correct PREFECT_API_URL, or unset it: a run then brings its own",
     )

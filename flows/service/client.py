@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from flows.service.location import Service, kept, running
+from flows.service.location import Service, read_secret, running
 from tempering.errors import StoreError, UserError
 
 if TYPE_CHECKING:
@@ -46,7 +46,9 @@ def connected(service: Service | None) -> Iterator["SyncPrefectClient"]:
 
     # Prefect reads its environment once, and may have been imported before.
     url = os.environ["PREFECT_API_URL"] if service is None else service.url
-    auth = os.environ.get("PREFECT_API_AUTH_STRING") if service is None else kept(service.folder, "auth")
+    auth = (
+        os.environ.get("PREFECT_API_AUTH_STRING") if service is None else read_secret(service.folder, "auth")
+    )
     settings: dict[Any, Any] = {PREFECT_API_URL: url, PREFECT_API_AUTH_STRING: auth}
     mend = "see `temper status`; `temper up` mends it" if service is not None else "correct PREFECT_API_URL"
     try:

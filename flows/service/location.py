@@ -37,7 +37,7 @@ class Service:
 
     def environment(self) -> dict[str, str]:
         """What a Prefect client needs to speak with it; to be set before Prefect is imported."""
-        auth = kept(self.folder, "auth")
+        auth = read_secret(self.folder, "auth")
         return {"PREFECT_API_URL": self.url, **({"PREFECT_API_AUTH_STRING": auth} if auth else {})}
 
 
@@ -46,15 +46,22 @@ def service_folder(store: Path) -> Path:
     return store.absolute() / FOLDER
 
 
-def held(store: Path) -> bool:
+def has_supervisor(store: Path) -> bool:
     """Whether a supervisor holds the lock of a store; one that has just begun has no record yet."""
-    return _held(service_folder(store) / LOCK)
+    try:
+        with (service_folder(store) / LOCK).open("rb") as file:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except OSError:
+        return False
+    return False
 
 
 def running(store: Path) -> Service | None:
     """The service of a store, if one runs."""
     folder = service_folder(store)
-    if not held(store):
+    if not has_supervisor(store):
         return None
     try:
         facts = json.loads((folder / RECORD).read_bytes())
@@ -77,19 +84,8 @@ def answers(url: str, limit: float = 5.0) -> bool:
         request.close()
 
 
-def kept(folder: Path, name: str) -> str | None:
+def read_secret(folder: Path, name: str) -> str | None:
     """A secret that the service keeps in a file of its folder: `auth`, `database`."""
     with contextlib.suppress(OSError):
         return (folder / name).read_text().strip() or None
     return None
-
-
-def _held(lock: Path) -> bool:
-    try:
-        with lock.open("rb") as file:
-            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
-    except OSError:
-        return False
-    return False

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from flows.process.prefect_server import environment
-from flows.service.location import MARK, kept, service_folder
+from flows.service.location import MARK, read_secret, service_folder
 from flows.store_choice import DEFAULT_STORE, given_store
 from tempering.artifacts.atomic import store_errors
 from tempering.errors import UserError
@@ -56,8 +56,8 @@ class Settings:
             args.port,
             args.reports_port,
             args.limit,
-            _database(args.database) or kept(folder, "database"),
-            _auth(args.auth_file) or kept(folder, "auth"),
+            _database(args.database) or read_secret(folder, "database"),
+            _auth(args.auth_file) or read_secret(folder, "auth"),
         )
         _check(settings)
         return settings
@@ -83,7 +83,7 @@ class Settings:
             self.folder.mkdir(parents=True, exist_ok=True)
             self.folder.chmod(0o700)
             for name, secret in (("auth", self.auth), ("database", self.database)):
-                if secret and secret != kept(self.folder, name):
+                if secret and secret != read_secret(self.folder, name):
                     path = self.folder / name
                     path.unlink(missing_ok=True)
                     with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from flows.service.client import connected
-from flows.service.location import MARK, Service, held, running, service_folder
+from flows.service.location import MARK, Service, has_supervisor, running, service_folder
 from flows.service.settings import Settings
 from flows.service.supervisor import DRAIN, READY, listen
 from tempering.artifacts.atomic import store_errors
@@ -96,7 +96,7 @@ def stop(store: Path) -> int:
 
 def _service(store: Path) -> Service | None:
     """The service of a store; one that has just begun gets the time to write its record."""
-    _until(lambda: running(store) is not None or not held(store), _BEGIN)
+    _until(lambda: running(store) is not None or not has_supervisor(store), _BEGIN)
     return running(store)
 
 

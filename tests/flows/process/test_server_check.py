@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from flows.process import server_check
-from flows.process.server_check import check_server, require_server, shown
+from flows.process.server_check import check_server, require_server, without_login
 from tempering.errors import UserError
 
 OURS = importlib.metadata.version("prefect")
@@ -167,7 +167,7 @@ def test_what_is_no_address(url: str) -> None:
     with pytest.raises(UserError, match="PREFECT_API_URL") as error:
         check_server(url)
     assert not {"secret", "sec", "user"} & set(str(error.value).replace("'", " ").replace(":", " ").split())
-    assert "@" not in shown(url)
+    assert "@" not in without_login(url)
 
 
 def test_certificates_that_cannot_be_read(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,7 +6,7 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from threading import Thread
 
-from flows.service.location import answers, held, running, service_folder
+from flows.service.location import answers, has_supervisor, running, service_folder
 
 FACTS = {"url": "http://127.0.0.1:1/api", "reports_url": "http://127.0.0.1:2", "pid": 1}
 
@@ -34,7 +34,7 @@ def test_a_record_that_is_half_there(tmp_path: Path) -> None:
         for text in ("", "{", "[]", '{"url": 1}'):
             (folder / "service.json").write_text(text)
             assert running(tmp_path) is None
-            assert held(tmp_path)
+            assert has_supervisor(tmp_path)
 
 
 def test_clients_get_the_auth_string(tmp_path: Path) -> None:
