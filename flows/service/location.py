@@ -85,7 +85,11 @@ def answers(url: str, limit: float = 5.0) -> bool:
 
 
 def read_secret(folder: Path, name: str) -> str | None:
-    """A secret that the service keeps in a file of its folder: `auth`, `database`."""
-    with contextlib.suppress(OSError):
+    """A secret that the service keeps in a file of its folder: `auth`, `database`.
+
+    Raises:
+        OSError: it cannot be read; a service that had a password must not start without.
+    """
+    with contextlib.suppress(FileNotFoundError):
         return (folder / name).read_text().strip() or None
     return None

@@ -6,7 +6,9 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from threading import Thread
 
-from flows.service.location import answers, has_supervisor, running, service_folder
+import pytest
+
+from flows.service.location import answers, has_supervisor, read_secret, running, service_folder
 
 FACTS = {"url": "http://127.0.0.1:1/api", "reports_url": "http://127.0.0.1:2", "pid": 1}
 
@@ -48,6 +50,13 @@ def test_clients_get_the_auth_string(tmp_path: Path) -> None:
         assert service.environment() == {"PREFECT_API_URL": FACTS["url"]}
         (folder / "auth").write_text("ann:secret\n")
         assert service.environment()["PREFECT_API_AUTH_STRING"] == "ann:secret"
+
+
+def test_a_secret_that_cannot_be_read_is_not_taken_for_none(tmp_path: Path) -> None:
+    assert read_secret(tmp_path, "auth") is None
+    (tmp_path / "auth").mkdir()
+    with pytest.raises(OSError, match="auth"):
+        read_secret(tmp_path, "auth")
 
 
 class _Page(BaseHTTPRequestHandler):
