@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from flows.graph import Node, Source
-from flows.reasons import Why, reasons
+from flows.reasons import Why, in_words, reasons
 from tempering.artifacts.code import code_changes, code_files
 from tempering.artifacts.fingerprint import Fingerprint
 from tempering.artifacts.kinds import Artifact
@@ -41,6 +41,10 @@ class PlanRow:
     node: Node | None = field(default=None, repr=False, compare=False)
     made: Artifact | None = field(default=None, repr=False, compare=False)
     """The artifact that `artifact` names."""
+
+    def in_words(self) -> list[str]:
+        """Why, for people, and where it resumes."""
+        return in_words(self.why) + ([f"resumes from {self.resume_from}"] if self.resume_from else [])
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ The comparison covers what goes into the fingerprint, as it was hashed (`hashed`
 the reason shown is the real one.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, Literal, TypedDict
 
 from tempering.artifacts.fingerprint import Fingerprint
@@ -53,6 +53,16 @@ def reasons(
         return why + [_input(role, manifest, inputs) for role, _, _ in entry.changes]
     # No artifact of this fingerprint: what differs from the previous one.
     return why + _differences(node, key, inputs, previous)
+
+
+def in_words(changes: Iterable[Mapping[str, Any]]) -> list[str]:
+    """All reasons, one per line. Changed modules share one: a refactor changes dozens (`--json` has all)."""
+    modules = [change["field"] for change in changes if change["kind"] == "code"]
+    reasons = [_in_words(change) for change in changes if change["kind"] != "code"]
+    if modules:
+        more = f" and {len(modules) - 2} more modules" if len(modules) > 2 else ""
+        reasons.append(f"note: its code has changed since: {', '.join(modules[:2])}{more}")
+    return reasons
 
 
 def _differences(
@@ -107,3 +117,25 @@ def _input(role: str, manifest: Manifest | None, inputs: Mapping[str, str | None
     before = manifest.inputs.get(role) if manifest else None
     now = (inputs[role] or WILL_RUN) if role in inputs else None
     return Why(kind="input", field=role, old=before.id if before else None, new=now)
+
+
+def _in_words(change: Mapping[str, Any]) -> str:
+    """One reason in words: `learning_rate 0.0003 → 0.0001`."""
+    kind, field, old, new = change["kind"], change["field"], change["old"], change["new"]
+    if kind == "new":
+        return "has not run yet" if old is None else f"its last artifact {old} is gone or is not comparable"
+    if kind == "forced":
+        return f"forced by {field}"
+    if kind == "reused":
+        return f"{new} is taken as it is, by {field}"
+    if kind == "damaged":
+        return f"{old} is damaged: {field}: {new}"
+    if kind == "input":
+        return f"input {field}: {_word(old, 'none')} → {_word(new, 'none')}"
+    if kind == "version":
+        return f"the stage's version {old} → {new}"
+    return f"{field} {_word(old)} → {_word(new)}"
+
+
+def _word(value: Any, absent: str = "null") -> str:
+    return absent if value is None else str(value)

@@ -6,8 +6,7 @@ from typing import Any, ClassVar
 import pytest
 from pydantic import Field
 
-from flows.cli.plan_table import in_words
-from flows.reasons import differences
+from flows.reasons import differences, in_words
 from tempering.config import Config, added_field, identity
 from tempering.config_file import apply_override, load
 

@@ -9,7 +9,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from flows.cli.plan_table import in_words
 from flows.pages.charts import curves
 from flows.pages.words import metric_rows, plain, table
 from flows.plan import PlanRow
@@ -39,15 +38,11 @@ def plan_rows(rows: Iterable[PlanRow]) -> list[dict[str, str]]:
         {
             "stage": row.stage,
             "action": row.action,
-            "why": "; ".join(_reasons(row)),
+            "why": "; ".join(row.in_words()),
             "artifact": row.artifact or "",
         }
         for row in rows
     ]
-
-
-def _reasons(row: PlanRow) -> list[str]:
-    return in_words(row.why) + ([f"resumes from {row.resume_from}"] if row.resume_from else [])
 
 
 def run_rows(names: Iterable[str], outcomes: Mapping[str, Outcome]) -> list[dict[str, str]]:
