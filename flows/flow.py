@@ -28,7 +28,7 @@ from prefect.states import Cancelled, Completed, Failed
 from prefect.utilities.engine import emit_task_run_state_change_event
 
 from flows.graph import Node
-from flows.runner import Outcome
+from flows.outcome import Outcome
 from flows.session import Session
 from tempering.credentials import masked
 from tempering.errors import StageFailed

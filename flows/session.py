@@ -16,10 +16,11 @@ from typing import Any
 from flows.config import PipelineConfig
 from flows.graph import Node
 from flows.options import Options
+from flows.outcome import Outcome, explain
 from flows.pages.pages import Pages
 from flows.plan import PlanRow
 from flows.process.workers import Cancelled
-from flows.runner import Outcome, Runner, explain
+from flows.runner import Runner
 from flows.stopping import stop_code, take_longer
 from tempering.artifacts.kinds import ReportArtifact
 from tempering.artifacts.runs import Run

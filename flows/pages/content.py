@@ -9,10 +9,10 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from flows.outcome import Outcome
 from flows.pages.charts import curves
 from flows.pages.words import metric_rows, plain, table
 from flows.plan import PlanRow
-from flows.runner import Outcome
 from tempering.artifacts.kinds import Artifact, EvaluationArtifact, ReportArtifact
 from tempering.printable import clock, count, headline, number
 

@@ -12,12 +12,12 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from flows.display import Display
+from flows.outcome import Outcome, explain
 from flows.pages.content import plan_rows, run_rows, shown_of
 from flows.pages.letters import Happening, LogLine, Place
 from flows.pages.outbox import Outbox
 from flows.pages.words import artifact_key, percent, plain, progress_line
 from flows.plan import PlanRow
-from flows.runner import Outcome, explain
 from tempering.artifacts.kinds import Artifact, ReportArtifact
 from tempering.printable import clock, visible
 

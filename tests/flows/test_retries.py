@@ -17,10 +17,11 @@ from huggingface_hub.errors import HfHubHTTPError, OfflineModeIsEnabled
 from flows import retries
 from flows.display import Display
 from flows.graph import Node
+from flows.outcome import Outcome
 from flows.process.faults import may_pass
 from flows.process.workers import Cancelled, StageCrashed, Workers
 from flows.retries import Retries
-from flows.runner import Outcome, Runner, _Listener
+from flows.runner import Runner, _Listener
 from tempering.artifacts.stage import get_stage
 from tempering.artifacts.store import Store
 from tempering.errors import DataError, StageFailed

@@ -12,9 +12,10 @@ import pytest
 
 from flows.display import Display
 from flows.graph import Node
+from flows.outcome import Outcome
 from flows.plan import plan
 from flows.process.workers import Workers
-from flows.runner import Outcome, Runner
+from flows.runner import Runner
 from tempering.artifacts import resolve
 from tempering.artifacts import store as stores
 from tempering.artifacts.draft import Draft

@@ -11,8 +11,8 @@ import toy_temper
 from flows.display import Display
 from flows.graph import Node
 from flows.options import Options
+from flows.outcome import Outcome
 from flows.pipeline import open_session, plan_pipeline
-from flows.runner import Outcome
 from flows.session import Session
 from tempering.artifacts.store import Store
 from tempering.errors import StoreError

@@ -11,11 +11,11 @@ from uuid import UUID, uuid4
 import pytest
 
 from flows.display import Display, LiveDisplay
+from flows.outcome import Outcome
 from flows.pages import client, pages
 from flows.pages.letters import Happening, LogLine, Place
 from flows.pages.pages import Pages
 from flows.plan import PlanRow
-from flows.runner import Outcome
 from tempering.artifacts.fingerprint import Fingerprint
 
 FLOW, TASK = uuid4(), uuid4()
