@@ -12,14 +12,14 @@ import os
 import shutil
 import socket
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 from flows.display import Display
 from flows.graph import Node, Ref, Source
+from flows.listener import Log, StageListener
 from flows.outcome import Action, Outcome
-from flows.process.child import Message
 from flows.process.run_stage import work
 from flows.process.slots import Slots, light_slots
 from flows.process.workers import Cancelled, StageCrashed, Workers
@@ -34,8 +34,6 @@ from tempering.artifacts.store import Store
 from tempering.errors import StageFailed, UserError
 from tempering.printable import headline
 from tempering.runtime import RuntimeConfig
-
-Log = Callable[[str], None]
 
 
 @dataclass
@@ -152,7 +150,7 @@ class Runner:
         failures: Mapping[str, str],
         log: Log,
     ) -> Outcome:
-        start, listener = time.monotonic(), _Listener(node.name, self.display, log)
+        start, listener = time.monotonic(), StageListener(node.name, self.display, log)
         # Each try has a folder to write in, with the checkpoints of the one before.
         while True:
             draft = self._open(node, resolution, lease, failures)
@@ -184,7 +182,7 @@ class Runner:
         return draft
 
     def _call(
-        self, node: Node, draft: Draft, inputs: dict[str, Any], listener: "_Listener"
+        self, node: Node, draft: Draft, inputs: dict[str, Any], listener: StageListener
     ) -> tuple[dict[str, Any], dict[str, Any]]:
         """Let the stage work in its own process, which sends back small facts."""
         arguments = (node.stage.module, node.stage.name, draft, node.config, inputs)
@@ -243,47 +241,3 @@ class Runner:
             state = "failed" if outcome.action == "failed" else "not run"
             spent = outcome.seconds if state == "failed" else None
             self.display.end(outcome.node, state, seconds=spent, shown=outcome.reason)
-
-
-@dataclass
-class _Listener:
-    node: str
-    display: Display
-    log: Log
-    resumes: bool = False
-    waited: float = 0.0  # seconds for a device
-    stoppable: bool = False
-    """Whether a stop makes it write a checkpoint."""
-
-    def begin(self) -> None:
-        self.stoppable = False  # a try before this one may have been killed while it was
-        self.display.start(self.node, "resumed" if self.resumes else "running")
-
-    def message(self, message: Message) -> None:
-        if message[0] == "progress":
-            self.display.progress(self.node, *message[1:])
-        elif message[0] == "queued":
-            self.display.start(self.node, "queued")
-        elif message[0] == "working":
-            self.waited += message[1]
-            self.begin()
-        elif message[0] == "log":
-            _, level, text = message
-            self.log(text)
-            if level == "warning":
-                self.display.warn(self.node, text)
-        elif message[0] == "stoppable":
-            self.stoppable = message[1]
-        elif message[0] == "stopping" and self.stoppable:
-            self.display.note(
-                f"stopping: {self.node} writes a checkpoint (up to {message[1]:g} s); "
-                "a second signal ends it at once"
-            )
-
-    def note(self, text: str) -> None:
-        """What people should see at once, and find in the log."""
-        self.log(text)
-        self.display.note(f"{self.node}: {text}")
-
-    def line(self, text: str) -> None:
-        self.display.line(self.node, text)

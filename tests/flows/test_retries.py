@@ -17,11 +17,12 @@ from huggingface_hub.errors import HfHubHTTPError, OfflineModeIsEnabled
 from flows import retries
 from flows.display import Display
 from flows.graph import Node
+from flows.listener import StageListener
 from flows.outcome import Outcome
 from flows.process.faults import may_pass
 from flows.process.workers import Cancelled, StageCrashed, Workers
 from flows.retries import Retries
-from flows.runner import Runner, _Listener
+from flows.runner import Runner
 from tempering.artifacts.stage import get_stage
 from tempering.artifacts.store import Store
 from tempering.errors import DataError, StageFailed
@@ -160,7 +161,7 @@ def test_only_the_try_at_hand_promises_a_checkpoint() -> None:
     stream = io.StringIO()
     display = Display(stream)
     display.add(["left"])
-    listener = _Listener("left", display, lambda text: None)
+    listener = StageListener("left", display, lambda text: None)
     listener.message(("stoppable", True))
     listener.begin()  # the first try was killed as it trained
     listener.message(("stopping", 25.0))
