@@ -22,12 +22,12 @@ import sys
 from dataclasses import dataclass
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler
-from pathlib import Path
 from typing import Any
 from urllib.parse import quote, unquote, urlsplit
 
 from flows.service.report_list import ReportList
 from flows.service.report_pages import list_page, message_page
+from flows.service.secret_files import read_line
 from flows.store_choice import DEFAULT_STORE
 from tempering.artifacts.atomic import file_trouble
 from tempering.artifacts.store import Store
@@ -215,22 +215,7 @@ def read_password(environment: dict[str, str]) -> str | None:
         UserError: the file cannot be read, or holds something else.
     """
     name = environment.get(AUTH_FILE)
-    if not name:
-        return None
-    try:
-        text = Path(name).read_text(encoding="utf-8").strip()
-    except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or "it is no text"
-        raise UserError(
-            f"{name}, which {AUTH_FILE} names, cannot be read: {reason}", expected="a file with user:password"
-        ) from None
-    user, sign, password = text.partition(":")
-    if not (user and sign and password) or "\n" in text:
-        raise UserError(
-            f"{name}, which {AUTH_FILE} names, does not hold one line user:password",
-            fix="write one, readable by the report server's user alone",
-        )
-    return text
+    return read_line(name, AUTH_FILE, login=True) if name else None
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -29,24 +29,31 @@ def with_secrets(environment: Mapping[str, str]) -> dict[str, str]:
             continue
         if name in environment:
             raise UserError(f"{name} and {name}_FILE are both set", fix="unset one of them")
-        whole[name] = _read(path, f"{name}_FILE")
+        whole[name] = read_line(path, f"{name}_FILE", login=name.endswith("AUTH_STRING"))
     return whole
 
 
-def _read(path: str, variable: str) -> str:
+def read_line(path: str, source: str, *, login: bool = False) -> str:
+    """The one line of a file that `source` names: a secret, with `login` of the form user:password.
+
+    Raises:
+        UserError: the file cannot be read, or holds something else.
+    """
+    file, form = (
+        f"{path}, which {source} names,",
+        "one line user:password" if login else "one line, the secret",
+    )
     try:
         text = Path(path).read_text(encoding="utf-8").strip()
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or "it is no text"
         raise UserError(
-            f"{path}, which {variable} names, cannot be read: {reason}",
-            expected="a file with the secret that the user of this process may read",
+            f"{file} cannot be read: {reason}", expected="a file that the user of this process may read"
         ) from None
     if not text or "\n" in text:
-        found = "has several lines" if text else "is empty"
-        raise UserError(f"{path}, which {variable} names, {found}", expected="one line, the secret")
-    if variable.endswith("AUTH_STRING_FILE") and not all(text.partition(":")):
-        raise UserError(f"{path}, which {variable} names, holds no auth string", expected="user:password")
+        raise UserError(f"{file} {'has several lines' if text else 'is empty'}", expected=form)
+    if login and not all(text.partition(":")):
+        raise UserError(f"{file} holds no auth string", expected=form)
     return text
 
 

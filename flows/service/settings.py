@@ -17,6 +17,7 @@ from pathlib import Path
 
 from flows.process.prefect_server import environment
 from flows.service.location import MARK, read_secret, service_folder
+from flows.service.secret_files import read_line
 from flows.store_choice import DEFAULT_STORE, given_store
 from tempering.artifacts.atomic import store_errors
 from tempering.errors import UserError
@@ -157,21 +158,10 @@ def _base(host: str, port: int) -> str:
 
 def _auth(path: str | None) -> str | None:
     """The auth string of a file, else the environment's."""
-    text = os.environ.get(AUTH)
-    source = AUTH
-    if path is not None:
-        source = path
-        try:
-            text = Path(path).read_text().strip()
-        except (OSError, UnicodeDecodeError) as error:
-            reason = getattr(error, "strerror", None) or "it is no text"
-            raise UserError(f"--auth-file {path} cannot be read: {reason}") from None
-    if text is None or (path is None and not text.strip()):
-        return None
-    user, sign, password = text.strip().partition(":")
-    if not (sign and user and password and text.isprintable() and text.isascii()):
-        raise UserError(f"{source} holds no auth string", expected="one line of ASCII: user:password")
-    return text.strip()
+    text = os.environ.get(AUTH, "").strip() if path is None else read_line(path, "--auth-file", login=True)
+    if text and not (all(text.partition(":")) and text.isprintable() and text.isascii()):
+        raise UserError(f"{path or AUTH} holds no auth string", expected="one line of ASCII: user:password")
+    return text or None
 
 
 def _database(url: str | None) -> str | None:
