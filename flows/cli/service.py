@@ -27,13 +27,9 @@ def add_parser(commands: Any) -> None:
     start = add_command(
         commands, "up", up, "start, or mend, the service of this machine", description=_UP, json=False
     )
-    start.add_argument("--port", type=int, default=4200, metavar="N", help="of Prefect (default: 4200)")
-    start.add_argument(
-        "--reports-port", type=int, default=4201, metavar="N", help="of the reports (default: 4201)"
-    )
-    start.add_argument(
-        "--host", default="127.0.0.1", help="where to listen (default: 127.0.0.1, this machine alone)"
-    )
+    start.add_argument("--port", type=int, metavar="N", help="of Prefect (default: 4200)")
+    start.add_argument("--reports-port", type=int, metavar="N", help="of the reports (default: 4201)")
+    start.add_argument("--host", help="where to listen (default: 127.0.0.1, this machine alone)")
     start.add_argument(
         "--database", metavar="URL", help="PostgreSQL (default: SQLite in the service's folder)"
     )

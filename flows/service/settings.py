@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from flows.process.prefect_server import environment
-from flows.service.location import MARK, read_secret, service_folder
+from flows.service.location import MARK, read_secret, running, service_folder
 from flows.service.secret_files import read_line
 from flows.store_choice import DEFAULT_STORE, given_store
 from tempering.artifacts.atomic import store_errors
@@ -46,16 +46,20 @@ class Settings:
     def of(cls, args: argparse.Namespace) -> "Settings":
         """The settings that the command line, the environment and the folder of the service give.
 
+        What is not given is as it is in the service that runs, if one does.
+
         Raises:
             UserError: one of them is malformed, or the service would be open to others.
         """
         store = Path(given_store(args) or DEFAULT_STORE).absolute()
         folder = service_folder(store)
+        service = running(store)
+        facts = service.facts if service is not None else {}
         settings = cls(
             store,
-            args.host,
-            args.port,
-            args.reports_port,
+            args.host or facts.get("host", cls.host),
+            facts.get("port", PORT) if args.port is None else args.port,
+            facts.get("reports_port", REPORTS_PORT) if args.reports_port is None else args.reports_port,
             args.limit,
             _database(args.database) or read_secret(folder, "database"),
             _auth(args.auth_file) or read_secret(folder, "auth"),
@@ -167,13 +171,20 @@ def _auth(path: str | None) -> str | None:
 def _database(url: str | None) -> str | None:
     """The database of the command line, which may hold no password, else the environment's."""
     given, source = (url, "--database") if url else (os.environ.get(DATABASE), DATABASE)
+    given = (given or "").strip()
     if not given:
         return None
-    parts = urllib.parse.urlsplit(given)
+    expected = "postgresql+asyncpg://user@host:5432/prefect, or sqlite+aiosqlite:////path/prefect.db"
+    try:
+        parts = urllib.parse.urlsplit(given)
+        _ = parts.port
+    except ValueError:  # its text may hold a part of a password
+        fault = "is no URL: its host or its port is malformed; :/?#[]@ in a password are written as %XX"
+        raise UserError(f"{source} {fault}", expected=expected) from None
     if parts.scheme not in _SCHEMES:
         raise UserError(
             f"{source} is no URL that Prefect knows: it begins with {parts.scheme or 'no scheme'}",
-            expected="postgresql+asyncpg://user@host:5432/prefect, or sqlite+aiosqlite:////path/prefect.db",
+            expected=expected,
         )
     if url and parts.password:
         raise UserError(

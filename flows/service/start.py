@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from flows.service.client import connected
-from flows.service.location import MARK, Service, has_supervisor, running, service_folder
+from flows.service.location import MARK, Service, has_supervisor, kept, running, service_folder
 from flows.service.settings import Settings
 from flows.service.supervisor import DRAIN, READY, listen
 from tempering.artifacts.atomic import store_errors
@@ -34,7 +34,8 @@ def start(settings: Settings) -> int:
     """Start the service in the background and wait until it takes runs; mend it where it runs already.
 
     Raises:
-        UserError: a port is in use, the store cannot be written, or the database is damaged.
+        UserError: a port is in use, the store cannot be written, or the database is damaged; or the
+            service that runs has other settings.
         StageFailed: it did not come up.
     """
     service = _service(settings.store)
@@ -101,7 +102,13 @@ def _service(store: Path) -> Service | None:
 
 
 def _mend(settings: Settings, service: Service) -> int:
-    """Wait until the service that runs answers, and make what it lacks."""
+    """Wait until the service that runs answers, and make what it lacks; its settings stay."""
+    changes = _changes(settings, service)
+    if changes:
+        raise UserError(
+            f"the service runs already, with another {' and '.join(changes)}",
+            fix="`temper down`, then this command again; runs stop at a checkpoint",
+        )
     if not _until(lambda: _is_ready(settings.store), _START_LIMIT):
         raise StageFailed(f"the service runs and does not answer; see {settings.folder / 'logs'}")
     with connected(service) as client:
@@ -111,6 +118,19 @@ def _mend(settings: Settings, service: Service) -> int:
             print(line)
     print(f"runs already\n{_welcome(service)}")
     return 0
+
+
+def _changes(settings: Settings, service: Service) -> list[str]:
+    """What was asked for and would need another start."""
+    facts, folder = service.facts, service.folder
+    pairs = {
+        "--host": (settings.host, facts.get("host")),
+        "--port": (settings.port, facts.get("port")),
+        "--reports-port": (settings.reports_port, facts.get("reports_port")),
+        "auth string": (settings.auth, kept(folder, "auth")),
+        "database": (settings.database, kept(folder, "database")),
+    }
+    return [name for name, (new, old) in pairs.items() if new != old]
 
 
 def _clear(folder: Path, *, runs: bool = False) -> int:

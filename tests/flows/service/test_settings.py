@@ -1,12 +1,15 @@
 """What `temper up` takes and refuses, and where its secrets go: files of the owner's, and nowhere else."""
 
 import argparse
+import fcntl
+import json
 import stat
 from pathlib import Path
 
 import pytest
 
 from flows.service.settings import AUTH, DATABASE, Settings
+from flows.service.start import start
 from tempering.errors import UserError
 
 SECRET = "ann:correct-horse"
@@ -36,6 +39,8 @@ def settings(store: Path, **more: object) -> Settings:
         ({"limit": 0}, "1 or more"),
         ({"database": URL}, DATABASE),
         ({"database": "mysql://db/prefect"}, "postgresql"),
+        ({"database": "postgresql+asyncpg://[db/prefect"}, "is no URL"),
+        ({"database": "postgresql+asyncpg://ann:battery-staple/1@db/prefect"}, "%XX"),
         ({"auth_file": "missing"}, "missing"),
     ],
 )
@@ -71,6 +76,24 @@ def test_secrets_are_kept_for_the_next_start(tmp_path: Path, monkeypatch: pytest
     monkeypatch.setenv(AUTH, "ann:new")
     settings(tmp_path).keep()
     assert (first.folder / "auth").read_text() == "ann:new"
+
+
+def test_a_service_that_runs_is_not_given_other_settings(tmp_path: Path) -> None:
+    """Else a new password, say, would be taken without a word and never count."""
+    first = settings(tmp_path)
+    first.keep()
+    facts = {"url": "", "reports_url": "", "pid": 1, "host": "127.0.0.1", "port": 4300, "reports_port": 4301}
+    (first.folder / "service.json").write_text(json.dumps(facts))
+    (tmp_path / "new").write_text(SECRET)
+    with (first.folder / "lock").open("wb") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        # What is not given is as it is.
+        assert settings(tmp_path, host=None, port=None, reports_port=None) == first
+        # What is, and differs, is refused, and nothing is kept.
+        other = {"port": 4302, "auth_file": str(tmp_path / "new")}
+        with pytest.raises(UserError, match="another --port and auth string"):
+            start(settings(tmp_path, **other))
+    assert not (first.folder / "auth").exists()
 
 
 def test_secrets_go_where_they_are_needed_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
