@@ -21,7 +21,8 @@ _PARAMETERS = ("from_stage", "only", "force", "reuse")
 _LISTS = ("force", "reuse")
 _DEPLOY = """\
 Create or update a deployment: the service (see `temper up`) runs CONFIG in this folder, at the times of its
-schedule. A second call changes it; a schedule that is given takes the place of the old one."""
+schedule. A second call changes it: CONFIG, overrides and --param are those of the last call, and a schedule
+that is given takes the place of the old one."""
 _EXAMPLES = """\
 examples:
   temper deploy configs/quickstart.yaml --cron "0 3 * * *" --timezone Europe/Berlin
@@ -103,7 +104,7 @@ def deploy(args: argparse.Namespace) -> int:
     if args.json:
         print_json({**_facts(deployed), "new": new, "run": run})
         return 0
-    print(f"{'deployed' if new else 'updated'} {deployed.name}: {_when(deployed)}")
+    print(f"{'deployed' if new else 'updated'} {deployed.name}: {_what(deployed)}; {_when(deployed)}")
     if run is not None:
         print(f"started the run {run}")
     return 0
@@ -165,6 +166,15 @@ def _facts(deployed: "Deployed") -> dict[str, Any]:
     return asdict(deployed)
 
 
+def _what(deployed: "Deployed") -> str:
+    """What its runs do, as on the command line."""
+    words = [deployed.config, *deployed.overrides]
+    for name in _PARAMETERS:
+        value = deployed.parameters.get(name)
+        words += [f"{name}={each}" for each in ([value] if isinstance(value, str) else value or [])]
+    return " ".join(words)
+
+
 def _when(deployed: "Deployed") -> str:
     schedule = " and ".join(deployed.schedules) or "no schedule"
     paused = ", paused" if deployed.paused else ""
@@ -181,7 +191,6 @@ def _print_table(found: "list[Deployed]") -> None:
     for each in found:
         state = each.last_state or ""
         schedule = ("paused: " if each.paused else "") + (", ".join(each.schedules) or "-")
-        config = " ".join([each.config, *each.overrides])
-        cells = (each.name, config, schedule, each.next_run or "", each.last_run or "", state)
+        cells = (each.name, _what(each), schedule, each.next_run or "", each.last_run or "", state)
         table.add_row(*(Text(cell) for cell in cells))
     console().print(table)
