@@ -141,11 +141,16 @@ def _refuse(url: str, auth: str | None, answer: "httpx.Response", client: "httpx
     if code in (502, 503, 504):
         raise _unreachable(url, f"it answers {code}")
     longer = f"{url.rstrip('/')}/api"
-    if not url.rstrip("/").endswith("/api") and _version(client.get(f"{longer}/admin/version")):
+    if not url.rstrip("/").endswith("/api") and _is_api(client.get(f"{longer}/admin/version")):
         raise _no_server(
             f"PREFECT_API_URL is {without_login(url)}", f"set PREFECT_API_URL={without_login(longer)}"
         )
     raise _no_server(f"what answers at {without_login(url)} is no Prefect server: status {code}")
+
+
+def _is_api(answer: "httpx.Response") -> bool:
+    """Whether a Prefect server answers so, perhaps one that wants a login."""
+    return answer.status_code == 401 or _version(answer) is not None
 
 
 def _other_settings() -> bool:

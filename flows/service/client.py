@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from flows.process.server_check import require_server
 from flows.service.location import Service, read_secret, running
 from tempering.errors import StoreError, UserError
 
@@ -36,8 +37,11 @@ def connected(service: Service | None) -> Iterator["SyncPrefectClient"]:
     """A client of the service's server, or of the one that PREFECT_API_URL names.
 
     Raises:
+        UserError: PREFECT_API_URL names no server that can be used.
         StoreError: it cannot be reached, or refuses what it is asked.
     """
+    if service is None:
+        require_server()
     os.environ.setdefault("PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL", "CRITICAL")  # the message is ours
     import httpx
     from prefect.client.orchestration import get_client

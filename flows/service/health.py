@@ -23,9 +23,10 @@ class Health:
     """Of each part what is wrong with it, or "" where it works."""
     version: str = ""
     pool: str = ""
-    deployments: int = 0
-    late: int = 0
-    runs: list[dict[str, Any]] = field(default_factory=list)
+    deployments: int | None = None
+    """How many there are; this and what follows is None where the server did not say."""
+    late: int | None = None
+    runs: list[dict[str, Any]] | None = None
 
     def well(self) -> bool:
         """Whether every part works."""
@@ -56,11 +57,12 @@ class Health:
             f"{name + ':':14}{trouble or ('ok  ' + more.get(name, ''))}"
             for name, trouble in self.parts.items()
         ]
-        lines.append(f"{'deployments:':14}{self.deployments}")
+        if self.deployments is not None:
+            lines.append(f"{'deployments:':14}{self.deployments}")
         if self.late:
             lines.append(f"{'late runs:':14}{self.late}")
         title = "last runs:"
-        for run in self.runs:
+        for run in self.runs or []:
             name = f"{run['deployment'] or '-'}  {run['name']}"
             lines.append(f"{title:14}{run['state']:12}{run['started'] or '':18}{name}")
             title = ""
@@ -135,15 +137,15 @@ def _ask(health: Health, client: "SyncPrefectClient") -> None:
     health.late = len(client.read_flow_runs(flow_run_filter=late))
     begun = FlowRunFilter.model_validate({"start_time": {"is_null_": False}})
     newest = client.read_flow_runs(flow_run_filter=begun, sort=FlowRunSort.START_TIME_DESC, limit=10 * _RUNS)
-    for run in [run for run in newest if not was_refused(run)][:_RUNS]:
-        health.runs.append(
-            {
-                "name": run.name,
-                "deployment": names.get(run.deployment_id) if run.deployment_id else None,
-                "state": run.state_name,
-                "started": _moment(run.start_time),
-            }
-        )
+    health.runs = [
+        {
+            "name": run.name,
+            "deployment": names.get(run.deployment_id) if run.deployment_id else None,
+            "state": run.state_name,
+            "started": _moment(run.start_time),
+        }
+        for run in [run for run in newest if not was_refused(run)][:_RUNS]
+    ]
 
 
 def _moment(time: datetime | None) -> str | None:

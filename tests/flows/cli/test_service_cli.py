@@ -9,6 +9,9 @@ from pathlib import Path
 import pytest
 from conftest import Answer
 
+from flows.service.health import Health
+from flows.service.location import Service
+
 Temper = Callable[..., Answer]
 
 
@@ -91,10 +94,15 @@ def test_a_server_that_cannot_be_reached(
     temper: Temper, toy: Path, store: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("PREFECT_API_URL", "http://127.0.0.1:1/api")
-    monkeypatch.setenv("PREFECT_CLIENT_MAX_RETRIES", "0")
     answer = temper("deployments", "--store", store)
     assert answer.code == 2
-    assert "http://127.0.0.1:1/api cannot be reached" in answer.err
+    assert "http://127.0.0.1:1/api does not answer" in answer.err
+
+
+def test_a_server_that_is_down_has_no_deployments_to_count() -> None:
+    health = Health(Service(Path("/nowhere"), "http://h/api", "http://r", 1, {}), {"server": "is down"})
+    assert health.lines() == ["server:       is down"]
+    assert health.facts()["deployments"] is None
 
 
 def test_no_command_imports_prefect_to_explain_itself() -> None:

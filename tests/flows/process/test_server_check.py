@@ -37,7 +37,8 @@ def serve() -> Iterator[Callable[..., str]]:
         class Handler(BaseHTTPRequestHandler):
             def do_GET(self) -> None:
                 status, content = answers.get(self.path.partition("?")[0], (404, {"detail": "Not Found"}))
-                if login and self.headers["Authorization"] != f"Basic {login}" and "ready" not in self.path:
+                closed = login and self.path.startswith("/api") and "ready" not in self.path
+                if closed and self.headers["Authorization"] != f"Basic {login}":
                     status, content = 401, {"exception_message": "Unauthorized"}
                 body = (content if isinstance(content, str) else json.dumps(content)).encode()
                 self.send_response(status)
@@ -111,8 +112,9 @@ def test_a_login_that_only_prefect_can_find(serve: Callable[..., str]) -> None:
     assert check_server(serve(prefect(), LOGIN)) == ""
 
 
-def test_an_address_without_api(serve: Callable[..., str]) -> None:
-    url = serve(prefect())
+@pytest.mark.parametrize("login", ["", LOGIN])
+def test_an_address_without_api(serve: Callable[..., str], login: str) -> None:
+    url = serve(prefect(), login)
     with pytest.raises(UserError, match=f"fix: set PREFECT_API_URL={url}$"):
         check_server(url.removesuffix("/api"))
 
