@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from flows.service.client import connected
-from flows.service.location import MARK, Service, has_supervisor, kept, running, service_folder
+from flows.service.location import MARK, Service, has_supervisor, read_secret, running, service_folder
 from flows.service.settings import Settings
 from flows.service.supervisor import DRAIN, READY, listen
 from tempering.artifacts.atomic import store_errors
@@ -127,8 +127,8 @@ def _changes(settings: Settings, service: Service) -> list[str]:
         "--host": (settings.host, facts.get("host")),
         "--port": (settings.port, facts.get("port")),
         "--reports-port": (settings.reports_port, facts.get("reports_port")),
-        "auth string": (settings.auth, kept(folder, "auth")),
-        "database": (settings.database, kept(folder, "database")),
+        "auth string": (settings.auth, read_secret(folder, "auth")),
+        "database": (settings.database, read_secret(folder, "database")),
     }
     return [name for name, (new, old) in pairs.items() if new != old]
 
