@@ -6,7 +6,7 @@ Not image artifacts: they show a picture from a data URI too, and print all of t
 from pathlib import Path
 from typing import Any
 
-from flows.pages.words import table
+from flows.pages.markup import table
 from tempering.printable import number
 
 _POINTS = 60  # of a curve: a chart of this width cannot show more

@@ -17,7 +17,7 @@ from prefect.client.schemas.actions import ArtifactCreate, ArtifactUpdate, LogCr
 from prefect.events import Event, RelatedResource, Resource
 from prefect.exceptions import PrefectHTTPStatusError
 
-from flows.pages.letters import Happening, LogLine, Place
+from flows.pages.messages import LogLine, RunIds, StageEvent
 from tempering.credentials import masked
 
 _PASSING = (401, 403, 404, 408, 425, 429)
@@ -34,14 +34,14 @@ class Client:
     def _client(self) -> SyncPrefectClient:
         return get_client(sync_client=True)
 
-    def artifact(self, key: str, kind: str, content: Any, description: str, place: Place) -> None:
+    def artifact(self, key: str, kind: str, content: Any, description: str, ids: RunIds) -> None:
         """Make or update this run's artifact: a `table` of rows, `markdown`, or `progress` in percent."""
         content = json.dumps(clean(content)) if kind == "table" else clean(content)
         description = masked(description)
         known = self._made.get(key)
         if known is None:
             wanted = ArtifactCreate(key=key, type=kind, data=content, description=description)
-            wanted.flow_run_id, wanted.task_run_id = place.flow_run, place.task_run
+            wanted.flow_run_id, wanted.task_run_id = ids.flow_run, ids.task_run
             self._made[key] = self._client.create_artifact(wanted).id
             return
         # Not `update_artifact`, which would leave an event each two seconds in the server's database.
@@ -62,33 +62,33 @@ class Client:
                 level=line.level,
                 message=masked(line.text),
                 timestamp=line.time,
-                flow_run_id=line.place.flow_run,
-                task_run_id=line.place.task_run,
+                flow_run_id=line.ids.flow_run,
+                task_run_id=line.ids.task_run,
             )
             for line in lines
         )
 
-    def event(self, happening: Happening) -> None:
+    def event(self, event: StageEvent) -> None:
         """Send an event, with the pipeline and the runs that it is about."""
         role = "prefect.resource.role"
-        related = [{"prefect.resource.id": f"tempering.pipeline.{happening.pipeline}", role: "pipeline"}]
-        runs = {"flow-run": happening.place.flow_run, "task-run": happening.place.task_run}
+        related = [{"prefect.resource.id": f"tempering.pipeline.{event.pipeline}", role: "pipeline"}]
+        runs = {"flow-run": event.ids.flow_run, "task-run": event.ids.task_run}
         related += [
             {"prefect.resource.id": f"prefect.{name}.{run}", role: name} for name, run in runs.items() if run
         ]
         resource = {
-            "prefect.resource.id": f"tempering.{happening.resource}",
-            "prefect.resource.name": happening.title,
+            "prefect.resource.id": f"tempering.{event.resource}",
+            "prefect.resource.name": event.title,
         }
-        event = Event(
-            event=f"tempering.{happening.name}",
+        body = Event(
+            event=f"tempering.{event.name}",
             resource=Resource.model_validate(clean(resource)),
             related=[RelatedResource.model_validate(clean(one)) for one in related],
-            payload=clean(happening.payload),
-            occurred=happening.time,
-            id=happening.id,
+            payload=clean(event.payload),
+            occurred=event.time,
+            id=event.id,
         )
-        self._client.request("POST", "/events", json=[event.model_dump(mode="json")])
+        self._client.request("POST", "/events", json=[body.model_dump(mode="json")])
 
 
 def temporary(error: Exception) -> bool:

@@ -11,7 +11,7 @@ from typing import Any
 
 from flows.outcome import Outcome
 from flows.pages.charts import curves
-from flows.pages.words import metric_rows, plain, table
+from flows.pages.markup import metric_rows, plain, table
 from flows.plan import PlanRow
 from tempering.artifacts.kinds import Artifact, EvaluationArtifact, ReportArtifact
 from tempering.printable import clock, count, headline, number

@@ -14,9 +14,9 @@ from typing import Any
 from flows.display import Display
 from flows.outcome import Outcome, explain
 from flows.pages.content import plan_rows, run_rows, shown_of
-from flows.pages.letters import Happening, LogLine, Place
+from flows.pages.markup import artifact_key, percent, plain, progress_line
+from flows.pages.messages import LogLine, RunIds, StageEvent
 from flows.pages.outbox import Outbox
-from flows.pages.words import artifact_key, percent, plain, progress_line
 from flows.plan import PlanRow
 from tempering.artifacts.kinds import Artifact, ReportArtifact
 from tempering.printable import clock, visible
@@ -30,10 +30,10 @@ _INFO, _ERROR = 20, 40
 
 
 @dataclass
-class _Told:
+class _StageState:
     """What the pages last heard of a stage, and when."""
 
-    place: Place
+    ids: RunIds
     artifact: float = float("-inf")
     line: float = float("-inf")
     live: Mapping[str, float] = field(default_factory=dict)
@@ -55,7 +55,7 @@ class Pages(Display):
         self.stream, self.verbose = display.stream, display.verbose
         self.rows, self.lock = display.rows, display.lock
         self._outbox: Outbox | None = None
-        self._stages: dict[str, _Told] = {}
+        self._stages: dict[str, _StageState] = {}
         self._outcomes: dict[str, Outcome] = {}
         self._lines: deque[LogLine] = deque(maxlen=_MOST_LINES)
 
@@ -73,7 +73,7 @@ class Pages(Display):
         from flows.pages.client import Client, temporary
 
         self._client = Client()
-        self._run = Place(*reversed(_ids()))
+        self._run = RunIds(*reversed(_ids()))
         self._names = [row.stage for row in rows]
         self._outbox = Outbox(temporary, self._refused)
         about = "What was to be done, and why"
@@ -90,22 +90,22 @@ class Pages(Display):
         self._outcomes[outcome.node] = outcome
         if self._outbox is None:
             return
-        told, artifact = self._told(outcome.node), outcome.artifact
+        stage, artifact = self._stage(outcome.node), outcome.artifact
         if artifact is not None and (outcome.action != "cached" or isinstance(artifact, ReportArtifact)):
             page = f"{self.reports.rstrip('/')}/{artifact.id}/" if self.reports else None
             for what, kind, content, about in shown_of(artifact, outcome.node, page):
                 name = what if what == "verdict" else f"{outcome.node}-{what}"
-                self._artifact(name, kind, content, about, told.place)
+                self._artifact(name, kind, content, about, stage.ids)
             if page and isinstance(artifact, ReportArtifact):
                 self._artifact(
-                    "report", "markdown", lambda: f"[Open the report]({page})", "The report", told.place
+                    "report", "markdown", lambda: f"[Open the report]({page})", "The report", stage.ids
                 )
         if artifact is not None and outcome.action != "cached":
-            self._event(self._created(outcome, artifact, told.place))
+            self._event(self._created(outcome, artifact, stage.ids))
         if outcome.action == "failed" and outcome.error is not None:
             text = f"{outcome.node}: failed in {clock(outcome.seconds)}: {explain(outcome.error)}"
-            self._log(told.place, text, _ERROR)
-            self._event(self._failed(outcome, told.place))
+            self._log(stage.ids, text, _ERROR)
+            self._event(self._failed(outcome, stage.ids))
         self._show_run()
 
     # -- a stage, as the runner tells a display ------------------------------------------------
@@ -114,25 +114,25 @@ class Pages(Display):
         """A stage starts working, or queues."""
         self.display.start(name, state)
         if self._outbox is not None:
-            self._log(self._told(name).place, f"{name}: {state}")
+            self._log(self._stage(name).ids, f"{name}: {state}")
 
     def progress(self, name: str, done: int, total: int | None, unit: str, live: Mapping[str, float]) -> None:
         """A line and a state of the progress artifact, where the last ones are some seconds old."""
         self.display.progress(name, done, total, unit, live)
         if self._outbox is None:
             return
-        told, now = self._told(name), time.monotonic()
-        told.live = dict(live) or told.live
-        due = now - told.artifact >= _ARTIFACT_GAP and bool(total), now - told.line >= _LINE_GAP
+        stage, now = self._stage(name), time.monotonic()
+        stage.live = dict(live) or stage.live
+        due = now - stage.artifact >= _ARTIFACT_GAP and bool(total), now - stage.line >= _LINE_GAP
         if not any(due):
             return
-        line = progress_line(self.rows[name], told.live)
+        line = progress_line(self.rows[name], stage.live)
         if due[0]:
-            told.artifact, told.shown = now, True
+            stage.artifact, stage.shown = now, True
             self._progress(name, percent(self.rows[name]), line)
         if due[1]:
-            told.line = now
-            self._log(told.place, line)
+            stage.line = now
+            self._log(stage.ids, line)
 
     def end(self, name: str, state: str, *, seconds: float | None = None, shown: str = "") -> None:
         """A stage has finished."""
@@ -141,10 +141,10 @@ class Pages(Display):
             return
         time_taken = f" in {clock(seconds)}" if seconds is not None else ""
         line = " · ".join(filter(None, [f"{state}{time_taken}", shown]))
-        told = self._told(name)
+        stage = self._stage(name)
         if state != "failed":  # `outcome` says all of it
-            self._log(told.place, f"{name}: {line}")
-        if told.shown:
+            self._log(stage.ids, f"{name}: {line}")
+        if stage.shown:
             share = 100.0 if state == "done" else percent(self.rows[name])
             self._progress(name, share, f"{name} {line}")
 
@@ -160,8 +160,8 @@ class Pages(Display):
         """A line about a stage, if it begins with its name, or about the run."""
         self.display.note(text)
         if self._outbox is not None:
-            told = self._stages.get(text.partition(":")[0])
-            self._log(told.place if told else self._run, text.strip())
+            stage = self._stages.get(text.partition(":")[0])
+            self._log(stage.ids if stage else self._run, text.strip())
 
     def say(self, text: str) -> None:
         """A line on the terminal alone."""
@@ -169,39 +169,39 @@ class Pages(Display):
 
     # -- what is sent --------------------------------------------------------------------------
 
-    def _told(self, name: str) -> _Told:
+    def _stage(self, name: str) -> _StageState:
         """A stage's entry; its first report comes from the thread of its task, which knows the task run."""
-        told = self._stages.get(name)
-        if told is None:
+        stage = self._stages.get(name)
+        if stage is None:
             task_run, flow_run = _ids()
-            told = self._stages[name] = _Told(Place(flow_run or self._run.flow_run, task_run))
-        return told
+            stage = self._stages[name] = _StageState(RunIds(flow_run or self._run.flow_run, task_run))
+        return stage
 
     def _progress(self, name: str, share: float, line: str) -> None:
-        place = self._told(name).place
-        self._artifact(f"{name}-progress", "progress", lambda: share, plain(line), place)
+        ids = self._stage(name).ids
+        self._artifact(f"{name}-progress", "progress", lambda: share, plain(line), ids)
 
     def _show_run(self) -> None:
         about = "What was done, stage by stage"
         self._artifact("run", "table", lambda: run_rows(self._names, self._outcomes), about, self._run)
 
-    def _artifact(self, name: str, kind: str, content: Any, about: str, place: Place) -> None:
+    def _artifact(self, name: str, kind: str, content: Any, about: str, ids: RunIds) -> None:
         """Queue an artifact; `content` is called by the sender, and nothing is sent where it is empty."""
         key = artifact_key(self.pipeline, name)
 
         def send() -> None:
             made = content()
             if made not in ("", []):
-                self._client.artifact(key, kind, made, about, place)
+                self._client.artifact(key, kind, made, about, ids)
 
         if self._outbox is not None:
             self._outbox.put(key, send)
 
-    def _event(self, event: Happening) -> None:
+    def _event(self, event: StageEvent) -> None:
         if self._outbox is not None:
             self._outbox.put(f"event {event.name} {event.title}", lambda: self._client.event(event))
 
-    def _created(self, outcome: Outcome, artifact: Artifact, place: Place) -> Happening:
+    def _created(self, outcome: Outcome, artifact: Artifact, ids: RunIds) -> StageEvent:
         payload = {
             "stage": outcome.node,
             "action": outcome.action,
@@ -210,22 +210,22 @@ class Pages(Display):
             "artifact": artifact.id,
         }
         name = f"artifact.{artifact.id}"
-        return Happening("artifact.created", name, artifact.id, self.pipeline, payload, place)
+        return StageEvent("artifact.created", name, artifact.id, self.pipeline, payload, ids)
 
-    def _failed(self, outcome: Outcome, place: Place) -> Happening:
+    def _failed(self, outcome: Outcome, ids: RunIds) -> StageEvent:
         payload = {"stage": outcome.node, "error": outcome.reason, "pipeline": self.pipeline}
         name = f"stage.{self.pipeline}.{outcome.node}"
-        return Happening("stage.failed", name, outcome.node, self.pipeline, payload, place)
+        return StageEvent("stage.failed", name, outcome.node, self.pipeline, payload, ids)
 
-    def _log(self, place: Place, text: str, level: int = _INFO) -> None:
-        self._lines.append(LogLine(place, level, visible(text, lines=True)))
+    def _log(self, ids: RunIds, text: str, level: int = _INFO) -> None:
+        self._lines.append(LogLine(ids, level, visible(text, lines=True)))
         if self._outbox is not None:
             self._outbox.put("log", self._send_lines)
 
     def _send_lines(self) -> None:
         """Send all lines; those of a request that failed stay."""
         while batch := [line for _, line in zip(range(_BATCH), list(self._lines), strict=False)]:
-            self._client.log([line for line in batch if line.place.flow_run])
+            self._client.log([line for line in batch if line.ids.flow_run])
             for line in batch:
                 if self._lines and self._lines[0] is line:  # not pushed out meanwhile
                     self._lines.popleft()

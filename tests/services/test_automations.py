@@ -19,9 +19,9 @@ EXAMPLE = "configs/automations/webhook_on_failure.yaml"
 SEND = """
 from uuid import uuid4
 from flows.pages.client import Client
-from flows.pages.letters import Happening, Place
+from flows.pages.messages import StageEvent, RunIds
 payload = {"stage": "ppo", "error": 'no "loss"', "pipeline": "toy"}
-Client().event(Happening("stage.failed", "stage.toy.ppo", "ppo", "toy", payload, Place(uuid4())))
+Client().event(StageEvent("stage.failed", "stage.toy.ppo", "ppo", "toy", payload, RunIds(uuid4())))
 """
 SAVE = """
 import sys

@@ -23,7 +23,7 @@ class Server:
         self.up.set()
         self.tries = 0
 
-    def letter(self, text: str) -> outbox.Send:
+    def message(self, text: str) -> outbox.Send:
         def send() -> None:
             self.tries += 1
             if not self.up.is_set():
@@ -42,8 +42,8 @@ def test_a_dead_server_gets_the_newest_state_of_each_thing_when_it_is_back():
     box = make(refused)
     server.up.clear()
     for number in range(10_000):
-        box.put("progress", server.letter(f"progress {number}"))
-        box.put(f"table {number % 3}", server.letter(f"table {number}"))
+        box.put("progress", server.message(f"progress {number}"))
+        box.put(f"table {number % 3}", server.message(f"table {number}"))
     assert len(box) <= 4
     while server.tries < 3:
         time.sleep(0.01)
@@ -53,18 +53,18 @@ def test_a_dead_server_gets_the_newest_state_of_each_thing_when_it_is_back():
     assert not refused
 
 
-def test_letters_go_out_in_the_order_of_their_first_state_and_a_refused_one_holds_up_nobody():
+def test_messages_go_out_in_the_order_of_their_first_state_and_a_refused_one_holds_up_nobody():
     server, refused = Server(), []
     box = make(refused)
 
     def bad() -> None:
         raise ValueError("too large")
 
-    box.put("a", server.letter("a"))
+    box.put("a", server.message("a"))
     box.put("bad", bad)
-    box.put("b", server.letter("b"))
+    box.put("b", server.message("b"))
     assert box.close(5)
-    box.put("late", server.letter("late"))
+    box.put("late", server.message("late"))
     assert len(box) == 0
     assert server.came == ["a", "b"]
     assert refused == ["bad"]
@@ -75,13 +75,13 @@ def test_closing_does_not_wait_for_a_server_that_hangs_or_refuses():
     box = make([])
     box.put("hangs", lambda: hang.wait(30) and None)
     start = time.monotonic()
-    box.put("later", server.letter("later"))
+    box.put("later", server.message("later"))
     assert not box.close(0.2)
     assert time.monotonic() - start < 2
     hang.set()
     dead = make([])
     server.up.clear()
-    dead.put("dead", server.letter("dead"))
+    dead.put("dead", server.message("dead"))
     assert not dead.close(5)
     assert time.monotonic() - start < 4
 

@@ -13,7 +13,7 @@ import pytest
 from flows.display import Display, LiveDisplay
 from flows.outcome import Outcome
 from flows.pages import client, pages
-from flows.pages.letters import Happening, LogLine, Place
+from flows.pages.messages import LogLine, RunIds, StageEvent
 from flows.pages.pages import Pages
 from flows.plan import PlanRow
 from tempering.artifacts.fingerprint import Fingerprint
@@ -25,24 +25,24 @@ class FakeClient:
     """Keeps what is sent; while `down` it fails as an unreachable server does."""
 
     def __init__(self) -> None:
-        self.artifacts: dict[str, list[tuple[str, Any, str, Place]]] = {}
+        self.artifacts: dict[str, list[tuple[str, Any, str, RunIds]]] = {}
         self.lines: list[LogLine] = []
-        self.events: list[Happening] = []
+        self.events: list[StageEvent] = []
         self.down = threading.Event()
 
     def _check(self) -> None:
         if self.down.is_set():
             raise client.httpx.ConnectError("refused")
 
-    def artifact(self, key: str, kind: str, content: Any, description: str, place: Place) -> None:
+    def artifact(self, key: str, kind: str, content: Any, description: str, ids: RunIds) -> None:
         self._check()
-        self.artifacts.setdefault(key, []).append((kind, content, description, place))
+        self.artifacts.setdefault(key, []).append((kind, content, description, ids))
 
     def log(self, lines: list[LogLine]) -> None:
         self._check()
         self.lines += lines
 
-    def event(self, event: Happening) -> None:
+    def event(self, event: StageEvent) -> None:
         self._check()
         self.events.append(event)
 
@@ -73,8 +73,8 @@ def test_the_plan_stands_at_the_start_and_what_was_done_beside_it(fake: FakeClie
     made, _ = begun()
     made.outcome(Outcome("ppo", "failed", error=ValueError("no"), root="ppo", seconds=2))
     made.close()
-    kind, rows, _, place = fake.artifacts["my-pipeline-plan"][0]
-    assert (kind, [row["stage"] for row in rows], place.flow_run) == ("table", ["ppo", "sft"], FLOW)
+    kind, rows, _, ids = fake.artifacts["my-pipeline-plan"][0]
+    assert (kind, [row["stage"] for row in rows], ids.flow_run) == ("table", ["ppo", "sft"], FLOW)
     assert [row["state"] for row in fake.artifacts["my-pipeline-run"][-1][1]] == ["Failed", "to come"]
 
 
@@ -90,7 +90,7 @@ def test_progress_is_sent_now_and_then_and_its_end_always(fake: FakeClient, monk
     made.close()
     states = fake.artifacts["my-pipeline-ppo-progress"]
     assert 3 <= len(states) <= 8
-    assert all(place == Place(FLOW, TASK) for *_, place in states)
+    assert all(ids == RunIds(FLOW, TASK) for *_, ids in states)
     assert states[-1][:3] == ("progress", 100.0, "ppo done in 1.0 s · score 0.99")
     assert fake.texts[0] == "ppo: running"
     assert fake.texts[1].startswith("ppo 0% · 0 of 1.0K tokens · score 0")
@@ -119,7 +119,7 @@ def test_a_failure_is_told_whole_and_masked_and_is_an_event(fake: FakeClient):
     made.outcome(Outcome("ppo", "failed", error=error, root="ppo", seconds=2.0))
     made.close()
     line = fake.lines[-1]
-    assert (line.level, line.place.task_run) == (40, TASK)
+    assert (line.level, line.ids.task_run) == (40, TASK)
     assert line.text.startswith("ppo: failed in 2.0 s: the teacher said no\n")
     assert "abcdefghijkl" not in line.text
     event = fake.events[0]
@@ -134,7 +134,7 @@ def test_a_stage_that_cannot_be_shown_is_named_and_holds_up_nothing(fake: FakeCl
     def broken() -> str:
         raise OSError("the table is damaged")
 
-    made._artifact("ppo-samples", "markdown", broken, "", Place())
+    made._artifact("ppo-samples", "markdown", broken, "", RunIds())
     made.note("ppo: goes on")
     made.close()
     assert "Prefect's pages do not show my-pipeline-ppo-samples: the table is damaged" in stream.getvalue()

@@ -8,7 +8,7 @@ from uuid import UUID
 
 import httpx
 
-from flows.pages.letters import Happening, LogLine, Place
+from flows.pages.messages import LogLine, RunIds, StageEvent
 from tempering.artifacts.runs import Runs
 
 
@@ -83,18 +83,18 @@ def test_no_key_reaches_prefect(api: str):
     key = "sk-proj-Zb81Kd92jfA73hqLmm"
     flow_run = httpx.post(f"{api}/flows/", json={"name": "masked"}).json()["id"]
     created = httpx.post(f"{api}/flow_runs/", json={"flow_id": flow_run, "state": {"type": "PENDING"}})
-    place = Place(UUID(created.json()["id"]))
+    ids = RunIds(UUID(created.json()["id"]))
     client = Client()
     for _ in range(2):  # made, and updated
-        client.artifact("masked-table", "table", [{"why": f"api_key {key}", key: 1}], f"with {key}", place)
-        client.artifact("masked-text", "markdown", f"with {key}", "", place)
-    client.log([LogLine(place, 20, f"with {key}")])
-    client.event(Happening("stage.failed", f"stage.{key}", key, "toy", {"error": key, "more": [key]}, place))
+        client.artifact("masked-table", "table", [{"why": f"api_key {key}", key: 1}], f"with {key}", ids)
+        client.artifact("masked-text", "markdown", f"with {key}", "", ids)
+    client.log([LogLine(ids, 20, f"with {key}")])
+    client.event(StageEvent("stage.failed", f"stage.{key}", key, "toy", {"error": key, "more": [key]}, ids))
     seen = httpx.post(f"{api}/artifacts/filter", json={"artifacts": {"key": {"like_": "masked-"}}}).text
     seen += httpx.post(
-        f"{api}/logs/filter", json={"logs": {"flow_run_id": {"any_": [str(place.flow_run)]}}}
+        f"{api}/logs/filter", json={"logs": {"flow_run_id": {"any_": [str(ids.flow_run)]}}}
     ).text
-    event = {"event": {"prefix": ["tempering."]}, "related": {"id": [f"prefect.flow-run.{place.flow_run}"]}}
+    event = {"event": {"prefix": ["tempering."]}, "related": {"id": [f"prefect.flow-run.{ids.flow_run}"]}}
     seen += httpx.post(f"{api}/events/filter", json={"filter": event}).text
     assert seen.count("with ") >= 3
     assert "Zb81Kd92" not in seen

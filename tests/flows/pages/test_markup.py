@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 
 from flows.display import Row
-from flows.pages.words import artifact_key, percent, plain, progress_line, table
+from flows.pages.markup import artifact_key, percent, plain, progress_line, table
 
 HOSTILE = [
     "<script>alert(1)</script>",

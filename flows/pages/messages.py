@@ -8,8 +8,8 @@ from uuid import UUID, uuid4
 
 
 @dataclass(frozen=True)
-class Place:
-    """The run that something belongs to."""
+class RunIds:
+    """The runs of Prefect that something belongs to."""
 
     flow_run: UUID | None = None
     task_run: UUID | None = None
@@ -19,14 +19,14 @@ class Place:
 class LogLine:
     """A line of a run's log."""
 
-    place: Place
+    ids: RunIds
     level: int
     text: str
     time: datetime = field(default_factory=lambda: datetime.now(UTC))
 
 
 @dataclass(frozen=True)
-class Happening:
+class StageEvent:
     """An event that automations can wait for; sent twice it counts once, by its id."""
 
     name: str
@@ -35,6 +35,6 @@ class Happening:
     title: str
     pipeline: str
     payload: Mapping[str, Any]
-    place: Place
+    ids: RunIds
     time: datetime = field(default_factory=lambda: datetime.now(UTC))
     id: UUID = field(default_factory=uuid4)
