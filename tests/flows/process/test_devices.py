@@ -193,7 +193,7 @@ def test_a_trap_in_the_place_of_a_lock_is_not_written_to(folder: Path, trap: str
 
 # A run of one stage whose process sees the accelerator gpu0; with "stop" it is cancelled once it waits.
 RUN = """
-import sys, threading, time, toy_stages
+import sys, threading, toy_stages
 from flows.display import Display
 from flows.graph import Node
 from flows.process.workers import Workers
@@ -202,17 +202,23 @@ from tempering.artifacts.stage import get_stage
 from tempering.artifacts.store import Store
 from tempering.runtime import RuntimeConfig
 
+waits = threading.Event()
+
+class Watched(Display):
+    def warn(self, name, text):
+        super().warn(name, text)
+        waits.set()
+
 if __name__ == "__main__":
     data = Node("data", get_stage("toy_data"), toy_stages.ToyData())
     sample = Node("sample", get_stage("toy_sample"), toy_stages.ToySample(), {"data": "data"})
     base = Node("base", get_stage("toy_train"), toy_stages.ToyTrain(), {"sample": "sample"})
-    display, names = Display(), ["data", "sample", "base"]
-    display.add(names)
+    display = Watched()
+    display.add(["data", "sample", "base"])
     workers = Workers()
     runner = Runner(Store(sys.argv[1]), RuntimeConfig(), display, workers)
     def stop():
-        while display.rows["base"].state != "queued":
-            time.sleep(0.02)
+        waits.wait()
         workers.stop()
     if sys.argv[2] == "stop":
         threading.Thread(target=stop, daemon=True).start()
