@@ -98,9 +98,9 @@ def open_session(options: Options, display: Display) -> Session:
         require_tracker(planned.runtime.log_with)
         require_memory(planned.rows)
         require_keys(planned.rows)
-        known = "" if options.flow_run else require_server()  # a worker's has just sent us here
-        if known:
-            display.note(known)
+        note = "" if options.flow_run else require_server()  # a worker's has just sent us here
+        if note:
+            display.note(note)
     run = planned.store.runs.start(
         planned.config.name, command=shlex.join(sys.argv), config=planned.config.model_dump(mode="json")
     )

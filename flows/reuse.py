@@ -24,8 +24,8 @@ def with_reused(nodes: list[Node], words: Iterable[str], store: Store) -> list[N
     if not artifacts:
         return nodes
     # A node is needed if nothing asked for its output before, or if a needed one does.
-    asked = {parent for node in nodes for parent in node.parents()}
-    needed: set[str] = {node.name for node in nodes if node.name not in asked} | artifacts.keys()
+    inputs = {parent for node in nodes for parent in node.parents()}
+    needed: set[str] = {node.name for node in nodes if node.name not in inputs} | artifacts.keys()
     for node in reversed(nodes):
         if node.name in needed and node.name not in artifacts:
             needed.update(node.parents())

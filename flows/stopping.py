@@ -30,7 +30,7 @@ class Stopped(KeyboardInterrupt):
         self.number = number
 
 
-class _Told:
+class _State:
     """What this process has been told: the signal, and the exception, which dies where it is swallowed."""
 
     number: int | None = None
@@ -44,20 +44,20 @@ class _Told:
 
 def stop_code(stop: KeyboardInterrupt) -> int:
     """The exit code of a stopped command, as a shell counts: 130 for Ctrl-C, 143 for SIGTERM."""
-    _Told.heard = stop
+    _State.heard = stop
     return 128 + (stop.number if isinstance(stop, Stopped) else signal.SIGINT)
 
 
 def take_longer(seconds: float) -> None:
     """The stopped command needs so much more time to end in order."""
-    _Told.patience = PATIENCE + seconds
+    _State.patience = PATIENCE + seconds
 
 
 def stop_behind(error: BaseException) -> KeyboardInterrupt | None:
     """The stop that `error` is or comes from, else None."""
     if isinstance(error, KeyboardInterrupt):
         return error
-    return None if _Told.number is None else Stopped(_Told.number)
+    return None if _State.number is None else Stopped(_State.number)
 
 
 @contextlib.contextmanager
@@ -81,26 +81,26 @@ def stoppable() -> Iterator[None]:
             raise
         raise stop from error
     finally:
-        if _Told.number is None:
+        if _State.number is None:
             for number, handler in previous.items():
                 if signal.getsignal(number) is _stop:
                     signal.signal(number, handler)
 
 
 def _stop(number: int, frame: object) -> None:
-    if _Told.again:
-        _Told.again = False
-    elif _Told.number is not None:
-        if signal.SIGINT in (number, _Told.number) or time.monotonic() - _Told.when > _TWICE:
+    if _State.again:
+        _State.again = False
+    elif _State.number is not None:
+        if signal.SIGINT in (number, _State.number) or time.monotonic() - _State.when > _TWICE:
             _end(number)
         return
     else:
-        _Told.number, _Told.when, _Told.patience = number, time.monotonic(), PATIENCE
+        _State.number, _State.when, _State.patience = number, time.monotonic(), PATIENCE
         if number == signal.SIGHUP:
             _mute()
         threading.Thread(target=_see_to_it, args=(number,), daemon=True).start()
     stop = Stopped(number)
-    _Told.stop = weakref.ref(stop)
+    _State.stop = weakref.ref(stop)
     try:
         raise stop
     finally:
@@ -109,12 +109,12 @@ def _stop(number: int, frame: object) -> None:
 
 def _see_to_it(number: int) -> None:
     """Raise the stop again where nobody holds it any more, and end the process when its time is over."""
-    while time.monotonic() < _Told.when + _Told.patience:
+    while time.monotonic() < _State.when + _State.patience:
         time.sleep(_LOOK)
-        if _Told.again:  # on its way still: two would be a second signal
+        if _State.again:  # on its way still: two would be a second signal
             continue
-        if _Told.heard is None and _Told.stop is not None and _Told.stop() is None:
-            _Told.again = True
+        if _State.heard is None and _State.stop is not None and _State.stop() is None:
+            _State.again = True
             os.kill(os.getpid(), number)
     _end(number)
 

@@ -89,7 +89,7 @@ def deploy(args: argparse.Namespace) -> int:
     with connected(service) as client:
         from flows.service import deployments as service_deployments
 
-        wanted = service_deployments.Wanted(
+        spec = service_deployments.Spec(
             name=re.sub(r"[/%&<>]", "-", args.name or planned.config.name),
             store=store,
             folder=Path.cwd(),
@@ -98,9 +98,9 @@ def deploy(args: argparse.Namespace) -> int:
             paused=True if args.pause else False if args.resume else None,
             unscheduled=args.no_schedule,
         )
-        new = service_deployments.deploy(client, wanted)
-        run = service_deployments.run(client, wanted.name) if args.run else None
-        deployed = service_deployments.look(client, wanted.name)
+        new = service_deployments.deploy(client, spec)
+        run = service_deployments.run(client, spec.name) if args.run else None
+        deployed = service_deployments.look(client, spec.name)
     if args.json:
         print_json({**_facts(deployed), "new": new, "run": run})
         return 0

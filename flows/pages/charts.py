@@ -37,13 +37,13 @@ def curves(path: Path) -> str:
 
     names = pq.read_schema(path).names
     titles = _ON_POLICY if "score" in names else _OTHERS
-    wanted = [name for name in titles if name in names]
-    if "tokens" not in names or not wanted:
+    logged = [name for name in titles if name in names]
+    if "tokens" not in names or not logged:
         return ""
-    columns = pq.read_table(path, columns=["tokens", *wanted])
-    points = {name: _points(columns, name) for name in wanted}
-    charts = [_chart(titles[name], found) for name, found in points.items() if found]
-    ends = [(titles[name], number(found[-1][1])) for name, found in points.items() if found]
+    columns = pq.read_table(path, columns=["tokens", *logged])
+    points = {name: _points(columns, name) for name in logged}
+    charts = [_chart(titles[name], curve) for name, curve in points.items() if curve]
+    ends = [(titles[name], number(curve[-1][1])) for name, curve in points.items() if curve]
     return "\n\n".join([*charts, table(["curve", "at the end"], ends)]) if charts else ""
 
 

@@ -28,7 +28,7 @@ class Client:
     """A connection for one thread."""
 
     def __init__(self) -> None:
-        self._made: dict[str, UUID] = {}
+        self._artifacts: dict[str, UUID] = {}
 
     @cached_property
     def _client(self) -> SyncPrefectClient:
@@ -38,20 +38,20 @@ class Client:
         """Make or update this run's artifact: a `table` of rows, `markdown`, or `progress` in percent."""
         content = json.dumps(clean(content)) if kind == "table" else clean(content)
         description = masked(description)
-        known = self._made.get(key)
-        if known is None:
-            wanted = ArtifactCreate(key=key, type=kind, data=content, description=description)
-            wanted.flow_run_id, wanted.task_run_id = ids.flow_run, ids.task_run
-            self._made[key] = self._client.create_artifact(wanted).id
+        artifact = self._artifacts.get(key)
+        if artifact is None:
+            creation = ArtifactCreate(key=key, type=kind, data=content, description=description)
+            creation.flow_run_id, creation.task_run_id = ids.flow_run, ids.task_run
+            self._artifacts[key] = self._client.create_artifact(creation).id
             return
         # Not `update_artifact`, which would leave an event each two seconds in the server's database.
         update = ArtifactUpdate(data=content, description=description).model_dump(mode="json")
         update.pop("metadata_", None)
         try:
-            self._client.request("PATCH", "/artifacts/{id}", json=update, path_params={"id": known})
+            self._client.request("PATCH", "/artifacts/{id}", json=update, path_params={"id": artifact})
         except PrefectHTTPStatusError as error:
             if error.response.status_code == 404:  # somebody has removed it: made anew with the next try
-                del self._made[key]
+                del self._artifacts[key]
             raise
 
     def log(self, lines: Sequence[LogLine]) -> None:

@@ -37,7 +37,7 @@ class _StageState:
     artifact: float = float("-inf")
     line: float = float("-inf")
     live: Mapping[str, float] = field(default_factory=dict)
-    shown: bool = False
+    has_artifact: bool = False
     """Whether it has a progress artifact."""
 
 
@@ -128,7 +128,7 @@ class Pages(Display):
             return
         line = progress_line(self.rows[name], stage.live)
         if due[0]:
-            stage.artifact, stage.shown = now, True
+            stage.artifact, stage.has_artifact = now, True
             self._progress(name, percent(self.rows[name]), line)
         if due[1]:
             stage.line = now
@@ -144,7 +144,7 @@ class Pages(Display):
         stage = self._stage(name)
         if state != "failed":  # `outcome` says all of it
             self._log(stage.ids, f"{name}: {line}")
-        if stage.shown:
+        if stage.has_artifact:
             share = 100.0 if state == "done" else percent(self.rows[name])
             self._progress(name, share, f"{name} {line}")
 
@@ -190,9 +190,9 @@ class Pages(Display):
         key = artifact_key(self.pipeline, name)
 
         def send() -> None:
-            made = content()
-            if made not in ("", []):
-                self._client.artifact(key, kind, made, about, ids)
+            value = content()
+            if value not in ("", []):
+                self._client.artifact(key, kind, value, about, ids)
 
         if self._outbox is not None:
             self._outbox.put(key, send)
@@ -224,7 +224,7 @@ class Pages(Display):
 
     def _send_lines(self) -> None:
         """Send all lines; those of a request that failed stay."""
-        while batch := [line for _, line in zip(range(_BATCH), list(self._lines), strict=False)]:
+        while batch := list(self._lines)[:_BATCH]:
             self._client.log([line for line in batch if line.ids.flow_run])
             for line in batch:
                 if self._lines and self._lines[0] is line:  # not pushed out meanwhile

@@ -108,7 +108,7 @@ def chosen(uuids: Sequence[str], choice: str | None) -> list[str]:
 
     As CUDA does, it ends at the first that does not exist.
     """
-    found: list[str] = []
+    seen: list[str] = []
     for name in list(uuids) if choice is None else choice.split(","):
         name = name.strip()
         if name.isdigit():
@@ -117,8 +117,8 @@ def chosen(uuids: Sequence[str], choice: str | None) -> list[str]:
             matches = [name] if name.startswith("MIG-") else [uuid for uuid in uuids if uuid.startswith(name)]
         if len(matches) != 1:
             break
-        found += matches
-    return found
+        seen += matches
+    return seen
 
 
 def take_locks(
@@ -158,9 +158,9 @@ def take_locks(
 
 def lock_file(name: str) -> Path:
     """The lock of an accelerator, the same for all users and runs of this machine."""
-    given = os.environ.get(FOLDER)
+    choice = os.environ.get(FOLDER)
     shared = next((folder for folder in _SHARED if folder.is_dir() and folder.stat().st_mode & 0o002), None)
-    folder = Path(given) if given else shared or Path("/tmp")
+    folder = Path(choice) if choice else shared or Path("/tmp")
     return folder / f"tempering-{re.sub(r'[^A-Za-z0-9.-]', '-', name)}.lock"
 
 

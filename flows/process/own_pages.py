@@ -44,9 +44,9 @@ def origins(port: int) -> tuple[str, ...]:
 
 def is_ours(headers: Iterable[tuple[bytes, bytes]], local: bool = True) -> bool:
     """Whether a request comes from no page or from one of this server, and (`local`) names this machine."""
-    given = [(name.lower(), value.decode("latin-1")) for name, value in headers]
-    hosts = [_place(f"http://{value}") for name, value in given if name == b"host"]
-    pages = [_place(value) for name, value in given if name == b"origin"]
+    pairs = [(name.lower(), value.decode("latin-1")) for name, value in headers]
+    hosts = [_place(f"http://{value}") for name, value in pairs if name == b"host"]
+    pages = [_place(value) for name, value in pairs if name == b"origin"]
     if len(hosts) != 1 or hosts[0] is None or None in pages:
         return False
     host, port = hosts[0]

@@ -128,12 +128,12 @@ def _refuse(url: str, auth: str | None, answer: "httpx.Response", client: "httpx
     """Say why there is no version in `answer`; return only where nobody can tell."""
     code = answer.status_code
     if code in (401, 403):
-        given = bool(auth or os.environ.get("PREFECT_API_KEY") or "@" in url)
-        if not given and _other_settings():
+        has_login = bool(auth or os.environ.get("PREFECT_API_KEY") or "@" in url)
+        if not has_login and _other_settings():
             return
         raise UserError(
             f"the Prefect server at {without_login(url)} "
-            + ("refuses the login that was given" if given else "wants a login, and none was given"),
+            + ("refuses the login that was given" if has_login else "wants a login, and none was given"),
             expected="PREFECT_API_AUTH_STRING=user:password as the server has it"
             + (" (PREFECT_SERVER_API_AUTH_STRING there)" if code == 401 else ""),
             fix="set it in the environment of this command, or correct it",

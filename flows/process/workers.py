@@ -176,7 +176,7 @@ class Workers:
         answer: Message | None = None
         doing: dict[str, str] = {}  # of each rank
         deadline = float("inf")
-        open_pipe, told = True, False
+        open_pipe, is_told = True, False
         while True:
             sources = [process.sentinel, *([pipe] if open_pipe else []), *prints.sources()]
             ready = connection.wait(sources, timeout=_POLL)
@@ -206,8 +206,8 @@ class Workers:
                     listener.message(("log", "warning", f"its log.txt is not whole: {prints.trouble}"))
                 return answer
             # Whether it shall end, or must.
-            if self.cancel.is_set() and not told:
-                told, deadline = True, min(deadline, time.monotonic() + grace)
+            if self.cancel.is_set() and not is_told:
+                is_told, deadline = True, min(deadline, time.monotonic() + grace)
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(process.pid, signal.SIGTERM)
                 listener.message(("stopping", grace))
@@ -238,13 +238,13 @@ def _main_hidden() -> Iterator[None]:
     """
     main: dict[str, Any] = vars(sys.modules["__main__"])
     with _MAIN:
-        known = {name: main[name] for name in main.keys() & {"__spec__", "__file__"}}
+        hidden = {name: main[name] for name in main.keys() & {"__spec__", "__file__"}}
         try:
             main["__spec__"] = None
             main.pop("__file__", None)
             yield
         finally:
-            main.update(known)
+            main.update(hidden)
 
 
 def prepare_environment() -> None:

@@ -48,7 +48,7 @@ _RECENT = 50
 
 
 @dataclass(frozen=True)
-class Wanted:
+class Spec:
     """A deployment as it should be; what is None stays as it is, or as Prefect begins."""
 
     name: str
@@ -76,44 +76,44 @@ class Deployed:
     parameters: Mapping[str, Any] = field(repr=False)
 
 
-def deploy(client: SyncPrefectClient, wanted: Wanted) -> bool:
+def deploy(client: SyncPrefectClient, spec: Spec) -> bool:
     """Create or update a deployment; whether it is new."""
     from flows.deployed import temper
 
-    known = _read(client, wanted.name)
-    paused = wanted.paused if wanted.paused is not None else known is not None and known.paused
-    kept = None  # an update without schedules would delete them
-    if known is not None and wanted.schedule is None and not wanted.unscheduled:
-        kept = [
+    existing = _read(client, spec.name)
+    paused = spec.paused if spec.paused is not None else existing is not None and existing.paused
+    schedules = None  # an update without schedules would delete them
+    if existing is not None and spec.schedule is None and not spec.unscheduled:
+        schedules = [
             DeploymentScheduleCreate(schedule=each.schedule, active=each.active, parameters=each.parameters)
-            for each in known.schedules
+            for each in existing.schedules
         ]
     deployment = RunnerDeployment.from_flow(
         temper,
-        wanted.name,
-        parameters=dict(wanted.parameters),
-        schedule=wanted.schedule,
-        schedules=kept,
+        spec.name,
+        parameters=dict(spec.parameters),
+        schedule=spec.schedule,
+        schedules=schedules,
         paused=paused,
         concurrency_limit=ConcurrencyLimitConfig(
             limit=1, collision_strategy=ConcurrencyLimitStrategy.CANCEL_NEW
         ),
-        description=_description(wanted),
+        description=_description(spec),
         tags=[FLOW],
         version=__version__,
         work_pool_name=POOL,
-        job_variables=job_variables(wanted.store, wanted.folder),
+        job_variables=job_variables(spec.store, spec.folder),
         entrypoint_type=EntrypointType.MODULE_PATH,
     )
     # A version of our own: Prefect's would hold the address of the Git remote, and whatever is in it.
     deployment.apply(version_info=VersionInfo(type="tempering", version=__version__))
-    return known is None
+    return existing is None
 
 
 def deployments(client: SyncPrefectClient) -> list[Deployed]:
     """All of ours, by name."""
-    known = client.read_deployments(flow_filter=FlowFilter(name=FlowFilterName(any_=[FLOW])))
-    return [_look(client, each) for each in sorted(known, key=lambda each: each.name)]
+    ours = client.read_deployments(flow_filter=FlowFilter(name=FlowFilterName(any_=[FLOW])))
+    return [_look(client, each) for each in sorted(ours, key=lambda each: each.name)]
 
 
 def look(client: SyncPrefectClient, name: str) -> Deployed:
@@ -156,22 +156,22 @@ def _read(client: SyncPrefectClient, name: str) -> DeploymentResponse | None:
 
 
 def _get(client: SyncPrefectClient, name: str) -> DeploymentResponse:
-    found = _read(client, name.removeprefix(f"{FLOW}/"))
-    if found is None:
+    deployment = _read(client, name.removeprefix(f"{FLOW}/"))
+    if deployment is None:
         names = ", ".join(each.name for each in deployments(client))
         raise UserError(f"there is no deployment {name}", expected=f"one of: {names or 'none so far'}")
-    return found
+    return deployment
 
 
 def _look(client: SyncPrefectClient, deployment: DeploymentResponse) -> Deployed:
     only = DeploymentFilter(id=DeploymentFilterId(any_=[deployment.id]))
 
     def runs(states: Sequence[StateType], sort: FlowRunSort) -> list[FlowRun]:
-        wanted = FlowRunFilter(state=FlowRunFilterState(type=FlowRunFilterStateType(any_=list(states))))
-        found = client.read_flow_runs(
-            flow_run_filter=wanted, deployment_filter=only, sort=sort, limit=_RECENT
+        in_states = FlowRunFilter(state=FlowRunFilterState(type=FlowRunFilterStateType(any_=list(states))))
+        page = client.read_flow_runs(
+            flow_run_filter=in_states, deployment_filter=only, sort=sort, limit=_RECENT
         )
-        return [run for run in found if not was_refused(run)]
+        return [run for run in page if not was_refused(run)]
 
     begun = [state for state in StateType if state != StateType.SCHEDULED]
     coming = runs([StateType.SCHEDULED], FlowRunSort.EXPECTED_START_TIME_ASC)
@@ -195,9 +195,9 @@ def _moment(time: Any) -> str | None:
     return None if time is None else f"{time.astimezone():%Y-%m-%d %H:%M %Z}"
 
 
-def _description(wanted: Wanted) -> str:
-    words = " ".join(["temper run", wanted.parameters["config"], *wanted.parameters.get("overrides", ())])
+def _description(spec: Spec) -> str:
+    words = " ".join(["temper run", spec.parameters["config"], *spec.parameters.get("overrides", ())])
     return (
-        f"`{words}` in {wanted.folder}, into the store {wanted.store}. **Custom run** takes other stages and "
+        f"`{words}` in {spec.folder}, into the store {spec.store}. **Custom run** takes other stages and "
         "settings; **Retry** repeats what has failed."
     )

@@ -60,7 +60,7 @@ def _pool(client: SyncPrefectClient, limit: int | None) -> str:
     try:
         pool = client.read_work_pool(POOL)
     except ObjectNotFound:
-        made = WorkPoolCreate(
+        creation = WorkPoolCreate(
             name=POOL,
             type=ProcessWorker.type,
             description="Runs of deployments, on this machine",
@@ -68,7 +68,7 @@ def _pool(client: SyncPrefectClient, limit: int | None) -> str:
             concurrency_limit=limit or 1,
         )
         try:
-            client.create_work_pool(made)
+            client.create_work_pool(creation)
         except ObjectAlreadyExists:  # another was faster
             return ""
         return f"work pool {POOL} made"
@@ -85,15 +85,15 @@ def _pool(client: SyncPrefectClient, limit: int | None) -> str:
 
 
 def _automation(client: SyncPrefectClient) -> str:
-    wanted = zombie_automation()
-    known = client.read_automations_by_name(ZOMBIES)
-    if not known:
-        client.create_automation(wanted)
+    automation = zombie_automation()
+    existing = client.read_automations_by_name(ZOMBIES)
+    if not existing:
+        client.create_automation(automation)
         return f"automation {ZOMBIES!r} made"
-    for other in known[1:]:
+    for other in existing[1:]:
         client.delete_automation(other.id)
-    if _parts(known[0]) != _parts(wanted):
-        client.update_automation(known[0].id, wanted)
+    if _parts(existing[0]) != _parts(automation):
+        client.update_automation(existing[0].id, automation)
         return f"automation {ZOMBIES!r} mended"
     return ""
 
@@ -102,5 +102,5 @@ def _parts(automation: AutomationCore) -> tuple[object, ...]:
     """What makes the automation do its work."""
     trigger, actions = automation.trigger, automation.actions
     assert isinstance(trigger, EventTrigger)
-    told = [action.state for action in actions if isinstance(action, ChangeFlowRunState)]
-    return automation.enabled, trigger.after, trigger.expect, trigger.posture, trigger.within, told
+    states = [action.state for action in actions if isinstance(action, ChangeFlowRunState)]
+    return automation.enabled, trigger.after, trigger.expect, trigger.posture, trigger.within, states

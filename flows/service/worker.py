@@ -82,13 +82,13 @@ async def _work(name: str, folder: Path) -> None:
     worker = Worker(work_pool_name=POOL, name=name, create_pool_if_not_found=False)
     watched = "PREFECT_WORKER_WEBSERVER_PORT" in os.environ  # by the health check of a container
     working = asyncio.create_task(worker.start(with_healthcheck=watched))
-    told = asyncio.Event()
+    stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(number, told.set)
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
     (folder / READY).write_text(str(os.getpid()))
     # Until it is told to end, or ends by itself.
-    telling = asyncio.create_task(told.wait())
-    await asyncio.wait([working, telling], return_when=asyncio.FIRST_COMPLETED)
+    stopping = asyncio.create_task(stop.wait())
+    await asyncio.wait([working, stopping], return_when=asyncio.FIRST_COMPLETED)
     if working.done():
         raise SystemExit(f"the worker has failed: {working.exception()}")
     worker.ending = True
