@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 _START_LIMIT = 240.0  # seconds; PostgreSQL's first migrations, on a busy machine
 _STOP_LIMIT = DRAIN + 30.0
 _BEGIN = 20.0
+_TRIES = 2  # times that a server may end before it answers: what is wrong does not pass by itself
 _LOOK = 0.1
 
 
@@ -63,13 +64,14 @@ def start(settings: Settings) -> int:
         )
     # Wait until it takes runs, or has said why it does not.
     print("starting ...", file=sys.stderr, flush=True)
-    ready = _until(lambda: process.poll() is not None or _is_ready(settings.store), _START_LIMIT)
-    service = running(settings.store)
+    store = settings.store
+    _until(lambda: process.poll() is not None or _is_ready(store) or _fails(store), _START_LIMIT)
+    service = running(store)
     if process.poll() == 2:
         with (settings.folder / "service.log").open() as said:
             said.seek(begin)
             raise UserError(said.read().strip().removeprefix("error: "))
-    if process.poll() is not None or service is None or not ready:
+    if service is None or not _is_ready(store):
         raise StageFailed(_trouble(settings.folder, begin, process.poll()))
     print(_welcome(service))
     return 0
@@ -153,6 +155,13 @@ def _is_ready(store: Path) -> bool:
     return service is not None and (service.folder / READY).exists() and service.answers()
 
 
+def _fails(store: Path) -> bool:
+    """Whether the server has ended more than once: it cannot reach its database, or write, say."""
+    service = running(store)
+    server = service.facts["children"]["server"] if service is not None else {}
+    return int(server.get("starts", 0)) - bool(server.get("pid")) >= _TRIES
+
+
 def _until(condition: Callable[[], bool], limit: float) -> bool:
     deadline = time.monotonic() + limit
     while time.monotonic() < deadline:
@@ -163,13 +172,16 @@ def _until(condition: Callable[[], bool], limit: float) -> bool:
 
 
 def _trouble(folder: Path, begin: int, code: int | None) -> str:
-    what = "took too long to start" if code is None else f"ended with exit code {code}"
+    what = "has not come up" if code is None else f"ended with exit code {code}"
     lines = []
     for name in ("service.log", "logs/server.log", "logs/worker.log"):
         with contextlib.suppress(OSError):
             text = (folder / name).read_bytes()
             tail = text[begin:] if name == "service.log" else text[-2000:]
-            lines += [f"  {name}: {line}" for line in tail.decode(errors="replace").splitlines()[-4:]]
+            words = [line for line in tail.decode(errors="replace").splitlines() if line.strip()]
+            lines += [f"  {name}: {line}" for line in words[-4:]]
+    if code is None:
+        lines.append("  fix: mend that; it tries again by itself (`temper status`) until `temper down`")
     return "\n".join([f"the service {what}; its logs in {folder} end with:", *lines])
 
 

@@ -184,6 +184,20 @@ def test_the_auth_string_is_nowhere_to_be_seen(machine: Machine) -> None:
     assert connection.getresponse().status == 401
 
 
+def test_a_database_that_cannot_be_reached_is_said_at_once(tmp_path: Path) -> None:
+    machine = Machine(tmp_path, free_ports())
+    port, reports = map(str, machine.ports)
+    nobody = "postgresql+asyncpg://ann@127.0.0.1:1/none"
+    begun = time.monotonic()
+    try:
+        machine.call("up", "--database", nobody, "--port", port, "--reports-port", reports, code=1)
+        assert time.monotonic() - begun < 120
+        assert not machine.well()
+        assert "Connect call failed" in machine.logs()
+    finally:
+        machine.call("down")
+
+
 def test_a_schedule_fires(machine: Machine) -> None:
     machine.call("deploy", "toy.yaml", "--interval", "15s", "--name", "nightly")
     wait_for(lambda: machine.newest() == "Completed")
