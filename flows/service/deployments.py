@@ -77,9 +77,14 @@ class Deployed:
 
 
 def deploy(client: SyncPrefectClient, spec: Spec) -> bool:
-    """Create or update a deployment; whether it is new."""
+    """Create or update a deployment; whether it is new.
+
+    Raises:
+        UserError: the server has no pool for its runs.
+    """
     from flows.deployed import temper
 
+    _require_pool(client)
     existing = _read(client, spec.name)
     paused = spec.paused if spec.paused is not None else existing is not None and existing.paused
     schedules = None  # an update without schedules would delete them
@@ -146,6 +151,17 @@ def delete(client: SyncPrefectClient, name: str) -> None:
 def was_refused(run: FlowRun) -> bool:
     """Whether a run came due while another of its deployment was underway."""
     return run.run_count == 0 and run.state is not None and run.state.is_cancelled()
+
+
+def _require_pool(client: SyncPrefectClient) -> None:
+    try:
+        client.read_work_pool(POOL)
+    except ObjectNotFound:
+        raise UserError(
+            f"the Prefect server has no work pool {POOL}",
+            expected="the server of `temper up`, or one that a worker of Tempering has spoken with",
+            fix="`temper up` makes the pool; or correct PREFECT_API_URL",
+        ) from None
 
 
 def _read(client: SyncPrefectClient, name: str) -> DeploymentResponse | None:

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from prefect.schedules import Schedule
 
 _UNITS = {"s": 1, "m": 60, "min": 60, "h": 3600, "d": 86400, "w": 7 * 86400}
+_LONGEST = timedelta(days=3660)  # Prefect cannot reckon far ahead, and would never start a run
 _PART = r"(\d+)\s*(s|min|m|h|d|w)"
 
 
@@ -44,7 +45,10 @@ def parse_interval(text: str) -> timedelta:
     Raises:
         UserError: it is no time, or none at all.
     """
-    wrong = UserError(f"--interval {text} is no time", expected="a number and a unit: 30min, 6h, 1d, 1d12h")
+    wrong = UserError(
+        f"--interval {text} is no time",
+        expected="a number and a unit: 30min, 6h, 1d, 1d12h; ten years at most",
+    )
     if not re.fullmatch(rf"(?:{_PART}\s*)+", text.strip()):
         raise wrong
     try:
@@ -53,7 +57,7 @@ def parse_interval(text: str) -> timedelta:
         )
     except OverflowError:
         raise wrong from None
-    if length < timedelta(seconds=1):
+    if not timedelta(seconds=1) <= length <= _LONGEST:
         raise wrong
     return length
 
@@ -70,11 +74,12 @@ def in_words(schedule: Any) -> str:
 def _cron(text: str, timezone: str) -> "Schedule":
     from prefect.client.schemas.schedules import CronSchedule
     from prefect.schedules import Cron
-    from pydantic import ValidationError
 
     try:
+        if len(text.split()) not in (1, 5):  # a sixth word would be seconds, and starts a run in each of them
+            raise ValueError
         CronSchedule(cron=text, timezone=timezone)
-    except ValidationError:
+    except ValueError:  # pydantic's is one
         raise UserError(
             f"--cron {text!r} is no schedule",
             expected='minute, hour, day, month, day of the week: "0 3 * * *" is each night at three',

@@ -23,13 +23,17 @@ def test_intervals(text: str, length: timedelta) -> None:
     assert parse_interval(text) == length
 
 
-@pytest.mark.parametrize("text", ["", "6", "h", "0s", "-1h", "1.5h", "6 hours", "1h 2", "9" * 30 + "d"])
+@pytest.mark.parametrize(
+    "text", ["", "6", "h", "0s", "-1h", "1.5h", "6 hours", "1h 2", "9999999d", "9" * 30 + "d"]
+)
 def test_no_intervals(text: str) -> None:
     with pytest.raises(UserError, match="--interval"):
         parse_interval(text)
 
 
-@pytest.mark.parametrize("text", ["", "0 33 * * *", "* * * *", "daily", "0 0 31 2 *x", "H * * * *"])
+@pytest.mark.parametrize(
+    "text", ["", "0 33 * * *", "* * * *", "daily", "0 0 31 2 *x", "H * * * *", "0 3 * * * *"]
+)
 def test_no_cron(text: str) -> None:
     with pytest.raises(UserError, match="--cron"):
         make_schedule(text, None, None)
