@@ -4,6 +4,7 @@ import contextlib
 import json
 import os
 import shutil
+import socket
 import subprocess
 import sys
 import time
@@ -169,3 +170,10 @@ def wait_for(condition: Callable[[], Any], limit: float = 60) -> None:
     while not condition():
         assert time.monotonic() < end, "this did not happen in time"
         time.sleep(0.02)
+
+
+def free_port() -> int:
+    """A port that nobody listens on."""
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return int(listener.getsockname()[1])

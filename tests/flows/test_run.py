@@ -3,7 +3,6 @@
 import json
 import os
 import signal
-import socket
 import sqlite3
 import subprocess
 import sys
@@ -14,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from tempering.artifacts.runs import RunRecord
-from tests.flows.conftest import HERE, ROOT, Answer, Started, wait_for
+from tests.flows.conftest import HERE, ROOT, Answer, Started, free_port, wait_for
 
 MODELS = ["base", "left", "right"]
 EVALUATIONS = [f"evaluate[{name}]" for name in MODELS]
@@ -30,12 +29,6 @@ def post(api: str, path: str, body: dict[str, Any]) -> Any:
     )
     with urllib.request.urlopen(request) as response:
         return json.load(response)
-
-
-def free_port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return int(listener.getsockname()[1])
 
 
 def prefect_states(api: str, run: str) -> tuple[str, dict[str, tuple[str, str]]]:

@@ -4,7 +4,6 @@ import contextlib
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -13,6 +12,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from flows.process.prefect_server import template
+from tests.flows.conftest import free_port
 
 _LIMIT = 120.0  # seconds that a server may take to answer
 
@@ -49,13 +49,6 @@ def prefect_server(home: Path, settings: Mapping[str, str] | None = None) -> Ite
         except subprocess.TimeoutExpired:
             os.killpg(process.pid, signal.SIGKILL)
             process.wait()
-
-
-def free_port() -> int:
-    """A port that nothing listens on now."""
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return int(listener.getsockname()[1])
 
 
 def _wait(url: str, process: "subprocess.Popen[bytes]", log: Path) -> None:

@@ -20,7 +20,8 @@ from typing import Any
 
 import yaml
 
-from tests.services.databases import Postgres, Redis, free_port, postgres, redis, wait_until
+from tests.flows.conftest import free_port
+from tests.services.databases import Postgres, Redis, postgres, redis, wait_until
 
 HERE = Path(__file__).parent
 ROOT = HERE.parent.parent

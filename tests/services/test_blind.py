@@ -22,9 +22,8 @@ import pytest
 
 from flows.process.prefect_server import template
 from tempering.artifacts.integrity import verify_folder
-from tests.flows.conftest import HERE, LIGHT, ROOT, Started
+from tests.flows.conftest import HERE, LIGHT, ROOT, Started, free_port
 from tests.flows.conftest import wait_for as _wait_for
-from tests.services.prefect_server import free_port
 
 pytestmark = pytest.mark.services
 BLIND = "does not answer: its pages are blind, the run goes on"
