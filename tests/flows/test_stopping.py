@@ -63,7 +63,8 @@ def begin(body: str, before: str = "", patience: float = 1.0) -> "subprocess.Pop
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_each_signal_ends_a_command_without_a_traceback(number: int) -> None:
-    process = begin(SLEEP)
+    # A suite under `nohup` ignores SIGHUP.
+    process = begin(SLEEP, "import signal; signal.signal(signal.SIGHUP, signal.SIG_DFL)\n")
     process.send_signal(number)
     assert process.communicate(timeout=10)[1] == ""
     assert process.returncode == 128 + number

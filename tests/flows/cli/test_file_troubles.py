@@ -95,7 +95,7 @@ def test_any_other_file_of_a_command(
     ],
 )
 def test_a_full_disk_under_a_stage_is_no_crash(error: Exception) -> None:
-    kind, text, pickled, _, _ = _failure(error, "store/.partial/sft-1/log.txt")
+    kind, text, pickled, *_ = _failure(error, "store/.partial/sft-1/log.txt")
     assert (kind, pickled is not None) == ("failed", True)
     assert text.startswith("cannot write in store/.partial/sft-1: the disk is full")
 
