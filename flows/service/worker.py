@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from prefect.client.schemas.objects import FlowRun
 
 _START_LIMIT = 180.0  # seconds; PostgreSQL's first migrations take ten
-_PATIENCE = 25.0  # seconds that a run may take to end in order
+_PATIENCE = 32.0  # seconds that a run may take to end in order: its default grace and what comes after
 _REPORTING = 8.0  # seconds for the worker to tell the server
 
 

@@ -4,9 +4,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from conftest import Answer
 
 from tempering.artifacts.store import Store
+from tests.flows.conftest import Answer
 
 Temper = Callable[..., Answer]
 

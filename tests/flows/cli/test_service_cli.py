@@ -7,10 +7,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from conftest import Answer
 
 from flows.service.health import Health
 from flows.service.location import Service
+from tests.flows.conftest import Answer
 
 Temper = Callable[..., Answer]
 
