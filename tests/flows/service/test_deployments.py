@@ -17,7 +17,7 @@ class _Bare:
 
 
 def test_a_server_without_the_pool(tmp_path: Path) -> None:
-    from flows.service.deployments import Wanted, deploy
+    from flows.service.deployments import Spec, deploy
 
     with pytest.raises(UserError, match="no work pool temper"):
-        deploy(_Bare(), Wanted("toy", tmp_path, tmp_path, {}))  # type: ignore[arg-type]
+        deploy(_Bare(), Spec("toy", tmp_path, tmp_path, {}))  # type: ignore[arg-type]
