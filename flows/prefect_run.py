@@ -76,7 +76,7 @@ def _with_servers(session: Session) -> None:
                 session.display.close(_NO_TIME if contact.lost else _LAST_WORDS)
                 drain(_NO_TIME if contact.lost else _LAST_WORDS)
                 if session.begun:
-                    contact.look()
+                    contact.look(over=True)
                 if contact.lost or not session.begun:
                     give_up()
                     drain(_LAST_WORDS)
@@ -166,9 +166,9 @@ class Contact:
     def __exit__(self, *_: object) -> None:
         self._end.set()
 
-    def look(self) -> None:
-        """Look whether it answers now: it may have gone a moment ago."""
-        self._know(any(self._answers() for _ in range(_MISSES)))
+    def look(self, *, over: bool = False) -> None:
+        """Look whether it answers now: it may have gone a moment ago; `over`: the run has ended."""
+        self._know(any(self._answers() for _ in range(_MISSES)), over)
 
     def _watch(self) -> None:
         misses = 0
@@ -177,7 +177,7 @@ class Contact:
             if misses in (0, _MISSES) and not self._end.is_set():
                 self._know(misses == 0)
 
-    def _know(self, answers: bool) -> None:
+    def _know(self, answers: bool, over: bool = False) -> None:
         with self._lock:
             if self.lost != answers:
                 return
@@ -186,9 +186,8 @@ class Contact:
                 self.note("the Prefect server answers again")
                 return
             self.missed = True
-            self.note(
-                f"the Prefect server at {self.url} does not answer: its pages are blind, the run goes on"
-            )
+            trouble = f"the Prefect server at {self.url} does not answer: its pages"
+            self.note(f"{trouble} {'may lack the last of it' if over else 'are blind, the run goes on'}")
 
     def _answers(self) -> bool:
         try:

@@ -75,8 +75,7 @@ class Server:
             if self.process.poll() is not None:
                 break
             time.sleep(0.05)
-        code = self.process.returncode
-        raise self.trouble("it did not start" if code is None or code >= 0 else f"signal {-code} killed it")
+        raise self.trouble("it did not start")
 
     def trouble(self, what: str) -> StoreError:
         """What to tell people when the server does not answer as it should."""
@@ -90,6 +89,13 @@ class Server:
                 f"the Prefect server at {self.url} failed: {what}",
                 expected="a running server of the installed version",
                 fix="start it, correct PREFECT_API_URL, or unset it: a run then brings its own",
+            )
+        code = self.process.poll() if self.process is not None else None
+        if code is not None and code < 0:
+            return StoreError(
+                f"the embedded Prefect server failed: signal {-code} killed it",
+                expected="a server that runs as long as the run does",
+                fix="run again; SIGKILL (9) may come from the system where memory is short",
             )
         tail = self.log.read_text(errors="replace").strip().splitlines()[-3:]
         last = f"; {self.log} ends with:" if tail else ""

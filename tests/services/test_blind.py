@@ -27,6 +27,7 @@ from tests.flows.conftest import wait_for as _wait_for
 
 pytestmark = pytest.mark.services
 BLIND = "does not answer: its pages are blind, the run goes on"
+LATE = "does not answer: its pages may lack the last of it"
 UNHEARD = "Prefect's pages have not heard how this run ended; the store has"
 _END = 60.0  # seconds from the last stage's end to the command's, on a busy machine
 
@@ -119,8 +120,7 @@ def test_kill_9_of_the_embedded_server_at_any_moment(
             run = Run(start, folder)
             code = run.end()
         else:
-            assert BLIND in run.text, run.text
-            assert UNHEARD in run.text, run.text
+            assert (BLIND in run.text and UNHEARD in run.text) or LATE in run.text, run.text
         assert code == 0, run.text
         assert len(list(run.store.glob("*/*/manifest.json"))) == 9
 
