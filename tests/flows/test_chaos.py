@@ -93,7 +93,7 @@ def strike(folder: Path, chance: random.Random, alone: bool) -> str:
 @pytest.mark.parametrize(
     ("kills", "alone"),
     [
-        pytest.param(5, True, marks=pytest.mark.slow),
+        pytest.param(3, True, marks=pytest.mark.slow),
         pytest.param(25, True, marks=pytest.mark.services),
         pytest.param(25, False, marks=pytest.mark.services),
     ],
