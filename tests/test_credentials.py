@@ -201,6 +201,6 @@ def test_a_teacher_without_its_key_is_refused_before_anything_runs(
 )
 def test_a_text_without_end_takes_no_time(piece: str) -> None:
     """Mutation: a pattern that looks at the rest of the text from each of its letters: minutes."""
-    start = time.monotonic()
+    start = time.process_time()
     masked(piece * 20_000)
-    assert time.monotonic() - start < 2  # 0.5 s at most
+    assert time.process_time() - start < 2  # 0.5 s at most

@@ -10,6 +10,7 @@ import httpx
 
 from flows.pages.messages import LogLine, RunIds, StageEvent
 from tempering.artifacts.runs import Runs
+from tests.flows.conftest import wait_for
 
 
 def asked(api: str, path: str, **body: Any) -> list[dict[str, Any]]:
@@ -67,8 +68,14 @@ def test_a_run_is_shown_stage_by_stage_and_the_next_one_under_the_same_keys(
 def check_events(api: str, run: str) -> None:
     related = {"id": [f"prefect.flow-run.{run}"]}
     wanted = {"filter": {"event": {"prefix": ["tempering."]}, "related": related}, "limit": 50}
-    answer = httpx.post(f"{api}/events/filter", json=wanted)
-    events = {(event["event"], event["payload"]["stage"]): event for event in answer.json()["events"]}
+
+    def recorded() -> dict[tuple[str, str], dict[str, Any]]:
+        answer = httpx.post(f"{api}/events/filter", json=wanted).json()["events"]
+        return {(event["event"], event["payload"]["stage"]): event for event in answer}
+
+    # The server writes events down some moments after it has taken them.
+    wait_for(lambda: ("tempering.stage.failed", "right") in recorded(), 30)
+    events = recorded()
     failed = events["tempering.stage.failed", "right"]
     assert failed["resource"]["prefect.resource.id"] == "tempering.stage.paged.right"
     assert failed["payload"]["error"] == "RuntimeError: the loss is not a number"
