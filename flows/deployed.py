@@ -22,6 +22,7 @@ from prefect.context import FlowRunContext
 from prefect.exceptions import TerminationSignal
 from prefect.states import Failed
 
+from flows.contact import Contact
 from flows.display import Display
 from flows.flow import NO_ANSWER, Tasks, verdict
 from flows.options import Options
@@ -134,7 +135,13 @@ def _run_deployed(options: Options) -> State[Any]:
     try:
         if not session.planned.all_cached:
             session.runner.workers.warm_up()
-        state = _run(session)
+        contact = Contact(str(_context().client.api_url).rstrip("/"), session.display.note)
+        with contact:
+            state = _run(session)
+        if contact.missed:  # Prefect has dropped what it could not send meanwhile
+            contact.look(over=True)
+            if not contact.lost:
+                session.tell_again()
         session.end()
         return state
     except TerminationSignal as error:  # Cancel, a stopped worker, a spot notice

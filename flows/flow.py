@@ -126,9 +126,8 @@ def give_up() -> None:
 
 def _cancel_requests(loop: asyncio.AbstractEventLoop) -> None:
     for request in asyncio.all_tasks(loop):
-        if not getattr(request.get_coro(), "__qualname__", "").endswith(
-            "_run_until_shutdown"
-        ):  # the loop itself
+        name = getattr(request.get_coro(), "__qualname__", "")
+        if not name.endswith("_run_until_shutdown"):  # the loop itself
             request.cancel()
 
 

@@ -7,19 +7,14 @@ At the end a server that is back is told what it has missed, and one that is not
 """
 
 import contextlib
-import logging
 import os
 import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import FIRST_COMPLETED, Future, wait
-from dataclasses import dataclass, field
-from functools import cached_property
 
-import httpx
-
+from flows.contact import Contact
 from flows.process.prefect_server import client_environment, start_server
-from flows.process.server_check import http_client
 from flows.process.workers import prepare_environment
 from flows.session import Session
 from flows.stopping import stop_behind
@@ -29,8 +24,6 @@ _START = 30.0  # seconds until the first stage begins
 _LAST_WORDS = 5.0  # seconds that Prefect may take to hear how the run has ended ...
 _CATCH_UP = 30.0  # ... where its server was away, since it tries again ever more seldom ...
 _NO_TIME = 0.2  # ... and where its server is gone
-_LOOK = 2.0  # seconds between two looks at the server
-_MISSES = 3  # looks without an answer after which it counts as gone
 
 
 def run_shown(session: Session) -> None:
@@ -140,57 +133,3 @@ def _ended_well(flow_run: "Future[None]") -> bool:
 def _reason(flow_run: "Future[None]") -> str:
     error = flow_run.exception() if flow_run.done() else None
     return "" if error is None else f": {str(error).partition(chr(10))[0] or type(error).__name__}"
-
-
-@dataclass
-class Contact:
-    """Whether the server answers, looked at all the time while the block runs."""
-
-    url: str
-    note: Callable[[str], None]
-    lost: bool = False
-    missed: bool = False
-    """It was lost for some time."""
-    _end: threading.Event = field(default_factory=threading.Event)
-    _lock: threading.Lock = field(default_factory=threading.Lock)
-
-    @cached_property
-    def _client(self) -> httpx.Client:
-        return http_client(os.environ.get("PREFECT_API_AUTH_STRING"))
-
-    def __enter__(self) -> "Contact":
-        logging.raiseExceptions = False  # Prefect would write each line it cannot send to the terminal
-        threading.Thread(target=self._watch, daemon=True).start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._end.set()
-
-    def look(self, *, over: bool = False) -> None:
-        """Look whether it answers now: it may have gone a moment ago; `over`: the run has ended."""
-        self._know(any(self._answers() for _ in range(_MISSES)), over)
-
-    def _watch(self) -> None:
-        misses = 0
-        while not self._end.wait(_LOOK):
-            misses = 0 if self._answers() else misses + 1
-            if misses in (0, _MISSES) and not self._end.is_set():
-                self._know(misses == 0)
-
-    def _know(self, answers: bool, over: bool = False) -> None:
-        with self._lock:
-            if self.lost != answers:
-                return
-            self.lost = not answers
-            if answers:
-                self.note("the Prefect server answers again")
-                return
-            self.missed = True
-            trouble = f"the Prefect server at {self.url} does not answer: its pages"
-            self.note(f"{trouble} {'may lack the last of it' if over else 'are blind, the run goes on'}")
-
-    def _answers(self) -> bool:
-        try:
-            return self._client.get(f"{self.url}/health", timeout=_LOOK).is_success
-        except httpx.HTTPError:
-            return False

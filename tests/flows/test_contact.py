@@ -7,15 +7,15 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 
 import pytest
 
-from flows import prefect_run
-from flows.prefect_run import Contact
+from flows import contact as contacts
+from flows.contact import Contact
 
 
 def test_a_server_that_goes_and_comes_back(monkeypatch: pytest.MonkeyPatch) -> None:
     answers: Iterator[bool] = iter([False, True, False, False, False, False, False, False, True])
-    monkeypatch.setattr(prefect_run, "_LOOK", 60.0)
+    monkeypatch.setattr(contacts, "_LOOK", 60.0)
     monkeypatch.setattr(Contact, "_answers", lambda self: next(answers))
-    monkeypatch.setattr(prefect_run.logging, "raiseExceptions", True)
+    monkeypatch.setattr(contacts.logging, "raiseExceptions", True)
     said: list[str] = []
     contact = Contact("http://127.0.0.1:9/api", said.append)
     contact.look()  # it was slow once
@@ -24,7 +24,7 @@ def test_a_server_that_goes_and_comes_back(monkeypatch: pytest.MonkeyPatch) -> N
     contact.look()  # said once
     assert (contact.lost, contact.missed, len(said)) == (True, True, 1)
     with contact:
-        assert not prefect_run.logging.raiseExceptions
+        assert not contacts.logging.raiseExceptions
     contact.look()
     assert (contact.lost, contact.missed) == (False, True)
     assert said[1:] == ["the Prefect server answers again"]

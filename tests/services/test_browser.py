@@ -17,15 +17,11 @@ import pytest
 
 from flows.service.location import service_folder
 from tests.services.browser import Browser, browser
-from tests.services.test_service import AUTH, Machine, free_ports, kill_all, wait_for
+from tests.services.test_service import AUTH, Machine, started, wait_for
 
 pytestmark = pytest.mark.services
 
 NEXT = "When the cause is gone: press Retry in the menu ⋮; the rest is Cached"
-CONFIG = "name: toy\nleft: {steps: 4}\nright: {steps: 5}\n"
-INSTALL = (
-    "import os\nif 'PREFECT__FLOW_RUN_ID' in os.environ:\n    import toy_temper\n    toy_temper.install()\n"
-)
 _LIMIT = 60_000  # milliseconds that a page with a graph may take: nothing here draws it but the processor
 _PHONE = 390  # pixels
 
@@ -112,17 +108,8 @@ class Stack:
 
 @pytest.fixture(scope="module")
 def machine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Machine]:
-    folder = tmp_path_factory.mktemp("machine")
-    (folder / "site").mkdir()
-    (folder / "site" / "sitecustomize.py").write_text(INSTALL)
-    (folder / "toy.yaml").write_text(CONFIG)
-    (folder / "auth.txt").write_text(AUTH)
-    made = Machine(folder, free_ports())
-    try:
-        made.up()
-        yield made
-    finally:
-        kill_all(made)
+    with started(tmp_path_factory.mktemp("machine")) as machine:
+        yield machine
 
 
 @pytest.fixture(scope="module")

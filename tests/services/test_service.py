@@ -3,6 +3,7 @@
 The toy pipeline takes the place of the real one in the runs' processes too: they import `sitecustomize`.
 """
 
+import contextlib
 import json
 import os
 import signal
@@ -30,6 +31,7 @@ INSTALL = (
     "import os\nif 'PREFECT__FLOW_RUN_ID' in os.environ:\n    import toy_temper\n    toy_temper.install()\n"
 )
 AUTH = "ann:correct-horse"
+CONFIG = "name: toy\nleft: {steps: 4}\nright: {steps: 5}\n"
 
 
 @dataclass
@@ -119,12 +121,12 @@ def wait_for(condition: Callable[[], Any], limit: float = 120) -> None:
         time.sleep(0.2)
 
 
-@pytest.fixture(scope="module")
-def machine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Machine]:
-    folder = tmp_path_factory.mktemp("machine")
+@contextlib.contextmanager
+def started(folder: Path) -> Iterator[Machine]:
+    """A machine with the toy pipeline and a service that is up."""
     (folder / "site").mkdir()
     (folder / "site" / "sitecustomize.py").write_text(INSTALL)
-    (folder / "toy.yaml").write_text("name: toy\nleft: {steps: 4}\nright: {steps: 5}\n")
+    (folder / "toy.yaml").write_text(CONFIG)
     (folder / "auth.txt").write_text(AUTH)
     made = Machine(folder, free_ports())
     try:
@@ -132,6 +134,12 @@ def machine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Machine]:
         yield made
     finally:
         kill_all(made)
+
+
+@pytest.fixture(scope="module")
+def machine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Machine]:
+    with started(tmp_path_factory.mktemp("machine")) as machine:
+        yield machine
 
 
 @pytest.fixture
