@@ -7,14 +7,13 @@ At the end a server that is back is told what it has missed, and one that is not
 """
 
 import contextlib
-import os
 import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 
 from flows.contact import Contact
-from flows.process.prefect_server import client_environment, start_server
+from flows.process.prefect_server import start_server, use_server
 from flows.process.workers import prepare_environment
 from flows.session import Session
 from flows.stopping import stop_behind
@@ -49,7 +48,7 @@ def _with_servers(session: Session) -> None:
     try:
         with session.display:
             session.runner.workers.warm_up()
-            os.environ.update(client_environment(server, root))
+            use_server(server, root)
             from flows.dead_runs import close_dead_runs
             from flows.deployed import run_flow
             from flows.flow import NO_ANSWER, drain, give_up

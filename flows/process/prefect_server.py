@@ -160,8 +160,15 @@ def start_server(store: Path, port: int | None = None) -> Server:
     return Server(url, process, log, lock, note=note)
 
 
+def use_server(server: Server, store: Path) -> None:
+    """Make Prefect in this process a client of `server`, also where a module has imported it before."""
+    os.environ.update(client_environment(server, store))
+    if "prefect.context" in sys.modules:  # it read its settings then, and would start a server of its own
+        sys.modules["prefect.context"].refresh_global_settings_context()
+
+
 def client_environment(server: Server, store: Path) -> dict[str, str]:
-    """Settings for Prefect in this process; they must be in os.environ before it is imported."""
+    """Settings for Prefect in this process."""
     quiet = {
         "PREFECT_API_URL": server.url,
         "PREFECT_HOME": str(store / ".prefect"),

@@ -44,14 +44,15 @@ class Answer:
 @pytest.fixture(scope="session")
 def api(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The URL of a Prefect server of our own."""
-    from flows.process.prefect_server import client_environment, start_server
+    from flows.process.prefect_server import start_server, use_server
 
     old = dict(os.environ)
     os.environ.pop("PREFECT_API_URL", None)
     home = tmp_path_factory.mktemp("server")
     server = start_server(home)
     server.wait()
-    os.environ.update({**client_environment(server, home), **LIGHT})
+    os.environ.update(LIGHT)
+    use_server(server, home)
     yield server.url
     server.stop()
     os.environ.clear()

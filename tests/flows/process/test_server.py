@@ -3,6 +3,7 @@
 import fcntl
 import json
 import subprocess
+import sys
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
@@ -63,6 +64,18 @@ def test_a_service_of_the_store_is_used(
     # PREFECT_API_URL goes before it.
     monkeypatch.setenv("PREFECT_API_URL", "http://prefect.example/api")
     assert start_server(tmp_path).url == "http://prefect.example/api"
+
+
+def test_prefect_that_was_imported_before_is_a_client_too(
+    service: HTTPServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    code = "import sys, pathlib, prefect.settings as s; from flows.process.prefect_server import *; "
+    code += "use_server(start_server(pathlib.Path(sys.argv[1])), pathlib.Path(sys.argv[1])); "
+    code += "print(s.PREFECT_API_URL.value())"
+    answer = subprocess.run(
+        [sys.executable, "-c", code, tmp_path], check=True, capture_output=True, text=True
+    )
+    assert answer.stdout.strip() == f"http://127.0.0.1:{service.server_port}/api"
 
 
 def test_a_service_that_does_not_answer(
