@@ -247,10 +247,18 @@ class Graph(DataGraph):
         inputs: dict[str, Source | Mapping[str, Source]] = {
             "model": self.model(name, "evaluate.models"),
             "datasets": {
-                benchmark.dataset: self.dataset(benchmark.dataset, f"evaluate.benchmarks.{key}")
+                dataset: self.dataset(dataset, f"evaluate.benchmarks.{key}")
                 for key, benchmark in benchmarks.items()
+                for dataset in benchmark.dataset_names
             },
         }
+        others = {
+            model: self.model(model, f"evaluate.benchmarks.{key}")
+            for key, benchmark in benchmarks.items()
+            for model in benchmark.model_names
+        }
+        if others:
+            inputs["models"] = others
         if judge:
             inputs["reward_model"] = self.model(judge, "evaluate.reward_model")
         if baseline:

@@ -17,8 +17,12 @@ def evaluate(
     datasets: Mapping[str, DatasetArtifact],
     reward_model: ModelArtifact | None = None,
     baseline: EvaluationArtifact | None = None,
+    models: Mapping[str, ModelArtifact] | None = None,
 ) -> Summary:
-    """Measure `model`; the reward model judges win rates against the completions in `baseline`."""
+    """Measure `model`; the reward model judges win rates against the completions in `baseline`.
+
+    `models` are those that benchmarks name.
+    """
     from tempering.evaluation.run import evaluate_model
 
-    return evaluate_model(out, config, model, datasets, reward_model, baseline)
+    return evaluate_model(out, config, model, datasets, reward_model, baseline, models or {})

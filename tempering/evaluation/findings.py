@@ -12,7 +12,7 @@ class Findings:
     """What one benchmark found for one model. `tables` are rows of `metadata/<table>.parquet`."""
 
     name: str
-    benchmark: type[Benchmark]
+    benchmark: Benchmark
     metrics: list[Metric] = field(default_factory=list)
     tables: dict[str, list[Row]] = field(default_factory=dict)
 
@@ -30,10 +30,14 @@ class Findings:
             weights: what each row counts in the mean; by default all count the same.
         """
         measure = self.benchmark.measure(metric)
-        assert measure is not None, f"{self.benchmark.__name__} does not declare the metric {metric!r}"
+        assert measure is not None, f"{type(self.benchmark).__name__} does not declare the metric {metric!r}"
         if isinstance(measure.baseline, float):
             baseline = measure.baseline
-        about = {"better": measure.better, "baseline": baseline}
+        about = {
+            "better": measure.better,
+            "baseline": baseline,
+            "convention": self.benchmark.convention_name,
+        }
         self.metrics.append(mean_metric(metric, values, self.name, weights=weights, **about))
         self.keep(
             "scores", ({"metric": metric, "row": row, "value": value} for row, value in enumerate(values))
@@ -46,7 +50,7 @@ class Findings:
 
 def run_benchmark(name: str, benchmark: Benchmark, rows: list[Row], tools: Tools) -> Findings:
     """Run one benchmark under the name it has in the config."""
-    findings = Findings(name, type(benchmark))
+    findings = Findings(name, benchmark)
     benchmark.run(rows, tools, findings)
     return findings
 

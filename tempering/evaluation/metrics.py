@@ -16,7 +16,10 @@ Z95 = 1.959964
 
 @dataclass(frozen=True)
 class Metric:
-    """One measured number. `better` is `higher` or `lower`; `baseline` is what guessing gives."""
+    """One measured number. `better` is `higher` or `lower`; `baseline` is what guessing gives.
+
+    `metric` is a name, or `NAME[PART]` of some of the rows; `convention` names how it was scored.
+    """
 
     metric: str
     value: float
@@ -26,6 +29,7 @@ class Metric:
     benchmark: str
     better: str = "higher"
     baseline: float | None = None
+    convention: str = "honest"
 
     def row(self, model: str) -> dict[str, Any]:
         """As a row of metrics.parquet."""

@@ -27,6 +27,7 @@ def evaluate_model(
     datasets: Mapping[str, DatasetArtifact],
     reward_model: ModelArtifact | None,
     baseline: EvaluationArtifact | None,
+    models: Mapping[str, ModelArtifact],
 ) -> dict[str, float | int | str]:
     """Run every benchmark that applies to the model; the first metrics are the headline."""
     # Refuse wrong rows before any model is loaded.
@@ -42,10 +43,14 @@ def evaluate_model(
         policy=None if is_scorer else language_model(model, prompt_format, device, config.batch_size),
         scorer=LearnedReward.of(scorer, device) if scorer else None,
         seed=out.seed,
+        model=model,
+        models=models,
+        datasets=datasets,
+        out=out,
     )
 
     # Run the benchmarks.
-    rewards = baseline_rewards(baseline)
+    rows_of_baseline = baseline_rows(baseline)
     measured: Measured = "scorer" if is_scorer else "policy"
     benchmarks = config.measuring(measured)
     for name in [name for name in config.benchmarks if name not in benchmarks]:
@@ -53,7 +58,7 @@ def evaluate_model(
     findings = []
     for name, benchmark in benchmarks.items():
         rows = benchmark_rows(datasets[benchmark.dataset], benchmark, out)
-        toolbox = replace(tools, baseline=rewards.get(name, {}))
+        toolbox = replace(tools, baseline=rows_of_baseline.get(name, {}))
         findings.append(run_benchmark(name, benchmark, rows, toolbox))
         out.progress(len(findings), len(benchmarks), unit="benchmarks")
     if tools.policy is not None and tools.policy.cut:
@@ -103,15 +108,14 @@ def benchmark_rows(dataset: DatasetArtifact, benchmark: Benchmark, out: Draft) -
     return list(islice(iter_rows(dataset.rows_path(part)), benchmark.max_rows))
 
 
-def baseline_rewards(baseline: EvaluationArtifact | None) -> dict[str, dict[int, float]]:
-    """Benchmark -> row -> reward of the baseline model's completion."""
+def baseline_rows(baseline: EvaluationArtifact | None) -> dict[str, dict[int, Row]]:
+    """Benchmark -> row -> the baseline model's row of `completions`."""
     if baseline is None:
         return {}
-    rewards: dict[str, dict[int, float]] = {}
+    rows: dict[str, dict[int, Row]] = {}
     for row in read_rows(baseline.path / "metadata" / "completions.parquet"):
-        if row.get("reward") is not None:
-            rewards.setdefault(row["benchmark"], {})[row["row"]] = row["reward"]
-    return rewards
+        rows.setdefault(row["benchmark"], {})[row["row"]] = row
+    return rows
 
 
 def headline(metrics: Sequence[Metric]) -> dict[str, float | int | str]:

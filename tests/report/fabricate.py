@@ -83,7 +83,7 @@ def stats(stage: str, steps: int = 240) -> list[Row]:
 
 def evaluation_tables(stage: str, prompts: int = ROWS) -> dict[str, list[Row]]:
     """What `evaluate` writes, with the gold mean of `GOLD`."""
-    found = {name: Findings(name, BENCHMARKS[kind]) for name, kind in KINDS.items()}
+    found = {name: Findings(name, BENCHMARKS[kind].model_construct()) for name, kind in KINDS.items()}
     rng = random.Random(stage)
     if stage == "reward_model":
         found["pairs"].add("accuracy", [float(rng.random() < 0.87) for _ in range(prompts)])

@@ -149,7 +149,7 @@ def test_a_judge_that_models_learned_from_is_named(whole: Contents, tmp_path: Pa
 
 
 def test_a_score_below_the_guess_says_so(tmp_path: Path) -> None:
-    metric = Findings("stories", BENCHMARKS["completions"])
+    metric = Findings("stories", BENCHMARKS["completions"].model_construct())
     metric.add("gold_score", [0.1, 0.12, 0.11] * 20, baseline=0.5)
     tables = {"metrics": [item.row("sft") for item in metric.metrics]}
     evaluation = artifact(EvaluationArtifact, tmp_path, "evaluate[sft]", tables, config=EVALUATED)

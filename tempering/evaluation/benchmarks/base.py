@@ -13,10 +13,12 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, get_args
 
 from pydantic import Field
 
+from tempering.artifacts.kinds import DatasetArtifact, ModelArtifact
 from tempering.config import Config
 from tempering.data.rows import RowType
 
 if TYPE_CHECKING:
+    from tempering.artifacts.draft import Draft
     from tempering.evaluation.findings import Findings
     from tempering.generation.language_model import LanguageModel
     from tempering.rewards.learned import LearnedReward
@@ -60,8 +62,16 @@ class Tools:
     policy: "LanguageModel | None" = None
     scorer: "LearnedReward | None" = None
     seed: int = 0
-    baseline: Mapping[int, float] = field(default_factory=dict)
-    """Row of this benchmark -> reward of the completion of the model that win rates are against."""
+    baseline: Mapping[int, Row] = field(default_factory=dict)
+    """Row of this benchmark -> row of `completions` of the model that win rates are against."""
+    model: ModelArtifact | None = None
+    """The evaluated model's artifact."""
+    models: Mapping[str, ModelArtifact] = field(default_factory=dict)
+    """The models that the benchmark names."""
+    datasets: Mapping[str, DatasetArtifact] = field(default_factory=dict)
+    """The data sets that the benchmark names."""
+    out: "Draft | None" = None
+    """Where progress, warnings and further files go."""
 
 
 class Benchmark(Config):
@@ -84,6 +94,21 @@ class Benchmark(Config):
     @abstractmethod
     def run(self, rows: list[Row], tools: Tools, findings: "Findings") -> None:
         """Measure the model on `rows` and add the results to `findings`."""
+
+    @property
+    def dataset_names(self) -> tuple[str, ...]:
+        """The data sets that it names, each an input of the stage; the first is the one that `run` gets."""
+        return (self.dataset,)
+
+    @property
+    def model_names(self) -> tuple[str, ...]:
+        """Models beside the evaluated one that it names (stage, artifact, folder or Hub name)."""
+        return ()
+
+    @property
+    def convention_name(self) -> str:
+        """The short name of its convention, for tables; `honest`: fp32, a tie counts half."""
+        return str(getattr(self, "scoring", "honest"))
 
     @classmethod
     def kind_name(cls) -> str:

@@ -86,8 +86,9 @@ def _gold(table: list[Row], findings: "Findings") -> None:
     findings.add("perfect_share", [float(row["perfect"]) for row in table])
 
 
-def _win_rate(table: list[Row], baseline: Mapping[int, float], findings: "Findings") -> None:
-    pairs = [(row["reward"], baseline[row["row"]]) for row in table if row["row"] in baseline]
+def _win_rate(table: list[Row], baseline: Mapping[int, Row], findings: "Findings") -> None:
+    rewards = {row: other["reward"] for row, other in baseline.items() if other.get("reward") is not None}
+    pairs = [(row["reward"], rewards[row["row"]]) for row in table if row["row"] in rewards]
     if pairs:
         wins = [1.0 if reward > base else 0.5 if reward == base else 0.0 for reward, base in pairs]
         findings.add("win_rate", wins)
