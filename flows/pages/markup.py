@@ -9,7 +9,7 @@ from flows.display import Row
 from tempering.credentials import masked
 from tempering.printable import clock, count, number, visible
 
-_MARKUP = re.compile(r"([\\`*<>|#~&$\[\]]|(?<!\w)_|_(?!\w))")
+_MARKUP = re.compile(r"([\\`*<>|#~&$\[\]]|(?<![^\W_])_|_(?![^\W_]))")
 """What Markdown and HTML begin with inside of a line; behind a backslash it stands for itself."""
 _MOST = 500  # characters of a text in a table
 

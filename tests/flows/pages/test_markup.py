@@ -19,6 +19,7 @@ HOSTILE = [
     "&lt;b&gt; &amp; &#60;",
     "\\| \\<b> back\\slash\\",
     "$x$ # title",
+    "__0__ and snake_case",
 ]
 
 
