@@ -1,0 +1,61 @@
+"""A local reward model as judge: the completion with the higher score wins."""
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Literal
+
+from pydantic import Field
+
+from tempering.evaluation.judges.base import (
+    Judge,
+    JudgeConfig,
+    Messages,
+    Verdict,
+    device_of,
+    model_of,
+    verdict_of_scores,
+)
+
+if TYPE_CHECKING:
+    from tempering.evaluation.benchmarks.base import Tools
+    from tempering.rewards.learned import LearnedReward
+
+
+class RewardModelJudge(JudgeConfig):
+    """A reward model artifact, with its own tokenizer and prompt format."""
+
+    kind: Literal["reward_model"]
+    model: str = Field("reward_model", description="stage or artifact of the reward model")
+
+    across_prompts = True
+
+    @property
+    def model_names(self) -> tuple[str, ...]:
+        """Its reward model."""
+        return (self.model,)
+
+    def build(self, tools: "Tools") -> Judge:
+        """The judge."""
+        from tempering.rewards.learned import LearnedReward
+
+        return ScoreJudge(self, LearnedReward.of(model_of(tools, self.model), device_of(tools)))
+
+
+class ScoreJudge:
+    """Compares raw scores; equal texts have equal scores, whatever they were batched with."""
+
+    facts: Mapping[str, float] = {}
+
+    def __init__(self, config: RewardModelJudge, score: "LearnedReward") -> None:
+        self.config, self.score = config, score
+
+    def compare(
+        self, prompts: Sequence[Messages], first: Sequence[str], second: Sequence[str]
+    ) -> list[Verdict]:
+        """By raw scores; see `Judge`."""
+        places: dict[tuple[int, str], int] = {}
+        pairs = [
+            [places.setdefault((row, text), len(places)) for text in texts]
+            for row, texts in enumerate(zip(first, second, strict=True))
+        ]
+        scores = self.score([prompts[row] for row, _ in places], [text for _, text in places])
+        return self.config.accepted([verdict_of_scores(scores[one], scores[other]) for one, other in pairs])
