@@ -25,6 +25,7 @@ from tempering.errors import ConfigError, UserError
 from tempering.rewards.base import Parts
 from tempering.rewards.endpoint import Answer, Endpoint
 from tempering.rewards.scoring import Messages
+from tempering.rewards.speaker import open_speaker
 
 if TYPE_CHECKING:
     from tempering.rewards.config import TeacherReward
@@ -195,22 +196,9 @@ def build_teacher(config: "TeacherReward", parts: Parts) -> Teacher:
 
 def local(max_tokens: int, model: ModelArtifact, device: Any) -> Ask:
     """A language model in this process, answering with what is likeliest."""
-    from tempering.data.tokenizers import load_tokenizer
-    from tempering.generation.language_model import LanguageModel, completed
     from tempering.generation.sampling import Sampling
-    from tempering.models.checks import check_language_model
-    from tempering.models.find import Source, open_language_model
 
-    check_language_model(model)
-    source = Source(model.id, model.model_dir, model)
-    tokenizer = completed(load_tokenizer(model.model_dir), source)
-    speaker = LanguageModel(
-        model.model_dir,
-        source.prompt_format(tokenizer),
-        device,
-        model=open_language_model(source),
-        tokenizer=tokenizer,
-    )
+    speaker = open_speaker(model, device)
     sampling = Sampling(max_tokens, temperature=0)
 
     def ask(questions: Sequence[str]) -> Iterable[tuple[int, Answer]]:

@@ -3,9 +3,14 @@
 To add one, write one file with a class (see `base`) and put it into the `AnyJudge` union.
 """
 
+from typing import Annotated
+
+from pydantic import Field
+
 from tempering.evaluation.judges.base import Judge, JudgeConfig, Messages, Verdict
+from tempering.evaluation.judges.causal import CausalJudge
 from tempering.evaluation.judges.reward_model import RewardModelJudge
 
-__all__ = ["AnyJudge", "Judge", "JudgeConfig", "Messages", "RewardModelJudge", "Verdict"]
+__all__ = ["AnyJudge", "CausalJudge", "Judge", "JudgeConfig", "Messages", "RewardModelJudge", "Verdict"]
 
-AnyJudge = RewardModelJudge
+AnyJudge = Annotated[RewardModelJudge | CausalJudge, Field(discriminator="kind")]
