@@ -19,7 +19,7 @@ for name, value in {
     os.environ.setdefault(name, value)
 
 import copy  # noqa: E402
-from collections.abc import Callable  # noqa: E402
+from collections.abc import Callable, Iterator  # noqa: E402
 from pathlib import Path  # noqa: E402
 from typing import Any  # noqa: E402
 
@@ -42,6 +42,15 @@ def tiny(tiny_store: Any) -> Callable[..., Any]:
     nodes = tiny_nodes({})
     made: dict[str, Any] = {}
     return lambda name: run_nodes(tiny_store, nodes, name, made)
+
+
+@pytest.fixture
+def judge() -> Iterator[Any]:
+    """A server that answers questions as told; see `tests.stand_in`."""
+    from tests.stand_in import serving
+
+    with serving() as server:
+        yield server
 
 
 def tiny_nodes(changes: dict[str, Any]) -> list[Any]:

@@ -1,12 +1,9 @@
 """The teacher: what is read as a score, what the endpoint does, what is kept, what is never said."""
 
-import http.server
 import json
 import math
 import random
-import threading
 import time
-from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,75 +15,10 @@ from tempering.rewards.config import EndpointConfig, TeacherReward
 from tempering.rewards.endpoint import Answer, Endpoint
 from tempering.rewards.teacher import Teacher, parse_score
 from tempering.validation import validate
+from tests.stand_in import Reply, says
 
 PROMPT = [{"role": "user", "content": "Tell a story."}]
 KEY = "sk-very-secret"
-Reply = tuple[int, dict[str, str], Any]
-
-
-def says(text: Any) -> Reply:
-    return 200, {}, {"choices": [{"message": {"content": text}}]}
-
-
-class Judge:
-    """A server that gives one reply after the other, and remembers what it was asked."""
-
-    def __init__(self) -> None:
-        self.replies: list[Reply | Callable[[str], Reply] | None] = []
-        self.asked: list[dict[str, Any]] = []
-        self.keys: list[str | None] = []
-        self.trickles = False
-        self.lock = threading.Lock()
-
-    def reply(self, question: str) -> Reply | None:
-        with self.lock:
-            found = self.replies.pop(0) if len(self.replies) > 1 else self.replies[0]
-        return found(question) if callable(found) else found
-
-
-@pytest.fixture
-def judge() -> Iterator[Any]:
-    """Serves a `Judge` at `judge.url`."""
-    made: Any = Judge()
-
-    class Handler(http.server.BaseHTTPRequestHandler):
-        def do_POST(self) -> None:
-            body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-            made.asked.append(body)
-            made.keys.append(self.headers.get("Authorization"))
-            if made.trickles:
-                self._trickle()
-                return
-            found = made.reply(body["messages"][0]["content"])
-            if found is None:  # a dropped connection
-                self.close_connection = True
-                return
-            status, headers, answer = found
-            self.send_response(status)
-            for name, value in headers.items():
-                self.send_header(name, value)
-            self.end_headers()
-            self.wfile.write(answer if isinstance(answer, bytes) else json.dumps(answer).encode())
-
-        def _trickle(self) -> None:
-            self.send_response(200)
-            self.end_headers()
-            for _ in range(20):
-                try:
-                    self.wfile.write(b" ")
-                except OSError:  # the other side has hung up
-                    return
-                time.sleep(0.1)
-
-        def log_message(self, *_: Any) -> None:
-            """Silent."""
-
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
-    made.url = f"http://127.0.0.1:{server.server_port}/v1"
-    yield made
-    server.shutdown()
-    server.server_close()
 
 
 def endpoint(judge: Any, **more: Any) -> Endpoint:
@@ -184,7 +116,7 @@ def test_no_connection_at_all_is_a_status() -> None:
 
 
 def test_a_reply_that_trickles_is_given_up_within_the_timeout(judge: Any) -> None:
-    judge.trickles = True
+    judge.trickles = b" "
     started = time.monotonic()
     found = list(endpoint(judge, timeout=0.3, retries=0)(["x"]))
     assert found == [(0, Answer(None, "ReadTimeout"))]
