@@ -22,7 +22,7 @@ import httpx
 from tempering.errors import UserError
 
 if TYPE_CHECKING:
-    from tempering.rewards.config import EndpointConfig
+    from tempering.rewards.endpoint.config import EndpointConfig
 
 _LONGEST_PAUSE = 60.0  # seconds
 _LONGEST_REPLY = 4 << 20  # bytes; a rating is short

@@ -1,0 +1,1 @@
+"""Questions to a server that speaks OpenAI's chat completions protocol: one client for all who ask."""

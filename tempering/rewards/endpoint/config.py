@@ -1,0 +1,66 @@
+"""Settings of a server that answers questions; none but its model and temperature changes an answer."""
+
+import os
+
+from pydantic import Field, model_validator
+
+from tempering.config import Config, runtime_field
+from tempering.credentials import is_variable_name, name_key
+from tempering.errors import ConfigError
+
+
+class EndpointConfig(Config):
+    """A server that speaks OpenAI's chat completions protocol."""
+
+    base_url: str = runtime_field(
+        "http://localhost:8000/v1", description="address; /chat/completions is added"
+    )
+    model: str = Field(description="the server's name of the model")
+    api_key_env: str | None = runtime_field(
+        None, description="environment variable with the key; the key itself is stored nowhere"
+    )
+    temperature: float = Field(0.0, ge=0, description="sampling temperature of the teacher")
+    timeout: float = runtime_field(60.0, gt=0, le=86400, description="seconds to wait for an answer")
+    retries: int = runtime_field(
+        4, ge=0, le=1000, description="further attempts after 429, 5xx and lost connections"
+    )
+    max_concurrency: int = runtime_field(8, ge=1, le=1000, description="questions in flight at the same time")
+
+    @model_validator(mode="after")  # not a field validator: its error would print the address, key and all
+    def _is_http(self) -> "EndpointConfig":
+        from urllib.parse import urlsplit
+
+        try:
+            parts = urlsplit(self.base_url)
+            good = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
+        except ValueError:
+            good = False
+        if not good:
+            raise ValueError("base_url: expected http://HOST[:PORT]/v1 or https://...")
+        if "@" in parts.netloc or parts.query or parts.fragment:
+            raise ValueError("base_url must not contain a key; fix: name its variable in api_key_env")
+        if self.api_key_env is not None and not is_variable_name(self.api_key_env):
+            raise ValueError(
+                "api_key_env is not the name of an environment variable (not shown: it may be the key); "
+                "fix: export TEACHER_KEY=..., and write api_key_env: TEACHER_KEY"
+            )
+        return self
+
+    def key(self) -> str:
+        """The key; "" without one. No message may contain it, not even a library's about a bad header.
+
+        Raises:
+            ConfigError: the variable is not set, or what it holds is not a key.
+        """
+        variable = self.api_key_env
+        if variable is None:
+            return ""
+        name_key(variable)
+        key = os.environ.get(variable, "").strip()
+        if not key or not key.isascii() or not key.isprintable() or " " in key:
+            raise ConfigError(
+                f"the environment variable {variable} {'holds no key' if key else 'is not set'}",
+                expected="the teacher's key, one word of printable ASCII characters",
+                fix=f"export {variable}=..., or remove api_key_env",
+            )
+        return key
