@@ -9,6 +9,37 @@ from tempering.credentials import is_variable_name, name_key
 from tempering.errors import ConfigError
 
 
+class Budget(Config):
+    """What one stage may spend on a server, resumed runs included."""
+
+    max_requests: int | None = runtime_field(
+        None, ge=1, description="requests, those that are repeated included; null: no limit"
+    )
+    max_tokens: int | None = runtime_field(
+        None, ge=1, description="tokens of questions and answers; null: no limit"
+    )
+    max_cost: float | None = runtime_field(
+        None, gt=0, description="money, in the currency of the prices; null: no limit"
+    )
+    input_price: float = runtime_field(0.0, ge=0, description="money for a million tokens of questions")
+    output_price: float = runtime_field(0.0, ge=0, description="money for a million tokens of answers")
+
+    @model_validator(mode="after")
+    def _has_prices(self) -> "Budget":
+        if self.max_cost is not None and not (self.input_price or self.output_price):
+            raise ValueError("max_cost needs input_price and output_price, per million tokens")
+        return self
+
+    @property
+    def limited(self) -> bool:
+        """Whether anything is limited at all."""
+        return not (self.max_requests is None and self.max_tokens is None and self.max_cost is None)
+
+    def cost(self, questions: float, answers: float) -> float:
+        """Money for so many tokens."""
+        return (questions * self.input_price + answers * self.output_price) / 1e6
+
+
 class EndpointConfig(Config):
     """A server that speaks OpenAI's chat completions protocol."""
 
