@@ -23,7 +23,8 @@ from tempering.artifacts.row_log import RowLog
 from tempering.data.prompt_format import plain_text
 from tempering.errors import ConfigError, UserError
 from tempering.rewards.base import Parts
-from tempering.rewards.endpoint.client import Answer, Endpoint
+from tempering.rewards.endpoint.client import Endpoint
+from tempering.rewards.endpoint.exchange import Answer
 from tempering.rewards.scoring import Messages
 from tempering.rewards.speaker import open_speaker
 

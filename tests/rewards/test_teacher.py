@@ -12,7 +12,8 @@ import pytest
 from tempering.artifacts.tables import read_rows
 from tempering.errors import ConfigError, UserError
 from tempering.rewards.config import EndpointConfig, TeacherReward
-from tempering.rewards.endpoint.client import Answer, Endpoint
+from tempering.rewards.endpoint.client import Endpoint
+from tempering.rewards.endpoint.exchange import Answer
 from tempering.rewards.teacher import Teacher, parse_score
 from tempering.validation import validate
 from tests.stand_in import Reply, says

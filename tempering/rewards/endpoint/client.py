@@ -1,163 +1,212 @@
-"""Questions to a server that speaks OpenAI's chat completions protocol.
+"""Asking many questions of a server: at the same time, again after failures, within a budget, each once.
 
-Servers answer with 429s, 500s, dropped connections and nonsense. Temporary failures are retried, with growing
-pauses or after the time in `Retry-After`; other failures become a status instead of an answer. Redirects are
-not followed: the key goes to the configured address and nowhere else.
+Temporary failures are asked again, after growing pauses or the time in `Retry-After`, up to a deadline; other
+failures become a status instead of an answer. The first reply that says that the key or the model is wrong
+opens the circuit: nothing more is sent, by this object, to that server.
 """
 
-import json
-import math
 import random
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
-from dataclasses import dataclass
-from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import httpx
-
 from tempering.errors import UserError
+from tempering.rewards.endpoint.budget import SPENDING_FILE, Ledger, Use, limits_of, most
+from tempering.rewards.endpoint.cache import IN_STORE, AnswerCache, key_of, store_of
+from tempering.rewards.endpoint.config import EndpointConfig
+from tempering.rewards.endpoint.exchange import LONGEST_PAUSE, Answer, Exchange, Read, Reply, content_of
 
 if TYPE_CHECKING:
-    from tempering.rewards.endpoint.config import EndpointConfig
+    from tempering.artifacts.draft import Draft
 
-_LONGEST_PAUSE = 60.0  # seconds
-_LONGEST_REPLY = 4 << 20  # bytes; a rating is short
-_REFUSED = {
-    401: "the key is not accepted",
-    403: "the key lacks the permission",
-    404: "no such model or path",
-}
-_TEMPORARY = (408, 409, 425, 429)
-
-
-@dataclass(frozen=True)
-class Answer:
-    """`text` is None without an answer; `status` says why, or ok."""
-
-    text: str | None
-    status: str
+Question = str | list[dict[str, str]]
+"""What a user says, or a whole conversation."""
+_SHORT_ANSWER = 64  # tokens of an answer whose length nobody limits
+_BYTES_PER_TOKEN = 4  # of English text, for estimates; the ledger counts a token for each byte
 
 
 class Endpoint:
     """Callable: questions -> (index of the question, answer), in the order of the answers.
 
+    Args:
+        config: where the server is, and how much is asked of it.
+        max_tokens: longest answer; None: neither this nor a temperature is sent, as to a reward model.
+        pause: seconds before the second attempt.
+        name: of who asks, for messages and the ledger.
+        out: the draft of the stage, which has the log, the ledger and the store's cache.
+        expected: questions that the stage will ask in all, where it knows.
+        usable: whether an answer says what was asked for; only such answers are cached.
+        read: how an answer is read from a reply.
+
     Raises:
-        ConfigError: the key's variable is not set, or what it holds is not a key.
+        ConfigError: the key's variable is not set, what it holds is not a key, or the cache is no cache.
     """
 
-    def __init__(self, config: "EndpointConfig", max_tokens: int, pause: float = 0.5) -> None:
+    def __init__(
+        self,
+        config: EndpointConfig,
+        max_tokens: int | None,
+        pause: float = 0.5,
+        *,
+        name: str = "teacher",
+        out: "Draft | None" = None,
+        expected: int = 0,
+        usable: Callable[[str], bool] = bool,
+        read: Read = content_of,
+    ) -> None:
+        # Whom and what to ask.
         self.config, self.max_tokens, self.pause = config, max_tokens, pause
-        self._key = config.key()
-        headers = {"Authorization": f"Bearer {self._key}"} if self._key else {}
-        self._client = httpx.Client(timeout=config.timeout, headers=headers, follow_redirects=False)
+        self.name, self.expected, self.usable = name, expected, usable
+        self._exchange = Exchange(config, read)
+        # What is kept, and what may be spent.
+        self._say = out.log if out is not None else lambda text: None
+        path = _cache_path(config.cache, out)
+        self._cache = AnswerCache(path) if path else None
+        ledger = out.metadata_dir / SPENDING_FILE if out is not None and config.budget.limited else None
+        self.ledger = Ledger(config.budget, name, ledger)
+        # What stops it.
         self._stop = threading.Event()
+        self._refusal: UserError | None = None
+        self._is_announced = False
         self._jitter = random.Random()  # not the run's own: retries must not change what training draws
 
-    def __call__(self, questions: Sequence[str]) -> Iterator[tuple[int, Answer]]:
+    def __call__(self, questions: Sequence[Question]) -> Iterator[tuple[int, Answer]]:
+        if self._refusal is not None:
+            raise self._refusal
+        # What has been answered before.
+        bodies = [self._body(question) for question in questions]
+        keys = [key_of(self._exchange.address, body) for body in bodies]
+        answers = {place: self._cache.get(key) for place, key in enumerate(keys)} if self._cache else {}
+        cached = {place: text for place, text in answers.items() if text is not None and self.usable(text)}
+        yield from ((place, Answer(text, "ok")) for place, text in cached.items())
+        # The rest goes to the server.
+        rest = [place for place in range(len(questions)) if place not in cached]
+        self._announce([bodies[place] for place in rest], len(questions))
+        yield from self._asked({place: (keys[place], bodies[place]) for place in rest})
+
+    def _asked(self, questions: Mapping[int, tuple[str, dict[str, Any]]]) -> Iterator[tuple[int, Answer]]:
         pool = ThreadPoolExecutor(self.config.max_concurrency)
-        indices = {pool.submit(self._ask, question): index for index, question in enumerate(questions)}
+        places = {pool.submit(self._ask, *question): place for place, question in questions.items()}
         # Answers as they arrive, until one question fails for good.
         try:
-            for future in as_completed(list(indices)):
+            for future in as_completed(list(places)):
                 if future.exception() is not None:
                     break
-                yield indices.pop(future), future.result()
+                yield places.pop(future), future.result()
         finally:  # after a wrong key or Ctrl-C nobody waits for the rest
             self._stop.set()
             pool.shutdown(cancel_futures=True)
             self._stop.clear()
         # Questions that were in flight are paid for, so their answers count; then the failure is raised.
-        finished = [future for future in indices if not future.cancelled()]
+        finished = [future for future in places if not future.cancelled()]
         failures = [future for future in finished if future.exception() is not None]
         for future in finished:
             if future not in failures:
-                yield indices[future], future.result()
+                yield places[future], future.result()
         for future in failures:
             future.result()
 
-    def _ask(self, question: str) -> Answer:
-        """One question, retried after temporary failures."""
+    def _ask(self, key: str, body: dict[str, Any]) -> Answer:
+        """One question, asked again after temporary failures."""
+        began = time.monotonic()
         for attempt in range(self.config.retries + 1):
-            answer, wait = self._attempt(question, attempt)
-            if wait is None or attempt == self.config.retries or self._stop.wait(wait):
-                return answer
-        raise AssertionError("there is at least one attempt")
+            left = (self.config.deadline or float("inf")) - (time.monotonic() - began)
+            reply = self._attempt(body, min(self.config.timeout, left))
+            if reply.answer.text is not None or not reply.temporary or attempt == self.config.retries:
+                break
+            wait = reply.wait or min(self.pause * 2**attempt, LONGEST_PAUSE)
+            wait *= 1 + self._jitter.random() / 4  # so that those who failed together come back one by one
+            left = (self.config.deadline or float("inf")) - (time.monotonic() - began)
+            if wait >= left or self._stop.wait(wait):
+                break
+        answer = reply.answer
+        if self._cache and answer.text is not None and answer.status == "ok" and self.usable(answer.text):
+            self._cache.put(key, self.config.model, answer.text)
+        return answer
 
-    def _attempt(self, question: str, attempt: int) -> tuple[Answer, float | None]:
-        """An answer, and the pause in seconds before another attempt; None: no other attempt."""
-        pause = min(self.pause * 2**attempt, _LONGEST_PAUSE) * (1 + self._jitter.random() / 4)
+    def _attempt(self, body: dict[str, Any], seconds: float) -> Reply:
+        """One request, counted; the circuit opens where it must."""
+        if self._refusal is not None:
+            raise self._refusal
+        reserved = most(_bytes(body), self.max_tokens or _SHORT_ANSWER)
         try:
-            reply = self._post(question)
-        except httpx.HTTPError as error:
-            return Answer(None, type(error).__name__), pause
-        if reply.is_redirect or reply.status_code in _REFUSED:
-            raise self._refused(reply.status_code)
-        if reply.status_code == 200:
-            answer = self._read(reply)
-            return answer, pause if answer.text is None else None
-        temporary = reply.status_code in _TEMPORARY or reply.status_code >= 500
-        return Answer(None, f"http {reply.status_code}"), (
-            _retry_after(reply) or pause
-        ) if temporary else None
+            self.ledger.reserve(reserved)
+            reply = self._exchange(body, seconds)
+        except UserError as error:
+            self._refusal = error
+            raise
+        if reply.usage is not None:
+            self.ledger.correct(reserved, Use(1, *reply.usage))
+        return reply
 
-    def _post(self, question: str) -> httpx.Response:
-        """One exchange of at most `timeout` seconds; httpx's own limit is per piece of a reply."""
-        body = {
-            "model": self.config.model,
-            "messages": [{"role": "user", "content": question}],
-            "temperature": self.config.temperature,
-            "max_tokens": self.max_tokens,
-        }
-        deadline = time.monotonic() + self.config.timeout
-        content = b""
-        address = f"{self.config.base_url.rstrip('/')}/chat/completions"
-        with self._client.stream("POST", address, json=body) as reply:
-            for piece in reply.iter_bytes():
-                content += piece
-                if time.monotonic() > deadline:
-                    raise httpx.ReadTimeout("the reply does not end")
-                if len(content) > _LONGEST_REPLY:
-                    raise httpx.ReadError("the reply is too long")
-        headers = {name: value for name, value in reply.headers.items() if name == "retry-after"}
-        return httpx.Response(reply.status_code, headers=headers, content=content)
+    def _body(self, question: Question) -> dict[str, Any]:
+        messages = [{"role": "user", "content": question}] if isinstance(question, str) else question
+        body: dict[str, Any] = {"model": self.config.model, "messages": messages}
+        if self.max_tokens is None:
+            return body
+        return {**body, "temperature": self.config.temperature, "max_tokens": self.max_tokens}
 
-    def _refused(self, status: int) -> UserError:
-        redirect = "it redirects to another address, which must not get the key"
-        return UserError(
-            f"the teacher at {self.config.base_url} answers {status}: {_REFUSED.get(status, redirect)}",
-            expected=f"a server with the model {self.config.model!r}",
-            fix="check base_url, model and api_key_env",
+    def _announce(self, bodies: Sequence[dict[str, Any]], asked: int) -> None:
+        """Say once what the stage will ask for, and refuse what the budget certainly does not allow.
+
+        Raises:
+            UserError: without one repetition and with the shortest answers it is more than what is left.
+        """
+        if self._is_announced or not asked:
+            return
+        self._is_announced = True
+        # As many as these, or as many as the stage expects, of which the same share is cached.
+        times = max(self.expected, asked) / asked
+        requests = round(len(bodies) * times)
+        questions = round(sum(map(_bytes, bodies)) * times / _BYTES_PER_TOKEN)
+        least = Use(requests, questions, requests)
+        longest = Use(requests, questions, requests * (self.max_tokens or _SHORT_ANSWER))
+        budget = self.config.budget
+        cached = round(asked * times) - requests
+        self._say(
+            f"{self.name} asks {self.config.model}: about {longest.shown(budget)} at most, repetitions not "
+            f"counted; about {cached:,} answers are cached"
         )
-
-    def _read(self, reply: httpx.Response) -> Answer:
-        """The answer in a 200, which may still be empty."""
-        try:
-            choice: Any = json.loads(reply.content)["choices"][0]
-            text, ended = choice["message"]["content"], choice.get("finish_reason") != "length"
-        except (ValueError, KeyError, IndexError, TypeError, AttributeError, RecursionError):
-            return Answer(None, "malformed")
-        if not isinstance(text, str) or not text.strip():
-            return Answer(None, "malformed")
-        text = text.encode("utf-8", "replace").decode()  # a table cannot store lone surrogates
-        return Answer(text.replace(self._key, "[key]") if self._key else text, "ok" if ended else "cut off")
+        # What is left must be enough.
+        spent = self.ledger.spent
+        total = Use(
+            *(getattr(spent, part) + getattr(least, part) for part in ("requests", "questions", "answers"))
+        )
+        money = float("inf") if budget.max_cost is None else budget.max_cost
+        if (
+            total.requests > (budget.max_requests or total.requests)
+            or total.tokens > (budget.max_tokens or total.tokens)
+            or budget.cost(total.questions, total.answers) > money
+        ):
+            self._refusal = UserError(
+                f"{self.name} needs about {least.shown(budget)} even with the shortest answers, after "
+                f"{spent.shown(budget)}: more than its budget",
+                expected=f"at most {limits_of(budget)}",
+                fix="raise endpoint.budget, or ask fewer questions",
+            )
+            raise self._refusal
 
     def close(self) -> None:
-        """Close the connections."""
-        self._client.close()
+        """Say what was spent; close the connections and files."""
+        spent = self.ledger.spent
+        if spent.requests:
+            self._say(f"{self.name} has asked {self.config.model}: {spent.shown(self.config.budget)}")
+        self._exchange.close()
+        self.ledger.close()
+        if self._cache:
+            self._cache.close()
 
 
-def _retry_after(reply: httpx.Response) -> float | None:
-    """Seconds of `Retry-After`, which may also be a date; None without a valid one."""
-    header = reply.headers.get("Retry-After", "")
-    try:
-        seconds = float(header)
-    except ValueError:
-        try:
-            seconds = (parsedate_to_datetime(header) - datetime.now(UTC)).total_seconds()
-        except (ValueError, TypeError):
-            return None
-    return min(max(seconds, 0.0), _LONGEST_PAUSE) if math.isfinite(seconds) else None
+def _cache_path(setting: str | None, out: "Draft | None") -> Path | None:
+    """The file of cached answers; outside of a store there is none unless it is named."""
+    if setting != "store":
+        return Path(setting).expanduser() if setting else None
+    store = store_of(out.path) if out is not None else None
+    return store / IN_STORE if store else None
+
+
+def _bytes(body: Mapping[str, Any]) -> int:
+    return sum(len(message["content"].encode()) for message in body["messages"])

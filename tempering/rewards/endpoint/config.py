@@ -55,7 +55,15 @@ class EndpointConfig(Config):
     retries: int = runtime_field(
         4, ge=0, le=1000, description="further attempts after 429, 5xx and lost connections"
     )
+    deadline: float | None = runtime_field(
+        None, gt=0, le=864000, description="seconds for a question with all its attempts; null: no limit"
+    )
     max_concurrency: int = runtime_field(8, ge=1, le=1000, description="questions in flight at the same time")
+    budget: Budget = runtime_field(Budget(), description="what may be spent")
+    cache: str | None = runtime_field(
+        "store",
+        description="SQLite file of answers that runs share; store: one in the artifact store; null: none",
+    )
 
     @model_validator(mode="after")  # not a field validator: its error would print the address, key and all
     def _is_http(self) -> "EndpointConfig":
