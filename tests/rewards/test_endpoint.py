@@ -206,11 +206,15 @@ def test_the_estimate_is_said_before_and_refused_where_it_cannot_fit(judge: Any,
     # 100 questions of 100 tokens, 8 each for the answer: 10,800 tokens, 0.0116.
     assert "asks m: about 100 requests, 10,800 tokens, cost 0.0116 at most" in log
     assert "has asked m: 2 requests" in log
+    # What is known must fit; a guess is only said.
     judge.asked.clear()
+    texts = [f"{number:0400}" for number in range(100)]
     for limit in ({"max_requests": 99}, {"max_tokens": 10_000}, {**priced, "max_cost": 0.0101}):
         with pytest.raises(UserError, match="teacher needs about 100 requests"):
-            answers(endpoint(judge, expected=100, budget=limit), "x" * 400)
+            answers(endpoint(judge, budget=limit), *texts)
     assert judge.asked == []
+    assert answers(endpoint(judge, draft, expected=100, budget={"max_requests": 99}), texts[0]) == [YES]
+    assert "100 requests, 10,100 tokens even with" in (draft.path / LOG_FILE).read_text()
 
 
 def test_a_whole_conversation_is_asked_without_settings_where_none_are_wanted(judge: Any) -> None:

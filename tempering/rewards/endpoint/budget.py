@@ -126,6 +126,16 @@ class Ledger:
         self._rows.close()
 
 
+def fits(budget: Budget, spent: Use, more: Use) -> bool:
+    """Whether so much more is within the budget."""
+    limits = (
+        (budget.max_requests, spent.requests + more.requests),
+        (budget.max_tokens, spent.tokens + more.tokens),
+        (budget.max_cost, budget.cost(spent.questions + more.questions, spent.answers + more.answers)),
+    )
+    return all(limit is None or total <= limit for limit, total in limits)
+
+
 def limits_of(budget: Budget) -> str:
     """`100 requests, 50,000 tokens, cost 2`: what is limited."""
     parts = (

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tempering.errors import UserError
-from tempering.rewards.endpoint.budget import SPENDING_FILE, Ledger, Use, limits_of, most
+from tempering.rewards.endpoint.budget import SPENDING_FILE, Ledger, Use, fits, limits_of, most
 from tempering.rewards.endpoint.cache import IN_STORE, AnswerCache, key_of, store_of
 from tempering.rewards.endpoint.config import EndpointConfig
 from tempering.rewards.endpoint.exchange import LONGEST_PAUSE, Answer, Exchange, Read, Reply, content_of
@@ -62,7 +62,8 @@ class Endpoint:
         self.name, self.expected, self.usable = name, expected, usable
         self._exchange = Exchange(config, read)
         # What is kept, and what may be spent.
-        self._say = out.log if out is not None else lambda text: None
+        self._say: Callable[[str], None] = out.log if out is not None else _silent
+        self._warn: Callable[[str], None] = out.warn if out is not None else _silent
         path = _cache_path(config.cache, out)
         self._cache = AnswerCache(path) if path else None
         ledger = out.metadata_dir / SPENDING_FILE if out is not None and config.budget.limited else None
@@ -150,10 +151,10 @@ class Endpoint:
         return {**body, "temperature": self.config.temperature, "max_tokens": self.max_tokens}
 
     def _announce(self, bodies: Sequence[dict[str, Any]], asked: int) -> None:
-        """Say once what the stage will ask for, and refuse what the budget certainly does not allow.
+        """Say once what the stage will ask for, and refuse what the budget cannot hold.
 
         Raises:
-            UserError: without one repetition and with the shortest answers it is more than what is left.
+            UserError: even with the shortest answers these questions need more than what is left.
         """
         if self._is_announced or not asked:
             return
@@ -172,22 +173,21 @@ class Endpoint:
         )
         # What is left must be enough.
         spent = self.ledger.spent
-        total = Use(
-            *(getattr(spent, part) + getattr(least, part) for part in ("requests", "questions", "answers"))
+        if fits(budget, spent, least):
+            return
+        found = (
+            f"{self.name} needs about {least.shown(budget)} even with the shortest answers, after "
+            f"{spent.shown(budget)}: more than its budget"
         )
-        money = float("inf") if budget.max_cost is None else budget.max_cost
-        if (
-            total.requests > (budget.max_requests or total.requests)
-            or total.tokens > (budget.max_tokens or total.tokens)
-            or budget.cost(total.questions, total.answers) > money
-        ):
-            self._refusal = UserError(
-                f"{self.name} needs about {least.shown(budget)} even with the shortest answers, after "
-                f"{spent.shown(budget)}: more than its budget",
-                expected=f"at most {limits_of(budget)}",
-                fix="raise endpoint.budget, or ask fewer questions",
-            )
-            raise self._refusal
+        if self.expected:  # a guess, and a run that stops there can be resumed
+            self._warn(f"{found} of {limits_of(budget)}; the stage will stop when that is spent")
+            return
+        self._refusal = UserError(
+            found,
+            expected=f"at most {limits_of(budget)}",
+            fix="raise endpoint.budget, or ask fewer questions",
+        )
+        raise self._refusal
 
     def close(self) -> None:
         """Say what was spent; close the connections and files."""
@@ -198,6 +198,10 @@ class Endpoint:
         self.ledger.close()
         if self._cache:
             self._cache.close()
+
+
+def _silent(text: str) -> None:
+    """Outside of a stage there is no log."""
 
 
 def _cache_path(setting: str | None, out: "Draft | None") -> Path | None:
