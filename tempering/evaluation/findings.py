@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from tempering.evaluation.benchmarks.base import Benchmark, Row, Tools
 from tempering.evaluation.metrics import Metric, mean_metric
@@ -29,19 +30,35 @@ class Findings:
             baseline: what guessing gives on these rows, where the benchmark does not state a number.
             weights: what each row counts in the mean; by default all count the same.
         """
-        measure = self.benchmark.measure(metric)
-        assert measure is not None, f"{type(self.benchmark).__name__} does not declare the metric {metric!r}"
-        if isinstance(measure.baseline, float):
-            baseline = measure.baseline
-        about = {
-            "better": measure.better,
-            "baseline": baseline,
-            "convention": self.benchmark.convention_name,
-        }
+        about = self._about(metric, baseline)
         self.metrics.append(mean_metric(metric, values, self.name, weights=weights, **about))
         self.keep(
             "scores", ({"metric": metric, "row": row, "value": value} for row, value in enumerate(values))
         )
+
+    def add_value(
+        self,
+        metric: str,
+        value: float,
+        interval: tuple[float, float],
+        n: int,
+        baseline: float | None = None,
+    ) -> None:
+        """One metric that is no mean over rows, with the 95% interval that the benchmark worked out."""
+        about = self._about(metric, baseline)
+        self.metrics.append(Metric(metric, value, *interval, n, self.name, **about))
+
+    def _about(self, metric: str, baseline: float | None) -> dict[str, Any]:
+        """Direction, baseline and convention of a metric, as its benchmark declares them."""
+        measure = self.benchmark.measure(metric)
+        assert measure is not None, f"{type(self.benchmark).__name__} does not declare the metric {metric!r}"
+        if isinstance(measure.baseline, float):
+            baseline = measure.baseline
+        return {
+            "better": measure.better,
+            "baseline": baseline,
+            "convention": self.benchmark.convention_name,
+        }
 
     def keep(self, table: str, rows: Iterable[Row]) -> None:
         """Rows for a table, under the benchmark's name."""
