@@ -232,7 +232,8 @@ class Graph(DataGraph):
         benchmarks = settings.measuring("scorer" if scorer else "policy")
         judged = any(benchmark.judged for benchmark in benchmarks.values())
         judge = settings.reward_model if judged and self._exists(settings.reward_model) else None
-        baseline = settings.baseline if judge and self._exists(settings.baseline) else None
+        compared = any(benchmark.compared for benchmark in benchmarks.values())
+        baseline = settings.baseline if compared and self._exists(settings.baseline) else None
         if baseline == name:
             baseline = None
         config: EvaluateConfig = settings.model_copy(

@@ -15,7 +15,7 @@ class EvaluateConfig(Config):
 
     read_by: ClassVar[Mapping[str, Readers]] = {
         "reward_model": {"judged_benchmarks": SET},
-        "baseline": {"judged_benchmarks": SET, "reward_model": SET},
+        "baseline": {"compared_benchmarks": SET},
     }
 
     models: list[str] | None = Field(
@@ -24,7 +24,9 @@ class EvaluateConfig(Config):
     )
     benchmarks: dict[str, AnyBenchmark] = Field(default_factory=dict, description="name -> benchmark")
     reward_model: str | None = Field("reward_model", description="scores completions; null: no reward metric")
-    baseline: str | None = Field("sft", description="model that win rates are against; null: none")
+    baseline: str | None = Field(
+        "sft", description="model whose completions others are compared with; null: none"
+    )
     seed: int = Field(0, ge=0, le=MOST_SEED, description="of the sampling; by default the pipeline's")
     batch_size: int = Field(
         128,
@@ -37,6 +39,11 @@ class EvaluateConfig(Config):
     def judged_benchmarks(self) -> list[str]:
         """The benchmarks whose completions a reward model scores."""
         return [name for name, benchmark in self.benchmarks.items() if benchmark.judged]
+
+    @property
+    def compared_benchmarks(self) -> list[str]:
+        """The benchmarks whose completions are compared with the baseline's."""
+        return [name for name, benchmark in self.benchmarks.items() if benchmark.compared]
 
     def measuring(self, measured: Measured) -> dict[str, AnyBenchmark]:
         """The benchmarks for models of this sort."""

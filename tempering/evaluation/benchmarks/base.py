@@ -85,7 +85,7 @@ class Benchmark(Config):
     measures: ClassVar[Measured] = "policy"
     """The models that it measures."""
     judged: ClassVar[bool] = False
-    """Whether a reward model, if there is one, scores completions and compares them with the baseline's."""
+    """Whether a reward model, if there is one, scores its completions."""
     metrics: ClassVar[tuple[Measure, ...]]
     """What it measures; `run` may leave out a metric that does not apply."""
     convention: ClassVar[str]
@@ -104,6 +104,11 @@ class Benchmark(Config):
     def model_names(self) -> tuple[str, ...]:
         """Models beside the evaluated one that it names (stage, artifact, folder or Hub name)."""
         return ()
+
+    @property
+    def compared(self) -> bool:
+        """Whether it reads `Tools.baseline`: the completions of the model that others are compared with."""
+        return self.judged
 
     @property
     def convention_name(self) -> str:

@@ -1,32 +1,46 @@
 """Completions of prompts: how good they are by the embedded world's own rules and by a reward model."""
 
-from collections.abc import Mapping
+from math import isnan
 from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field
 
 from tempering.config import MOST_LENGTH
 from tempering.data.rows import RowType
+from tempering.evaluation.benchmarks.against import (
+    LENGTH_MEASURES,
+    add_lengths,
+    add_mean,
+    add_outcomes,
+    outcome_measures,
+    partners,
+    same,
+)
 from tempering.evaluation.benchmarks.base import Benchmark, Measure, Row, Tools
 
 if TYPE_CHECKING:
     from tempering.evaluation.findings import Findings
 
+Messages = list[dict[str, str]]
+
 
 class CompletionsBenchmark(Benchmark):
-    """Complete prompts; measure gold score (embedded world), reward, win rate, EOS share."""
+    """Complete prompts; measure gold score (embedded world), reward and length, also beside the baseline."""
 
     kind: Literal["completions"]
     gold: bool = Field(False, description="the prompts are the embedded world's: score them exactly")
     max_new_tokens: int = Field(48, ge=1, le=MOST_LENGTH, description="longest completion, in tokens")
     temperature: float = Field(1.0, ge=0, description="sampling temperature; 0: greedy")
 
-    version = 2
+    version = 3
     row_types = (RowType.PROMPT, RowType.PROMPT_COMPLETION)
     judged = True
     convention = (
         "One completion per prompt, sampled with the stage's seed. Reward: the reward model's raw score. "
-        "Win rate: against the baseline model's completion of the same prompt; a tie counts ½."
+        "Against the baseline model's completion of the same prompt: the higher reward wins; equal rewards "
+        "and equal completions tie, and a tie counts ½. Win rate at equal length: AlpacaEval 2's, with tanh "
+        "of the standardised difference in characters, without its difficulty of each prompt. Truncated is "
+        "what did not end by itself."
     )
     metrics = (
         Measure("gold_score", "Gold score", "0 to 1 per completion", rank=0),
@@ -42,27 +56,24 @@ class CompletionsBenchmark(Benchmark):
                 "are good."
             ),
         ),
-        Measure("win_rate", "Win rate", "share of completions", baseline=0.5, even=True, judged=True),
-        Measure("ended_share", "Ended by itself", "share of completions"),
+        Measure("reference_reward", "Reward of the baseline", "logit per completion", judged=True),
+        Measure(
+            "reward_gain",
+            "Reward over the baseline's",
+            "logit per completion",
+            baseline=0.0,
+            even=True,
+            judged=True,
+        ),
+        *outcome_measures(judged=True),
+        *LENGTH_MEASURES,
     )
 
     def run(self, rows: list[Row], tools: Tools, findings: "Findings") -> None:
-        """Gold score, reward, win rate against the baseline's rewards, and EOS share."""
-        from tempering.generation.sampling import Sampling
-
-        assert tools.policy is not None
-        model = tools.policy
-
-        # Complete every prompt.
+        """Gold score, reward and lengths; the last two also against the baseline's."""
         prompts = [[dict(turn) for turn in row["prompt"]] for row in rows]
-        sampling = Sampling(self.max_new_tokens, temperature=self.temperature)
-        answers = model.complete([model.prompt(prompt) for prompt in prompts], sampling, tools.seed)
-        table: list[Row] = [
-            {"row": number, "prompt": prompt[-1]["content"], "completion": text, "ended": ended}
-            for number, (prompt, (text, ended)) in enumerate(zip(prompts, answers, strict=True))
-        ]
-
-        # Score the completions: exactly, and by the judge.
+        table = completed(prompts, tools, self.max_new_tokens, self.temperature)
+        pairs = [*zip(table, partners(table, tools.baseline), strict=True)]
         if self.gold:
             _gold(table, findings)
         if tools.scorer is not None:
@@ -70,10 +81,23 @@ class CompletionsBenchmark(Benchmark):
             rewards = tools.scorer(prompts, texts, ended=ended)
             for row, reward in zip(table, rewards, strict=True):
                 row["reward"] = reward
-            findings.add("reward", rewards)
-            _win_rate(table, tools.baseline, findings)
-        findings.add("ended_share", [float(row["ended"]) for row in table])
+            _rewards(pairs, findings)
+        add_lengths(findings, pairs)
         findings.keep("completions", table)
+
+
+def completed(prompts: list[Messages], tools: Tools, max_new_tokens: int, temperature: float) -> list[Row]:
+    """The policy's completion of each prompt, as rows of the table `completions`."""
+    from tempering.generation.sampling import Sampling
+
+    assert tools.policy is not None
+    model = tools.policy
+    sampling = Sampling(max_new_tokens, temperature=temperature)
+    answers = model.complete([model.prompt(prompt) for prompt in prompts], sampling, tools.seed)
+    return [
+        {"row": number, "prompt": prompt[-1]["content"], "completion": text, "ended": ended}
+        for number, (prompt, (text, ended)) in enumerate(zip(prompts, answers, strict=True))
+    ]
 
 
 def _gold(table: list[Row], findings: "Findings") -> None:
@@ -86,9 +110,19 @@ def _gold(table: list[Row], findings: "Findings") -> None:
     findings.add("perfect_share", [float(row["perfect"]) for row in table])
 
 
-def _win_rate(table: list[Row], baseline: Mapping[int, Row], findings: "Findings") -> None:
-    rewards = {row: other["reward"] for row, other in baseline.items() if other.get("reward") is not None}
-    pairs = [(row["reward"], rewards[row["row"]]) for row in table if row["row"] in rewards]
-    if pairs:
-        wins = [1.0 if reward > base else 0.5 if reward == base else 0.0 for reward, base in pairs]
-        findings.add("win_rate", wins)
+def _rewards(pairs: list[tuple[Row, Row | None]], findings: "Findings") -> None:
+    """Ours, the baseline's, and what comes of them prompt by prompt."""
+    add_mean(findings, "reward", [row["reward"] for row, _ in pairs])
+    theirs = [None if other is None else other.get("reward") for _, other in pairs]
+    gains = [_gain(row, other) for row, other in pairs]
+    points = [None if gain is None else (gain > 0) + (gain == 0) / 2 for gain in gains]
+    add_outcomes(findings, points, pairs)
+    add_mean(findings, "reference_reward", theirs)
+    add_mean(findings, "reward_gain", gains)
+
+
+def _gain(row: Row, other: Row | None) -> float | None:
+    reward = None if other is None else other.get("reward")
+    if other is None or reward is None or isnan(reward):
+        return None
+    return 0.0 if same(row, other) else float(row["reward"] - reward)

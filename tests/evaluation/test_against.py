@@ -1,0 +1,112 @@
+"""Completions against a reference's, with numbers worked out by hand."""
+
+import math
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from tempering.evaluation.benchmarks import CompletionsBenchmark, Tools
+from tempering.evaluation.findings import Findings, run_benchmark
+from tempering.evaluation.metrics import wilson
+from tempering.evaluation.paired import length_controlled
+
+OURS = [("aaaa", True), ("bb", False), ("", True), ("same", True), ("e", True)]
+THEIRS = [("aa", True), ("bbbb", True), ("c", True), ("same", True), ("ee", True)]
+REWARDS = {"aaaa": 3.0, "bb": 1.0, "": -1.0, "same": 0.5, "e": 2.0}
+THEIR_REWARDS = [1.0, 2.0, -1.0, 0.5 + 1e-7, 2.5]
+
+
+def policy(answers: list[tuple[str, bool]]) -> Any:
+    return SimpleNamespace(prompt=lambda turns: [1], complete=lambda prompts, *more: answers[: len(prompts)])
+
+
+def rows(count: int = 5) -> list[dict[str, Any]]:
+    return [{"prompt": [{"role": "user", "content": f"q{number}"}]} for number in range(count)]
+
+
+def baseline() -> dict[int, dict[str, Any]]:
+    return {
+        row: {"row": row, "prompt": f"q{row}", "completion": text, "ended": ended, "reward": reward}
+        for row, ((text, ended), reward) in enumerate(zip(THEIRS, THEIR_REWARDS, strict=True))
+    }
+
+
+def measured(**tools: Any) -> Findings:
+    benchmark = CompletionsBenchmark(kind="completions", dataset="x")
+    return run_benchmark("x", benchmark, rows(), Tools(policy(OURS), **tools))
+
+
+def values(findings: Findings) -> dict[str, float]:
+    return {metric.metric: metric.value for metric in findings.metrics}
+
+
+def scorer(prompts: Any, texts: list[str], ended: Any = None) -> list[float]:
+    return [REWARDS[text] for text in texts]
+
+
+def test_a_win_a_loss_and_ties_by_hand() -> None:
+    """Mutations: equal texts with rewards that differ by rounding lose; a tie counts 0; sides swapped."""
+    findings = measured(scorer=scorer, baseline=baseline())
+    longer = np.array([2.0, -2.0, -1.0, 0.0, -1.0])
+    expected = {
+        "reward": 1.1,
+        "reference_reward": 1.0,
+        "reward_gain": (2.0 - 1.0 + 0.0 + 0.0 - 0.5) / 5,
+        "win_rate": 2 / 5,
+        "win_share": 1 / 5,
+        "tie_share": 2 / 5,
+        "loss_share": 2 / 5,
+        "length_controlled_win_rate": float(length_controlled(np.array([1.0, 0, 0.5, 0.5, 0]), longer)),
+        "length_ratio": 11 / 13,
+        "ended_share": 4 / 5,
+        "empty_share": 1 / 5,
+    }
+    assert values(findings) == pytest.approx(expected)
+    assert all(metric.n == 5 and metric.low <= metric.value <= metric.high for metric in findings.metrics)
+    wins = [row["value"] for row in findings.tables["scores"] if row["metric"] == "win_rate"]
+    assert wins == [1.0, 0.0, 0.5, 0.5, 0.0]
+
+
+def test_without_a_reward_model_lengths_are_compared() -> None:
+    assert values(measured(baseline=baseline())) == pytest.approx(
+        {"ended_share": 4 / 5, "empty_share": 1 / 5, "length_ratio": 11 / 13}
+    )
+
+
+def test_a_row_without_a_partner_or_a_reward_is_left_out() -> None:
+    """Mutations: rows of other prompts paired by their number; a missing reward counted as 0."""
+    others = baseline()
+    del others[0]
+    others[1]["prompt"] = "another"
+    others[2]["reward"] = None
+    others[3]["reward"] = math.nan
+    findings = measured(scorer=scorer, baseline=others)
+    counted = {metric.metric: metric.n for metric in findings.metrics}
+    assert (counted["win_rate"], counted["reward_gain"], counted["length_ratio"]) == (1, 1, 3)
+    assert counted["reward"] == 5
+
+
+def test_one_outcome_alone_has_wilsons_interval() -> None:
+    """Mutation: the bootstrap's, which is a point."""
+    others = {row: {**item, "reward": 9.0, "completion": "zz"} for row, item in baseline().items()}
+    metric = next(
+        item for item in measured(scorer=scorer, baseline=others).metrics if item.metric == "win_rate"
+    )
+    assert (metric.low, metric.high) == wilson(0, 5)
+
+
+def test_the_baseline_needs_no_reward_model(nodes: Any) -> None:
+    """Mutation: a baseline only where something judges."""
+    made = {node.name: node for node in nodes({"evaluate.reward_model": None})}
+    ppo, sft, scorer = (made[f"evaluate[{name}]"] for name in ("ppo", "sft", "reward_model"))
+    assert ppo.inputs["baseline"] == "evaluate[sft]"
+    assert "reward_model" not in ppo.inputs
+    assert "baseline" not in sft.inputs
+    assert "baseline" not in scorer.inputs
+    lone = {
+        "evaluate.benchmarks": {"text": {"kind": "perplexity", "dataset": "corpus"}},
+        "evaluate.baseline": None,
+    }
+    assert all("baseline" not in node.inputs for node in nodes(lone))
