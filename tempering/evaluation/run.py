@@ -33,6 +33,7 @@ def evaluate_model(
     # Refuse wrong rows before any model is loaded.
     for name, benchmark in config.benchmarks.items():
         check_rows(name, benchmark, datasets[benchmark.dataset])
+        benchmark.check(Tools(model=model, models=models, datasets=datasets))
 
     # Load the model: as a policy with its judge, or as a scorer.
     device = prepare_device(out)

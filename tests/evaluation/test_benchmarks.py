@@ -52,7 +52,7 @@ def test_a_benchmark_says_all_that_others_read(benchmark: type[Benchmark]) -> No
 
 
 def test_the_same_label_never_means_two_things() -> None:
-    named = [(item.label, item.name) for kind in BENCHMARKS.values() for item in kind.metrics]
+    named = {(item.label, item.name) for kind in BENCHMARKS.values() for item in kind.metrics}
     assert len({label for label, _ in named}) == len(named)
 
 

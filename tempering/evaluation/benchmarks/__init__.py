@@ -9,6 +9,7 @@ from typing import Annotated, get_args
 from pydantic import Field
 
 from tempering.evaluation.benchmarks.base import Benchmark, Measure, Tools
+from tempering.evaluation.benchmarks.comparison import ComparisonBenchmark
 from tempering.evaluation.benchmarks.completions import CompletionsBenchmark
 from tempering.evaluation.benchmarks.minimal_pairs import MinimalPairsBenchmark
 from tempering.evaluation.benchmarks.multiple_choice import MultipleChoiceBenchmark
@@ -20,6 +21,7 @@ __all__ = [
     "BENCHMARKS",
     "AnyBenchmark",
     "Benchmark",
+    "ComparisonBenchmark",
     "CompletionsBenchmark",
     "Measure",
     "MinimalPairsBenchmark",
@@ -32,6 +34,7 @@ __all__ = [
 
 AnyBenchmark = Annotated[
     CompletionsBenchmark
+    | ComparisonBenchmark
     | PerplexityBenchmark
     | QuestionsBenchmark
     | MinimalPairsBenchmark

@@ -5,6 +5,7 @@ same outcome, of which a bootstrap would know no other.
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from math import isfinite
 from typing import TYPE_CHECKING
 
@@ -20,22 +21,16 @@ def outcome_measures(*, judged: bool) -> tuple[Measure, ...]:
     """What comes of a win, a tie or a loss at each prompt.
 
     Args:
-        judged: the reward model that judges completions decides.
+        judged: the reward model that scores completions decides, and not a judge of the benchmark's own.
     """
-    unit = "share of completions"
+    unit, end = "share of completions", "" if judged else ", by the judge"
+    even = Measure("win_rate", f"Win rate{end}", unit, baseline=0.5, even=True, judged=judged)
     return (
-        Measure("win_rate", "Win rate", unit, baseline=0.5, even=True, judged=judged),
-        Measure(
-            "length_controlled_win_rate",
-            "Win rate at equal length",
-            unit,
-            baseline=0.5,
-            even=True,
-            judged=judged,
-        ),
-        Measure("win_share", "Won", unit, judged=judged),
-        Measure("tie_share", "Tied", unit, better="lower", judged=judged),
-        Measure("loss_share", "Lost", unit, better="lower", judged=judged),
+        even,
+        replace(even, name="length_controlled_win_rate", label=f"Win rate at equal length{end}"),
+        Measure("win_share", f"Won{end}", unit, judged=judged),
+        Measure("tie_share", f"Tied{end}", unit, better="lower", judged=judged),
+        Measure("loss_share", f"Lost{end}", unit, better="lower", judged=judged),
     )
 
 

@@ -91,6 +91,9 @@ class Benchmark(Config):
     convention: ClassVar[str]
     """How it scores, as far as another way would give another number."""
 
+    def check(self, tools: Tools) -> None:
+        """Refuse what cannot be measured: called before any model is loaded, with artifacts alone."""
+
     @abstractmethod
     def run(self, rows: list[Row], tools: Tools, findings: "Findings") -> None:
         """Measure the model on `rows` and add the results to `findings`."""
