@@ -42,7 +42,9 @@ def test_prompts_begin_as_in_the_training_of_the_model(tiny: Any) -> None:
 
 def test_a_reward_model_only_orders_pairs(tiny: Any) -> None:
     table = tiny("evaluate[reward_model]").read("metrics")
-    assert table["metric"].tolist() == ["accuracy"]
+    names = [name for name in table["metric"] if "[" not in name]
+    assert names == ["accuracy", "tied_share", "margin", "nll", "brier", "ece"]
+    assert tiny("evaluate[reward_model]").read("reliability")["n"].sum() == table["n"].max()
 
 
 def test_win_rate_is_against_the_baseline_prompt_by_prompt(tiny: Any) -> None:
