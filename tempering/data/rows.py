@@ -34,6 +34,7 @@ class RowType(StrEnum):
     QUESTION = "question"
     MINIMAL_PAIR = "minimal_pair"
     MULTIPLE_CHOICE = "multiple_choice"
+    ANSWER_SET = "answer_set"
 
 
 COLUMNS: Mapping[RowType, Mapping[str, str]] = {
@@ -53,6 +54,13 @@ COLUMNS: Mapping[RowType, Mapping[str, str]] = {
     },
     RowType.MINIMAL_PAIR: {"sentence_good": "string", "sentence_bad": "string", "paradigm": "any string"},
     RowType.MULTIPLE_CHOICE: {"question": "string", "choices": "strings", "answer": "integer"},
+    RowType.ANSWER_SET: {
+        "prompt": "prompt",
+        "answers": "strings",
+        "num_right": "integer",
+        "subset": "any string",
+        "id": "any string",
+    },
 }
 
 # What identifies a row when it is held out (unless its `group` says otherwise): rows that share it
@@ -69,6 +77,7 @@ GROUP_COLUMNS: Mapping[RowType, tuple[str, ...]] = {
     RowType.QUESTION: ("context",),
     RowType.MINIMAL_PAIR: ("sentence_good", "sentence_bad"),
     RowType.MULTIPLE_CHOICE: ("question",),
+    RowType.ANSWER_SET: ("prompt",),
 }
 
 
@@ -146,6 +155,8 @@ def _meaning_problem(row_type: RowType, values: Mapping[str, Any]) -> str | None
         return "both sentences are the same"
     if row_type is RowType.MULTIPLE_CHOICE and not 0 <= values["answer"] < len(values["choices"]):
         return f"answer: is {values['answer']}, and there are {len(values['choices'])} choices"
+    if row_type is RowType.ANSWER_SET and not 0 < values["num_right"] < len(values["answers"]):
+        return f"num_right: is {values['num_right']}, and there are {len(values['answers'])} answers"
     if row_type is RowType.CLASSIFICATION and values["label"] < 0:
         return f"label: is {values['label']}: hidden, as in a test split"
     return None

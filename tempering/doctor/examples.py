@@ -76,6 +76,12 @@ def text_example(row_type: RowType, values: Values) -> Example:
                 _plain(f"({number})", text, "trained" if number == values["answer"] else "rejected")
             )
         return pieces
+    if row_type is RowType.ANSWER_SET:
+        right = values["num_right"]
+        pieces = [_plain(turn["role"], turn["content"]) for turn in values["prompt"]]
+        for number, text in enumerate(values["answers"]):
+            pieces.append(_plain(f"({number})", text, "trained" if number < right else "rejected"))
+        return pieces
     if row_type is RowType.QUESTION:
         context = [_plain("context", values["context"])] if values["context"].strip() else []
         answers = _plain("answers", " | ".join(values["answers"]), "trained")

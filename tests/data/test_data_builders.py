@@ -56,6 +56,7 @@ FIXTURES = {
     "classification": ("glue.jsonl", {"labels": ["yes", "maybe", "contradiction"]}, "classification", 9, 3),
     "minimal_pairs": ("minimal_pairs.jsonl", {}, "minimal_pair", 2, 2),
     "multiple_choice": ("multiple_choice.jsonl", {}, "multiple_choice", 5, 4),
+    "reward_bench": ("reward_bench.jsonl", {}, "answer_set", 4, 3),
     "auto": ("kto.jsonl", {}, "unpaired_preference", 3, 3),
 }
 

@@ -10,6 +10,7 @@ from tempering.data.builders import (
     MinimalPairsConfig,
     MultipleChoiceConfig,
     PreferenceConfig,
+    RewardBenchConfig,
     ScoredConfig,
 )
 from tempering.data.builders.base import BadRow
@@ -118,6 +119,31 @@ def test_the_right_choice_is_told_in_many_ways(fixtures):
         (8, "answer: is none of the choices"),
         (9, "choices: is str, not a list"),
     ]
+
+
+def test_the_right_answers_come_first(fixtures):
+    config = RewardBenchConfig(path=fixtures / "reward_bench.jsonl")
+    rows = rows_of(config)
+    assert [row["answers"][: row["num_right"]] for row in rows] == [
+        ["A dog barks."],
+        ["Cold"],
+        ["A"],
+        ["A", "E", "I"],
+    ]
+    assert rows[3] == {
+        "prompt": [{"role": "user", "content": "Name a vowel."}],
+        "answers": ["A", "E", "I", "B", "C"],
+        "num_right": 3,
+        "subset": "Ties",
+        "id": "tied:0",
+    }
+    assert reasons_of(config) == [
+        (5, "num_right: is 1, and there are 1 answers"),
+        (6, "num_correct: is not the number of chosen answers, 1"),
+        (7, "chosen: is str, not a list of answers"),
+    ]
+    ref, tied = ({"id": identity, "prompt": identity} for identity in ("ref:7", "tied:7"))
+    assert config.group(ref) == config.group(tied) != "", "both forms of a question are held out together"
 
 
 def test_the_right_choice_always_in_one_place(fixtures):

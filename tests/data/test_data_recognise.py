@@ -65,6 +65,10 @@ KNOWN = [
         "multiple_choice", "multiple_choice", {},
     ),
     ({"input_prefix": "q", "options": ["a", "b"]}, "multiple_choice", "multiple_choice", {"answer_index": 0}),
+    (
+        {"prompt": "p", "chosen": ["a"], "rejected": ["b", "c"], "num_correct": 1, "subset": "Ties"},
+        "reward_bench", "answer_set", {},
+    ),
     ({"sentence1": "a", "sentence2": "b", "label": 1, "idx": 0}, "classification", "classification", {}),
     ({"question": "a", "passage": "b", "label": True}, "classification", "classification", {}),
     ({"text": "a", "span1_text": "b", "span2_text": "c", "label": 0}, "classification", "classification", {}),

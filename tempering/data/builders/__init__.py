@@ -22,6 +22,7 @@ from tempering.data.builders.multiple_choice import MultipleChoiceConfig
 from tempering.data.builders.preference import PreferenceConfig, UltraFeedbackConfig
 from tempering.data.builders.prompt_response import PromptResponseConfig
 from tempering.data.builders.prompts import PromptsConfig
+from tempering.data.builders.reward_bench import RewardBenchConfig
 from tempering.data.builders.scored import ScoredConfig
 from tempering.data.builders.sentiment import SentimentConfig
 from tempering.data.builders.sharegpt import ShareGPTConfig
@@ -50,6 +51,7 @@ __all__ = [
     "PreferenceConfig",
     "PromptResponseConfig",
     "PromptsConfig",
+    "RewardBenchConfig",
     "ScoredConfig",
     "SentimentConfig",
     "ShareGPTConfig",
@@ -83,7 +85,8 @@ Builder = Annotated[
     | SquadConfig
     | ClassificationConfig
     | MinimalPairsConfig
-    | MultipleChoiceConfig,
+    | MultipleChoiceConfig
+    | RewardBenchConfig,
     Field(discriminator="kind"),
 ]
 

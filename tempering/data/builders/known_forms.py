@@ -188,6 +188,7 @@ _CONVERSATIONS = ("conversation", "messages", "conversations")
 
 FORMS: tuple[Form, ...] = (
     Form("minimal_pairs", {"sentence_good": text, "sentence_bad": text}),
+    Form("reward_bench", {"prompt": asked, "chosen": strings, "rejected": strings, "num_correct": number}),
     Form("squad", {"question": text, "context": text, "answers": answered}),
     Form("hh", {"chosen": transcript, "rejected": transcript}),
     Form("ultrafeedback", {"prompt": asked, "chosen": told, "rejected": told, "metadata": rated}),
