@@ -16,6 +16,7 @@ from tempering.evaluation.benchmarks.multiple_choice import MultipleChoiceBenchm
 from tempering.evaluation.benchmarks.perplexity import PerplexityBenchmark
 from tempering.evaluation.benchmarks.preferences import PreferencesBenchmark
 from tempering.evaluation.benchmarks.questions import QuestionsBenchmark
+from tempering.evaluation.benchmarks.reward_bench import RewardBenchBenchmark
 
 __all__ = [
     "BENCHMARKS",
@@ -29,6 +30,7 @@ __all__ = [
     "PerplexityBenchmark",
     "PreferencesBenchmark",
     "QuestionsBenchmark",
+    "RewardBenchBenchmark",
     "Tools",
 ]
 
@@ -39,7 +41,8 @@ AnyBenchmark = Annotated[
     | QuestionsBenchmark
     | MinimalPairsBenchmark
     | MultipleChoiceBenchmark
-    | PreferencesBenchmark,
+    | PreferencesBenchmark
+    | RewardBenchBenchmark,
     Field(discriminator="kind"),
 ]
 
