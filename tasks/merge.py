@@ -8,7 +8,7 @@ from tempering.artifacts.kinds import ModelArtifact, SampleArtifact
 from tempering.artifacts.stage import Summary, stage
 from tempering.model_config import MergeConfig
 
-_INHERITED = ("tokenizer", "prompt_format", "head", "trust_remote_code")
+_INHERITED = ("tokenizer", "prompt_format", "head", "trust_remote_code", "held_out_accuracy", "held_out_rows")
 
 
 @stage("merge", version=2, makes=ModelArtifact, label="Merged")

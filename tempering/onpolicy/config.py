@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from tempering.config import MOST_LENGTH, MOST_SEQUENCES, Config, Readers, Tree, runtime_field
+from tempering.config import MOST_LENGTH, MOST_SEQUENCES, SET, Config, Readers, Tree, runtime_field
 from tempering.generation.engines.config import DecoderEngine, EngineConfig
 from tempering.model_config import LoraConfig
 from tempering.onpolicy.estimators import AnyEstimator, LeaveOneOut, TokenGAE
@@ -44,6 +44,7 @@ class OnPolicyConfig(TrainingConfig):
         "kl_coef_end": {"kl_control": ("linear",)},
         "target_kl": {"kl_control": ("adaptive",)},
         "kl_horizon": {"kl_control": ("adaptive",)},
+        "min_accuracy": {"reward_models": SET},
     }
     sample_rows: ClassVar[str] = "prompt"
 
@@ -53,6 +54,13 @@ class OnPolicyConfig(TrainingConfig):
         default_factory=LeaveOneOut, description="how scores become advantages and a loss, with its settings"
     )
     reward: RewardConfig = Field(default_factory=ModelReward, description="where the score comes from")
+    min_accuracy: float | None = runtime_field(
+        None,
+        ge=0,
+        le=1,
+        description="refuse a reward model that orders a smaller share of its held-out pairs right; null: "
+        "only one clearly below 0.5, 0: none",
+    )
     learning_rate: float = Field(3e-4, gt=0, description="peak learning rate of AdamW")
     lr_schedule: Schedule = Field(
         "linear", description="shape after warm-up, as a function of the share of the run that is done"
@@ -165,6 +173,11 @@ class OnPolicyConfig(TrainingConfig):
         # All scores but one equal: rounding was their standard deviation.
         versions |= {"normalization_version": 2} if self.score_normalization not in (None, "none") else {}
         return {**flattened(tree), **versions}
+
+    @property
+    def reward_models(self) -> list[str]:
+        """The components of the reward that are learned."""
+        return learned(self.reward)
 
     @property
     def steps_per_rollout(self) -> int:

@@ -16,6 +16,7 @@ from tempering.models.loading import stop_ids
 from tempering.onpolicy.algorithm import RolloutMaker
 from tempering.onpolicy.config import OnPolicyConfig
 from tempering.onpolicy.prompts import Prompts
+from tempering.onpolicy.reward_gate import check_reward_models
 from tempering.onpolicy.trainer import OnPolicyTrainer
 from tempering.onpolicy.value import ValueHead, ValueModel
 from tempering.rewards.build import build_rewards
@@ -42,6 +43,7 @@ def on_policy(
     device = prepare_device(out)
     check_inputs(model, sample, config.sample_rows)
     check_processes(config)
+    check_reward_models(config, reward_models)
     tokenizer = load_tokenizer(model.model_dir)
     policy = trainable_lm(model, config.adapter, out.seed).to(device)
     rows = read_rows(sample.rows_path("train"))
