@@ -18,7 +18,13 @@ if TYPE_CHECKING:
     from tempering.doctor.examples import Example, Piece
 
 _COLOURS = {"context": "dim", "trained": "green", "rejected": "red"}
-_JUDGED = (RowType.MINIMAL_PAIR, RowType.MULTIPLE_CHOICE, RowType.QUESTION, RowType.ANSWER_SET)
+_JUDGED = (
+    RowType.MINIMAL_PAIR,
+    RowType.MULTIPLE_CHOICE,
+    RowType.CANDIDATES,
+    RowType.QUESTION,
+    RowType.ANSWER_SET,
+)
 _NEWLINE = re.compile(r"\r?\n|\r")
 _NEWLINES = re.compile(r"(?:\r?\n|\r)+")
 

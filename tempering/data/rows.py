@@ -35,7 +35,15 @@ class RowType(StrEnum):
     MINIMAL_PAIR = "minimal_pair"
     MULTIPLE_CHOICE = "multiple_choice"
     ANSWER_SET = "answer_set"
+    CANDIDATES = "candidates"
+    WORD_FORMS = "word_forms"
+    READING_TIMES = "reading_times"
 
+
+READING_PREDICTORS = ("frequency", "length", "context_length", "previous_length")
+"""What reading times are explained by beside a word's surprisal."""
+READING_TIMES = ("first_fixation", "first_pass", "go_past", "right_bounded", "self_paced")
+"""Milliseconds on a word: four of eye tracking, and self-paced reading."""
 
 COLUMNS: Mapping[RowType, Mapping[str, str]] = {
     RowType.TEXT: {"text": "string"},
@@ -61,6 +69,20 @@ COLUMNS: Mapping[RowType, Mapping[str, str]] = {
         "subset": "any string",
         "id": "any string",
     },
+    RowType.CANDIDATES: {
+        "contexts": "strings",
+        "completions": "strings",
+        "answer": "integer",
+        "paradigm": "any string",
+    },
+    RowType.WORD_FORMS: {"forms": "strings", "ratio": "score", "paradigm": "any string"},
+    RowType.READING_TIMES: {
+        "context": "any string",
+        "word": "string",
+        "previous_context": "any string",
+        "previous_word": "any string",
+        **dict.fromkeys((*READING_PREDICTORS, *READING_TIMES), "number"),
+    },
 }
 
 # What identifies a row when it is held out (unless its `group` says otherwise): rows that share it
@@ -78,6 +100,9 @@ GROUP_COLUMNS: Mapping[RowType, tuple[str, ...]] = {
     RowType.MINIMAL_PAIR: ("sentence_good", "sentence_bad"),
     RowType.MULTIPLE_CHOICE: ("question",),
     RowType.ANSWER_SET: ("prompt",),
+    RowType.CANDIDATES: ("contexts",),
+    RowType.WORD_FORMS: ("forms",),
+    RowType.READING_TIMES: ("context", "word"),
 }
 
 
@@ -152,11 +177,19 @@ def _meaning_problem(row_type: RowType, values: Mapping[str, Any]) -> str | None
     if row_type is RowType.PREFERENCE and values["chosen"] == values["rejected"]:
         return "chosen and rejected are the same"
     if row_type is RowType.MINIMAL_PAIR and values["sentence_good"] == values["sentence_bad"]:
-        return "both sentences are the same"
+        return None if values.get("same") is True else "both sentences are the same"
     if row_type is RowType.MULTIPLE_CHOICE and not 0 <= values["answer"] < len(values["choices"]):
         return f"answer: is {values['answer']}, and there are {len(values['choices'])} choices"
     if row_type is RowType.ANSWER_SET and not 0 < values["num_right"] < len(values["answers"]):
         return f"num_right: is {values['num_right']}, and there are {len(values['answers'])} answers"
+    if row_type is RowType.CANDIDATES:
+        contexts, completions = len(values["contexts"]), len(values["completions"])
+        if contexts != completions:
+            return f"contexts: there are {contexts}, and {completions} completions"
+        if not 0 <= values["answer"] < completions:
+            return f"answer: is {values['answer']}, and there are {completions} candidates"
+    if row_type is RowType.WORD_FORMS and len(values["forms"]) != 2:
+        return f"forms: there are {len(values['forms'])}, not two"
     if row_type is RowType.CLASSIFICATION and values["label"] < 0:
         return f"label: is {values['label']}: hidden, as in a test split"
     return None

@@ -82,11 +82,25 @@ def text_example(row_type: RowType, values: Values) -> Example:
         for number, text in enumerate(values["answers"]):
             pieces.append(_plain(f"({number})", text, "trained" if number < right else "rejected"))
         return pieces
+    if row_type is RowType.CANDIDATES:
+        pairs = enumerate(zip(values["contexts"], values["completions"], strict=True))
+        return [_candidate(number, *pair, right=number == values["answer"]) for number, pair in pairs]
+    if row_type is RowType.WORD_FORMS:
+        pieces = [_plain("", form) for form in values["forms"]]
+        return [*pieces, _plain("ratio", str(values["ratio"]), "trained")]
+    if row_type is RowType.READING_TIMES:
+        return [_plain("context", values["context"]), _plain("word", values["word"], "trained")]
     if row_type is RowType.QUESTION:
         context = [_plain("context", values["context"])] if values["context"].strip() else []
         answers = _plain("answers", " | ".join(values["answers"]), "trained")
         return [*context, _plain("question", values["question"]), answers]
     return list(_columns(values))
+
+
+def _candidate(number: int, context: str, completion: str, *, right: bool) -> Piece:
+    """A candidate behind its context."""
+    text = Segment(completion.lstrip(), "trained" if right else "rejected")
+    return Piece(f"({number})", tuple(_shortened([Segment(f"{context} "), text])))
 
 
 def _columns(values: Values) -> Iterator[Piece]:

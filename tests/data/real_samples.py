@@ -116,7 +116,7 @@ CASES: dict[str, Case | Refusal] = {
         "prompt", 80, changed={"turns after the first not used": 80}, unused=("reference",)
     ),
     "evaluation/sst2_dev.tsv": Case("classification", 872),
-    "evaluation/wug_adj_nominalization.jsonl": Refusal("the judgements are graded", "minimal_pair"),
+    "evaluation/wug_adj_nominalization.jsonl": Case("word_forms", 200),
     "preference/alpaca_eval_gpt4_annotations_alpaca7b.json.gz": Case(
         "preference", 543, TOLERANT, rejected={"a tie": 10}
     ),

@@ -57,6 +57,10 @@ FIXTURES = {
     "minimal_pairs": ("minimal_pairs.jsonl", {}, "minimal_pair", 2, 2),
     "multiple_choice": ("multiple_choice.jsonl", {}, "multiple_choice", 5, 4),
     "reward_bench": ("reward_bench.jsonl", {}, "answer_set", 4, 3),
+    "ewok": ("ewok.jsonl", {}, "candidates", 3, 1),
+    "comps": ("comps_wugs_dist-before.jsonl", {}, "candidates", 2, 1),
+    "word_forms": ("wug_adj_nominalization.jsonl", {}, "word_forms", 2, 2),
+    "reading_times": ("reading_data.csv", {}, "reading_times", 4, 1),
     "auto": ("kto.jsonl", {}, "unpaired_preference", 3, 3),
 }
 

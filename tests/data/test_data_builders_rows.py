@@ -6,12 +6,16 @@ import pytest
 
 from tempering.data.builders import (
     ClassificationConfig,
+    CompsConfig,
+    EWoKConfig,
     KTOConfig,
     MinimalPairsConfig,
     MultipleChoiceConfig,
     PreferenceConfig,
+    ReadingTimesConfig,
     RewardBenchConfig,
     ScoredConfig,
+    WordFormsConfig,
 )
 from tempering.data.builders.base import BadRow
 from tempering.data.builders.classification import label_of
@@ -108,6 +112,66 @@ def test_minimal_pairs_and_their_paradigm(fixtures):
     ]
 
 
+def test_pairs_of_the_same_sentence_can_be_kept(fixtures):
+    """BLiMP has seven, and the official tools count them."""
+    rows = rows_of(MinimalPairsConfig(path=fixtures / "minimal_pairs.jsonl", keep_same=True))
+    assert [row.get("same") for row in rows] == [None, None, True]
+
+
+def test_ewok_compares_targets_or_contexts(fixtures):
+    targets, contexts = (
+        rows_of(EWoKConfig(path=fixtures / "ewok.jsonl", compare=compare))[0]
+        for compare in ("targets", "contexts")
+    )
+    pushes, pulls = "Ada pushes the cart.", "Ada pulls the cart."
+    before, behind = " The cart is before her.", " The cart is behind her."
+    assert (targets["contexts"], targets["completions"]) == ([pushes, pushes], [before, behind])
+    assert (contexts["contexts"], contexts["completions"]) == ([pushes, pulls], [before, before])
+    assert (targets["answer"], targets["paradigm"], targets["ContextType"]) == (
+        0,
+        "physical-dynamics",
+        "direct",
+    )
+
+
+def test_comps_names_its_paradigm_by_the_file(fixtures):
+    row, _ = rows_of(CompsConfig(path=fixtures / "comps_wugs_dist-before.jsonl"))
+    assert row["contexts"] == [
+        "A fep is a cat. A wug is a dog. Therefore, a wug",
+        "A fep is a dog. A wug is a cat. Therefore, a wug",
+    ]
+    assert (row["completions"], row["paradigm"]) == (["can bark."] * 2, "wugs_dist_before")
+
+
+def test_forms_of_a_word_and_what_people_chose(fixtures):
+    config = WordFormsConfig(path=fixtures / "wug_adj_nominalization.jsonl")
+    first, second = rows_of(config)
+    assert first == {
+        "forms": [
+            "Make a noun of: wuggable. wuggability",
+            "Make a noun of: wuggable. wuggableness",
+        ],
+        "ratio": 0.25,
+        "paradigm": "wug_adj",
+    }
+    assert second["ratio"] == 1.0
+    assert reasons_of(config) == [
+        (3, "forms: there are 1, not two"),
+        (4, "ratio: is str that is no number"),
+    ]
+
+
+def test_reading_times_and_the_text_that_was_taken_for_nothing(fixtures):
+    config = ReadingTimesConfig(path=fixtures / "reading_data.csv")
+    rows = rows_of(config)
+    assert [row["context"] for row in rows] == ["The dog", "The", "None", "None of"]
+    assert [row["previous_word"] for row in rows] == ["dog", "", "", "of"]
+    assert [row["frequency"] for row in rows] == [10.5, 9.5, None, 11.5]
+    assert [row["first_pass"] for row in rows] == [75.25, 95.25, 65.25, None]
+    assert rows[0]["previous_length"] == 3.0
+    assert [reason for _, reason in reasons_of(config)] == ["RTfirstfix: is str that is no number"]
+
+
 def test_the_right_choice_is_told_in_many_ways(fixtures):
     config = MultipleChoiceConfig(path=fixtures / "multiple_choice.jsonl")
     rows = rows_of(config)
@@ -150,6 +214,7 @@ def test_the_right_choice_always_in_one_place(fixtures):
     path = fixtures / "entity_tracking.jsonl"
     (row,) = rows_of(MultipleChoiceConfig(path=path, answer_index=0))
     assert (row["choices"][row["answer"]], row["numops"]) == ("the beer.", 0)
+    assert row["paradigm"] == "entity_tracking_0_ops"
     assert reasons_of(MultipleChoiceConfig(path=path)) == [
         (1, "answer: is missing or null, not an index or a choice")
     ]

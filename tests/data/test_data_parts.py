@@ -224,6 +224,10 @@ def test_the_check_never_breaks_on_any_value(row_type, data):
         "score",
         "choices",
         "answer",
+        "contexts",
+        "completions",
+        "forms",
+        "ratio",
     )
     row = data.draw(st.dictionaries(st.sampled_from(names), values))
     found = problem(row_type, row)

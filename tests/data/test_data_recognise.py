@@ -69,6 +69,19 @@ KNOWN = [
         {"prompt": "p", "chosen": ["a"], "rejected": ["b", "c"], "num_correct": 1, "subset": "Ties"},
         "reward_bench", "answer_set", {},
     ),
+    (
+        {"Domain": "d", "Context1": "a", "Context2": "b", "Target1": "c", "Target2": "d"},
+        "ewok", "candidates", {},
+    ),
+    (
+        {"prefix_acceptable": "a", "prefix_unacceptable": "b", "property_phrase": "c", "id": 1},
+        "comps", "candidates", {},
+    ),
+    ({"sentences": "a b\ta c", "ratio": 0.5}, "word_forms", "word_forms", {}),
+    (
+        {"item": "a", "word": "b", "RTfirstfix": "3.5", "prev_item": "", "prev_word": ""},
+        "reading_times", "reading_times", {},
+    ),
     ({"sentence1": "a", "sentence2": "b", "label": 1, "idx": 0}, "classification", "classification", {}),
     ({"question": "a", "passage": "b", "label": True}, "classification", "classification", {}),
     ({"text": "a", "span1_text": "b", "span2_text": "c", "label": 0}, "classification", "classification", {}),
@@ -148,7 +161,6 @@ UNKNOWN = [
     ([{"chosen": "It is a.", "rejected": "It is b.", "post": "c"}], "preference", "prompt (a prompt)", ""),
     ([{"question": "q", "answer": ["a", "b"]}], "prompt_completion", "one answer", "{answer: answer.0}"),
     ([{"headline": "a", "stars": 3}], "text", "text (a string)", "columns: {text: ...}"),
-    ([{"sentences": "a\tb", "ratio": 0.5}], "minimal_pair", "graded", "write rows of sentence_good"),
     ([{"text": "a", "label": "sports"}], "classification", "labels as numbers", "labels: [FIRST, SECOND"),
     ([{"prompt": "p", "completions": [{"completion": "c"}]}],
      "prompt_completion", "one completion", "completions.0"),

@@ -13,6 +13,7 @@ from tempering.data.builders.alpaca import AlpacaConfig
 from tempering.data.builders.auto import AutoConfig
 from tempering.data.builders.babylm import BabyLMConfig
 from tempering.data.builders.base import BuilderConfig, FileBuilderConfig, Item
+from tempering.data.builders.candidates import CompsConfig, EWoKConfig
 from tempering.data.builders.chat import ChatConfig
 from tempering.data.builders.classification import ClassificationConfig
 from tempering.data.builders.hh import HHConfig
@@ -22,6 +23,7 @@ from tempering.data.builders.multiple_choice import MultipleChoiceConfig
 from tempering.data.builders.preference import PreferenceConfig, UltraFeedbackConfig
 from tempering.data.builders.prompt_response import PromptResponseConfig
 from tempering.data.builders.prompts import PromptsConfig
+from tempering.data.builders.reading_times import ReadingTimesConfig
 from tempering.data.builders.reward_bench import RewardBenchConfig
 from tempering.data.builders.scored import ScoredConfig
 from tempering.data.builders.sentiment import SentimentConfig
@@ -30,6 +32,7 @@ from tempering.data.builders.squad import SquadConfig
 from tempering.data.builders.stack_exchange import StackExchangeConfig
 from tempering.data.builders.text import TextConfig
 from tempering.data.builders.tinystories import TinyStoriesConfig
+from tempering.data.builders.word_forms import WordFormsConfig
 from tempering.data.builders.world import WorldConfig
 from tempering.data.files import excerpt
 from tempering.data.holdout import is_used
@@ -43,6 +46,8 @@ __all__ = [
     "BuilderConfig",
     "ChatConfig",
     "ClassificationConfig",
+    "CompsConfig",
+    "EWoKConfig",
     "FileBuilderConfig",
     "HHConfig",
     "KTOConfig",
@@ -51,6 +56,7 @@ __all__ = [
     "PreferenceConfig",
     "PromptResponseConfig",
     "PromptsConfig",
+    "ReadingTimesConfig",
     "RewardBenchConfig",
     "ScoredConfig",
     "SentimentConfig",
@@ -60,6 +66,7 @@ __all__ = [
     "TextConfig",
     "TinyStoriesConfig",
     "UltraFeedbackConfig",
+    "WordFormsConfig",
     "WorldConfig",
     "build",
 ]
@@ -86,7 +93,11 @@ Builder = Annotated[
     | ClassificationConfig
     | MinimalPairsConfig
     | MultipleChoiceConfig
-    | RewardBenchConfig,
+    | RewardBenchConfig
+    | EWoKConfig
+    | CompsConfig
+    | WordFormsConfig
+    | ReadingTimesConfig,
     Field(discriminator="kind"),
 ]
 

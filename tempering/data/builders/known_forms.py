@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from itertools import product
 from typing import Any
 
+from tempering.data.builders.candidates import COMPS, EWOK
 from tempering.data.builders.classification import FORMS as TEXT_PAIRS
 from tempering.data.builders.conversations import as_turns
 from tempering.data.builders.kto import TURNS
@@ -50,6 +51,11 @@ class Refused:
 def text(value: Any) -> bool:
     """A string."""
     return isinstance(value, str)
+
+
+def two_forms(value: Any) -> bool:
+    """Two texts with a tab between them."""
+    return isinstance(value, str) and value.count("\t") == 1
 
 
 def transcript(value: Any) -> bool:
@@ -189,6 +195,10 @@ _CONVERSATIONS = ("conversation", "messages", "conversations")
 FORMS: tuple[Form, ...] = (
     Form("minimal_pairs", {"sentence_good": text, "sentence_bad": text}),
     Form("reward_bench", {"prompt": asked, "chosen": strings, "rejected": strings, "num_correct": number}),
+    Form("ewok", {"Domain": text, **dict.fromkeys(EWOK, text)}),
+    Form("comps", dict.fromkeys(COMPS, text)),
+    Form("word_forms", {"sentences": two_forms, "ratio": number}),
+    Form("reading_times", {"item": text, "word": text, "RTfirstfix": number, "prev_item": text}),
     Form("squad", {"question": text, "context": text, "answers": answered}),
     Form("hh", {"chosen": transcript, "rejected": transcript}),
     Form("ultrafeedback", {"prompt": asked, "chosen": told, "rejected": told, "metadata": rated}),
@@ -264,12 +274,6 @@ FORMS: tuple[Form, ...] = (
 _ANSWERED = (*product(PROMPTS, (*ANSWERS, "answers", "responses", "outputs")),)
 
 REFUSED: tuple[Refused, ...] = (
-    Refused(
-        {"sentences": text, "ratio": number},
-        RowType.MINIMAL_PAIR,
-        "which of the two is right: the judgements are graded, and both forms are in one string",
-        "write rows of sentence_good and sentence_bad for the pairs on which people agree",
-    ),
     Refused(
         {"context": text, "annotations": mapping},
         RowType.SCORED_CONVERSATION,

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Literal
 
+from tempering.config import added_field
 from tempering.data.builders.base import FileBuilderConfig, Item, Note, Record, renamed, scalars, string
 from tempering.data.builders.columns import Columns
 from tempering.data.rows import RowType, Values
@@ -17,6 +18,10 @@ class MinimalPairsConfig(FileBuilderConfig):
     """Rows of a good and a bad sentence."""
 
     kind: Literal["minimal_pairs"] = "minimal_pairs"
+    keep_same: bool = added_field(
+        False,
+        description="keep pairs of the same sentence (BLiMP has seven), which the official tools count",
+    )
 
     @property
     def row_type(self) -> RowType:
@@ -32,9 +37,12 @@ class MinimalPairsConfig(FileBuilderConfig):
     def normalise(self, record: Record, note: Note) -> Values:
         """One row per pair."""
         name = "UID" if isinstance(record.get("UID"), str) else "paradigm"
+        good, bad = string(record, "sentence_good"), string(record, "sentence_bad")
+        same = {"same": True} if self.keep_same and good == bad else {}
         return {
-            **scalars(record, "UID"),
-            "sentence_good": string(record, "sentence_good"),
-            "sentence_bad": string(record, "sentence_bad"),
+            **scalars(record, "UID", "same"),
+            "sentence_good": good,
+            "sentence_bad": bad,
             "paradigm": string(record, name),
+            **same,
         }

@@ -3,15 +3,19 @@
 `question` or `input_prefix`; `choices` or `options`: a list, or `{text, label}` (ARC); and `answer`,
 `label` or `answerKey`: an index from 0, a letter, the label of a choice, or the choice itself. If the right
 one is always in the same place (entity tracking: the first; Kim & Schuster 2023,
-https://arxiv.org/abs/2305.02363), `answer_index` says which.
+https://arxiv.org/abs/2305.02363), `answer_index` says which. Its paradigm, as in the BabyLM pipeline, is the
+name of the file and the number of operations: `regular_2_ops`.
 """
 
 import re
+from collections.abc import Iterator
+from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import Field
 
-from tempering.data.builders.base import BadRow, FileBuilderConfig, Note, Record, scalars, string
+from tempering.data.builders.base import BadRow, FileBuilderConfig, Item, Note, Record, scalars, string
+from tempering.data.builders.columns import Columns
 from tempering.data.builders.record import called
 from tempering.data.rows import RowType, Values
 
@@ -32,6 +36,12 @@ class MultipleChoiceConfig(FileBuilderConfig):
     def row_type(self) -> RowType:
         """Always multiple choice."""
         return RowType.MULTIPLE_CHOICE
+
+    def rows_of(self, path: Path, line: int, record: Record, columns: Columns) -> Iterator[Item]:
+        """One question; that of entity tracking with its paradigm."""
+        if "numops" in record and "paradigm" not in record:
+            record = {**record, "paradigm": f"{path.name.split('.')[0]}_{record['numops']}_ops"}
+        return super().rows_of(path, line, record, columns)
 
     def normalise(self, record: Record, note: Note) -> Values:
         """One row per question."""

@@ -4,6 +4,7 @@ Separate from the builders' configs, since conversations are normalised outside 
 """
 
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from typing import Any
 
 from tempering.data.rows import Values
@@ -52,6 +53,21 @@ def string(record: Record, column: str) -> str:
     if not isinstance(value, str):
         raise BadRow(f"{column}: is {called(value)}, not a string")
     return value
+
+
+def number(record: Record, column: str) -> float | None:
+    """The number in `column`, also one written as text (CSV holds only text); None where there is none.
+
+    Raises:
+        BadRow: naming the column if it holds something else.
+    """
+    value = record.get(column)
+    if value is None or value == "":
+        return None
+    if isinstance(value, str | int | float) and not isinstance(value, bool):
+        with suppress(ValueError, OverflowError):
+            return float(value)
+    raise BadRow(f"{column}: is {called(value)} that is no number")
 
 
 def scalars(record: Record, *columns: str) -> Values:
