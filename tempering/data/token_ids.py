@@ -70,6 +70,22 @@ def literal_ids(tokenizer: "PreTrainedTokenizerBase", text: str) -> Ids:
     return encode_texts(tokenizer, [text], literal=True)[0]
 
 
+def as_tokenizer_has_it(
+    tokenizer: "PreTrainedTokenizerBase", texts: list[str], *, specials: bool
+) -> list[tuple[Ids, list[tuple[int, int]]]]:
+    """Ids of texts, each with its characters, as a tool makes them that only calls the tokenizer.
+
+    Only for measuring as such a tool does: the special tokens that a text spells are control tokens.
+
+    Args:
+        specials: whether the tokenizer adds the special tokens that it adds by itself.
+    """
+    if not texts:
+        return []
+    made = tokenizer(texts, add_special_tokens=specials, return_offsets_mapping=True, verbose=False)
+    return list(zip(made["input_ids"], made["offset_mapping"], strict=True))
+
+
 @dataclass(frozen=True)
 class Specials:
     """The special tokens of a tokenizer.

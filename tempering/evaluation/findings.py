@@ -1,11 +1,11 @@
 """What a benchmark found: metrics, and the rows behind them for the tables of the artifact."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from tempering.evaluation.benchmarks.base import Benchmark, Row, Tools
-from tempering.evaluation.metrics import Metric, mean_metric
+from tempering.evaluation.metrics import Metric, mean_metric, resampled
 
 
 @dataclass
@@ -23,18 +23,61 @@ class Findings:
         values: Sequence[float | None],
         baseline: float | None = None,
         weights: Sequence[float] | None = None,
+        *,
+        parts: Sequence[str] | None = None,
+        kept: bool = True,
     ) -> None:
         """One metric from its per-row values, which are kept too (for paired comparisons).
 
         Args:
             baseline: what guessing gives on these rows, where the benchmark does not state a number.
             weights: what each row counts in the mean; by default all count the same.
+            parts: the part of the rows that each row belongs to: `METRIC[PART]` of each is measured too.
+            kept: whether the values are kept, which a second mean of the same ones need not be.
         """
+        self._measure(metric, values, baseline, weights)
+        if kept:
+            self.keep(
+                "scores",
+                (
+                    {"metric": metric, "row": row, "value": value, **({"part": parts[row]} if parts else {})}
+                    for row, value in enumerate(values)
+                ),
+            )
+        grouped: dict[str, list[float | None]] = {}
+        for part, value in zip(parts or (), values, strict=bool(parts)):
+            grouped.setdefault(part, []).append(value)
+        for part, some in grouped.items():
+            self._measure(f"{metric}[{part}]", some, baseline)
+
+    def add_statistics(
+        self,
+        metrics: Sequence[str],
+        statistic: Callable[[Any], Sequence[float]],
+        n: int,
+        counts: Sequence[int],
+    ) -> None:
+        """Metrics that are no means over rows, such as correlations, with intervals by a bootstrap over rows.
+
+        Args:
+            statistic: numbers of rows (an array) -> the metrics on those rows.
+            n: how many rows there are.
+            counts: how many of them each metric is about.
+        """
+        values, intervals = resampled(statistic, n)
+        for metric, value, (low, high), count in zip(metrics, values, intervals, counts, strict=True):
+            self.add_value(metric, value, (low, high), count)
+
+    def _measure(
+        self,
+        metric: str,
+        values: Sequence[float | None],
+        baseline: float | None,
+        weights: Sequence[float] | None = None,
+    ) -> None:
+        """One mean with its interval, described as the benchmark describes it."""
         about = self._about(metric, baseline)
         self.metrics.append(mean_metric(metric, values, self.name, weights=weights, **about))
-        self.keep(
-            "scores", ({"metric": metric, "row": row, "value": value} for row, value in enumerate(values))
-        )
 
     def add_value(
         self,

@@ -5,7 +5,8 @@ over rows (Efron 1979, 2000 resamples, fixed seed). `n` is the number of rows.
 """
 
 import math
-from collections.abc import Sequence
+import warnings
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -55,7 +56,7 @@ def bootstrap(
     if len(array) < 2:
         return math.nan, math.nan
     generator = np.random.default_rng(0)
-    samples = [generator.integers(0, len(array), len(array)) for _ in range(resamples)]
+    samples = (generator.integers(0, len(array), len(array)) for _ in range(resamples))
     if weights is None:
         means = [array[rows].mean() for rows in samples]
     else:
@@ -63,6 +64,22 @@ def bootstrap(
         means = [np.average(array[rows], weights=shares[rows]) for rows in samples]
     low, high = np.quantile(means, [0.025, 0.975])
     return float(low), float(high)
+
+
+def resampled(
+    statistic: Callable[[Any], Sequence[float]], n: int, *, resamples: int = 2000
+) -> tuple[Sequence[float], list[tuple[float, float]]]:
+    """Statistics of `n` rows, each with its percentile bootstrap 95% interval over rows.
+
+    Args:
+        statistic: numbers of rows (an array) -> the statistics of those rows.
+    """
+    generator = np.random.default_rng(0)
+    with np.errstate(all="ignore"), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # a sample of equal rows has no correlation
+        draws = [statistic(generator.integers(0, n, n)) for _ in range(resamples)]
+    low, high = np.nanquantile(np.asarray(draws), [0.025, 0.975], axis=0)
+    return statistic(np.arange(n)), list(zip(low.tolist(), high.tolist(), strict=True))
 
 
 def mean_metric(

@@ -120,7 +120,8 @@ def baseline_rows(baseline: EvaluationArtifact | None) -> dict[str, dict[int, Ro
 
 
 def headline(metrics: Sequence[Metric]) -> dict[str, float | int | str]:
-    """The first metrics; a metric that several benchmarks have carries the benchmark's name."""
+    """The first metrics but those of parts; what several benchmarks have carries the benchmark's name."""
+    metrics = [metric for metric in metrics if "[" not in metric.metric]
     names = [metric.metric for metric in metrics]
     ambiguous = {name for name in names if names.count(name) > 1}
     return {
