@@ -12,7 +12,7 @@ from tempering.data.builders import MultipleChoiceConfig, build
 from tempering.data.rows import Row
 from tempering.errors import DataError
 from tempering.evaluation.benchmarks import MultipleChoiceBenchmark, Tools
-from tempering.evaluation.benchmarks.multiple_choice import share, winners
+from tempering.evaluation.conventions import points, winners
 from tempering.evaluation.findings import Findings, run_benchmark
 from tempering.generation.language_model import LanguageModel
 from tests.models.outside import bare_tokenizer, outside
@@ -118,7 +118,11 @@ def test_bytes_are_counted_not_characters(uniform: LanguageModel) -> None:
 def test_ties_and_what_is_no_number() -> None:
     assert winners([-2.0, -1.0, -1.0]) == [1, 2]
     assert winners([-1.0, math.nan]) == []
-    assert [share([1, 2], 2), share([1, 2], 0), share([0], 0), share([], 0)] == [0.5, 0.0, 1.0, None]
+    tie = [-2.0, -1.0, -1.0]
+    assert [points(tie, answer, "honest") for answer in (2, 0)] == [0.5, 0.0]
+    assert [points(tie, answer, "official") for answer in (1, 2)] == [1.0, 0.0]
+    assert points([-1.0, -2.0], 0, "honest") == 1.0
+    assert points([-1.0, math.nan], 0, "official") is None
 
 
 def test_white_space_belongs_to_the_choice_and_is_never_doubled(model: LanguageModel) -> None:
@@ -144,10 +148,17 @@ def test_a_long_question_is_cut_alike_for_all_its_choices(tmp_path: Path) -> Non
     assert table[0]["logprob"] == pytest.approx(sum(line), abs=1e-4)
 
 
-def test_a_choice_without_room_is_refused(tmp_path: Path) -> None:
+def test_a_choice_without_room_is_left_out_and_counted(tmp_path: Path) -> None:
     model = language_model(tmp_path, n_positions=24)
-    with pytest.raises(DataError, match=r"has 5\d tokens"):
-        run_benchmark("q", BENCHMARK, [question("a", ["x " * 25, "y"])], Tools(policy=model))
+    long, short = question("a", ["x " * 25, "y"]), question("a", ["x", "y"])
+    warnings: list[str] = []
+    draft = Draft(tmp_path / "draft", on_log=lambda level, text: warnings.append(text))
+    findings = run_benchmark("q", BENCHMARK, [long, short], Tools(policy=model, out=draft))
+    assert [metric.n for metric in findings.metrics] == [1, 1, 1]
+    assert [row["value"] is None for row in findings.tables["scores"]][:2] == [True, False]
+    assert ["1 of 2 rows are left out" in text for text in warnings] == [True]
+    with pytest.raises(DataError, match="none of the 1 rows can be scored"):
+        run_benchmark("q", BENCHMARK, [long], Tools(policy=model))
 
 
 def test_a_template_must_hold_the_question() -> None:

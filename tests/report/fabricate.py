@@ -95,7 +95,7 @@ def evaluation_tables(stage: str, prompts: int = ROWS) -> dict[str, list[Row]]:
         found["stories"].add("reward", [4 * value - 2 for value in gold])
         found["stories"].add("ended_share", [float(rng.random() < 0.6 + level / 3) for _ in gold])
         found["text"].add("loss", [2.2 - level + rng.gauss(0, 0.2) for _ in gold])
-        found["grammar"].add("minimal_pairs", [float(rng.random() < 0.9) for _ in gold])
+        found["grammar"].add("accuracy", [float(rng.random() < 0.9) for _ in gold])
         completions = [_completion(row, level, value) for row, value in enumerate(gold)]
         found["stories"].keep("completions", completions)
     metrics = [metric.row(stage) for findings in found.values() for metric in findings.metrics]
