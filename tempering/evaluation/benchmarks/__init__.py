@@ -16,7 +16,9 @@ from tempering.evaluation.benchmarks.multiple_choice import MultipleChoiceBenchm
 from tempering.evaluation.benchmarks.perplexity import PerplexityBenchmark
 from tempering.evaluation.benchmarks.preferences import PreferencesBenchmark
 from tempering.evaluation.benchmarks.questions import QuestionsBenchmark
+from tempering.evaluation.benchmarks.reading_times import ReadingTimesBenchmark
 from tempering.evaluation.benchmarks.reward_bench import RewardBenchBenchmark
+from tempering.evaluation.benchmarks.word_forms import WordFormsBenchmark
 
 __all__ = [
     "BENCHMARKS",
@@ -30,8 +32,10 @@ __all__ = [
     "PerplexityBenchmark",
     "PreferencesBenchmark",
     "QuestionsBenchmark",
+    "ReadingTimesBenchmark",
     "RewardBenchBenchmark",
     "Tools",
+    "WordFormsBenchmark",
 ]
 
 AnyBenchmark = Annotated[
@@ -42,7 +46,9 @@ AnyBenchmark = Annotated[
     | MinimalPairsBenchmark
     | MultipleChoiceBenchmark
     | PreferencesBenchmark
-    | RewardBenchBenchmark,
+    | RewardBenchBenchmark
+    | WordFormsBenchmark
+    | ReadingTimesBenchmark,
     Field(discriminator="kind"),
 ]
 
