@@ -37,13 +37,7 @@ class Findings:
         """
         self._measure(metric, values, baseline, weights)
         if kept:
-            self.keep(
-                "scores",
-                (
-                    {"metric": metric, "row": row, "value": value, **({"part": parts[row]} if parts else {})}
-                    for row, value in enumerate(values)
-                ),
-            )
+            self._keep_scores(metric, values, parts)
         grouped: dict[str, list[float | None]] = {}
         for part, value in zip(parts or (), values, strict=bool(parts)):
             grouped.setdefault(part, []).append(value)
@@ -86,22 +80,35 @@ class Findings:
         interval: tuple[float, float],
         n: int,
         baseline: float | None = None,
+        values: Sequence[float | None] = (),
     ) -> None:
-        """One metric that is no mean over rows, with the 95% interval that the benchmark worked out."""
+        """One metric that is no mean over rows, with the 95% interval that the benchmark worked out.
+
+        Args:
+            n: how many rows it is of.
+            values: what each row contributes, where that means something.
+        """
         about = self._about(metric, baseline)
         self.metrics.append(Metric(metric, value, *interval, n, self.name, **about))
+        self._keep_scores(metric, values)
 
     def _about(self, metric: str, baseline: float | None) -> dict[str, Any]:
         """Direction, baseline and convention of a metric, as its benchmark declares them."""
         measure = self.benchmark.measure(metric)
         assert measure is not None, f"{type(self.benchmark).__name__} does not declare the metric {metric!r}"
-        if isinstance(measure.baseline, float):
-            baseline = measure.baseline
         return {
             "better": measure.better,
-            "baseline": baseline,
+            "baseline": measure.baseline if isinstance(measure.baseline, float) else baseline,
             "convention": self.benchmark.convention_name,
         }
+
+    def _keep_scores(
+        self, metric: str, values: Sequence[float | None], parts: Sequence[str] | None = None
+    ) -> None:
+        rows = ({"metric": metric, "row": row, "value": value} for row, value in enumerate(values))
+        if parts:
+            rows = ({**row, "part": part} for row, part in zip(rows, parts, strict=True))
+        self.keep("scores", rows)
 
     def keep(self, table: str, rows: Iterable[Row]) -> None:
         """Rows for a table, under the benchmark's name."""

@@ -14,6 +14,7 @@ from tempering.evaluation.benchmarks.base import Benchmark, Measured, Row, Tools
 from tempering.evaluation.config import EvaluateConfig
 from tempering.evaluation.findings import run_benchmark, tables_of
 from tempering.evaluation.metrics import Metric
+from tempering.evaluation.pieces import drop_pieces
 from tempering.generation.language_model import LanguageModel
 from tempering.models.device import prepare_device
 from tempering.models.loading import load_causal_lm
@@ -32,8 +33,9 @@ def evaluate_model(
     """Run every benchmark that applies to the model; the first metrics are the headline."""
     # Refuse wrong rows before any model is loaded.
     for name, benchmark in config.benchmarks.items():
-        check_rows(name, benchmark, datasets[benchmark.dataset])
-        benchmark.check(Tools(model=model, models=models, datasets=datasets))
+        for dataset in benchmark.dataset_names:
+            check_rows(name, benchmark, datasets[dataset])
+        benchmark.check(name, Tools(model=model, models=models, datasets=datasets))
 
     # Load the model: as a policy with its judge, or as a scorer.
     device = prepare_device(out)
@@ -73,6 +75,7 @@ def evaluate_model(
     out.write_table("metrics", [metric.row(config.models[0]) for metric in metrics])
     for table, rows in tables_of(findings).items():
         out.write_table(table, rows)
+    drop_pieces(out)
     return headline(metrics)
 
 

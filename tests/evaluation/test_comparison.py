@@ -82,7 +82,7 @@ def test_the_rows_bring_the_reference() -> None:
     assert values(findings)["win_rate"] == 1.5 / 4
     assert not asked.compared
     with pytest.raises(DataError, match="which holds prompt rows"):
-        asked.check(Tools(datasets={"x": SimpleNamespace(id="dataset/x", row_type="prompt")}))  # type: ignore[dict-item]
+        asked.check("judged", Tools(datasets={"x": SimpleNamespace(id="dataset/x", row_type="prompt")}))  # type: ignore[dict-item]
 
 
 def test_the_baseline_itself_is_not_compared() -> None:

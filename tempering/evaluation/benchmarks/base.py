@@ -91,8 +91,12 @@ class Benchmark(Config):
     convention: ClassVar[str]
     """How it scores, as far as another way would give another number."""
 
-    def check(self, tools: Tools) -> None:
-        """Refuse what cannot be measured: called before any model is loaded, with artifacts alone."""
+    def check(self, name: str, tools: Tools) -> None:
+        """Refuse what cannot be measured: called before any model is loaded, with artifacts alone.
+
+        Args:
+            name: its own, for messages.
+        """
 
     @abstractmethod
     def run(self, rows: list[Row], tools: Tools, findings: "Findings") -> None:

@@ -81,12 +81,12 @@ class ComparisonBenchmark(Benchmark):
         """With the baseline, unless the rows bring the reference."""
         return self.reference == "baseline"
 
-    def check(self, tools: Tools) -> None:
+    def check(self, name: str, tools: Tools) -> None:
         """Refuse rows without completions where these are the reference."""
         dataset = tools.datasets[self.dataset]
         if self.reference == "rows" and dataset.row_type != RowType.PROMPT_COMPLETION:
             raise DataError(
-                f"`reference: rows` of a comparison names {dataset.id}, which holds {dataset.row_type} rows",
+                f"benchmark {name}: `reference: rows`, and {dataset.id} holds {dataset.row_type} rows",
                 expected=f"{RowType.PROMPT_COMPLETION} rows, whose completions are the reference",
                 fix="name another data set, or `reference: baseline`",
             )

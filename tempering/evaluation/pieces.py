@@ -1,0 +1,46 @@
+"""Finished pieces of long work in an evaluation's draft: a killed run does not do them again.
+
+A piece (one seed of a fine-tuning) lies in a checkpoint of the draft, named after the tokens that were used
+up to it, since that is what a partial is kept for. The partial belongs to one fingerprint and to the same
+inputs, so a piece needs no more than a name. They are removed when the evaluation has written its tables.
+"""
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from tempering.artifacts.atomic import beside, publish_folder, write_atomic
+from tempering.artifacts.draft import Draft, checkpoints_in
+from tempering.artifacts.names import checkpoint_name, checkpoint_tokens, slug
+from tempering.artifacts.partial import remove
+
+Piece = Mapping[str, Any]
+
+
+def finished_piece(out: Draft | None, name: str) -> Piece | None:
+    """A piece that an earlier run has finished, or None."""
+    for folder in [] if out is None else checkpoints_in(out.path):
+        path = folder / f"{slug(name)}.json"
+        if path.is_file():
+            assert out is not None
+            out.resumed_from_tokens = checkpoint_tokens(folder.name)
+            piece: Piece = json.loads(path.read_text("utf-8"))
+            return piece
+    return None
+
+
+def keep_piece(out: Draft | None, name: str, piece: Piece, tokens: int) -> None:
+    """Keep a piece that used `tokens` (at least 1) from now on, whatever happens to the process."""
+    if out is None:
+        return
+    before = [checkpoint_tokens(folder.name) or 0 for folder in checkpoints_in(out.path)]
+    place = out.checkpoints_dir / checkpoint_name(max(before, default=0) + max(tokens, 1))
+    temporary = beside(place)
+    temporary.mkdir()
+    write_atomic(temporary / f"{slug(name)}.json", json.dumps(piece).encode())
+    publish_folder(temporary, place, durable=True)
+
+
+def drop_pieces(out: Draft) -> None:
+    """All work is done: the pieces are in its tables."""
+    remove(out.path / "checkpoints")
