@@ -11,6 +11,7 @@ from pydantic import Field
 from tempering.evaluation.benchmarks.base import Benchmark, Measure, Tools
 from tempering.evaluation.benchmarks.comparison import ComparisonBenchmark
 from tempering.evaluation.benchmarks.completions import CompletionsBenchmark
+from tempering.evaluation.benchmarks.finetuning import FinetuningBenchmark
 from tempering.evaluation.benchmarks.minimal_pairs import MinimalPairsBenchmark
 from tempering.evaluation.benchmarks.multiple_choice import MultipleChoiceBenchmark
 from tempering.evaluation.benchmarks.perplexity import PerplexityBenchmark
@@ -26,6 +27,7 @@ __all__ = [
     "Benchmark",
     "ComparisonBenchmark",
     "CompletionsBenchmark",
+    "FinetuningBenchmark",
     "Measure",
     "MinimalPairsBenchmark",
     "MultipleChoiceBenchmark",
@@ -48,7 +50,8 @@ AnyBenchmark = Annotated[
     | PreferencesBenchmark
     | RewardBenchBenchmark
     | WordFormsBenchmark
-    | ReadingTimesBenchmark,
+    | ReadingTimesBenchmark
+    | FinetuningBenchmark,
     Field(discriminator="kind"),
 ]
 

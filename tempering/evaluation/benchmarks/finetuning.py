@@ -78,13 +78,13 @@ class FinetuningBenchmark(Benchmark):
         """Test rows, then training rows where another data set holds them."""
         return tuple(dict.fromkeys((self.dataset, self.train_dataset or self.dataset)))
 
-    def check(self, name: str, datasets: Mapping[str, DatasetArtifact]) -> None:
+    def check(self, name: str, tools: Tools) -> None:
         """Refuse training rows of another sort, too few of them, or only one label.
 
         Raises:
             DataError: with the counts, and what to change.
         """
-        labels = [row["label"] for row in self._training_rows(name, datasets)]
+        labels = [row["label"] for row in self._training_rows(name, tools.datasets)]
         held_out = round(self.held_out_fraction * len(labels)) if self.scoring == "honest" else 0
         if len(labels) - held_out < self.batch_size or (self.scoring == "honest" and not held_out):
             raise DataError(
@@ -122,7 +122,7 @@ class FinetuningBenchmark(Benchmark):
                 findings.add(measure, right, baseline)
                 continue
             values = right if measure == "accuracy" else []
-            findings.add_estimate(
+            findings.add_value(
                 measure, result.value, (result.low, result.high), len(rows), baseline, values
             )
 
