@@ -81,6 +81,13 @@ def test_classification_in_the_forms_of_glue(fixtures):
     assert found[0] == (10, "label: is -1: hidden, as in a test split")
     assert found[1] == (11, "label: is missing or null, not a number or a name")
     assert found[2][1].startswith("no text")
+    # In the order and the words of the BabyLM evaluation pipeline; two columns are as they are.
+    theirs = rows_of(ClassificationConfig(path=fixtures / "glue.jsonl", labels=labels, wording="babylm"))
+    assert [(row["text"], row["text_pair"]) for row in theirs[5:7]] == [
+        ('Does "He" refer to "Mark" in this passage?', "Mark told Pete a lie. He laughed."),
+        ("Question: Who ran? Answer: Tom", "Tom ran."),
+    ]
+    assert [*theirs[:5], *theirs[7:]] == [*rows[:5], *rows[7:]]
     without = reasons_of(ClassificationConfig(path=fixtures / "glue.jsonl"))
     assert without[0] == (4, "label: is a name that `labels` does not list")
 

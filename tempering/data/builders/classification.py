@@ -12,6 +12,7 @@ from typing import ClassVar, Literal
 
 from pydantic import Field
 
+from tempering.config import added_field
 from tempering.data.builders.base import BadRow, FileBuilderConfig, Note, Record, scalars, string
 from tempering.data.builders.record import called
 from tempering.data.rows import RowType, Values
@@ -40,6 +41,11 @@ class ClassificationConfig(FileBuilderConfig):
         default=(), description="names of the labels, the first stands for 0; empty: labels are numbers"
     )
 
+    wording: Literal["plain", "babylm"] = added_field(
+        "plain",
+        description="babylm: WSC and MultiRC as the BabyLM evaluation pipeline puts them, the question first",
+    )
+
     @property
     def row_type(self) -> RowType:
         """Always classification."""
@@ -51,7 +57,7 @@ class ClassificationConfig(FileBuilderConfig):
         if form is None:
             raise BadRow("no text: none of " + ", ".join("+".join(form) for form in FORMS))
         label = label_of(record.get("label"), self.labels)
-        text, pair = _pair(record, form)
+        text, pair = _pair(record, form, self.wording)
         return {**scalars(record, *form, "label"), "text": text, "text_pair": pair, "label": label}
 
 
@@ -100,8 +106,14 @@ def _number_in(text: str) -> int:
     raise BadRow("label: is a name that `labels` does not list")
 
 
-def _pair(record: Record, form: tuple[str, ...]) -> tuple[str, str]:
+def _pair(record: Record, form: tuple[str, ...], wording: str) -> tuple[str, str]:
+    """Text and pair of a form; of three columns the longest text is the first, for BabyLM the second."""
     first, *others = (string(record, name) for name in form)
-    if form[1:] == ("span1_text", "span2_text"):
-        return first, f'Does "{others[1]}" refer to "{others[0]}"?'
-    return first, " ".join(others)
+    if len(others) < 2:
+        return first, " ".join(others)
+    is_wsc = form[1:] == ("span1_text", "span2_text")
+    question = f'Does "{others[1]}" refer to "{others[0]}"' if is_wsc else ""
+    if wording == "babylm":
+        asked = f"{question} in this passage?" if is_wsc else f"Question: {others[0]} Answer: {others[1]}"
+        return asked, first
+    return first, f"{question}?" if is_wsc else " ".join(others)

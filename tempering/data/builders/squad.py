@@ -15,6 +15,7 @@ from typing import Any, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
+from tempering.config import added_field
 from tempering.data.builders.base import BadRow, FileBuilderConfig, Item, Note, Record, string
 from tempering.data.builders.corruptions import CorruptionConfig, corrupted_pairs
 from tempering.data.files import read_document
@@ -44,6 +45,10 @@ class SquadConfig(FileBuilderConfig):
     corruptions: CorruptionConfig | None = Field(
         default=None,
         description="how wrong answers are made, for rows: preferences; null: default shares",
+    )
+
+    keep_columns: tuple[str, ...] = added_field(
+        (), description="further columns that questions keep, such as their type (for `by` of a benchmark)"
     )
 
     @classmethod
@@ -81,7 +86,7 @@ class SquadConfig(FileBuilderConfig):
 
     def normalise(self, record: Record, note: Note) -> Values:
         """One row per question; pairs are made from it later."""
-        question = _question(record)
+        question = _question(record, ("id", "title", *self.keep_columns))
         if self.rows != "prompt_completion":
             return question
         prompt = question_prompt(question["context"], question["question"])
@@ -120,7 +125,7 @@ def _objects(value: Any) -> list[Record]:
     return [item if isinstance(item, dict) else {} for item in items]
 
 
-def _question(record: Record) -> Values:
+def _question(record: Record, kept: tuple[str, ...]) -> Values:
     baseline = record.get("baseline")
     if isinstance(baseline, float) and math.isnan(baseline):
         baseline = None
@@ -130,7 +135,7 @@ def _question(record: Record) -> Values:
         "answers": _answers(record.get("answers")),
         "baseline": baseline,
     }
-    extras = {name: record[name] for name in ("id", "title") if isinstance(record.get(name), str)}
+    extras = {name: record[name] for name in kept if isinstance(record.get(name), str)}
     return {**values, **extras}
 
 
