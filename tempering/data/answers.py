@@ -68,6 +68,20 @@ def f1(answer: str, gold: Sequence[str]) -> float:
     return max((_f1(answer, text) for text in gold), default=0.0)
 
 
+def squad_exact_match(answer: str, gold: Sequence[str]) -> float:
+    """SQuAD's own: 1.0 if one gold answer is the same after its normalisation, else 0.0."""
+    return float(any(normalise_answer(answer) == normalise_answer(text) for text in gold))
+
+
+def squad_f1(answer: str, gold: Sequence[str]) -> float:
+    """SQuAD's own: F1 of the words after its normalisation, against the best gold answer; 0 without any."""
+    words = Counter(normalise_answer(answer).split())
+    others = [Counter(normalise_answer(text).split()) for text in gold]
+    return max(
+        (2 * (words & other).total() / max(1, words.total() + other.total()) for other in others), default=0.0
+    )
+
+
 def answer_words(text: str) -> list[str]:
     """The words of a text as they are compared: lower case, without punctuation and articles.
 

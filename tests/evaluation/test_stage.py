@@ -29,6 +29,8 @@ def test_a_policy_gets_every_benchmark_but_preferences(tiny: Any) -> None:
         "f1",
         "accuracy",
         "macro_accuracy",
+        "squad_exact_match",
+        "squad_f1",
     }
     assert {name for name in table["metric"] if "[" in name} > {"accuracy[word_order]"}
     assert set(table["model"]) == {"dpo"}

@@ -7,7 +7,7 @@ is heavy is imported inside `run`.
 """
 
 from abc import abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, get_args
 
@@ -16,6 +16,7 @@ from pydantic import Field
 from tempering.artifacts.kinds import DatasetArtifact, ModelArtifact
 from tempering.config import Config
 from tempering.data.rows import RowType
+from tempering.errors import DataError
 
 if TYPE_CHECKING:
     from tempering.artifacts.draft import Draft
@@ -72,6 +73,22 @@ class Tools:
     """The data sets that the benchmark names."""
     out: "Draft | None" = None
     """Where progress, warnings and further files go."""
+
+
+def column_values(rows: Sequence[Row], column: str) -> list[str]:
+    """What each row has in a column, as text.
+
+    Raises:
+        DataError: a row has no such column.
+    """
+    for row in rows:
+        if column not in row:
+            raise DataError(
+                f"the benchmark's `by` is {column!r}, and the rows have no such column",
+                expected=f"one of {', '.join(sorted(row))}",
+                fix="correct `by`, or use a data set that has the column",
+            )
+    return [str(row[column]) for row in rows]
 
 
 class Benchmark(Config):

@@ -122,9 +122,7 @@ class FinetuningBenchmark(Benchmark):
                 findings.add(measure, right, baseline)
                 continue
             values = right if measure == "accuracy" else []
-            findings.add_value(
-                measure, result.value, (result.low, result.high), len(rows), baseline, values
-            )
+            findings.add_value(measure, result.value, (result.low, result.high), len(rows), baseline, values)
 
         # The epochs of every seed with its test scores, and what it predicts.
         for seed, outcome in outcomes.items():

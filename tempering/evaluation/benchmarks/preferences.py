@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING, Literal
 
 from tempering.config import added_field
 from tempering.data.rows import RowType
-from tempering.errors import DataError
-from tempering.evaluation.benchmarks.base import Benchmark, Measure, Row, Tools
+from tempering.evaluation.benchmarks.base import Benchmark, Measure, Row, Tools, column_values
 
 if TYPE_CHECKING:
     from tempering.evaluation.findings import Findings
@@ -52,7 +51,7 @@ class PreferencesBenchmark(Benchmark):
         from tempering.evaluation import calibration
 
         assert tools.scorer is not None
-        parts = [] if self.by is None else [_value(row, self.by) for row in rows]
+        parts = [] if self.by is None else column_values(rows, self.by)
 
         # Score both sides.
         prompts = [[dict(turn) for turn in row["prompt"]] for row in rows]
@@ -89,13 +88,3 @@ def _longer(row: Row) -> str | None:
     """Whether the chosen answer is the longer one, in characters; None where both are as long."""
     chosen, rejected = (len(row[side][-1]["content"]) for side in ("chosen", "rejected"))
     return None if chosen == rejected else _LONGER if chosen > rejected else _SHORTER
-
-
-def _value(row: Row, column: str) -> str:
-    if column not in row:
-        raise DataError(
-            f"the benchmark's `by` is {column!r}, and the pairs have no such column",
-            expected=f"one of {', '.join(sorted(row))}",
-            fix="correct `by`, or use a data set that has the column",
-        )
-    return str(row[column])

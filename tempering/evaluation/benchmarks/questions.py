@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Literal
 from pydantic import Field
 
 from tempering.config import MOST_LENGTH, added_field
-from tempering.data.answers import exact_match, f1
+from tempering.data.answers import exact_match, f1, squad_exact_match, squad_f1
 from tempering.data.prompt_format import PromptFormat
 from tempering.data.rows import RowType
-from tempering.evaluation.benchmarks.base import Benchmark, Measure, Row, Tools
+from tempering.evaluation.benchmarks.base import Benchmark, Measure, Row, Tools, column_values
 from tempering.world import question_prompt
 
 if TYPE_CHECKING:
@@ -35,17 +35,26 @@ class QuestionsBenchmark(Benchmark):
         None, description="how questions are put; null: as the model was trained"
     )
 
-    version = 2
+    by: str | None = added_field(
+        None, description="column of the rows, such as type: the exact match on each of its values too"
+    )
+
+    version = 3
     row_types = (RowType.QUESTION,)
     convention = (
         "Prompt: `{context} Question: {question} Answer:` in the model's own prompt format; a model "
         "of documents reads it after EOS or the tokenizer's BOS. Answer: greedy, up to the end of its "
         "first line or sentence; where a gold answer holds such ends (St. Louis), up to as many more. "
-        "Numbers are compared as numbers. The best of the gold answers counts."
+        "Numbers are compared as numbers. The best of the gold answers counts. `squad_exact_match` and "
+        "`squad_f1`: the first line of the answer, by SQuAD's own rules (evaluate-v1.1): lower case, without "
+        "punctuation and articles. With `by`, `exact_match[VALUE]` is that of the questions with this value "
+        "in the column."
     )
     metrics = (
         Measure("exact_match", "Exact match", "share of questions", baseline=_GUESS),
         Measure("f1", "F1", "0 to 1 per question, over words", baseline=_GUESS),
+        Measure("squad_exact_match", "SQuAD exact match", "share of questions", baseline=_GUESS),
+        Measure("squad_f1", "SQuAD F1", "0 to 1 per question, over words", baseline=_GUESS),
     )
 
     def run(self, rows: list[Row], tools: Tools, findings: "Findings") -> None:
@@ -54,6 +63,7 @@ class QuestionsBenchmark(Benchmark):
 
         assert tools.policy is not None
         model = tools.policy
+        parts = column_values(rows, self.by) if self.by else None
 
         # Answer every question.
         prompts = [self._prompt(model, row) for row in rows]
@@ -66,6 +76,12 @@ class QuestionsBenchmark(Benchmark):
             values = [
                 best(score, text, row["answers"]) for (text, _), row in zip(completions, rows, strict=True)
             ]
+            findings.add(metric, values, guess, parts=parts if metric == "exact_match" else None)
+
+        # By SQuAD's own rules, which know no ends of answers: the first line.
+        lines = [text.strip().partition("\n")[0] for text, _ in completions]
+        for metric, score in (("squad_exact_match", squad_exact_match), ("squad_f1", squad_f1)):
+            values = [score(line, row["answers"]) for line, row in zip(lines, rows, strict=True)]
             findings.add(metric, values, guess)
 
     def _prompt(self, model: "LanguageModel", row: Row) -> list[int]:
