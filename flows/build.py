@@ -260,11 +260,18 @@ class Graph(DataGraph):
         }
         if others:
             inputs["models"] = others
+        if config.every_checkpoint:
+            inputs |= self._with_checkpoints(name)
         if judge:
             inputs["reward_model"] = self.model(judge, "evaluate.reward_model")
         if baseline:
             inputs["baseline"] = self.evaluation(baseline)
         return self.add(f"evaluate[{self.called(name)}]", "evaluate", config, inputs)
+
+    def _with_checkpoints(self, name: str) -> dict[str, Source | Mapping[str, Source]]:
+        """Where the checkpoints of a merged model are: adapters, which need their base."""
+        merged = self.made.get(f"merge[{name}]")
+        return {} if merged is None else {"trained": merged.inputs["adapter"], "base": merged.inputs["base"]}
 
     def report(self, models: list[str]) -> str:
         """The report on everything in the graph."""

@@ -18,11 +18,14 @@ def evaluate(
     reward_model: ModelArtifact | None = None,
     baseline: EvaluationArtifact | None = None,
     models: Mapping[str, ModelArtifact] | None = None,
+    trained: ModelArtifact | None = None,
+    base: ModelArtifact | None = None,
 ) -> Summary:
     """Measure `model`; the reward model judges win rates against the completions in `baseline`.
 
-    `models` are those that benchmarks name.
+    `models` are those that benchmarks name. `trained` has the checkpoints of a merged model, which are
+    adapters on `base`.
     """
     from tempering.evaluation.run import evaluate_model
 
-    return evaluate_model(out, config, model, datasets, reward_model, baseline, models or {})
+    return evaluate_model(out, config, model, datasets, reward_model, baseline, models or {}, trained, base)

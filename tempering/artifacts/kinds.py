@@ -168,7 +168,7 @@ class EvaluationArtifact(Artifact):
     """Metrics of one model; tables only."""
 
     kind: ClassVar[str] = "evaluation"
-    payload: ClassVar[tuple[str, ...]] = ("metadata/metrics.parquet",)
+    payload: ClassVar[tuple[str, ...]] = ("metadata/metrics.parquet", "metadata/checkpoints.parquet")
 
 
 @dataclass(frozen=True)

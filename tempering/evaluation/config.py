@@ -5,7 +5,7 @@ from typing import ClassVar
 
 from pydantic import Field
 
-from tempering.config import MOST_SEED, MOST_SEQUENCES, SET, Config, Readers
+from tempering.config import MOST_SEED, MOST_SEQUENCES, SET, Config, Readers, added_field, runtime_field
 from tempering.evaluation.benchmarks import AnyBenchmark
 from tempering.evaluation.benchmarks.base import Measured
 
@@ -18,13 +18,19 @@ class EvaluateConfig(Config):
         "baseline": {"compared_benchmarks": SET},
     }
 
-    models: list[str] | None = Field(
+    # Names are not hashed: which artifacts they stand for is.
+    models: list[str] | None = runtime_field(
         None,
         description="stages whose models are evaluated (those switched off are skipped); null: all",
     )
     benchmarks: dict[str, AnyBenchmark] = Field(default_factory=dict, description="name -> benchmark")
-    reward_model: str | None = Field("reward_model", description="scores completions; null: no reward metric")
-    baseline: str | None = Field(
+    every_checkpoint: bool = added_field(
+        False, description="measure the kept checkpoints of every model too, for curves over tokens"
+    )
+    reward_model: str | None = runtime_field(
+        "reward_model", description="scores completions; null: no reward metric"
+    )
+    baseline: str | None = runtime_field(
         "sft", description="model whose completions others are compared with; null: none"
     )
     seed: int = Field(0, ge=0, le=MOST_SEED, description="of the sampling; by default the pipeline's")

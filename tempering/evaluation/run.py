@@ -1,4 +1,4 @@
-"""Evaluating one model: run its benchmarks and write the tables."""
+"""Evaluating one model, and its checkpoints where that is asked for: run the benchmarks, write the tables."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -11,8 +11,9 @@ from tempering.artifacts.tables import read_rows
 from tempering.data.shards import count_rows, iter_rows
 from tempering.errors import DataError
 from tempering.evaluation.benchmarks.base import Benchmark, Measured, Row, Tools
+from tempering.evaluation.checkpoints import Point, curve_tables, kept_checkpoints, whole
 from tempering.evaluation.config import EvaluateConfig
-from tempering.evaluation.findings import run_benchmark, tables_of
+from tempering.evaluation.findings import Findings, run_benchmark, tables_of
 from tempering.evaluation.metrics import Metric
 from tempering.evaluation.pieces import drop_pieces
 from tempering.generation.language_model import LanguageModel
@@ -29,54 +30,72 @@ def evaluate_model(
     reward_model: ModelArtifact | None,
     baseline: EvaluationArtifact | None,
     models: Mapping[str, ModelArtifact],
+    trained: ModelArtifact | None = None,
+    base: ModelArtifact | None = None,
 ) -> dict[str, float | int | str]:
-    """Run every benchmark that applies to the model; the first metrics are the headline."""
+    """Run every benchmark that applies to the model; the first metrics are the headline.
+
+    Args:
+        trained: the artifact with the checkpoints, where `model` was merged from its adapter.
+        base: the model that the adapters of these checkpoints are on.
+    """
     # Refuse wrong rows before any model is loaded.
     for name, benchmark in config.benchmarks.items():
         for dataset in benchmark.dataset_names:
             check_rows(name, benchmark, datasets[dataset])
         benchmark.check(name, Tools(model=model, models=models, datasets=datasets))
 
-    # Load the model: as a policy with its judge, or as a scorer.
+    # What every point of the training is measured with: the judge, and the benchmarks for such a model.
     device = prepare_device(out)
     is_scorer = model.details.get("head") == "score"
-    scorer = model if is_scorer else reward_model
-    prompt_format: Any = model.details.get("prompt_format", "chat")
-    tools = Tools(
-        policy=None if is_scorer else language_model(model, prompt_format, device, config.batch_size),
-        scorer=LearnedReward.of(scorer, device) if scorer else None,
-        seed=out.seed,
-        model=model,
-        models=models,
-        datasets=datasets,
-        out=out,
-    )
-
-    # Run the benchmarks.
+    judge = LearnedReward.of(reward_model, device) if reward_model and not is_scorer else None
+    tools = Tools(scorer=judge, seed=out.seed, models=models, datasets=datasets, out=out)
     rows_of_baseline = baseline_rows(baseline)
     measured: Measured = "scorer" if is_scorer else "policy"
     benchmarks = config.measuring(measured)
     for name in [name for name in config.benchmarks if name not in benchmarks]:
         out.warn(f"benchmark {name} is skipped: {model.id} is a {measured}, which it does not measure")
-    findings = []
-    for name, benchmark in benchmarks.items():
-        rows = benchmark_rows(datasets[benchmark.dataset], benchmark, out)
-        toolbox = replace(tools, baseline=rows_of_baseline.get(name, {}))
-        findings.append(run_benchmark(name, benchmark, rows, toolbox))
-        out.progress(len(findings), len(benchmarks), unit="benchmarks")
-    if tools.policy is not None and tools.policy.cut:
-        out.warn(
-            f"{tools.policy.cut} prompts lost their beginning: the model has {tools.policy.room} positions"
-        )
 
-    # Write the tables.
+    # The finished model first: what is wrong with a benchmark shows before the checkpoints are measured.
+    finished = Point(model, (trained or model).manifest.tokens)
+    points = [finished, *(kept_checkpoints(trained or model) if config.every_checkpoint else [])]
+    total, done, curve = len(benchmarks) * len(points), 0, []
+    for point in points:
+        findings: list[Findings] = []
+        with whole(point.model, base, out) as whole_model:
+            toolbox = replace(tools, model=whole_model, **_opened(whole_model, device, config.batch_size))
+            for name, benchmark in benchmarks.items():
+                rows = benchmark_rows(
+                    datasets[benchmark.dataset], benchmark, out if point is finished else None
+                )
+                of_baseline = rows_of_baseline.get(name, {})
+                findings.append(run_benchmark(name, benchmark, rows, replace(toolbox, baseline=of_baseline)))
+                done += 1
+                out.progress(done, total, unit="benchmarks")
+        curve.append((point, findings))
+        policy = toolbox.policy
+        if policy is not None and policy.cut and point is finished:
+            out.warn(f"{policy.cut} prompts lost their beginning: the model has {policy.room} positions")
+
+    # Write the tables; the finished model stands last on the curve.
     assert config.models, "the graph names the one model of this evaluation"
-    metrics = [metric for finding in findings for metric in finding.metrics]
+    metrics = [metric for finding in curve[0][1] for metric in finding.metrics]
     out.write_table("metrics", [metric.row(config.models[0]) for metric in metrics])
-    for table, rows in tables_of(findings).items():
+    tables = tables_of(curve[0][1])
+    if len(points) > 1:
+        tables |= curve_tables(config.models[0], [*curve[1:], curve[0]])
+    for table, rows in tables.items():
         out.write_table(table, rows)
     drop_pieces(out)
     return headline(metrics)
+
+
+def _opened(model: ModelArtifact, device: Any, batch_size: int) -> dict[str, Any]:
+    """A model's weights as the tool that they are: a scorer, or a policy."""
+    if model.details.get("head") == "score":
+        return {"scorer": LearnedReward.of(model, device)}
+    prompt_format: Any = model.details.get("prompt_format", "chat")
+    return {"policy": language_model(model, prompt_format, device, batch_size)}
 
 
 def language_model(model: ModelArtifact, prompt_format: Any, device: Any, batch_size: int) -> LanguageModel:
@@ -103,11 +122,12 @@ def check_rows(name: str, benchmark: Benchmark, dataset: DatasetArtifact) -> Non
         )
 
 
-def benchmark_rows(dataset: DatasetArtifact, benchmark: Benchmark, out: Draft) -> list[Row]:
-    """The eval part of a data set; with a warning the train part where nothing is held out."""
+def benchmark_rows(dataset: DatasetArtifact, benchmark: Benchmark, out: Draft | None) -> list[Row]:
+    """The eval part of a data set; with a warning to `out` the train part where nothing is held out."""
     part = "eval"
     if not count_rows(dataset.rows_path(part)):
-        out.warn(f"{dataset.id} holds nothing out (eval_fraction: 0): its train part is used")
+        if out is not None:
+            out.warn(f"{dataset.id} holds nothing out (eval_fraction: 0): its train part is used")
         part = "train"
     return list(islice(iter_rows(dataset.rows_path(part)), benchmark.max_rows))
 
