@@ -53,6 +53,10 @@ class StoreError(UserError):
     """The artifact store cannot be read or written."""
 
 
+class GateFailed(UserError):
+    """A model is not good enough for what is made from it. Exit code 3."""
+
+
 class StageStopped(TemperingError):
     """The stage was told to end, and has written a checkpoint; the message says where it resumes."""
 

@@ -172,6 +172,14 @@ class EvaluationArtifact(Artifact):
 
 
 @dataclass(frozen=True)
+class GateArtifact(Artifact):
+    """The numbers with which a model has passed its gate."""
+
+    kind: ClassVar[str] = "gate"
+    payload: ClassVar[tuple[str, ...]] = ("metadata/gate.parquet",)
+
+
+@dataclass(frozen=True)
 class ReportArtifact(Artifact):
     """One self-contained HTML file."""
 
@@ -200,6 +208,7 @@ KINDS: dict[str, type[Artifact]] = {
         SampleArtifact,
         ModelArtifact,
         EvaluationArtifact,
+        GateArtifact,
         ReportArtifact,
         PublicationArtifact,
     )
