@@ -12,6 +12,7 @@ from typing import Any
 
 from flows.config import PipelineConfig
 from flows.data_graph import DataGraph, is_ref
+from flows.gates import with_gates
 from flows.graph import Node, Ref, Source
 from tasks.publish import PublishConfig
 from tempering.artifacts.kinds import DatasetArtifact, ModelArtifact, SampleArtifact, TokenizerArtifact
@@ -28,9 +29,10 @@ def build_graph(config: PipelineConfig) -> list[Node]:
     """All nodes, parents before children.
 
     Raises:
-        ConfigError: a name that is not a stage, sample or data set of this pipeline, or a cycle.
+        ConfigError: a name that is not a stage, sample or data set of this pipeline, a gate on what is not
+            measured, or a cycle.
     """
-    return Graph(config).nodes()
+    return with_gates(Graph(config).nodes(), config.gates, config.stages)
 
 
 class Graph(DataGraph):

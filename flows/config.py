@@ -21,6 +21,7 @@ from tempering.data.builders import Builder
 from tempering.data.sample.config import SampleConfig
 from tempering.data.tokenizers import TokenizerConfig
 from tempering.evaluation.config import EvaluateConfig
+from tempering.evaluation.gates import GateConfig
 from tempering.model_config import AdoptConfig, MergeConfig
 from tempering.report.config import ReportConfig
 from tempering.runtime import RuntimeConfig
@@ -60,6 +61,10 @@ class PipelineConfig(Config):
         default_factory=MergeConfig, description="merging adapters into their base models"
     )
     evaluate: EvaluateConfig | None = Field(None, description="benchmarks; null: off")
+    gates: Mapping[str, GateConfig] = Field(
+        default_factory=dict,
+        description='model -> {BENCHMARK.METRIC: ">= NUMBER"}: what is made from it waits; null: off',
+    )
     report: ReportConfig | None = Field(None, description="the page at the end; null: off")
 
     @classmethod
@@ -81,6 +86,13 @@ class PipelineConfig(Config):
             name: {"name_or_path": model} if isinstance(model, str) else model
             for name, model in models.items()
         }
+
+    @field_validator("gates", mode="before")
+    @classmethod
+    def _those_on(cls, gates: Any) -> Any:
+        if not isinstance(gates, dict):
+            return {} if gates is None else gates
+        return {name: gate for name, gate in gates.items() if gate is not None}
 
     @model_validator(mode="before")
     @classmethod
@@ -116,7 +128,10 @@ def _filled(section: Any, tree: dict[str, Any], setting: str) -> Any:
 
 
 def _skip(tree: dict[str, Any], off: Collection[str]) -> None:
-    """Leave stages that are switched off out of the evaluation, as it leaves out kinds that are."""
+    """Leave stages that are switched off out of the evaluation and the gates, as kinds that are."""
+    gates = tree.get("gates")
+    if isinstance(gates, dict):
+        tree["gates"] = {name: gate for name, gate in gates.items() if name not in off}
     evaluate = tree.get("evaluate")
     if not off or not isinstance(evaluate, dict):
         return

@@ -49,7 +49,7 @@ class Tasks:
     def submit(self) -> None:
         """Submit all; each begins when those before it have ended. Only inside of a flow run."""
         for node in self.session.planned.nodes:
-            upstream = {parent: allow_failure(self.futures[parent]) for parent in node.parents()}
+            upstream = {parent: allow_failure(self.futures[parent]) for parent in node.before()}
             self.futures[node.name] = self._task(node).submit(upstream=upstream)
 
     def wait(self, seconds: float) -> bool:

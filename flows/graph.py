@@ -30,6 +30,8 @@ class Node:
     stage: Stage
     config: Config
     inputs: Mapping[str, Source | Mapping[str, Source]] = field(default_factory=dict)
+    after: tuple[str, ...] = ()
+    """Nodes that must have an artifact first, though it is made from none of theirs; in no fingerprint."""
     reuse: str | None = None
     """Id of an artifact that is taken as it is, instead of what the stage would make."""
 
@@ -49,5 +51,9 @@ class Node:
         return flat
 
     def parents(self) -> tuple[str, ...]:
-        """The nodes that must finish before this one."""
+        """The nodes that it is made from."""
         return tuple(dict.fromkeys(source for source in self.sources().values() if isinstance(source, str)))
+
+    def before(self) -> tuple[str, ...]:
+        """The nodes that must finish before this one: its parents, and those that it only waits for."""
+        return tuple(dict.fromkeys((*self.parents(), *self.after)))

@@ -49,7 +49,7 @@ def plan_pipeline(options: Options, *, writable: bool = False) -> Planned:
     nodes = _with_parents(nodes, options.only)
     # A retry keeps its parameters: what its first attempt was forced to make is there.
     done = store.runs.made_in(options.flow_run) if options.flow_run else set()
-    force, start, only = options.force, options.start, options.only
+    force, start, only = options.force, options.start, _with_gates(nodes, options.only)
     rows = plan(nodes, store, force, start, only, runtime.strict_code, pipeline=config.name, done=done)
     check_fit(rows, store)
     forced = frozenset(forced_nodes(nodes, force, start) - done)
@@ -83,8 +83,15 @@ def _with_parents(nodes: list[Node], only: str | None) -> list[Node]:
     names = select(nodes, only)
     for node in reversed(nodes):
         if node.name in names:
-            names.update(node.parents())
+            names.update(node.before())
     return [node for node in nodes if node.name in names]
+
+
+def _with_gates(nodes: list[Node], only: str | None) -> list[str]:
+    """What `only` names, and the gates before it: they are looked at again, and need no training."""
+    names = select(nodes, only)
+    gates = {gate for node in nodes if node.name in names for gate in node.after}
+    return sorted(names | gates)
 
 
 def open_session(options: Options, display: Display) -> Session:

@@ -21,6 +21,7 @@ from tempering.artifacts.resolution import Miss
 from tempering.artifacts.resolve import stage_fingerprint
 from tempering.artifacts.store import Store
 from tempering.errors import ArtifactError, ConfigError, StoreError, UserError
+from tempering.evaluation.gates import GateConfig
 
 Names = str | Iterable[str] | None
 PlanAction = Literal["cached", "resume", "run", "skipped"]
@@ -42,9 +43,17 @@ class PlanRow:
     made: Artifact | None = field(default=None, repr=False, compare=False)
     """The artifact that `artifact` names."""
 
+    @property
+    def wants(self) -> Mapping[str, str]:
+        """The conditions, where it is a gate."""
+        config = self.node.config if self.node is not None else None
+        return config.conditions if isinstance(config, GateConfig) else {}
+
     def in_words(self) -> list[str]:
-        """Why, for people, and where it resumes."""
-        return in_words(self.why) + ([f"resumes from {self.resume_from}"] if self.resume_from else [])
+        """What a gate wants; why, for people, and where it resumes."""
+        wants = [f"wants {metric} {condition}" for metric, condition in self.wants.items()]
+        resumes = [f"resumes from {self.resume_from}"] if self.resume_from else []
+        return wants + in_words(self.why) + resumes
 
 
 @dataclass(frozen=True)

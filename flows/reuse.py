@@ -24,11 +24,11 @@ def with_reused(nodes: list[Node], words: Iterable[str], store: Store) -> list[N
     if not artifacts:
         return nodes
     # A node is needed if nothing asked for its output before, or if a needed one does.
-    inputs = {parent for node in nodes for parent in node.parents()}
+    inputs = {parent for node in nodes for parent in node.before()}
     needed: set[str] = {node.name for node in nodes if node.name not in inputs} | artifacts.keys()
     for node in reversed(nodes):
         if node.name in needed and node.name not in artifacts:
-            needed.update(node.parents())
+            needed.update(node.before())
     return [_reused(node, artifacts.get(node.name)) for node in nodes if node.name in needed]
 
 
@@ -52,4 +52,4 @@ def _read(nodes: list[Node], word: str, store: Store) -> tuple[str, Artifact]:
 
 
 def _reused(node: Node, artifact: Artifact | None) -> Node:
-    return node if artifact is None else replace(node, inputs={}, reuse=artifact.id)
+    return node if artifact is None else replace(node, inputs={}, after=(), reuse=artifact.id)

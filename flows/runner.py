@@ -64,7 +64,7 @@ class Runner:
 
         A report is made from what there is; every other stage is skipped when an input is missing.
         """
-        gaps = [outcome for name in node.parents() if not (outcome := self._outcome(name)).ok]
+        gaps = [outcome for name in node.before() if not (outcome := self._outcome(name)).ok]
         tolerant = node.stage.makes is ReportArtifact
         start = time.monotonic()
         # Skip it, or run it; whatever goes wrong is the outcome.
@@ -135,7 +135,7 @@ class Runner:
             return any(
                 peer.name not in self._queued
                 and peer.name not in self.outcomes
-                and all(parent in self.outcomes for parent in peer.parents())
+                and all(parent in self.outcomes for parent in peer.before())
                 for peer in earlier
             )
 

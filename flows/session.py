@@ -25,7 +25,7 @@ from flows.stopping import stop_code, take_longer
 from tempering.artifacts.kinds import ReportArtifact
 from tempering.artifacts.runs import Run
 from tempering.artifacts.store import Store
-from tempering.errors import StoreError, UserError
+from tempering.errors import GateFailed, StoreError, UserError
 from tempering.runtime import RuntimeConfig
 
 
@@ -108,7 +108,7 @@ class Session:
         """Begin every node as its parents end, without Prefect; returns at once."""
 
         def work(node: Node) -> None:
-            wait([self._futures[parent] for parent in node.parents()])
+            wait([self._futures[parent] for parent in node.before()])
             self.execute(node)
 
         for node in self.planned.nodes:
@@ -168,8 +168,11 @@ class Session:
             return stop_code(self.stop)
         if complete:
             return 0
+        rest = [outcome for outcome in errors if not isinstance(outcome.error, GateFailed)]
+        if errors and not rest:
+            return 3
         # A malformed row shows only while a stage runs; it is the user's mistake all the same.
-        return 2 if errors and all(isinstance(outcome.error, UserError) for outcome in errors) else 1
+        return 2 if rest and all(isinstance(outcome.error, UserError) for outcome in rest) else 1
 
     def _execute(self, node: Node, log: Callable[[str], None]) -> Outcome:
         try:
@@ -206,4 +209,5 @@ class Session:
 
 def plan_row(row: PlanRow) -> dict[str, Any]:
     """A row as `plan --json` prints it."""
-    return {"stage": row.stage, "action": row.action, "why": row.why, "artifact": row.artifact}
+    shown = {"stage": row.stage, "action": row.action, "why": row.why, "artifact": row.artifact}
+    return shown | ({"wants": dict(row.wants)} if row.wants else {})

@@ -6,6 +6,7 @@ from tempering.artifacts.draft import Draft
 from tempering.artifacts.kinds import (
     DatasetArtifact,
     EvaluationArtifact,
+    GateArtifact,
     ModelArtifact,
     ReportArtifact,
     SampleArtifact,
@@ -23,8 +24,9 @@ def report(
     models: Mapping[str, ModelArtifact],
     samples: Mapping[str, SampleArtifact],
     datasets: Mapping[str, DatasetArtifact],
+    gates: Mapping[str, GateArtifact] | None = None,
 ) -> Summary:
-    """Render the page from what the run made, naming the stages that failed."""
+    """Render the page from what the run made, naming the stages that failed; `gates` are those passed."""
     from tempering.report.page import Contents, make_report
     from tempering.report.table import metric_rows, schema
 

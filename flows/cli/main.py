@@ -43,7 +43,7 @@ examples:
   temper report --open                           the newest run's report in a browser
   temper chat ppo@latest                         talk to the newest PPO model
 
-exit codes: 0 done, 1 a stage failed, 2 a mistake in the input,
+exit codes: 0 done, 1 a stage failed, 2 a mistake in the input, 3 a gate failed,
             130 or 143 stopped by Ctrl-C or SIGTERM; a stopped run resumes when it is run again
 """
 

@@ -85,7 +85,7 @@ def _merge(model: ModelArtifact, base: ModelArtifact, place: Path) -> None:
     else:
         weights = load_causal_lm(base.model_dir, trust_remote_code=trust)
     merged = load_adapter(weights, model.model_dir).merge_and_unload()
-    folder = place / "checkpoints" / str(model.checkpoint)
+    folder = place / ("model" if model.checkpoint is None else f"checkpoints/{model.checkpoint}")
     folder.mkdir(parents=True)
     save_model(merged, load_tokenizer(model.model_dir), folder)
 

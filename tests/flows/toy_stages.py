@@ -14,6 +14,7 @@ from tempering.artifacts.draft import Draft, checkpoints_in
 from tempering.artifacts.kinds import (
     DatasetArtifact,
     EvaluationArtifact,
+    GateArtifact,
     ModelArtifact,
     ReportArtifact,
     SampleArtifact,
@@ -148,10 +149,10 @@ def _end(out: Draft, config: ToyTrain, step: int) -> None:
 @stage("toy_evaluate", version=1, makes=EvaluationArtifact)
 def toy_evaluate(out: Draft, config: ToyEvaluate, *, model: ModelArtifact) -> Summary:
     score = float(len((model.model_dir / "weights").read_text()))
-    name = model.manifest.stage
+    about = {"model": model.manifest.stage, "benchmark": "toys"}
     out.write_table("metrics", [
-        {"model": name, "metric": "gold_score", "value": score, "low": score - 1, "high": score + 1, "n": 10},
-        {"model": name, "metric": "undefined", "value": float("nan"), "low": None, "high": None, "n": 0},
+        {**about, "metric": "gold_score", "value": score, "low": score - 1, "high": score + 1, "n": 10},
+        {**about, "metric": "undefined", "value": float("nan"), "low": None, "high": None, "n": 0},
     ])  # fmt: skip
     answer = {"benchmark": "toys", "gold": 0.5, "prompt": "say | <b>hello</b>", "completion": HOSTILE}
     out.write_table("completions", [answer])
@@ -159,7 +160,13 @@ def toy_evaluate(out: Draft, config: ToyEvaluate, *, model: ModelArtifact) -> Su
 
 
 @stage("toy_report", version=1, makes=ReportArtifact)
-def toy_report(out: Draft, config: ToyReport, *, evaluations: Mapping[str, EvaluationArtifact]) -> Summary:
+def toy_report(
+    out: Draft,
+    config: ToyReport,
+    *,
+    evaluations: Mapping[str, EvaluationArtifact],
+    gates: Mapping[str, GateArtifact] | None = None,
+) -> Summary:
     failures = out.details.get("failures", {})
     (out.path / "report.html").write_text(f"<p>{sorted(evaluations)} without {failures}</p>")
     return {"models": len(evaluations)}

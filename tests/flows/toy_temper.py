@@ -12,10 +12,12 @@ from toy_stages import ToyData, ToyEvaluate, ToyReport, ToySample, ToyTrain
 
 import flows.pipeline
 from flows.cli.main import main
+from flows.gates import hold_back
 from flows.graph import Node
 from tempering.artifacts.stage import get_stage
 from tempering.config import Config
 from tempering.config_file import load
+from tempering.evaluation.gates import GateConfig
 from tempering.runtime import RuntimeConfig
 from tempering.validation import validate
 
@@ -31,6 +33,7 @@ class ToyPipeline(Config):
     base: ToyTrain = ToyTrain()
     left: ToyTrain = ToyTrain(steps=4)
     right: ToyTrain = ToyTrain(steps=5)
+    gates: dict[str, GateConfig] = Field(default_factory=dict)
 
 
 def load_toy(path: str | Path, overrides: Iterable[str] = ()) -> ToyPipeline:
@@ -40,7 +43,7 @@ def load_toy(path: str | Path, overrides: Iterable[str] = ()) -> ToyPipeline:
 def toy_graph(config: ToyPipeline) -> list[Node]:
     models = ("base", "left", "right")
     train, evaluate = get_stage("toy_train"), get_stage("toy_evaluate")
-    return [
+    nodes = [
         Node("data", get_stage("toy_data"), config.data),
         Node("sample", get_stage("toy_sample"), config.sample, {"data": "data"}),
         Node("base", train, config.base, {"sample": "sample"}),
@@ -54,6 +57,7 @@ def toy_graph(config: ToyPipeline) -> list[Node]:
             {"evaluations": {name: f"evaluate[{name}]" for name in models}},
         ),
     ]
+    return hold_back(nodes, config.gates)
 
 
 def install(setter: Callable[[object, str, object], None] = setattr) -> None:
