@@ -5,45 +5,47 @@ whose report failed can still be read.
 """
 
 import argparse
-import math
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterator, Mapping
 from itertools import islice
 from typing import Any
 
 from flows.cli.command import add_command, open_store
-from flows.cli.output import console, print_json
+from flows.cli.output import print_json
 from tempering.artifacts.kinds import EvaluationArtifact, ReportArtifact
 from tempering.artifacts.runs import RunRecord
 from tempering.artifacts.store import Store
 from tempering.errors import ArtifactError
-from tempering.printable import number
 
-_COLUMNS = ("model", "metric", "value", "low", "high", "n")
+_ASIDE = ("adopt", "evaluate")
+"""Records of commands that run no pipeline."""
 
 
 def add_parser(commands: Any) -> None:
     """Add the subcommand."""
     parser = add_command(commands, "report", report, "print where a run's report is, and its metrics")
     parser.add_argument("run", nargs="?", metavar="RUN", help="a run's id (default: the newest run)")
+    parser.add_argument("--parts", action="store_true", help="show the numbers of parts of the rows too")
     parser.add_argument("--open", action="store_true", help="open the report in a browser")
 
 
 def report(args: argparse.Namespace) -> int:
     """The command."""
+    from flows.cli.metric_table import as_json, metric_rows, print_metrics
+
     store = open_store(args)
     record = find_run(store, args.run)
-    artifacts = list(_artifacts(store, record))
-    rows = metric_rows(artifacts)
-    pages = [artifact.html for artifact in artifacts if isinstance(artifact, ReportArtifact)]
+    artifacts = dict(_artifacts(store, record))
+    rows = metric_rows(_evaluations(artifacts, record))
+    pages = [artifact.html for artifact in artifacts.values() if isinstance(artifact, ReportArtifact)]
     if args.json:
-        print_json(rows)
+        print_json(as_json(rows))
     else:
         for page in pages:
             print(page)
         if not pages:
             print(f"run {record.id} has no report")
-        _print_table(rows)
+        print_metrics(rows, parts=args.parts)
     if args.open and pages:
         import webbrowser
 
@@ -72,7 +74,7 @@ def find_run(store: Store, run: str | None) -> RunRecord:
                 expected=f"a run's id; the newest are: {', '.join(newest) or 'none'}",
             )
         return record
-    latest = next((record for record in store.runs.newest() if record.pipeline != "adopt"), None)
+    latest = next((record for record in store.runs.newest() if record.pipeline not in _ASIDE), None)
     latest = latest or store.runs.last_run()
     if latest is None:
         raise ArtifactError(f"there is no run in {store.root}", fix="start one with `temper run`")
@@ -80,49 +82,26 @@ def find_run(store: Store, run: str | None) -> RunRecord:
     return next(telling, latest)
 
 
-def metric_rows(artifacts: Iterable[Any]) -> list[dict[str, Any]]:
-    """Evaluations as rows of model, metric, value, low, high, n; what is not finite is null."""
-    rows: list[dict[str, Any]] = []
-    for artifact in artifacts:
-        if isinstance(artifact, EvaluationArtifact):
-            import pyarrow.parquet as parquet
-
-            table = parquet.read_table(artifact.path / "metadata" / "metrics.parquet")
-            rows += [{name: _plain(row.get(name)) for name in _COLUMNS} for row in table.to_pylist()]
-    return rows
-
-
 def _tells(record: RunRecord) -> bool:
     names = (name for name, entry in record.stages.items() if entry.artifact)
     return any(name.startswith(("evaluate", "report")) for name in names)
 
 
-def _artifacts(store: Store, record: RunRecord) -> Iterable[Any]:
-    for entry in record.stages.values():
+def _evaluations(artifacts: Mapping[str, Any], record: RunRecord) -> dict[str, EvaluationArtifact]:
+    """Model -> its evaluation, in the order of the pipeline's stages."""
+    found = {
+        name.partition("[")[2].removesuffix("]") or name: artifact
+        for name, artifact in artifacts.items()
+        if isinstance(artifact, EvaluationArtifact)
+    }
+    order = [name for name in record.config if name in found]
+    return {name: found[name] for name in dict.fromkeys([*order, *found])}
+
+
+def _artifacts(store: Store, record: RunRecord) -> Iterator[tuple[str, Any]]:
+    for name, entry in record.stages.items():
         if entry.artifact:
             try:
-                yield store.get(entry.artifact)
+                yield name, store.get(entry.artifact)
             except ArtifactError as error:  # the rest can be read all the same
                 print(error.found, file=sys.stderr)
-
-
-def _plain(value: Any) -> Any:
-    return None if isinstance(value, float) and not math.isfinite(value) else value
-
-
-def _print_table(rows: list[dict[str, Any]]) -> None:
-    from rich.table import Table
-
-    table = Table(box=None, padding=(0, 1), header_style="dim", pad_edge=False)
-    for name in ("model", "metric"):
-        table.add_column(name)
-    for name in ("value", "95% interval", "n"):
-        table.add_column(name, justify="right", no_wrap=True)
-    previous = None
-    for row in rows:
-        model = "" if row["model"] == previous else str(row["model"])
-        previous = row["model"]
-        value, low, high = (number(row[name], ".3f") for name in ("value", "low", "high"))
-        interval = f"{low} – {high}" if low else ""
-        table.add_row(model, str(row["metric"]), value, interval, str(row["n"] or ""))
-    console().print(table)
