@@ -26,6 +26,7 @@ DEFAULT_CONFIG = "configs/quickstart.yaml"
 _COMMANDS = (
     "flows.cli.data",
     "flows.cli.artifacts",
+    "flows.cli.evaluate",
     "flows.cli.report",
     "flows.cli.talk",
     "flows.cli.export",
@@ -120,12 +121,15 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = build_parser()
     args, leftovers = parser.parse_known_args(arguments)
     # argparse hands back positionals that follow an option: `run CONFIG --json key=value`.
-    unknown_words = [word for word in leftovers if word.startswith("-") or not hasattr(args, "words")]
+    takes_more = hasattr(args, "words") or hasattr(args, "refs")
+    unknown_words = [word for word in leftovers if word.startswith("-") or not takes_more]
     if unknown_words:
         parser.error(f"unrecognized arguments: {' '.join(unknown_words)}")
     if not hasattr(args, "command"):
         parser.print_help(sys.stderr)
         raise SystemExit(2)
+    if hasattr(args, "refs"):
+        args.refs = [*args.refs, *leftovers]
     if hasattr(args, "words"):
         _split_words(args, [*args.words, *leftovers])
     return args

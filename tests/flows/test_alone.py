@@ -1,6 +1,7 @@
 """Nodes without Prefect: made once, recorded, and stopped by a gate as in a pipeline."""
 
 import io
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -16,10 +17,16 @@ from tests.flows.test_runner import Here
 
 
 class Inside(Here):
-    """Stages run in this process, so nothing need be warm."""
+    """Stages run in this process, one at a time, so nothing need be warm."""
+
+    lock = threading.Lock()  # transformers loads models in one thread of a process
 
     def warm_up(self) -> None:
         pass
+
+    def run(self, *arguments: Any, **options: Any) -> Any:
+        with self.lock:
+            return super().run(*arguments, **options)
 
 
 @pytest.fixture
