@@ -9,18 +9,11 @@ from itertools import groupby
 import numpy as np
 from markupsafe import Markup
 
-from tempering.report.numbers import count
-from tempering.report.strips import anchor
-from tempering.report.svg import Bounds, Scale, picture, scale_for, tag, tick_label
+from tempering.report.plot import Axes, Point, plot
+from tempering.report.svg import Bounds, Scale, scale_for
 
 _MAX_POINTS = 320  # per line: a screen cannot show more corners
-_HEIGHT = 172  # of the plot, px
-_GUTTER = 46  # width of the vertical axis's labels, px
 _WINDOW = 1 / 30  # share of the run that the smoothing reaches over
-_CHARACTER = 1.75  # half the width of a label's character, in percent of the narrowest plot
-
-Point = tuple[float, float]
-"""tokens, value"""
 
 
 @dataclass(frozen=True)
@@ -62,22 +55,9 @@ class Curve:
 def line_chart(curves: Sequence[Curve], *, title: str, bounds: Bounds | None = None) -> Markup:
     """Curves on one pair of axes; `title` says what they show, `bounds` what their values can be."""
     across = Scale(0, max((max(curve.x) for curve in curves), default=1) or 1)
-    up = _vertical(curves, bounds)
+    axes = Axes(across, _vertical(curves, bounds))
     # Smooth lines lie over all raw ones.
-    paths = [_path(curve, raw, across, up) for raw in (True, False) for curve in curves]
-    plot = tag(
-        "svg",
-        *paths,
-        viewBox="0 0 100 100",
-        preserveAspectRatio="none",
-        width="100%",
-        height=_HEIGHT,
-        cls="plot-area",
-    )
-    chart = picture(*_axes(across, up), plot, title=title, cls="lines", height=_HEIGHT + 24)
-    # Labels of the vertical axis have a fixed width; the chart takes the rest.
-    labels = tag("svg", *_labels(up), cls="upright", width=_GUTTER, height=_HEIGHT + 24, aria_hidden="true")
-    return tag("div", labels, chart, cls="chart")
+    return plot(axes, [_path(curve, raw, axes) for raw in (True, False) for curve in curves], title=title)
 
 
 def _vertical(curves: Sequence[Curve], bounds: Bounds | None) -> Scale:
@@ -87,45 +67,12 @@ def _vertical(curves: Sequence[Curve], bounds: Bounds | None) -> Scale:
     return scale_for([*ends, *(y for curve in curves for _, y in curve.smooth)], bounds=bounds)
 
 
-def _axes(across: Scale, up: Scale) -> list[Markup]:
-    marks = []
-    for tick in up.ticks(5):
-        y = _HEIGHT * (1 - up.percent(tick) / 100)
-        marks.append(tag("line", x1="0%", x2="100%", y1=y, y2=y, cls="grid"))
-    marks.append(tag("line", x1="0%", x2="100%", y1=_HEIGHT, y2=_HEIGHT, cls="axis"))
-    for tick in across.ticks(5):
-        label = count(tick)
-        where = anchor(across, tick, margin=_CHARACTER * len(label))
-        x = across.at(tick)
-        marks.append(tag("line", x1=x, x2=x, y1=_HEIGHT, y2=_HEIGHT + 4, cls="axis"))
-        marks.append(tag("text", label, x=x, y=_HEIGHT + 17, cls="tick", text_anchor=where))
-    return marks
-
-
-def _labels(up: Scale) -> list[Markup]:
-    ticks = up.ticks(5)
-    return [
-        tag(
-            "text",
-            tick_label(tick, ticks),
-            x=_GUTTER - 8,
-            y=_HEIGHT * (1 - up.percent(tick) / 100) + 4,
-            cls="tick",
-            text_anchor="end",
-        )
-        for tick in ticks
-    ]
-
-
-def _path(curve: Curve, raw: bool, across: Scale, up: Scale) -> Markup:
+def _path(curve: Curve, raw: bool, axes: Axes) -> Markup:
     points = curve.points if raw else curve.smooth
-    steps = []
-    for valid, run in groupby(points, key=lambda point: math.isfinite(point[1])):
-        if valid:
-            corners = [f"{across.percent(x):.2f},{100 - up.percent(y):.2f}" for x, y in run]
-            steps.append("M" + "L".join(corners if len(corners) > 1 else corners * 2))
     shade = "raw" if raw else "smooth"
-    return tag("path", d="".join(steps), cls=f"{shade} {curve.color}", vector_effect="non-scaling-stroke")
+    runs = groupby(points, key=lambda point: math.isfinite(point[1]))
+    cls = f"{shade} {curve.color}"
+    return Markup("").join(axes.line(run, cls) for valid, run in runs if valid)
 
 
 def _mean(values: Sequence[float]) -> float:
