@@ -13,6 +13,7 @@ from typing import Any
 from flows.process.child import Send
 from flows.process.devices import Devices
 from flows.process.ranks import beside
+from flows.process.resources import used
 from tempering.artifacts.draft import Draft
 from tempering.artifacts.stage import Stage, get_stage
 from tempering.config import Config
@@ -43,6 +44,7 @@ def work(
         draft.on_device = devices.take
         with beside(processes, lambda: function(_silent(draft), config, **inputs)):
             summary = dict(function(draft, config, **inputs))
+        draft.details["resources"] = used()
         Path(lock.name).unlink(missing_ok=True)
     return summary, draft.outcome()
 
