@@ -27,6 +27,7 @@ class Figure:
     baseline: float | None
     better: str
     benchmark: str
+    convention: str = ""
 
     @property
     def gain(self) -> float:
@@ -74,6 +75,21 @@ class Line:
     def better(self) -> str:
         """`higher` or `lower`."""
         return next(iter(self.figures.values())).better
+
+    @property
+    def convention(self) -> str:
+        """The short names of how it was scored: one, as a rule."""
+        return ", ".join(dict.fromkeys(item.convention for item in self.figures.values() if item.convention))
+
+    @property
+    def whole(self) -> str:
+        """The metric that this one is a part of, `METRIC` of `METRIC[PART]`; "" where it is of all rows."""
+        return self.metric.partition("[")[0] if self.metric.endswith("]") else ""
+
+    @property
+    def part(self) -> str:
+        """The part of `METRIC[PART]`, for readers."""
+        return self.metric.partition("[")[2].removesuffix("]").replace("_", " ") if self.whole else ""
 
     @property
     def baseline(self) -> float | None:
@@ -167,4 +183,5 @@ def _figure(model: str, row: Mapping[str, Any]) -> Figure:
         baseline,
         better,
         str(row.get("benchmark") or ""),
+        str(row.get("convention") or ""),
     )

@@ -1,0 +1,141 @@
+"""The over-optimisation curve: the trained-for reward and the gold score against how far a policy has gone.
+
+Gao, Schulman and Hilton 2022 (https://arxiv.org/abs/2210.10760): along the distance √KL the proxy reward goes
+on rising while the gold score turns. The turn is marked where the gold is highest, if it then falls while the
+proxy rises; no turn where the last checkpoint is the best. Best-of-n, of the starting model, is a path too.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from markupsafe import Markup
+
+from tempering.artifacts.kinds import EvaluationArtifact
+from tempering.report.curves import Panel
+from tempering.report.names import Model, label_of
+from tempering.report.numbers import count, finite, number
+from tempering.report.plot import Axes, numbers_across, plot
+from tempering.report.reading import rows_of
+from tempering.report.svg import scale_for, tag
+
+_MEASURES = (("proxy", "Proxy", "what it was trained for"), ("gold", "Gold", "what was wanted"))
+BEST_OF_N = "best_of_n"
+
+
+@dataclass(frozen=True)
+class Stop:
+    """A checkpoint, or a best-of-n: how far it went, and what it got."""
+
+    distance: float
+    proxy: float | None
+    gold: float | None
+    name: str
+
+
+@dataclass(frozen=True)
+class Path:
+    """The stops of one model, nearest first."""
+
+    model: Model
+    stops: Sequence[Stop]
+
+    @property
+    def turn(self) -> Stop | None:
+        """The stop from which on the gold falls while the proxy rises."""
+        both = [stop for stop in self.stops if stop.proxy is not None and stop.gold is not None]
+        best = max(both, key=lambda stop: stop.gold or 0.0, default=None)
+        if best is None or best is both[-1]:
+            return None
+        last = both[-1]
+        falls = (last.gold or 0.0) < (best.gold or 0.0)
+        return best if falls and (last.proxy or 0.0) > (best.proxy or 0.0) else None
+
+
+@dataclass(frozen=True)
+class Curves:
+    """The charts of one benchmark, and in words where each model turned."""
+
+    benchmark: str
+    panels: Sequence[Panel]
+    turns: Sequence[str]
+
+
+def curves(evaluations: Mapping[str, EvaluationArtifact], cast: Mapping[str, Model]) -> list[Curves]:
+    """One pair of charts for each benchmark that has a table `overoptimisation`."""
+    groups: dict[str, dict[str, list[dict[str, Any]]]] = {}
+    for key in [key for key in cast if key in evaluations]:
+        for row in rows_of(evaluations[key], "overoptimisation"):
+            name = str(row.get("stage") or row.get("model") or key)
+            groups.setdefault(str(row.get("benchmark") or ""), {}).setdefault(name, []).append(row)
+    charts = []
+    for benchmark, rows in groups.items():
+        paths = [Path(_model(name, cast), _stops(stops)) for name, stops in rows.items()]
+        paths = [path for path in paths if path.stops]
+        if paths:
+            panels = [_panel(*measure, paths) for measure in _MEASURES]
+            charts.append(Curves(benchmark, [panel for panel in panels if panel], list(_turns(paths))))
+    return charts
+
+
+def _model(name: str, cast: Mapping[str, Model]) -> Model:
+    """A model of the page, or what has no row of its own there."""
+    return cast.get(name) or Model(name, "Best of n" if name == BEST_OF_N else label_of(name), "m-none")
+
+
+def _stops(rows: Iterable[Mapping[str, Any]]) -> list[Stop]:
+    stops = []
+    for row in rows:
+        # The distance, stated or from the divergence; an estimate of it may lie below 0.
+        distance, divergence = finite(row.get("sqrt_kl")), finite(row.get("kl"))
+        if distance is None and divergence is not None:
+            distance = max(0.0, divergence) ** 0.5
+        # Of which checkpoint, or of how many completions the best.
+        samples, tokens = finite(row.get("best_of")), finite(row.get("tokens"))
+        name = f"n = {samples:.0f}" if samples else f"{count(tokens)} tokens" if tokens else ""
+        if distance is not None:
+            stops.append(Stop(distance, finite(row.get("proxy")), finite(row.get("gold")), name))
+    return sorted(stops, key=lambda stop: stop.distance)
+
+
+def _panel(column: str, title: str, words: str, paths: Sequence[Path]) -> Panel | None:
+    # Points of each path that were measured.
+    points = {
+        path.model.key: [
+            (stop.distance, value) for stop in path.stops if (value := getattr(stop, column)) is not None
+        ]
+        for path in paths
+    }
+    every = [point for line in points.values() for point in line]
+    if not every:
+        return None
+    axes = Axes(scale_for([x for x, _ in every], pad=0.03), scale_for([y for _, y in every]), numbers_across)
+    lines, marks, ends = [], [], []
+    for path in paths:
+        line, color = points[path.model.key], path.model.color
+        if not line:
+            continue
+        # A line with a dot at each stop, and a ring around the turn.
+        lines.append(axes.line(line, f"smooth {color}"))
+        dots = [axes.dot(*point, radius=3.0) for point in line]
+        if path.turn is not None:
+            dots.append(axes.upright(path.turn.distance, "turn"))
+            dots.append(axes.dot(path.turn.distance, getattr(path.turn, column), "ring", 8.0))
+        marks.append(tag("g", *dots, cls=color))
+        ends.append((path.model, number(line[-1][1])))
+    summary = "; ".join(f"{model.label} ends at {value}" for model, value in ends)
+    chart = plot(axes, lines, marks, title=f"{title}, {words}, over the square root of KL: {summary}")
+    return Panel(title, f"{words} · over √KL to the starting model", chart, ends)
+
+
+def _turns(paths: Iterable[Path]) -> Iterable[Markup | str]:
+    for path in paths:
+        turn = path.turn
+        if turn is not None:
+            last = path.stops[-1]
+            where = f" ({turn.name})" if turn.name else ""
+            yield (
+                f"{path.model.label} turns at √KL {number(turn.distance)}{where}: gold falls from "
+                f"{number(turn.gold)} to {number(last.gold)} while the proxy rises from "
+                f"{number(turn.proxy)} to {number(last.proxy)}."
+            )

@@ -1,0 +1,112 @@
+"""The charts show the numbers of the tables: places are checked in the SVG itself."""
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+from fabricate import EVALUATED, artifact, contents
+
+from tempering.artifacts.kinds import EvaluationArtifact
+from tempering.report.names import cast
+from tempering.report.overoptimisation import curves
+from tempering.report.progress import checkpoint_panels, stage_panels
+from tempering.report.reward_quality import reliability_panels, reward_panels
+from tempering.report.table import described, figures, lines
+
+Row = dict[str, Any]
+
+
+def evaluation(folder: Path, model: str, **tables: list[Row]) -> Any:
+    return artifact(EvaluationArtifact, folder, f"evaluate[{model}]", tables, config=EVALUATED)
+
+
+def dots(chart: str, cls: str = "dot") -> list[tuple[float, float]]:
+    """Percent from the left, pixels from the top."""
+    places = re.findall(rf'<circle cx="([\d.]+)%" cy="([\d.]+)" r="[\d.]+" class="{cls}"', chart)
+    return [(float(x), float(y)) for x, y in places]
+
+
+def test_reliability_is_accuracy_over_confidence(tmp_path: Path) -> None:
+    rows = [
+        {"benchmark": "pairs", "bin": 9, "confidence": 0.95, "accuracy": 0.75, "n": 30},
+        {"benchmark": "pairs", "bin": 1, "confidence": 0.6, "accuracy": 0.6, "n": 10},
+    ]
+    (panel,) = reliability_panels(
+        {"reward_model": evaluation(tmp_path, "reward_model", reliability=rows)}, cast(["reward_model"])
+    )
+    assert panel.title == "pairs"
+    assert panel.ends[0][1] == "0.150"  # 30/40 of 0.2
+    (low, high) = dots(panel.chart)
+    assert low[0] < high[0]
+    assert low[1] > high[1], "more that is right is further up"
+    # The diagonal goes through the bin that is as right as it is sure.
+    (start, end) = re.findall(r"([\d.]+),([\d.]+)", re.findall(r'd="(M[^"]+)" class="ideal"', panel.chart)[0])
+    slope = (float(end[1]) - float(start[1])) / (float(end[0]) - float(start[0]))
+    there = float(start[1]) + slope * (low[0] - float(start[0]))
+    assert low[1] / 172 * 100 == pytest.approx(there, abs=0.1)
+
+
+def over(model: str, gold: list[float], proxy: list[float]) -> list[Row]:
+    return [
+        {"stage": model, "tokens": 1000 * step, "kl": float(step**2), "sqrt_kl": None, "proxy": p, "gold": g}
+        for step, (g, p) in enumerate(zip(gold, proxy, strict=True))
+    ]
+
+
+def test_the_turn_is_where_gold_falls_while_the_proxy_rises(tmp_path: Path) -> None:
+    rows = over("ppo", [0.5, 0.7, 0.8, 0.6], [1, 2, 3, 4])
+    (found,) = curves({"ppo": evaluation(tmp_path, "ppo", overoptimisation=rows)}, cast(["ppo"]))
+    (turn,) = found.turns
+    assert "turns at √KL 2.00 (2K tokens): gold falls from 0.800 to 0.600" in turn
+    proxy, gold = (str(panel.chart) for panel in found.panels)
+    assert [len(dots(chart)) for chart in (proxy, gold)] == [4, 4]
+    assert dots(gold, "ring") == [dots(gold)[2]], "the ring is around the third checkpoint"
+    assert dots(gold)[2][1] == min(y for _, y in dots(gold))
+
+
+@pytest.mark.parametrize(
+    ("gold", "proxy"), [([0.5, 0.7, 0.8], [1, 2, 3]), ([0.5, 0.8, 0.7], [1, 3, 2]), ([0.5], [1])]
+)
+def test_no_turn_without_both(tmp_path: Path, gold: list[float], proxy: list[float]) -> None:
+    rows = over("ppo", gold, proxy)
+    (found,) = curves({"ppo": evaluation(tmp_path, "ppo", overoptimisation=rows)}, cast(["ppo"]))
+    assert not found.turns
+    assert 'class="ring"' not in found.panels[1].chart
+
+
+def test_rewards_stand_beside_those_of_the_model_before(tmp_path: Path) -> None:
+    rewards = {"pretrain": [-1.0, -1.0, 0.0, 0.0], "sft": [0.0, 0.0, 2.0, 2.0]}
+    evaluations = {
+        key: evaluation(
+            tmp_path, key, completions=[{"benchmark": "stories", "reward": value} for value in values]
+        )
+        for key, values in rewards.items()
+    }
+    (panel,) = reward_panels(evaluations, cast(rewards, parents={"sft": "pretrain"}))
+    assert panel.title == "Pretrained → SFT"
+    assert [value for _, value in panel.ends] == ["−0.500", "1.00"]
+    area = re.findall(r'd="M([^"]+)" class="filled"', panel.chart)[0]
+    heights = [100 - float(corner.split(",")[1]) for corner in area.split("L")]
+    assert sorted(set(heights)) == pytest.approx([0, 100 / 1.08], abs=0.02), "half in each of two bins"
+    assert len([height for height in heights if height > 1]) == 4
+
+
+def test_stages_and_checkpoints_are_in_their_order(tmp_path: Path) -> None:
+    run = contents(tmp_path, stages=("pretrain", "sft", "ppo"))
+    models = cast(run.evaluations, parents={"sft": "pretrain", "ppo": "sft"})
+    every = lines(figures(run.evaluations), described(run.evaluations))
+    gold = stage_panels(every, models)[0]
+    assert gold.title == "Gold score"
+    assert [x for x, _ in dots(gold.chart)] == sorted(x for x, _ in dots(gold.chart))
+    assert gold.chart.count("thin") == 2, "one line from each parent"
+    # The same metric of two checkpoints and the finished model, over tokens.
+    row = {"benchmark": "stories", "metric": "gold_score", "low": 0.1, "high": 0.9, "better": "higher"}
+    rows = [
+        {**row, "tokens": tokens, "value": value} for tokens, value in ((300, 0.8), (100, 0.2), (200, 0.6))
+    ]
+    tables = {"ppo": evaluation(tmp_path / "more", "ppo", checkpoints=rows)}
+    (panel,) = checkpoint_panels(tables, every, models)
+    assert [number for _, number in panel.ends] == ["0.800"]
+    ys = [y for _, y in dots(panel.chart)]
+    assert ys == sorted(ys, reverse=True)
