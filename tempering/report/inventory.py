@@ -1,73 +1,13 @@
-"""What a run cost and what went into it: time and tokens per stage, rows per data set."""
+"""What went into a run: rows per data set and sample."""
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 
-from tempering.artifacts.kinds import Artifact, DatasetArtifact, SampleArtifact
-from tempering.report.names import Model, label_of
-from tempering.report.numbers import MISSING, count, duration, finite
+from tempering.artifacts.kinds import DatasetArtifact, SampleArtifact
+from tempering.report.names import label_of
+from tempering.report.numbers import MISSING, count, finite
 from tempering.report.reading import rows_of
-
-
-@dataclass(frozen=True)
-class Cost:
-    """A row of the table of stages; shares are percentages of the largest, for the bars."""
-
-    label: str
-    color: str
-    seconds: float
-    tokens: int
-    time_share: float
-    token_share: float
-    note: str = ""
-
-    @property
-    def time(self) -> str:
-        """The time as text."""
-        return duration(self.seconds) if self.seconds else MISSING
-
-    @property
-    def speed(self) -> str:
-        """Tokens per second over the entire stage, loading included."""
-        return f"{count(self.tokens / self.seconds)}/s" if self.tokens and self.seconds else MISSING
-
-
-Groups = Mapping[str, Mapping[str, Artifact]]
-"""label -> artifacts that share a row"""
-
-
-def costs(
-    before: Groups, models: Mapping[str, Artifact], after: Groups, cast: Mapping[str, Model]
-) -> list[Cost]:
-    """One row per model; the stages before and after them in groups, with summed times."""
-    rows = _grouped(before)
-    rows += [(cast[key].label, cast[key].color, [models[key]]) for key in cast if key in models]
-    rows += _grouped(after)
-    seconds = [sum(artifact.manifest.seconds for artifact in group) for _, _, group in rows]
-    tokens = [
-        sum(artifact.manifest.tokens for artifact in group if artifact.kind == "model")
-        for _, _, group in rows
-    ]
-    max_seconds, max_tokens = max(seconds, default=0) or 1, max(tokens, default=0) or 1
-    return [
-        Cost(label, color, time, amount, 100 * time / max_seconds, 100 * amount / max_tokens, _note(group))
-        for (label, color, group), time, amount in zip(rows, seconds, tokens, strict=True)
-    ]
-
-
-def _grouped(groups: Groups) -> list[tuple[str, str, Sequence[Artifact]]]:
-    return [
-        (f"{label} ({len(group)})", "m-none", list(group.values()))
-        for label, group in groups.items()
-        if group
-    ]
-
-
-def _note(group: Sequence[Artifact]) -> str:
-    starts = [artifact.manifest.resumed_from_tokens for artifact in group]
-    resume_points = [start for start in starts if start is not None]
-    return f"resumed from {count(resume_points[0])} tokens" if resume_points else ""
 
 
 @dataclass(frozen=True)

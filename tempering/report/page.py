@@ -19,13 +19,17 @@ from tempering.artifacts.kinds import (
     ModelArtifact,
     SampleArtifact,
 )
-from tempering.report import inventory, provenance
+from tempering.report import inventory, overoptimisation, provenance
 from tempering.report.answers import side_by_side
 from tempering.report.config import ReportConfig
+from tempering.report.costs import costs, total
 from tempering.report.curves import loss_panels, on_policy_panels
+from tempering.report.graph import lineage_graph
 from tempering.report.names import Model, cast
-from tempering.report.numbers import count, duration, visible
+from tempering.report.numbers import count, duration, guess, visible
 from tempering.report.pairing import differences, parents_of
+from tempering.report.progress import checkpoint_panels, stage_panels
+from tempering.report.reward_quality import reliability_panels, reward_panels
 from tempering.report.scoreboard import headline_chart, score_tables
 from tempering.report.table import Figure, Line, described, families, figures, headline, lines
 from tempering.report.verdict import Verdict, judge
@@ -40,6 +44,10 @@ class Contents:
     samples: Mapping[str, SampleArtifact] = field(default_factory=dict)
     datasets: Mapping[str, DatasetArtifact] = field(default_factory=dict)
     failures: Mapping[str, str] = field(default_factory=dict)
+    command: str = ""
+    """What the user typed."""
+    unfinished: str = ""
+    """In words how far a run has come that has not ended; "" where it has."""
 
     @property
     def artifacts(self) -> Sequence[Artifact]:
@@ -74,17 +82,28 @@ def make_report(contents: Contents, config: ReportConfig) -> Report:
         deltas = differences(contents.evaluations, parents, line.benchmark, line.metric, line.better)
         deltas = {key: deltas[key] for key in models if key in deltas}
     verdict = judge(line, models, deltas, score_lines)
+    judged = _judged(contents, models)
     html = _render(
         title=visible(config.title),
         facts=_facts(contents),
         verdict=verdict,
         failures=provenance.failures(contents.failures),
+        command=visible(provenance.typed(contents.command)),
+        unfinished=visible(contents.unfinished),
         headline=headline_chart(line, models, deltas) if line else None,
-        tables=score_tables(families(score_lines), models, _judged(contents, models)),
+        tables=score_tables(families(score_lines), models, judged),
+        judged=judged,
+        conventions=provenance.conventions(contents.evaluations),
+        stages=stage_panels(score_lines, models),
+        checkpoints=checkpoint_panels(evaluations, score_lines, models),
+        overoptimisation=overoptimisation.curves(evaluations, models),
+        rewards=reward_panels(evaluations, models),
+        reliability=reliability_panels(evaluations, models),
         losses=loss_panels(contents.models, models),
         on_policy=on_policy_panels(contents.models, models),
         answers=side_by_side(contents.evaluations, models, config.prompts),
-        **_inventory(contents, models),
+        price=guess(config.price_per_hour),
+        **_inventory(contents, models, config.price_per_hour),
     )
     return Report(html, scores, line, verdict)
 
@@ -98,10 +117,11 @@ def _facts(contents: Contents) -> list[str]:
     models = len(contents.models)
     facts = [
         provenance.newest(artifacts),
-        provenance.devices(artifacts),
+        provenance.machines(artifacts),
         f"{models} model{'s' if models != 1 else ''}" if models else "",
         f"{count(tokens)} tokens trained on" if tokens else "",
         f"computed in {duration(seconds)}" if seconds else "",
+        provenance.commits(artifacts),
     ]
     return [fact for fact in facts if fact]
 
@@ -120,7 +140,7 @@ def _judged(contents: Contents, models: Mapping[str, Model]) -> str:
     return f"judged by the reward model that {' and '.join(labels)} learned from" if labels else ""
 
 
-def _inventory(contents: Contents, models: Mapping[str, Model]) -> dict[str, Any]:
+def _inventory(contents: Contents, models: Mapping[str, Model], price: float | None) -> dict[str, Any]:
     inputs = {"Data sets": contents.datasets, "Samples": contents.samples}
     sources = {
         "Data set ": contents.datasets,
@@ -128,8 +148,11 @@ def _inventory(contents: Contents, models: Mapping[str, Model]) -> dict[str, Any
         "": contents.models,
         "Evaluation of ": contents.evaluations,
     }
+    stages = costs(inputs, contents.models, {"Evaluations": contents.evaluations}, models, price)
     return {
-        "costs": inventory.costs(inputs, contents.models, {"Evaluations": contents.evaluations}, models),
+        "costs": stages,
+        "total": total(stages, price),
+        "graph": lineage_graph(contents.datasets, contents.samples, contents.models, models),
         "datasets": inventory.dataset_rows(contents.datasets),
         "samples": inventory.sample_rows(contents.samples),
         "origins": provenance.origins(sources),

@@ -2,13 +2,15 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import PurePath
 
 import yaml
 
-from tempering.artifacts.kinds import Artifact
+from tempering.artifacts.kinds import Artifact, EvaluationArtifact
 from tempering.artifacts.manifest import Manifest
 from tempering.report.names import label_of
 from tempering.report.numbers import moment, visible
+from tempering.report.table import described, figures
 
 
 @dataclass(frozen=True)
@@ -72,6 +74,46 @@ def newest(artifacts: Sequence[Artifact]) -> str:
     return moment(max((artifact.manifest.created for artifact in artifacts), default=""))
 
 
-def devices(artifacts: Sequence[Artifact]) -> str:
-    """All devices that were used."""
-    return ", ".join(sorted({artifact.manifest.device for artifact in artifacts if artifact.manifest.device}))
+def machines(artifacts: Sequence[Artifact]) -> str:
+    """All devices that were used, and the machines where the manifests name them."""
+    names = {artifact.manifest.device for artifact in artifacts} - {""}
+    used = [artifact.manifest.details.get("resources") or {} for artifact in artifacts]
+    for key in ("accelerator", "machine"):
+        names |= {visible(facts[key], 200) for facts in used if facts.get(key)}
+    return ", ".join(sorted(names, key=lambda name: (len(name), name)))
+
+
+def typed(command: str) -> str:
+    """A command without the folder of its program, which is another one elsewhere."""
+    program, space, words = command.partition(" ")
+    name = PurePath(program).name
+    return f"{'temper' if name == 'main.py' else name}{space}{words}"
+
+
+def commits(artifacts: Sequence[Artifact]) -> str:
+    """The commits of the code that made them."""
+    states = {(artifact.manifest.code.commit, artifact.manifest.code.dirty) for artifact in artifacts}
+    names = sorted(f"{commit[:10]}{' with changes' if dirty else ''}" for commit, dirty in states if commit)
+    return f"code {', '.join(names)}" if names else ""
+
+
+@dataclass(frozen=True)
+class Convention:
+    """How a benchmark scores."""
+
+    benchmark: str
+    kind: str
+    names: str
+    text: str
+
+
+def conventions(evaluations: Mapping[str, EvaluationArtifact]) -> list[Convention]:
+    """Of each benchmark whose class is known: the short names in its metrics, and its class's words."""
+    names: dict[str, dict[str, None]] = {}
+    for item in figures(evaluations):
+        names.setdefault(item.benchmark, {}).update({item.convention: None} if item.convention else {})
+    return [
+        Convention(name, benchmark.kind_name(), ", ".join(names.get(name, ())), benchmark.convention)
+        for name, benchmark in described(evaluations).items()
+        if name in names
+    ]

@@ -1,7 +1,7 @@
 """The headline chart and the tables of metrics, as the template wants them."""
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 
 from markupsafe import Markup
 
@@ -74,6 +74,15 @@ class TableRow:
     rows: str
     note: str
     cells: Sequence[Cell]
+    convention: str = ""
+
+
+@dataclass(frozen=True)
+class Fold:
+    """The parts of one metric, which open on demand."""
+
+    title: str
+    rows: Sequence[TableRow]
 
 
 @dataclass(frozen=True)
@@ -82,6 +91,7 @@ class Table:
 
     models: Sequence[Model]
     rows: Sequence[TableRow]
+    folds: Sequence[Fold] = ()
 
 
 def headline_chart(line: Line, cast: Mapping[str, Model], deltas: Mapping[str, Difference]) -> Headline:
@@ -140,10 +150,21 @@ def score_tables(
     tables = []
     for group in groups:
         models = [cast[key] for key in cast if any(key in line.figures for line in group)]
-        tables.append(
-            Table(models, [_row(line, _scale(*_parts(line, group)), models, judged) for line in group])
-        )
+        rows = [_row(line, _scale(*_parts(line, group)), models, judged) for line in group]
+        whole = [row for line, row in zip(group, rows, strict=True) if not line.whole]
+        tables.append(Table(models, whole, list(_folds(group, rows))))
     return sorted(tables, key=lambda table: -len(table.models))
+
+
+def _folds(group: Sequence[Line], rows: Sequence[TableRow]) -> Iterator[Fold]:
+    """The parts by benchmark and metric, each called by its part alone."""
+    parts: dict[tuple[str, str], list[TableRow]] = {}
+    for line, row in zip(group, rows, strict=True):
+        if line.whole:
+            title = line.measure.label.removesuffix(f": {line.part}")
+            parts.setdefault((line.benchmark, title), []).append(replace(row, label=line.part))
+    for (benchmark, title), named in parts.items():
+        yield Fold(f"{title}: {len(named)} parts of {benchmark}", named)
 
 
 def _row(line: Line, scale: Scale, models: Sequence[Model], judged: str) -> TableRow:
@@ -166,6 +187,7 @@ def _row(line: Line, scale: Scale, models: Sequence[Model], judged: str) -> Tabl
         rows,
         judged if measure.judged else "",
         cells,
+        line.convention,
     )
 
 

@@ -243,7 +243,7 @@ def test_nothing_but_one_model(tmp_path: Path) -> None:
     text = Page(made.html).text
     assert "Nothing was measured" in text
     assert "my model" in text
-    assert "Time and tokens" in text
+    assert "time, tokens, compute and memory" in text
 
 
 def test_nothing_at_all() -> None:

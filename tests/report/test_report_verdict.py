@@ -115,7 +115,10 @@ def test_the_parts_of_a_metric_share_a_scale() -> None:
     items = [figure("reward_model", value, metric=metric, baseline=0.5) for metric, value in values.items()]
     group = [Line("flaws", item.metric, {item.model: item}, Pairs) for item in items]
     (table,) = score_tables([group], cast(["reward_model"]))
-    dots = [float(re.findall(r'<circle cx="([\d.]+)%', row.cells[0].chart)[0]) for row in table.rows]
+    dots = [
+        float(re.findall(r'<circle cx="([\d.]+)%', row.cells[0].chart)[0])
+        for row in [*table.rows, *table.folds[0].rows]
+    ]
     assert dots[1] < dots[0] < dots[2]
     assert dots[0] - dots[1] == pytest.approx(dots[2] - dots[0], abs=0.02)
 

@@ -1,0 +1,79 @@
+"""Costs, lineage, folded parts and conventions: what stands beside the charts."""
+
+import re
+from pathlib import Path
+from typing import Any
+
+from fabricate import EVALUATED, artifact, input_ref
+
+from tempering.artifacts.kinds import DatasetArtifact, EvaluationArtifact, ModelArtifact, SampleArtifact
+from tempering.report.config import ReportConfig
+from tempering.report.costs import costs, money, operations, total
+from tempering.report.graph import lineage_graph
+from tempering.report.names import cast
+from tempering.report.page import Contents, make_report
+
+
+def test_the_cost_of_a_training(tmp_path: Path) -> None:
+    used = {"resources": {"peak_memory": 2.5e9, "machine": "Chip · 2 cores · 8 GB"}}
+    models = {
+        "sft": artifact(
+            ModelArtifact,
+            tmp_path,
+            "sft",
+            tokens=1000,
+            seconds=1800.0,
+            details={"parameters": 50_000, **used},
+        ),
+        "dpo": artifact(
+            ModelArtifact, tmp_path, "dpo", tokens=10, details={"parameters": 100, "adapter": True}
+        ),
+    }
+    sft, dpo = costs({}, models, {}, cast(models), 0.5)
+    assert (sft.operations, sft.compute) == (6 * 1000 * 50_000, "300 MFLOP")
+    assert dpo.operations == 4 * 10 * 100
+    assert (sft.peak, sft.price) == ("2.5 GB", "0.25")
+    assert dpo.peak == "–"
+    every = total([sft, dpo], 0.5)
+    assert every is not None
+    assert every.operations == sft.operations + dpo.operations
+    assert [operations(amount) for amount in (3.74e12, 1e21)] == ["3.74 TFLOP", "1 ZFLOP"]
+    assert [money(36, 1.0), money(36, None), money(3_600_000, 2.0)] == ["0.01", "", "2,000.00"]
+    page = make_report(
+        Contents(models=models, command="/x/y/temper run a.yaml"), ReportConfig(price_per_hour=0.5)
+    )
+    assert "at 0.5 an hour" in page.html
+    assert "cpu, Chip · 2 cores · 8 GB" in page.html
+    assert '<code class="text">temper run a.yaml</code>' in page.html
+
+
+def test_the_lineage_leaves_out_what_a_longer_way_says(tmp_path: Path) -> None:
+    data = artifact(DatasetArtifact, tmp_path, "dataset[stories]")
+    unused = artifact(DatasetArtifact, tmp_path, "dataset[test]")
+    sample = artifact(SampleArtifact, tmp_path, "sample[sft]", inputs={"datasets.stories": data.ref})
+    sft = artifact(
+        ModelArtifact, tmp_path, "sft", inputs={"sample": sample.ref, "tokenizer": input_ref("t/x")}
+    )
+    inputs = {"model": sft.ref, "sample": sample.ref}
+    ppo = artifact(ModelArtifact, tmp_path, "ppo", inputs=inputs)
+    models = {"sft": sft, "ppo": ppo}
+    graph = lineage_graph({"stories": data, "test": unused}, {"sft": sample}, models, cast(models))
+    assert graph is not None
+    assert len(re.findall('class="edge"', graph)) == 3
+    assert "PPO from SFT;" not in graph
+    assert "SFT from stories; SFT from SFT; PPO from SFT" in graph
+    assert ">test<" not in graph
+    assert lineage_graph({}, {}, {}, {}) is None
+
+
+def test_parts_are_folded_and_conventions_explained(tmp_path: Path) -> None:
+    row = {"value": 0.7, "low": 0.6, "high": 0.8, "n": 10, "benchmark": "grammar", "convention": "bos"}
+    names = ("minimal_pairs", "minimal_pairs[wh_island]", "minimal_pairs[npi]")
+    tables = {"metrics": [{"metric": name, **row} for name in names]}
+    made: Any = artifact(EvaluationArtifact, tmp_path, "evaluate[sft]", tables, config=EVALUATED)
+    html = make_report(Contents({"sft": made}), ReportConfig()).html
+    assert "<summary>Minimal pairs: 2 parts of grammar</summary>" in html
+    assert "<b>wh island</b>" in html
+    assert "grammar, 10 rows · bos" in html
+    assert re.search("<dt>grammar</dt><dd>minimal_pairs, <b>bos</b>. Sum of a sentence", html)
+    assert 'href="#scores"' in html
