@@ -121,6 +121,7 @@ def open_session(options: Options, display: Display) -> Session:
         nodes=planned.nodes,
         fingerprints={row.stage: row.fingerprint for row in planned.rows},
         name=planned.config.name,
+        command=run.record.command,
     )
     return Session(planned, run, runner, pages)
 

@@ -52,6 +52,8 @@ class Runner:
     outcomes: dict[str, Outcome] = field(default_factory=dict)
     name: str = ""
     """The pipeline's, after which models, evaluations and reports are called."""
+    command: str = ""
+    """What was typed, for the report."""
 
     def __post_init__(self) -> None:
         self._queued: set[str] = set()
@@ -177,6 +179,8 @@ class Runner:
             draft.name = self.name
         if failures:
             draft.details["failures"] = dict(failures)
+        if self.command and node.stage.makes is ReportArtifact:
+            draft.details["command"] = self.command
         if crashes := self._retries.of(node.name):
             draft.log(f"try {len(crashes) + 1}; the one before ended: {crashes[-1]}")
         return draft

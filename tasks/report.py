@@ -1,4 +1,4 @@
-"""report: everything a run made, on one self-contained page."""
+"""report: everything a run made, on one self-contained page, and its numbers as Markdown."""
 
 from collections.abc import Mapping
 
@@ -30,10 +30,11 @@ def report(
     from tempering.report.page import Contents, make_report
     from tempering.report.table import metric_rows, schema
 
-    failures = getattr(out, "failures", None) or out.details.get("failures", {})
-    page = make_report(Contents(evaluations, models, samples, datasets, failures), config)
-    # The page, its numbers as a table, and its verdict for the log.
+    failures, command = out.details.get("failures", {}), str(out.details.get("command", ""))
+    page = make_report(Contents(evaluations, models, samples, datasets, failures, command), config)
+    # The page and its Markdown, its numbers as a table, and its verdict for the log.
     (out.path / "report.html").write_text(page.html, encoding="utf-8", newline="\n")
+    (out.path / "report.md").write_text(page.markdown, encoding="utf-8", newline="\n")
     out.write_table("report_table", metric_rows(evaluations), schema())
     out.details["verdict"] = page.verdict.sentence
     out.log(page.verdict.sentence)

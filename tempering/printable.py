@@ -5,14 +5,23 @@ pictures or codes and never sent as they are. Numbers have one format each, so t
 a log and the plan say the same.
 """
 
+import re
 import unicodedata
 from collections.abc import Mapping
 from typing import Any
+
+_MARKUP = re.compile(r"([\\`*<>|#~&$\[\]]|(?<![^\W_])_|_(?![^\W_]))")
+"""What Markdown and HTML begin with inside of a line; behind a backslash it stands for itself."""
 
 
 def visible(text: str, *, lines: bool = False) -> str:
     """`text` without anything that a terminal would obey; `lines`: line ends stay."""
     return "".join(char if _harmless(char, lines) else _picture(char) for char in text)
+
+
+def as_markdown(text: str) -> str:
+    """`text` as Markdown in which it reads as itself."""
+    return _MARKUP.sub(r"\\\1", text)
 
 
 def shown_name(name: str, most: int = 60) -> str:

@@ -14,6 +14,7 @@ from flows.pages.charts import curves
 from flows.pages.markup import metric_rows, plain, table
 from flows.plan import PlanRow
 from tempering.artifacts.kinds import Artifact, EvaluationArtifact, ReportArtifact
+from tempering.credentials import masked
 from tempering.printable import clock, count, headline, number
 
 _FIRST, _LAST = 4, 8  # completions shown of a training's beginning and end
@@ -132,19 +133,11 @@ def _cell(name: str, value: Any) -> str:
 
 
 def verdict(report: ReportArtifact, page: str | None) -> str:
-    """The report's sentence, its figures, and where the page is."""
-    details = report.details
-    parts = [f"**{plain(str(details.get('verdict') or 'The report has no verdict.'), 2000)}**"]
-    failures = details.get("failures")
-    if isinstance(failures, Mapping):
-        parts += ["\n".join(f"- {plain(name)} failed: {plain(str(why))}" for name, why in failures.items())]
-    parts.append(f"[Open the report]({page})" if page else f"The report: {plain(str(report.html))}")
-    figures = report.path / "metadata/report_table.parquet"
-    if "metadata/report_table.parquet" in report.manifest.files:
-        rows = [_figure(row) for row in _rows(figures)]
-        columns = list(dict.fromkeys(name for row in rows for name in row))
-        parts += [table(columns, [[row.get(name, "") for name in columns] for row in rows])] if rows else []
-    return "\n\n".join(filter(None, parts))
+    """Where the page is, and the report as its stage has written it in Markdown."""
+    where = f"[Open the report]({page})" if page else f"The report: {plain(str(report.html))}"
+    if "report.md" not in report.manifest.files:
+        return where
+    return f"{where}\n\n{masked((report.path / 'report.md').read_text(encoding='utf-8'))}"
 
 
 def _rows(path: Path) -> list[dict[str, Any]]:

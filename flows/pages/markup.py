@@ -7,10 +7,8 @@ from typing import Any
 
 from flows.display import Row
 from tempering.credentials import masked
-from tempering.printable import clock, count, number, visible
+from tempering.printable import as_markdown, clock, count, number, visible
 
-_MARKUP = re.compile(r"([\\`*<>|#~&$\[\]]|(?<![^\W_])_|_(?![^\W_]))")
-"""What Markdown and HTML begin with inside of a line; behind a backslash it stands for itself."""
 _MOST = 500  # characters of a text in a table
 
 
@@ -29,7 +27,7 @@ def plain(text: str, most: int = _MOST) -> str:
     """`text` as one line of Markdown that reads as `text` does, without keys, cut where it is long."""
     text = masked(text)
     cut = text if len(text) <= most else f"{text[:most]}…"
-    return _MARKUP.sub(r"\\\1", visible(cut.strip()))
+    return as_markdown(visible(cut.strip()))
 
 
 def table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> str:

@@ -19,7 +19,7 @@ from tempering.artifacts.kinds import (
     ModelArtifact,
     SampleArtifact,
 )
-from tempering.report import inventory, overoptimisation, provenance
+from tempering.report import inventory, markdown, overoptimisation, provenance
 from tempering.report.answers import side_by_side
 from tempering.report.config import ReportConfig
 from tempering.report.costs import costs, total
@@ -61,6 +61,7 @@ class Report:
     """The page, and the numbers and the verdict in it."""
 
     html: str
+    markdown: str
     figures: Sequence[Figure]
     line: Line | None
     verdict: Verdict
@@ -83,7 +84,7 @@ def make_report(contents: Contents, config: ReportConfig) -> Report:
         deltas = {key: deltas[key] for key in models if key in deltas}
     verdict = judge(line, models, deltas, score_lines)
     judged = _judged(contents, models)
-    html = _render(
+    values = dict(
         title=visible(config.title),
         facts=_facts(contents),
         verdict=verdict,
@@ -105,7 +106,7 @@ def make_report(contents: Contents, config: ReportConfig) -> Report:
         price=guess(config.price_per_hour),
         **_inventory(contents, models, config.price_per_hour),
     )
-    return Report(html, scores, line, verdict)
+    return Report(_render(**values), markdown.render(values), scores, line, verdict)
 
 
 def _facts(contents: Contents) -> list[str]:

@@ -8,6 +8,8 @@ import pytest
 
 from flows.pages import content
 from flows.pages.charts import curves
+from tempering.artifacts.kinds import ReportArtifact
+from tempering.artifacts.manifest import FileEntry, Manifest
 from tempering.artifacts.tables import write_parquet
 
 
@@ -63,3 +65,15 @@ def test_curves_are_charts_over_tokens_with_the_last_values(tmp_path: Path):
 @pytest.mark.parametrize("rows", [[], [{"tokens": 1, "grad_norm": 0.1}], [{"tokens": 1, "loss": math.nan}]])
 def test_without_a_curve_there_is_no_chart(tmp_path: Path, rows: list[dict[str, float]]):
     assert curves(write_parquet(tmp_path / "stats.parquet", rows)) == ""
+
+
+def test_the_verdict_is_the_reports_markdown_without_keys(tmp_path: Path):
+    (tmp_path / "report.md").write_text("# Mine\n\nfailed at hf_abcdefghijklmnopqrstuvwxyz012345\n")
+    manifest = Manifest(stage="report", kind="report", id="report/x", fingerprint="f")
+    entry = {"report.md": FileEntry(size=1, mtime_ns=0, sha256="")}
+    report = ReportArtifact(tmp_path, manifest.model_copy(update={"files": entry}))
+    text = content.verdict(report, "http://here/report")
+    assert text.startswith("[Open the report](http://here/report)\n\n# Mine\n")
+    assert "hf_abc" not in text
+    bare = ReportArtifact(tmp_path, manifest)
+    assert content.verdict(bare, None).startswith("The report: ")
