@@ -1,18 +1,18 @@
-"""`temper report [RUN]`: where the report is, and its numbers.
+"""`temper report [RUN]`: where the report is, and its numbers; as a page or Markdown made now.
 
 The numbers come from the evaluations that the run made or reused, not from the page, so that a run
-whose report failed can still be read.
+whose report failed, or which has not ended, can be read and shown as well.
 """
 
 import argparse
 import sys
-from collections.abc import Iterator, Mapping
 from itertools import islice
+from pathlib import Path
 from typing import Any
 
 from flows.cli.command import add_command, open_store
 from flows.cli.output import print_json
-from tempering.artifacts.kinds import EvaluationArtifact, ReportArtifact
+from tempering.artifacts.kinds import ReportArtifact
 from tempering.artifacts.runs import RunRecord
 from tempering.artifacts.store import Store
 from tempering.errors import ArtifactError
@@ -27,30 +27,58 @@ def add_parser(commands: Any) -> None:
     parser.add_argument("run", nargs="?", metavar="RUN", help="a run's id (default: the newest run)")
     parser.add_argument("--parts", action="store_true", help="show the numbers of parts of the rows too")
     parser.add_argument("--open", action="store_true", help="open the report in a browser")
+    parser.add_argument(
+        "--html",
+        metavar="FILE",
+        help="make the page now, from what the run has made so far, also of one that failed or still runs",
+    )
+    parser.add_argument("--markdown", action="store_true", help="print the report as Markdown, made now")
 
 
 def report(args: argparse.Namespace) -> int:
     """The command."""
+    import tasks  # noqa: F401  stages say how they are called
     from flows.cli.metric_table import as_json, metric_rows, print_metrics
+    from tempering.report.gather import gather, settings
+    from tempering.report.page import make_report
 
     store = open_store(args)
     record = find_run(store, args.run)
-    artifacts = dict(_artifacts(store, record))
-    rows = metric_rows(_evaluations(artifacts, record))
-    pages = [artifact.html for artifact in artifacts.values() if isinstance(artifact, ReportArtifact)]
+    contents = gather(store, record)
+    pages = _pages(store, record)
+    # A page of this moment, where one is wanted.
+    if args.html:
+        write_page(args.html, make_report(contents, settings(record)).html)
+        pages = [*pages, Path(args.html).absolute()]
+    # Then what goes to stdout.
     if args.json:
-        print_json(as_json(rows))
+        print_json(as_json(metric_rows(contents.evaluations)))
+    elif args.markdown:
+        print(make_report(contents, settings(record)).markdown, end="")
+    elif args.html:
+        print(pages[-1])
     else:
         for page in pages:
             print(page)
         if not pages:
-            print(f"run {record.id} has no report")
-        print_metrics(rows, parts=args.parts)
+            print(f"run {record.id} has no report; `--html FILE` makes one of what it has")
+        for name, reason in contents.failures.items():
+            print(f"{name} failed: {reason.splitlines()[0]}", file=sys.stderr)
+        print(contents.unfinished, end="\n" if contents.unfinished else "")
+        print_metrics(metric_rows(contents.evaluations), parts=args.parts)
     if args.open and pages:
         import webbrowser
 
         webbrowser.open(pages[-1].as_uri())
     return 0
+
+
+def write_page(name: str, html: str) -> None:
+    """Write a page where the user wants it; a missing folder is their mistake."""
+    path = Path(name)
+    if not path.parent.is_dir():
+        raise ArtifactError(f"there is no folder {path.parent}", fix="make it, or name another file")
+    path.write_text(html, encoding="utf-8", newline="\n")
 
 
 def find_run(store: Store, run: str | None) -> RunRecord:
@@ -87,21 +115,15 @@ def _tells(record: RunRecord) -> bool:
     return any(name.startswith(("evaluate", "report")) for name in names)
 
 
-def _evaluations(artifacts: Mapping[str, Any], record: RunRecord) -> dict[str, EvaluationArtifact]:
-    """Model -> its evaluation, in the order of the pipeline's stages."""
-    found = {
-        name.partition("[")[2].removesuffix("]") or name: artifact
-        for name, artifact in artifacts.items()
-        if isinstance(artifact, EvaluationArtifact)
-    }
-    order = [name for name in record.config if name in found]
-    return {name: found[name] for name in dict.fromkeys([*order, *found])}
-
-
-def _artifacts(store: Store, record: RunRecord) -> Iterator[tuple[str, Any]]:
-    for name, entry in record.stages.items():
+def _pages(store: Store, record: RunRecord) -> list[Path]:
+    """The pages of the reports that the run made or reused."""
+    pages = []
+    for entry in record.stages.values():
         if entry.artifact:
             try:
-                yield name, store.get(entry.artifact)
+                artifact = store.get(entry.artifact)
             except ArtifactError as error:  # the rest can be read all the same
                 print(error.found, file=sys.stderr)
+                continue
+            pages += [artifact.html] if isinstance(artifact, ReportArtifact) else []
+    return pages

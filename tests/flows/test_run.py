@@ -157,21 +157,34 @@ def test_a_mistake_found_by_a_stage_is_the_users(api: str, temper: Temper, toy: 
     assert not list((store / ".partial").iterdir())
 
 
-def test_report_prints_the_page_and_the_metrics(made: Answer, temper: Temper, store: Path) -> None:
+def test_report_prints_the_page_and_the_metrics(
+    made: Answer, temper: Temper, store: Path, tmp_path: Path
+) -> None:
     rows = json.loads(temper("report", "--store", store, "--json").out)
     assert rows[0] == {
         "model": "base",
+        "benchmark": "",
+        "part": None,
         "metric": "gold_score",
         "value": 6.0,
         "low": 5.0,
         "high": 7.0,
         "n": 10,
+        "convention": "",
     }
     assert rows[1]["value"] is None
     assert [row["model"] for row in rows[::2]] == ["base", "left", "right"]
     text = temper("report", "--store", store).out
     assert text.splitlines()[0] == str(store / made.rows["report"]["artifact"] / "report.html")
     assert temper("report", "nothing", "--store", store).code == 2
+    # A page and Markdown of this moment, whatever the run's own report is.
+    page = tmp_path / "now.html"
+    assert temper("report", "--store", store, "--html", page).out == f"{page}\n"
+    assert "<h1>toy</h1>" in page.read_text()
+    assert temper("report", "--store", store, "--markdown").out.startswith("# toy\n")
+    answer = temper("report", "--store", store, "--html", tmp_path / "no" / "now.html")
+    assert (answer.code, answer.out) == (2, "")
+    assert "there is no folder" in answer.err
 
 
 def test_a_killed_stage_goes_on_from_its_checkpoint(
