@@ -68,7 +68,7 @@ def test_the_lineage_leaves_out_what_a_longer_way_says(tmp_path: Path) -> None:
 
 def test_parts_are_folded_and_conventions_explained(tmp_path: Path) -> None:
     row = {"value": 0.7, "low": 0.6, "high": 0.8, "n": 10, "benchmark": "grammar", "convention": "bos"}
-    names = ("minimal_pairs", "minimal_pairs[wh_island]", "minimal_pairs[npi]")
+    names = ("accuracy", "accuracy[wh_island]", "accuracy[npi]")
     tables = {"metrics": [{"metric": name, **row} for name in names]}
     made: Any = artifact(EvaluationArtifact, tmp_path, "evaluate[sft]", tables, config=EVALUATED)
     html = make_report(Contents({"sft": made}), ReportConfig()).html
