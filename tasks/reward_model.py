@@ -1,4 +1,4 @@
-"""reward_model: a score for an answer, learnt from preference pairs (Bradley-Terry)."""
+"""reward_model: a score for an answer, learnt from preference pairs or from labelled texts."""
 
 from tempering.artifacts.draft import Draft
 from tempering.artifacts.kinds import ModelArtifact, SampleArtifact
@@ -14,7 +14,7 @@ from tempering.training.config import RewardModelConfig
     trains=True,
     color=2,
     head="score",
-    loss_unit="nats per pair",
+    loss_unit="nats per pair or text",
     preload=("trl.trainer.reward_trainer",),
 )
 def reward_model(
@@ -24,6 +24,7 @@ def reward_model(
     from tempering.data.tokenizers import load_tokenizer
     from tempering.models.adapters import trainable_scorer
     from tempering.models.device import prepare_device
+    from tempering.training.classifier import classifier_trainer
     from tempering.training.preference import reward_trainer
     from tempering.training.run import check_inputs, inherited, token_budget, train
 
@@ -32,5 +33,9 @@ def reward_model(
     tokenizer = load_tokenizer(model.model_dir)
     scorer = trainable_scorer(model, config.adapter, out.seed)
     out.name_tokens = token_budget(config, sample)
-    trainer = reward_trainer(scorer, tokenizer, sample, config, out)
-    return train(trainer, tokenizer, out, {**inherited(sample, model), "head": "score"})
+    make_trainer = reward_trainer if config.objective == "pairs" else classifier_trainer
+    trainer = make_trainer(scorer, tokenizer, sample, config, out)
+    details = {**inherited(sample, model), "head": "score"}
+    if config.objective == "classification":
+        details["classifies"] = True  # a score above 0 says label 1
+    return train(trainer, tokenizer, out, details)

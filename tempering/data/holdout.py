@@ -22,6 +22,14 @@ def is_used(row_type: RowType, row: Row, fraction: float, seed: int) -> bool:
     return fraction == 1 or place(row_type, row, [seed, "used"]) < fraction
 
 
+def in_fold(row_type: RowType, row: Row, fold: str | None, seed: int) -> bool:
+    """Whether a row belongs to part k of n (`k/n`), held out or not; without a fold all do."""
+    if fold is None:
+        return True
+    number, count = map(int, fold.split("/"))
+    return int(place(row_type, row, [seed, "fold"]) * count) == number - 1
+
+
 def place(row_type: RowType, row: Row, key: Any) -> float:
     """A stable hash of `key` and the row's group, scaled to [0, 1)."""
     canonical = json.dumps([key, group_of(row_type, row)], ensure_ascii=False, sort_keys=True)

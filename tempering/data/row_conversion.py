@@ -3,7 +3,13 @@
 from tempering.data.rows import COLUMNS, Message, RowType, Values
 from tempering.errors import DataError
 
-TOKEN_TYPES = (RowType.TEXT, RowType.PROMPT_COMPLETION, RowType.PREFERENCE, RowType.PROMPT)
+TOKEN_TYPES = (
+    RowType.TEXT,
+    RowType.PROMPT_COMPLETION,
+    RowType.PREFERENCE,
+    RowType.PROMPT,
+    RowType.CLASSIFICATION,
+)
 """The row types that models are trained on."""
 
 
@@ -12,7 +18,7 @@ def uses_of(kind: RowType) -> list[RowType]:
     if kind in (RowType.MESSAGES, RowType.SCORED_CONVERSATION):
         return [RowType.PROMPT_COMPLETION, RowType.PROMPT, RowType.TEXT]
     if kind in (RowType.TEXT, RowType.CLASSIFICATION):
-        return [RowType.TEXT, RowType.PROMPT]
+        return [RowType.TEXT, RowType.PROMPT, *([kind] if kind is RowType.CLASSIFICATION else [])]
     uses: list[RowType] = [kind] if kind in TOKEN_TYPES else []
     if "chosen" in COLUMNS[kind] or kind is RowType.UNPAIRED_PREFERENCE:
         uses.append(RowType.PROMPT_COMPLETION)

@@ -40,6 +40,7 @@ def token_schema(row_type: RowType) -> "pa.Schema":
         RowType.TEXT: {"input_ids": ids},
         RowType.PROMPT_COMPLETION: {"input_ids": ids, "completion_mask": mask},
         RowType.PREFERENCE: {"prompt_ids": ids, "chosen_ids": ids, "rejected_ids": ids},
+        RowType.CLASSIFICATION: {"input_ids": ids, "label": pa.int64()},
         RowType.PROMPT: {"input_ids": ids, "query": pa.string(), "prompt": _messages()},
     }[row_type]
     return pa.schema([*columns.items(), ("num_tokens", pa.int64())])

@@ -80,7 +80,8 @@ def _fused(course: Course) -> Estimate:
 
 def _reward_model(course: Course) -> Estimate:
     model = course.ready(models.scorer(course.inputs.model, course.adapter))
-    return _trained(course, model, lambda pairs: steps.preference_loss(model, pairs, course.inputs.length))
+    sides = 1 if getattr(course.config, "objective", "pairs") == "classification" else 2
+    return _trained(course, model, lambda rows: steps.scores(model, sides * rows, course.inputs.length))
 
 
 def _trained(course: Course, model: Any, loss: Callable[[int], Any]) -> Estimate:

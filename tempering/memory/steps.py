@@ -102,9 +102,9 @@ def _tile_width(model: Any, on_gpu: bool) -> Iterator[None]:
         utils._CHUNKED_LOGPROB_CHUNK_SIZE = width
 
 
-def preference_loss(model: Any, pairs: int, length: int) -> Tensor:
-    """Reward model: both sides as one batch, a score each."""
-    return model(**padded(2 * pairs, length), use_cache=False).logits.float().sum()
+def scores(model: Any, texts: int, length: int) -> Tensor:
+    """Reward model: a score for each text; both sides of a pair are two."""
+    return model(**padded(texts, length), use_cache=False).logits.float().sum()
 
 
 # -- on-policy -------------------------------------------------------------------------------

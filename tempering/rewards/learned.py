@@ -44,11 +44,16 @@ class LearnedReward:
             getattr(self.model.config.get_text_config(), "max_position_embeddings", None) or 1 << 30
         )
 
+    classifies = False
+    """Whether a score is the logit of a label, so that above 0 says yes."""
+
     @classmethod
     def of(cls, artifact: ModelArtifact, device: Any) -> "LearnedReward":
         """The reward of a model artifact, in the prompt format it was trained on."""
         prompt_format: Any = artifact.details.get("prompt_format", "chat")
-        return cls(artifact.model_dir, device, prompt_format, trust_remote_code=artifact.trusts_remote_code)
+        reward = cls(artifact.model_dir, device, prompt_format, trust_remote_code=artifact.trusts_remote_code)
+        reward.classifies = bool(artifact.details.get("classifies"))
+        return reward
 
     def __call__(
         self, prompts: list[Any], completions: list[str], ended: list[bool] | None = None, **_: Any

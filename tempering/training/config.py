@@ -17,6 +17,7 @@ from tempering.config import (
     UNSET,
     Readers,
     StageConfig,
+    added_field,
     runtime_field,
 )
 from tempering.hub.models import owner_and_name
@@ -154,15 +155,26 @@ class SFTConfig(TrainingConfig):
 
 
 class RewardModelConfig(TrainingConfig):
-    """Bradley-Terry reward model on preference pairs."""
+    """Reward model: Bradley-Terry on preference pairs, or a classifier of labelled texts."""
 
-    sample_rows: ClassVar[str] = "preference"
+    read_by: ClassVar[Mapping[str, Readers]] = {"center_rewards_coefficient": {"objective": ("pairs",)}}
+
+    objective: Literal["pairs", "classification"] = added_field(
+        "pairs",
+        description="pairs: the chosen answer scores higher (Bradley-Terry); classification: the score of a "
+        "text is the logit of label 1 against 0 (a sample of row_type: classification)",
+    )
 
     model: str = runtime_field("sft", description="stage or artifact to start from")
     sample: str = Field("preferences", description="the sample to train on")
     center_rewards_coefficient: float | None = Field(
         0.01, ge=0, description="weight of the mean-zero penalty on scores (arXiv:2312.09244)"
     )
+
+    @property
+    def sample_rows(self) -> str:  # type: ignore[override]
+        """The rows that its objective learns from."""
+        return "preference" if self.objective == "pairs" else "classification"
 
 
 class DPOConfig(TrainingConfig):

@@ -3,12 +3,18 @@
 import json
 
 import pytest
+from pydantic import ValidationError
 
 from tempering.config import identity
 from tempering.data.builders import BabyLMConfig, SentimentConfig, TextConfig, TinyStoriesConfig, build
+from tempering.data.holdout import is_held_out
 from tempering.data.rows import Row
 from tempering.errors import DataError
 from tests.data.built import notes_of, reasons_of, rows_of
+
+
+def rows_in(config):
+    return [item for item in build(config) if isinstance(item, Row)]
 
 
 def texts(config):
@@ -229,3 +235,41 @@ def test_reviews_with_and_without_labels(fixtures):
     assert (len(reviews), reviews[2]) == (6, {"text": "Mixed film.", "label": -1})
     three = SentimentConfig(path=path, labels=("meh", "negative"))
     assert [row["label"] for row in rows_of(three)] == [1, 1, 0, 1]
+
+
+def test_reviews_as_beginnings_and_how_they_go_on(tmp_path):
+    texts = [f"a film number {number} that I liked very much" for number in range(300)]
+    path = tmp_path / "reviews.jsonl"
+    path.write_text("".join(f'{{"text": "{text}", "label": 1}}\n' for text in [*texts, "too short a film"]))
+    config = SentimentConfig(path=path, rows="continuations")
+    rows = rows_of(config)
+    assert rows[7]["prompt"] == [{"role": "user", "content": "a film number 7"}]
+    assert rows[7]["completion"] == [{"role": "assistant", "content": "that I liked very much"}]
+    assert rows[7]["label"] == 1
+    assert reasons_of(config) == [(301, "the text has no more than 4 words")]
+    # A review is on one side whatever it is read as: else the judge of a completion would know its text.
+    whole = SentimentConfig(path=path, rows="text")
+    sides = [
+        [is_held_out(form.row_type, row, 0.3, 0) for row in rows_in(form)][:300] for form in (config, whole)
+    ]
+    assert sides[0] == sides[1]
+    assert 60 < sum(sides[0]) < 120
+
+
+def test_folds_are_disjoint_cover_everything_and_hold_out_the_same(tmp_path):
+    path = tmp_path / "reviews.jsonl"
+    path.write_text("".join(f'{{"text": "film {number}", "label": 1}}\n' for number in range(400)))
+    whole = SentimentConfig(path=path)
+    folds = [rows_in(SentimentConfig(path=path, fold=f"{part}/2")) for part in (1, 2)]
+    first, second = ({row.values["text"] for row in fold} for fold in folds)
+    assert not first & second
+    assert first | second == {row.values["text"] for row in rows_in(whole)}
+    assert 160 < len(first) < 240
+    held_out = [sum(is_held_out(whole.row_type, row, 0.5, 0) for row in fold) for fold in folds]
+    assert all(0.35 < count / len(fold) < 0.65 for count, fold in zip(held_out, folds, strict=True))
+
+
+@pytest.mark.parametrize("fold", ["3/2", "0/2", "half", "1/0"])
+def test_a_fold_that_is_none_is_refused(fold):
+    with pytest.raises(ValidationError, match="fold"):
+        SentimentConfig(path="x", fold=fold)

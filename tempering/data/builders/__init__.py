@@ -35,7 +35,7 @@ from tempering.data.builders.tinystories import TinyStoriesConfig
 from tempering.data.builders.word_forms import WordFormsConfig
 from tempering.data.builders.world import WorldConfig
 from tempering.data.files import excerpt
-from tempering.data.holdout import is_used
+from tempering.data.holdout import in_fold, is_used
 from tempering.data.rows import Rejected, Row, problem
 
 __all__ = [
@@ -105,7 +105,8 @@ Builder = Annotated[
 def build(config: BuilderConfig, split: str | None = None) -> Iterator[Item]:
     """The checked rows of one split, with rejections and notices.
 
-    Rows outside of `dataset_fraction` are left out; `max_rows` is applied later, after the filters.
+    Rows outside of `dataset_fraction` and `fold` are left out; `max_rows` is applied later, after the
+    filters.
     """
     kind = config.row_type
     for item in config.read(split):
@@ -116,6 +117,8 @@ def build(config: BuilderConfig, split: str | None = None) -> Iterator[Item]:
         if fault:
             yield Rejected(item.file, item.line, fault, excerpt(item.values))
             continue
-        if not is_used(kind, item, config.dataset_fraction, config.seed):
+        if not is_used(kind, item, config.dataset_fraction, config.seed) or not in_fold(
+            kind, item, config.fold, config.seed
+        ):
             continue
         yield item

@@ -12,7 +12,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any, ClassVar, Literal, Self, get_args
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from tempering.config import MOST_SEED, SET, Config, Readers, added_field, runtime_field
 from tempering.data.builders.columns import Columns
@@ -58,6 +58,12 @@ class BuilderConfig(Config):
     dataset_fraction: float = Field(
         default=1.0, gt=0, le=1, description="share of the data set to use, picked by a hash of each row"
     )
+    fold: str | None = added_field(
+        None,
+        pattern=r"^[1-9][0-9]{0,2}/[1-9][0-9]{0,2}$",
+        description="k/n: only the k-th of n disjoint parts of the data set, by a hash of each row; what is "
+        "held out is the same in all of them",
+    )
     max_rows: int | None = Field(
         default=None,
         ge=1,
@@ -72,6 +78,13 @@ class BuilderConfig(Config):
     quality: QualityConfig = Field(
         default_factory=QualityConfig, description="duplicates, decontamination, lengths"
     )
+
+    @field_validator("fold")
+    @classmethod
+    def _is_one_of_its_folds(cls, fold: str | None) -> str | None:
+        if fold is not None and int(fold.split("/")[0]) > int(fold.split("/")[1]):
+            raise ValueError(f"{fold} is not one of the parts; fix: 1/2 and 2/2 are the two halves")
+        return fold
 
     @model_validator(mode="after")
     def _one_way_to_split(self) -> Self:

@@ -37,7 +37,7 @@ class SampleConfig(Config):
     datasets: Mapping[str, SourceConfig] = Field(
         min_length=1, description="data set -> its weight (a number), or weight, fraction, rows, token_limit"
     )
-    row_type: Literal["auto", "text", "prompt_completion", "preference", "prompt"] = Field(
+    row_type: Literal["auto", "text", "prompt_completion", "preference", "prompt", "classification"] = Field(
         default="auto", description="what the rows are used as; auto: what they are"
     )
     token_limit: int | None = Field(
@@ -117,6 +117,15 @@ class SampleConfig(Config):
             raise ValueError(
                 f"query_min_length ({least}) <= query_max_length ({most}) <= max_length ({self.max_length}) "
                 "does not hold"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _labelled_texts_are_plain(self) -> "SampleConfig":
+        if self.row_type == "classification" and self.prompt_format != "plain":
+            raise ValueError(
+                "row_type: classification reads bare texts, and what is trained on it will score bare texts; "
+                "fix: set prompt_format: plain"
             )
         return self
 

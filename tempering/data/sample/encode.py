@@ -100,6 +100,8 @@ class Encoder:
             if "prompt" not in values:
                 return [self._text_prompt(values, *tokens[0])]
             return [self._prompt(values, rendered[0].text, *tokens[0])]
+        if self.row_type is RowType.CLASSIFICATION:
+            return [self._labelled(values, *tokens[0])]
         sides = [self._with_ends(parts) for parts in tokens]
         if self.row_type is RowType.PREFERENCE:
             return [self._preference(values, *sides)]
@@ -118,6 +120,12 @@ class Encoder:
             ids = [*self._leading, *ids, self._eos]
         pieces = [ids[start : start + self.max_length] for start in range(0, len(ids), self.max_length)]
         return [Encoded({"input_ids": piece, "num_tokens": len(piece)}) for piece in pieces]
+
+    def _labelled(self, values: Mapping[str, Any], ids: Ids) -> Encoded:
+        """A text with its label; one that is too long loses its end, and has no EOS."""
+        whole = ended([*self._prompt_leading, *ids], self._eos)
+        row = {"input_ids": whole[: self.max_length], "label": values["label"]}
+        return Encoded({**row, "num_tokens": len(row["input_ids"])}, len(whole) > self.max_length)
 
     def _text_prompt(self, values: Mapping[str, Any], ids: Ids) -> Encoded:
         """The beginning of a document as a prompt, of a length drawn between the query lengths."""

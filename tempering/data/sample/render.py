@@ -54,6 +54,10 @@ class Renderer:
             return [Rendered(render_conversation(tokenizer, values["messages"], prompt_format))]
         if self.row_type is RowType.TEXT or (self.row_type is RowType.PROMPT and "prompt" not in values):
             return [Rendered(values["text"], literal=True)]
+        # A text with a label, and what it is paired with.
+        if self.row_type is RowType.CLASSIFICATION:
+            text = "\n".join(filter(None, (values["text"], values["text_pair"])))
+            return [Rendered(text, literal=True)]
         # A prompt alone.
         if self.row_type is RowType.PROMPT:
             self._refuse_special(values["prompt"])

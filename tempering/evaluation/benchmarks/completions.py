@@ -36,7 +36,8 @@ class CompletionsBenchmark(Benchmark):
     row_types = (RowType.PROMPT, RowType.PROMPT_COMPLETION)
     judged = True
     convention = (
-        "One completion per prompt, sampled with the stage's seed. Reward: the reward model's raw score. "
+        "One completion per prompt, sampled with the stage's seed. Reward: the reward model's raw score; of "
+        "one that classifies, positive share: scores above 0, the logit of label 1. "
         "Against the baseline model's completion of the same prompt: the higher reward wins; equal rewards "
         "and equal completions tie, and a tie counts ½. Win rate at equal length: AlpacaEval 2's, with tanh "
         "of the standardised difference in characters, without its difficulty of each prompt. Truncated is "
@@ -56,6 +57,7 @@ class CompletionsBenchmark(Benchmark):
                 "are good."
             ),
         ),
+        Measure("positive_share", "Positive", "share of completions", judged=True),
         Measure("reference_reward", "Reward of the baseline", "logit per completion", judged=True),
         Measure(
             "reward_gain",
@@ -82,6 +84,8 @@ class CompletionsBenchmark(Benchmark):
             for row, reward in zip(table, rewards, strict=True):
                 row["reward"] = reward
             _rewards(pairs, findings)
+            if tools.scorer.classifies:
+                findings.add("positive_share", [float(reward > 0) for reward in rewards])
         add_lengths(findings, pairs)
         findings.keep("completions", table)
 
