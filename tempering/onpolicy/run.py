@@ -17,7 +17,7 @@ from tempering.onpolicy.algorithm import RolloutMaker
 from tempering.onpolicy.config import OnPolicyConfig
 from tempering.onpolicy.prompts import Prompts
 from tempering.onpolicy.reward_gate import check_reward_models
-from tempering.onpolicy.trainer import OnPolicyTrainer
+from tempering.onpolicy.trainer import OnPolicyTrainer, most_rollouts
 from tempering.onpolicy.value import ValueHead, ValueModel
 from tempering.rewards.build import build_rewards
 from tempering.rewards.config import learned
@@ -50,7 +50,10 @@ def on_policy(
     check_lengths(rows, policy, config, sample)
     out.name_tokens = token_budget(config, sample)
     # What samples, scores and compares completions.
-    rewards = build_rewards(config.reward, reward_models, device, out)
+    steps = config.max_steps or 1 << 62
+    rollouts = min(most_rollouts(config, len(rows)), -(-steps // config.steps_per_rollout))
+    completions = rollouts * config.rollout_batch_size
+    rewards = build_rewards(config.reward, reward_models, device, out, completions)
     stops, pad = stop_ids(policy, tokenizer), tokenizer.pad_token_id
     maker = RolloutMaker(
         config,

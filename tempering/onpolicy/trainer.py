@@ -64,7 +64,7 @@ class OnPolicyTrainer(TokenTrainer, Trainer):
         self.maker = maker
         self.guard = CollapseGuard(config.guard, out.warn, contrast=config.estimator.compares)
         self.outputs = RowLog(out.metadata_dir / "generated_outputs.jsonl")
-        self.total_rollouts = _rollouts(config, len(maker.prompts))
+        self.total_rollouts = most_rollouts(config, len(maker.prompts))
         # what the step and the rollout at hand came to, for the log and for `end_step`
         self._sums: dict[str, float] = defaultdict(float)
         self._rollout_stats: dict[str, float] = {}
@@ -307,7 +307,7 @@ class OnPolicyTrainer(TokenTrainer, Trainer):
         checkpoint.load(folder, self.actor_critic, self.maker, self.guard)
 
 
-def _rollouts(config: OnPolicyConfig, prompts: int) -> int:
+def most_rollouts(config: OnPolicyConfig, prompts: int) -> int:
     """Rollouts until the first of `num_epochs` and `total_episodes`."""
     groups = config.rollout_batch_size // config.num_completions
     by_epochs = -(-int(config.num_epochs * prompts) // groups)

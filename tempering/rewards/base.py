@@ -21,12 +21,14 @@ class Parts:
         model: the model that its setting `model` names, if it names one.
         device: a torch device, for models.
         out: the draft of the stage that is trained, for tables of its own.
+        expected: completions that the stage will score, at most; 0: nobody knows.
     """
 
     name: str
     model: "ModelArtifact | None"
     device: Any
     out: "Draft"
+    expected: int = 0
 
 
 class Reward(Config):

@@ -11,16 +11,21 @@ from tempering.rewards.scoring import Rewards
 
 
 def build_rewards(
-    config: RewardConfig, models: Mapping[str, ModelArtifact], device: Any, out: Draft
+    config: RewardConfig,
+    models: Mapping[str, ModelArtifact],
+    device: Any,
+    out: Draft,
+    expected: int = 0,
 ) -> Rewards:
     """The rewards of a config.
 
     Args:
         models: component -> the model that it names.
         out: the draft that stores a teacher's answers.
+        expected: completions that will be scored, at most; 0: nobody knows.
     """
     functions = {
-        name: component.build(Parts(name, models.get(name), device, out))
+        name: component.build(Parts(name, models.get(name), device, out, expected))
         for name, component in components(config).items()
     }
     if isinstance(config, MixtureReward):

@@ -3,11 +3,11 @@
 import importlib.util
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from tempering.config import MOST_LENGTH, SET, Config, Readers, runtime_field
+from tempering.config import MOST_LENGTH, SET, Config, Readers, added_field, runtime_field
 from tempering.errors import ConfigError
 from tempering.rewards.base import Parts, Reward
 from tempering.rewards.endpoint.config import EndpointConfig as EndpointConfig
@@ -75,10 +75,16 @@ class FunctionReward(Reward):
         return UserFunction(self.function, self.form, parts.out)
 
 
+_PUBLISHED = {"model_name_or_path": "model", "prompt_template_path": "template"}
+"""Names of published recipes' teacher.yaml -> ours; its other names are ours too."""
+
+
 class TeacherReward(Reward):
     """A language model that rates each completion; an answer that is not a score leaves it unscored."""
 
     version = 2  # its question is what the messages say
+    read_by: ClassVar[Mapping[str, Readers]] = {"temperature": {"model": SET}}
+
     kind: Literal["teacher"]
     endpoint: EndpointConfig | None = Field(None, description="a server; or set model")
     model: str | None = runtime_field(
@@ -91,6 +97,41 @@ class TeacherReward(Reward):
     min_score: float = Field(0.0, description="lowest score that counts")
     max_score: float = Field(10.0, description="highest score that counts")
     max_tokens: int = Field(64, ge=1, le=MOST_LENGTH, description="longest answer of the teacher, in tokens")
+    temperature: float = added_field(
+        0.0, ge=0, description="sampling temperature of a local teacher; 0: the likeliest answer"
+    )
+
+    @classmethod
+    def setting_names(cls) -> tuple[str, ...]:
+        """Also those of published recipes."""
+        return (*cls.model_fields, *_PUBLISHED)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _published_names(cls, settings: Any) -> Any:
+        """A published recipe's names; a temperature beside an endpoint is the endpoint's."""
+        if not isinstance(settings, dict):
+            return settings
+        settings = dict(settings)
+        for name, ours in _PUBLISHED.items():
+            value = settings.pop(name, None)
+            if value is not None and settings.get(ours) is not None:
+                raise ValueError(f"{name} and {ours} are two names for {ours}: set one")
+            if value is not None:
+                settings[ours] = value
+        if settings.pop("default_score", None) is not None:
+            raise ValueError(
+                "default_score: remove it; a completion without a score is left out, a default would be "
+                "learnt from"
+            )
+        endpoint = settings.get("endpoint")
+        if isinstance(endpoint, dict) and settings.get("temperature") is not None:
+            if "temperature" in endpoint:
+                raise ValueError(
+                    "temperature and endpoint.temperature are two names for one setting: set one"
+                )
+            settings["endpoint"] = {**endpoint, "temperature": settings.pop("temperature")}
+        return settings
 
     @model_validator(mode="after")
     def _one_teacher(self) -> "TeacherReward":

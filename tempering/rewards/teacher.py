@@ -92,6 +92,8 @@ class Teacher:
 
     def _question(self, prompt: Messages, completion: str, row: dict[str, Any]) -> str:
         variables = {
+            "context": plain_text(prompt),  # what published templates call prompt and completion
+            "continuation": completion,
             **row,
             "prompt": plain_text(prompt),  # the policy's marks would be turns to a teacher that knows them
             "messages": prompt,
@@ -111,12 +113,7 @@ class Teacher:
     def _read(self, answer: Answer) -> tuple[float, str]:
         if answer.text is None or answer.status != "ok":  # cut off: `Score: 1` may have begun a 10
             return math.nan, answer.status
-        score = parse_score(answer.text, self.config.max_score)
-        if score is None:
-            return math.nan, "no score in the answer"
-        if not self.config.min_score <= score <= self.config.max_score:
-            return math.nan, "outside of the range"
-        return score, "ok"
+        return read_score(answer.text, self.config)
 
     def close(self) -> None:
         """Make the answers a table, and let connections go."""
@@ -135,6 +132,16 @@ def parse_score(text: str, most: float = 10.0) -> float | None:
     if rating is None or (rating[2] is not None and float(rating[2]) != most):
         return None
     return float(rating[1])
+
+
+def read_score(text: str, config: "TeacherReward") -> tuple[float, str]:
+    """The score in an answer and `ok`, or NaN and why there is none."""
+    score = parse_score(text, config.max_score)
+    if score is None:
+        return math.nan, "no score in the answer"
+    if not config.min_score <= score <= config.max_score:
+        return math.nan, "outside of the range"
+    return score, "ok"
 
 
 def _plain(number: float) -> float | int:
@@ -188,28 +195,54 @@ class AnswerLog:
 def build_teacher(config: "TeacherReward", parts: Parts) -> Teacher:
     """The teacher of a config: behind an endpoint, or the model of `parts`."""
     if config.endpoint is not None:
-        ask: Ask = Endpoint(config.endpoint, config.max_tokens)
+        ask: Ask = Endpoint(
+            config.endpoint,
+            config.max_tokens,
+            name=parts.name,
+            out=parts.out,
+            expected=parts.expected,
+            usable=lambda text: read_score(text, config)[1] == "ok",
+        )
     else:
         assert parts.model is not None, "the graph gives it"
-        ask = local(config.max_tokens, parts.model, parts.device)
+        ask = local(config, parts.model, parts.device, parts.out.seed)
     return Teacher(config, ask, parts.out.metadata_dir, parts.name)
 
 
-def local(max_tokens: int, model: ModelArtifact, device: Any) -> Ask:
-    """A language model in this process, answering with what is likeliest."""
+def local(config: "TeacherReward", model: ModelArtifact, device: Any, seed: int) -> Ask:
+    """A language model in this process.
+
+    What it draws for a question hangs on the question alone, so that a resumed run repeats it.
+    """
+    import torch
+
+    from tempering.generation.rollout import length_batches
     from tempering.generation.sampling import Sampling
 
     speaker = open_speaker(model, device)
-    sampling = Sampling(max_tokens, temperature=0)
+    decoder = speaker.decoder()
+    sampling = Sampling(config.max_tokens, temperature=config.temperature)
+
+    def numbers(question: str) -> torch.Tensor:
+        digest = hashlib.sha256(f"{seed}\0{question}".encode()).digest()
+        generator = torch.Generator().manual_seed(int.from_bytes(digest[:7], "big"))
+        return sampling.numbers(1, generator)
 
     def ask(questions: Sequence[str]) -> Iterable[tuple[int, Answer]]:
         prompts = [speaker.prompt([{"role": "user", "content": question}]) for question in questions]
         # A question that loses its beginning is another question.
-        fitting = [place for place, prompt in enumerate(prompts) if len(prompt) + max_tokens <= speaker.room]
+        fitting = [
+            place for place, prompt in enumerate(prompts) if len(prompt) + config.max_tokens <= speaker.room
+        ]
         answers = dict.fromkeys(range(len(prompts)), Answer(None, "question too long"))
-        texts = speaker.complete([prompts[place] for place in fitting], sampling, seed=0)
-        for place, (text, ended) in zip(fitting, texts, strict=True):
-            answers[place] = Answer(text, "ok" if ended else "cut off")
+        for batch in length_batches([len(prompts[place]) for place in fitting], speaker.batch_size):
+            places = [fitting[number] for number in batch]
+            uniform = torch.cat([numbers(questions[place]) for place in places])
+            rollout = decoder.generate([prompts[place] for place in places], sampling, uniform)
+            for place, text, ended in zip(
+                places, rollout.texts(speaker.tokenizer), rollout.ended.tolist(), strict=True
+            ):
+                answers[place] = Answer(text, "ok" if ended else "cut off")
         return answers.items()
 
     return ask

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from tempering.artifacts.tables import read_rows
 from tempering.errors import ConfigError, UserError
@@ -301,6 +302,84 @@ def test_the_templates_bytes_are_the_identity_not_its_place(tmp_path: Path) -> N
     )
     with pytest.raises(ConfigError, match="does not exist"):
         TeacherReward(kind="teacher", model="sft", template=str(tmp_path / "c")).external_files()
+
+
+PUBLISHED = """
+model_name_or_path: "meta-llama/Llama-3.2-3B-Instruct"
+prompt_template_path: "{folder}/teacher_prompt.md"
+temperature: 0.2
+max_tokens: 6
+min_score: 1
+max_score: 9
+"""
+
+
+def test_a_published_teacher_yaml_works_as_written(tmp_path: Path) -> None:
+    (tmp_path / "teacher_prompt.md").write_text(
+        "**Context:** `{{context}}`\n**Continuation:** `{{continuation}}`\n{{min_score}} to {{max_score}}"
+    )
+    settings = yaml.safe_load(PUBLISHED.format(folder=tmp_path))
+    made = validate(TeacherReward, {"kind": "teacher", **settings}, "teacher.yaml")
+    assert made.model == "meta-llama/Llama-3.2-3B-Instruct"
+    assert (made.temperature, made.max_tokens, made.min_score, made.max_score) == (0.2, 6, 1, 9)
+    asked: list[str] = []
+
+    def ask(questions: Any) -> Any:
+        asked.extend(questions)
+        return [(place, Answer("7", "ok")) for place in range(len(questions))]
+
+    (tmp_path / "kept").mkdir()
+    assert Teacher(made, ask, tmp_path / "kept")([PROMPT], ["Once."]) == [7.0]
+    assert asked == ["**Context:** `Tell a story.`\n**Continuation:** `Once.`\n1 to 9"]
+    # A column of the prompts keeps its name, as before these two were known.
+    Teacher(made, ask, tmp_path / "kept")([PROMPT], ["Once."], context=["a column"])
+    assert "`a column`" in asked[-1]
+
+
+@pytest.mark.parametrize(
+    ("settings", "says_"),
+    [
+        ({"model": "sft", "model_name_or_path": "sft"}, "two names for model"),
+        ({"model": "sft", "template": "a", "prompt_template_path": "b"}, "two names for template"),
+        ({"endpoint": {"model": "m", "temperature": 0.5}, "temperature": 0.2}, "two names for one setting"),
+        ({"model": "sft", "default_score": 0.5}, "default_score: remove it"),
+    ],
+)
+def test_one_thing_under_two_names_is_refused(settings: Any, says_: str) -> None:
+    with pytest.raises(ConfigError, match=says_):
+        validate(TeacherReward, {"kind": "teacher", **settings}, "teacher.yaml")
+
+
+def test_published_names_are_the_identity_of_ours_and_a_temperature_may_be_the_servers() -> None:
+    from tempering.config import identity
+
+    ours = TeacherReward(kind="teacher", model="sft", template="a")
+    theirs = {
+        "kind": "teacher",
+        "model_name_or_path": "sft",
+        "prompt_template_path": "a",
+        "temperature": None,
+    }
+    assert identity(TeacherReward.model_validate({**theirs, "temperature": 0})) == identity(ours)
+    assert "temperature" not in identity(ours), "as before there was one"
+    served = {"kind": "teacher", "endpoint": {"model": "m"}, "temperature": 0.2, "model_name_or_path": None}
+    made = TeacherReward.model_validate(served)
+    assert made.endpoint is not None
+    assert made.endpoint.temperature == 0.2
+
+
+@pytest.mark.slow
+def test_what_a_local_teacher_draws_hangs_on_the_question_alone(tiny: Any, tmp_path: Path) -> None:
+    from tempering.rewards.teacher import local
+
+    config = TeacherReward(kind="teacher", model="sft", temperature=1.0, max_tokens=8)
+    ask = local(config, tiny("sft"), "cpu", 0)
+    texts = ["Tell a story.", "Who ran?", "Where is the dog?", "A longer question than the others are."]
+    together = dict(ask(texts))
+    assert len({answer.text for answer in together.values()}) > 1
+    for place, text in enumerate(texts):
+        assert dict(ask([text]))[0] == together[place]
+    assert dict(local(config, tiny("sft"), "cpu", 1)(texts)) != together, "another seed draws anew"
 
 
 @pytest.mark.slow
