@@ -24,10 +24,11 @@ from flows.service.location import running
 from flows.session import Planned, Session
 from flows.store_choice import DEFAULT_STORE
 from tempering.artifacts.store import Store
+from tempering.config import configs_in
 from tempering.errors import ConfigError, UserError
 from tempering.model_size import least_parameters
 from tempering.printable import size
-from tempering.rewards.config import TeacherReward, components
+from tempering.rewards.endpoint.config import EndpointConfig
 from tempering.runtime import require_tracker
 from tempering.training.config import PretrainConfig
 
@@ -148,9 +149,9 @@ def require_memory(rows: Iterable[PlanRow]) -> None:
 
 
 def require_keys(rows: Iterable[PlanRow]) -> None:
-    """Refuse a teacher whose key is not in the environment, before the stages that come first are trained."""
+    """Refuse a server whose key is not in the environment, before the stages that come first are trained."""
     for row in rows:
-        reward = getattr(row.node.config, "reward", None) if row.node and row.action != "cached" else None
-        for component in components(reward).values() if reward is not None else ():
-            if isinstance(component, TeacherReward) and component.endpoint is not None:
-                component.endpoint.key()
+        if row.node is not None and row.action != "cached":
+            for config in configs_in(row.node.config):
+                if isinstance(config, EndpointConfig):
+                    config.key()

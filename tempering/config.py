@@ -177,20 +177,21 @@ def identity(config: BaseModel) -> Tree:
 
 def external_files(config: BaseModel) -> tuple[Path, ...]:
     """All external files of `config` and the configs inside it, in a stable order."""
-    return tuple(file for inner in _configs_in(config) for file in inner.external_files())
+    return tuple(file for inner in configs_in(config) for file in inner.external_files())
 
 
 def named_files(config: BaseModel) -> tuple[tuple[str, Path], ...]:
     """All external files of `config` and the configs inside it, with the names that are hashed."""
-    return tuple(entry for inner in _configs_in(config) for entry in inner.named_files())
+    return tuple(entry for inner in configs_in(config) for entry in inner.named_files())
 
 
 def external_revisions(config: BaseModel) -> tuple[tuple[str, str], ...]:
     """All external revisions of `config` and the configs inside it, in a stable order."""
-    return tuple(entry for inner in _configs_in(config) for entry in inner.external_revisions())
+    return tuple(entry for inner in configs_in(config) for entry in inner.external_revisions())
 
 
-def _configs_in(value: Any) -> Iterator[Config]:
+def configs_in(value: Any) -> Iterator[Config]:
+    """`value` and every config inside it."""
     if isinstance(value, BaseModel):
         if isinstance(value, Config):
             yield value
@@ -199,7 +200,7 @@ def _configs_in(value: Any) -> Iterator[Config]:
         value = list(value.values())
     if isinstance(value, list | tuple):
         for item in value:
-            yield from _configs_in(item)
+            yield from configs_in(item)
 
 
 def _leaves(value: Any) -> Iterator[Any]:

@@ -9,8 +9,18 @@ from pydantic import Field
 
 from tempering.evaluation.judges.base import Judge, JudgeConfig, Messages, Verdict
 from tempering.evaluation.judges.causal import CausalJudge
+from tempering.evaluation.judges.endpoint import EndpointJudge
 from tempering.evaluation.judges.reward_model import RewardModelJudge
 
-__all__ = ["AnyJudge", "CausalJudge", "Judge", "JudgeConfig", "Messages", "RewardModelJudge", "Verdict"]
+__all__ = [
+    "AnyJudge",
+    "CausalJudge",
+    "EndpointJudge",
+    "Judge",
+    "JudgeConfig",
+    "Messages",
+    "RewardModelJudge",
+    "Verdict",
+]
 
-AnyJudge = Annotated[RewardModelJudge | CausalJudge, Field(discriminator="kind")]
+AnyJudge = Annotated[RewardModelJudge | CausalJudge | EndpointJudge, Field(discriminator="kind")]

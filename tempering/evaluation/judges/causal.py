@@ -6,23 +6,20 @@ exactly, and a pair is never lost to an answer that says something else.
 """
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field
 
-from tempering.config import runtime_field
 from tempering.errors import DataError
 from tempering.evaluation.judges.base import (
     Judge,
-    JudgeConfig,
     Messages,
     Verdict,
     device_of,
     model_of,
     verdict_of_scores,
 )
-from tempering.evaluation.judges.questions import Question, template_file
+from tempering.evaluation.judges.questions import AskingJudge, Question, template_file
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -33,28 +30,16 @@ if TYPE_CHECKING:
 _LETTERS = ("A", "B")
 
 
-class CausalJudge(JudgeConfig):
+class CausalJudge(AskingJudge):
     """A causal LM that is asked which of two completions is better, A or B."""
 
     kind: Literal["causal"]
     model: str = Field(description="stage, artifact, folder or Hub name of the judge")
-    # Hashed by its bytes, not by its name.
-    template: str | None = runtime_field(
-        None, description="Jinja file of the question; null: the built-in one"
-    )
 
     @property
     def model_names(self) -> tuple[str, ...]:
         """Its language model."""
         return (self.model,)
-
-    def external_files(self) -> tuple[Path, ...]:
-        """The question: changing it changes the result."""
-        return (template_file(self.template),)
-
-    def named_files(self) -> tuple[tuple[str, Path], ...]:
-        """The question under a fixed name: its path changes nothing."""
-        return (("template", template_file(self.template)),)
 
     def build(self, tools: "Tools") -> Judge:
         """The judge."""

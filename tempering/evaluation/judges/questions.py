@@ -7,12 +7,11 @@ Each pair is asked about twice, with the completions in both orders, since judge
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from tempering.config import runtime_field
 from tempering.errors import ConfigError
-
-if TYPE_CHECKING:
-    from tempering.evaluation.judges.base import Messages
+from tempering.evaluation.judges.base import JudgeConfig, Messages
 
 BUILT_IN_TEMPLATE = Path(__file__).parent / "templates" / "pairwise.jinja"
 _ANSWER = re.compile(
@@ -40,6 +39,23 @@ def template_file(template: str | None) -> Path:
     return file
 
 
+class AskingJudge(JudgeConfig):
+    """Settings of the judges that are asked in words."""
+
+    # Hashed by its bytes, not by its name.
+    template: str | None = runtime_field(
+        None, description="Jinja file of the question; null: the built-in one"
+    )
+
+    def external_files(self) -> tuple[Path, ...]:
+        """The question: changing it changes the result."""
+        return (template_file(self.template),)
+
+    def named_files(self) -> tuple[tuple[str, Path], ...]:
+        """The question under a fixed name: its path changes nothing."""
+        return (("template", template_file(self.template)),)
+
+
 class Question:
     """Renders a template with `prompt`, `messages`, `first` and `second`."""
 
@@ -55,7 +71,7 @@ class Question:
             raise ConfigError(f"the template {file.name} cannot be read: {error}") from None
 
     def both_orders(
-        self, prompts: Sequence["Messages"], first: Sequence[str], second: Sequence[str]
+        self, prompts: Sequence[Messages], first: Sequence[str], second: Sequence[str]
     ) -> list[str]:
         """Two questions a pair: as they stand, and with the second completion first."""
         return [
@@ -64,7 +80,7 @@ class Question:
             for texts in ((one, other), (other, one))
         ]
 
-    def render(self, prompt: "Messages", first: str, second: str) -> str:
+    def render(self, prompt: Messages, first: str, second: str) -> str:
         """The question about a pair.
 
         Raises:

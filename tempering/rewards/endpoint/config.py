@@ -50,7 +50,7 @@ class EndpointConfig(Config):
     api_key_env: str | None = runtime_field(
         None, description="environment variable with the key; the key itself is stored nowhere"
     )
-    temperature: float = Field(0.0, ge=0, description="sampling temperature of the teacher")
+    temperature: float = Field(0.0, ge=0, description="sampling temperature of what answers")
     timeout: float = runtime_field(60.0, gt=0, le=86400, description="seconds to wait for an answer")
     retries: int = runtime_field(
         4, ge=0, le=1000, description="further attempts after 429, 5xx and lost connections"
@@ -99,7 +99,7 @@ class EndpointConfig(Config):
         if not key or not key.isascii() or not key.isprintable() or " " in key:
             raise ConfigError(
                 f"the environment variable {variable} {'holds no key' if key else 'is not set'}",
-                expected="the teacher's key, one word of printable ASCII characters",
+                expected="the server's key, one word of printable ASCII characters",
                 fix=f"export {variable}=..., or remove api_key_env",
             )
         return key

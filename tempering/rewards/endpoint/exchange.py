@@ -113,7 +113,7 @@ class Exchange:
             tree: Any = json.loads(content)
             choice = tree["choices"][0]
             text, cut = self.read(choice), choice.get("finish_reason") == "length"
-        except (ValueError, KeyError, IndexError, TypeError, AttributeError, RecursionError):
+        except (ValueError, LookupError, TypeError, AttributeError, ArithmeticError, RecursionError):
             return Reply(Answer(None, "malformed"), temporary=True)
         usage = _usage(tree)
         if not isinstance(text, str) or not text.strip():
