@@ -10,6 +10,7 @@ from pydantic import Field
 from tempering.evaluation.judges.base import Judge, JudgeConfig, Messages, Verdict
 from tempering.evaluation.judges.causal import CausalJudge
 from tempering.evaluation.judges.endpoint import EndpointJudge
+from tempering.evaluation.judges.nemotron import NemotronJudge
 from tempering.evaluation.judges.reward_model import RewardModelJudge
 
 __all__ = [
@@ -19,8 +20,11 @@ __all__ = [
     "Judge",
     "JudgeConfig",
     "Messages",
+    "NemotronJudge",
     "RewardModelJudge",
     "Verdict",
 ]
 
-AnyJudge = Annotated[RewardModelJudge | CausalJudge | EndpointJudge, Field(discriminator="kind")]
+AnyJudge = Annotated[
+    RewardModelJudge | CausalJudge | EndpointJudge | NemotronJudge, Field(discriminator="kind")
+]
