@@ -188,7 +188,7 @@ def test_tokens_and_money_are_what_the_server_counts(judge: Any) -> None:
     asked = endpoint(judge, retries=1, budget={"input_price": 2.0, "output_price": 10.0, "max_cost": 1})
     answers(asked, "x" * 40)
     assert (asked.ledger.spent.questions, asked.ledger.spent.answers) == (50, 5)
-    assert asked.ledger.spent.shown(asked.config.budget) == "1 requests, 55 tokens, cost 0.00015"
+    assert asked.ledger.spent.shown(asked.config.budget) == "1 request, 55 tokens, cost 0.00015"
     answers(asked, "x" * 40)  # an error costs a request and no tokens; nonsense is no count
     assert (asked.ledger.spent.requests, asked.ledger.spent.questions) == (3, 50 + 104)
     answers(asked, "x" * 40)  # a lost reply may have been paid for

@@ -46,7 +46,8 @@ class Use:
         """`12 requests, 3,400 tokens, cost 0.02`."""
         cost = budget.cost(self.questions, self.answers)
         priced = f", cost {cost:.4g}" if cost else ""
-        return f"{self.requests:,} requests, {self.tokens:,} tokens{priced}"
+        plural = "" if self.requests == 1 else "s"
+        return f"{self.requests:,} request{plural}, {self.tokens:,} tokens{priced}"
 
 
 def most(text_bytes: int, max_tokens: int) -> Use:
