@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from tempering.generation.kl import ESTIMATORS
 from tempering.generation.rollout import Rollout, RolloutEngine
 from tempering.onpolicy.actor_critic import ActorCritic
 from tempering.onpolicy.batches import StepBatch
@@ -19,7 +20,7 @@ from tempering.onpolicy.compare import compare
 from tempering.onpolicy.config import OnPolicyConfig
 from tempering.onpolicy.estimators import Outcome
 from tempering.onpolicy.experience import Compared, Experience, Scored
-from tempering.onpolicy.kl import ESTIMATORS, KLController
+from tempering.onpolicy.kl import KLController
 from tempering.onpolicy.losses import clipped_value_loss
 from tempering.onpolicy.phases import Phases
 from tempering.onpolicy.prompts import Prompts

@@ -1,26 +1,9 @@
-"""KL estimates and the coefficient that weighs them.
+"""The coefficient that weighs the KL penalty; the estimates are those of `generation.kl`.
 
-Estimators: J. Schulman, "Approximating KL divergence" (2020). Controller: Ziegler et al. 2019
-(arXiv:1909.08593), eq. 2.
+Controller: Ziegler et al. 2019 (arXiv:1909.08593), eq. 2.
 """
 
 from math import isnan
-
-from torch import Tensor
-
-
-def k1(logprobs: Tensor, ref_logprobs: Tensor) -> Tensor:
-    """log p - log q for tokens sampled from p: unbiased, may be negative. Same shape as its inputs."""
-    return logprobs - ref_logprobs
-
-
-def k3(logprobs: Tensor, ref_logprobs: Tensor) -> Tensor:
-    """q/p - 1 - log(q/p): unbiased, never negative, lower variance. Same shape as its inputs."""
-    difference = ref_logprobs - logprobs
-    return difference.exp() - 1 - difference
-
-
-ESTIMATORS = {"k1": k1, "k3": k3}
 
 
 class KLController:

@@ -6,10 +6,11 @@ import pytest
 import torch
 from torch import tensor
 
+from tempering.generation.kl import k1, k3
 from tempering.generation.rollout import pad_left
 from tempering.generation.sampling import Sampling, sample_token
 from tempering.onpolicy.advantages import gae, group_normalized, leave_one_out, spread, whiten
-from tempering.onpolicy.kl import KLController, k1, k3
+from tempering.onpolicy.kl import KLController
 from tempering.onpolicy.losses import (
     clipped_policy_loss,
     clipped_value_loss,

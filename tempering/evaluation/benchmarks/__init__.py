@@ -12,6 +12,7 @@ from tempering.evaluation.benchmarks.base import Benchmark, Measure, Tools
 from tempering.evaluation.benchmarks.comparison import ComparisonBenchmark
 from tempering.evaluation.benchmarks.completions import CompletionsBenchmark
 from tempering.evaluation.benchmarks.finetuning import FinetuningBenchmark
+from tempering.evaluation.benchmarks.kl_divergence import KLDivergenceBenchmark
 from tempering.evaluation.benchmarks.minimal_pairs import MinimalPairsBenchmark
 from tempering.evaluation.benchmarks.multiple_choice import MultipleChoiceBenchmark
 from tempering.evaluation.benchmarks.perplexity import PerplexityBenchmark
@@ -28,6 +29,7 @@ __all__ = [
     "ComparisonBenchmark",
     "CompletionsBenchmark",
     "FinetuningBenchmark",
+    "KLDivergenceBenchmark",
     "Measure",
     "MinimalPairsBenchmark",
     "MultipleChoiceBenchmark",
@@ -43,6 +45,7 @@ __all__ = [
 AnyBenchmark = Annotated[
     CompletionsBenchmark
     | ComparisonBenchmark
+    | KLDivergenceBenchmark
     | PerplexityBenchmark
     | QuestionsBenchmark
     | MinimalPairsBenchmark
