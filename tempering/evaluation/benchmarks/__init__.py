@@ -11,6 +11,7 @@ from pydantic import Field
 from tempering.evaluation.benchmarks.base import Benchmark, Measure, Tools
 from tempering.evaluation.benchmarks.comparison import ComparisonBenchmark
 from tempering.evaluation.benchmarks.completions import CompletionsBenchmark
+from tempering.evaluation.benchmarks.diversity import DiversityBenchmark
 from tempering.evaluation.benchmarks.finetuning import FinetuningBenchmark
 from tempering.evaluation.benchmarks.kl_divergence import KLDivergenceBenchmark
 from tempering.evaluation.benchmarks.minimal_pairs import MinimalPairsBenchmark
@@ -28,6 +29,7 @@ __all__ = [
     "Benchmark",
     "ComparisonBenchmark",
     "CompletionsBenchmark",
+    "DiversityBenchmark",
     "FinetuningBenchmark",
     "KLDivergenceBenchmark",
     "Measure",
@@ -46,6 +48,7 @@ AnyBenchmark = Annotated[
     CompletionsBenchmark
     | ComparisonBenchmark
     | KLDivergenceBenchmark
+    | DiversityBenchmark
     | PerplexityBenchmark
     | QuestionsBenchmark
     | MinimalPairsBenchmark
