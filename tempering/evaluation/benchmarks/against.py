@@ -1,7 +1,7 @@
 """A model's completions against a reference's of the same prompts: the metrics, and how they are added.
 
-Each interval is a bootstrap over the prompts (see `paired`), and Wilson's where all prompts have one and the
-same outcome, of which a bootstrap would know no other.
+Each interval is a bootstrap over the prompts (see `paired`); a share whose prompts all have one and the same
+outcome gets Wilson's, since a bootstrap would know no other.
 """
 
 from collections.abc import Mapping, Sequence
@@ -62,8 +62,12 @@ def same(row: Row, other: Row) -> bool:
     return bool(row["completion"] == other["completion"] and row["ended"] == other.get("ended", True))
 
 
-def add_mean(findings: "Findings", metric: str, values: Values) -> None:
-    """The mean of the values that are there; nothing where none is."""
+def add_mean(findings: "Findings", metric: str, values: Values, *, share: bool = False) -> None:
+    """The mean of the values that are there; nothing where none is.
+
+    Args:
+        share: they are outcomes from 0 to 1.
+    """
     from tempering.evaluation.metrics import wilson
     from tempering.evaluation.paired import estimate, mean
 
@@ -71,7 +75,7 @@ def add_mean(findings: "Findings", metric: str, values: Values) -> None:
     if not counted:
         return
     value, interval = estimate(mean, counted)
-    if set(counted) in ({0.0}, {1.0}):
+    if share and set(counted) in ({0.0}, {1.0}):
         interval = wilson(sum(counted), len(counted))
     findings.add_value(metric, value, interval, len(counted))
     findings.keep(
@@ -94,14 +98,15 @@ def add_outcomes(findings: "Findings", points: Values, pairs: Sequence[tuple[Row
     ]
     if not counted:
         return
-    add_mean(findings, "win_rate", points)
+    add_mean(findings, "win_rate", points, share=True)
     wins, longer = zip(*counted, strict=True)
     rate, interval = estimate(length_controlled, wins, longer)
     findings.add_value("length_controlled_win_rate", rate, interval, len(counted))
     # Where a judge is unsure its points lie between, and say who is ahead.
     for metric, side in (("win_share", 1), ("tie_share", 0), ("loss_share", -1)):
         ahead = [None if point is None else (point > 0.5) - (point < 0.5) for point in points]
-        add_mean(findings, metric, [None if sign is None else float(sign == side) for sign in ahead])
+        outcomes = [None if sign is None else float(sign == side) for sign in ahead]
+        add_mean(findings, metric, outcomes, share=True)
 
 
 def add_lengths(findings: "Findings", pairs: Sequence[tuple[Row, Row | None]]) -> None:

@@ -11,6 +11,7 @@ from pydantic import Field
 
 from tempering.config import MOST_LENGTH
 from tempering.data.rows import RowType
+from tempering.evaluation.benchmarks.against import add_mean
 from tempering.evaluation.benchmarks.base import Benchmark, Measure, Row, Tools
 
 if TYPE_CHECKING:
@@ -87,4 +88,4 @@ class KLDivergenceBenchmark(Benchmark):
                 sums[place], counts[place] = total, length
         means = [total / count for total, count in zip(sums, counts, strict=True)]
         findings.add("kl_per_token", means, weights=counts)
-        findings.add("kl_per_completion", sums)
+        add_mean(findings, "kl_per_completion", sums)
