@@ -9,6 +9,7 @@ from typing import Annotated, get_args
 from pydantic import Field
 
 from tempering.evaluation.benchmarks.base import Benchmark, Measure, Tools
+from tempering.evaluation.benchmarks.best_of_n import BestOfNBenchmark
 from tempering.evaluation.benchmarks.comparison import ComparisonBenchmark
 from tempering.evaluation.benchmarks.completions import CompletionsBenchmark
 from tempering.evaluation.benchmarks.diversity import DiversityBenchmark
@@ -27,6 +28,7 @@ __all__ = [
     "BENCHMARKS",
     "AnyBenchmark",
     "Benchmark",
+    "BestOfNBenchmark",
     "ComparisonBenchmark",
     "CompletionsBenchmark",
     "DiversityBenchmark",
@@ -57,7 +59,8 @@ AnyBenchmark = Annotated[
     | RewardBenchBenchmark
     | WordFormsBenchmark
     | ReadingTimesBenchmark
-    | FinetuningBenchmark,
+    | FinetuningBenchmark
+    | BestOfNBenchmark,
     Field(discriminator="kind"),
 ]
 
