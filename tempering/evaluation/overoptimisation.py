@@ -7,13 +7,15 @@ chosen on one half of the rows and the fall after it measured on the other.
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from tempering.artifacts.kinds import ModelArtifact
+from tempering.artifacts.tables import read_rows
 from tempering.evaluation.metrics import bootstrap
 
 Numbers = NDArray[np.float64]
@@ -30,7 +32,7 @@ class Sample:
     kl: float
     tokens: int | None = None
     checkpoint: str = ""
-    n: int | None = None
+    best_of: int | None = None
     """Of best-of-n: completions that the best one is chosen from."""
 
 
@@ -67,7 +69,7 @@ def point_rows(samples: Sequence[Sample]) -> list[dict[str, Any]]:
     turning = turning_point(samples)
     return [
         {
-            "n": sample.n,
+            "best_of": sample.best_of,
             "checkpoint": sample.checkpoint,
             "tokens": sample.tokens,
             "kl": sample.kl,
@@ -88,8 +90,10 @@ def turning_point(samples: Sequence[Sample]) -> TurningPoint | None:
         samples: in the order of the training (or of n); row i of each is of the same prompt, where there are
             the same prompts at each point.
     """
+    if len(samples) < 2:
+        return None
     proxy, gold = _aligned(samples)
-    if len(samples) < 2 or proxy.shape[1] < 4:
+    if proxy.shape[1] < 4:
         return None
     rows = np.arange(gold.shape[1])
     peak = int(gold.mean(axis=1).argmax())
@@ -161,6 +165,26 @@ def checkpoint_samples(
             kl = float(np.mean([logged[place] for place in nearest]))
             samples.append(Sample(proxies, golds, kl, tokens, checkpoint))
     return samples
+
+
+def training_rows(model: ModelArtifact, scores: Iterable[Row]) -> list[dict[str, Any]]:
+    """Rows of overoptimisation.parquet of a training: for each benchmark that measured reward and gold.
+
+    Args:
+        model: the artifact with the checkpoints; a stage that logs no KL (SFT, DPO) has no such curve.
+        scores: of `checkpoint_scores`.
+    """
+    if "metadata/training_stats.parquet" not in model.manifest.files:
+        return []
+    stats = read_rows(model.path / "metadata" / "training_stats.parquet")
+    benchmarks: dict[str, list[Row]] = {}
+    for row in scores:
+        benchmarks.setdefault(row["benchmark"], []).append(row)
+    return [
+        {"benchmark": name, **row}
+        for name, rows in benchmarks.items()
+        for row in point_rows(checkpoint_samples(rows, stats))
+    ]
 
 
 def _aligned(samples: Sequence[Sample]) -> tuple[Numbers, Numbers]:

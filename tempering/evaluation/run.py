@@ -15,6 +15,7 @@ from tempering.evaluation.checkpoints import Point, curve_tables, kept_checkpoin
 from tempering.evaluation.config import EvaluateConfig
 from tempering.evaluation.findings import Findings, run_benchmark, tables_of
 from tempering.evaluation.metrics import Metric
+from tempering.evaluation.overoptimisation import training_rows
 from tempering.evaluation.pieces import drop_pieces
 from tempering.generation.language_model import LanguageModel
 from tempering.models.device import prepare_device
@@ -84,6 +85,9 @@ def evaluate_model(
     tables = tables_of(curve[0][1])
     if len(points) > 1:
         tables |= curve_tables(config.models[0], [*curve[1:], curve[0]])
+        tables.setdefault("overoptimisation", []).extend(
+            training_rows(trained or model, tables["checkpoint_scores"])
+        )
     for table, rows in tables.items():
         out.write_table(table, rows)
     drop_pieces(out)

@@ -31,6 +31,8 @@ class Stop:
     proxy: float | None
     gold: float | None
     name: str
+    turns: bool | None = None
+    """Whether its table marks it as the turn, beyond what chance does; None: the table has no such column."""
 
 
 @dataclass(frozen=True)
@@ -45,6 +47,8 @@ class Path:
         """The stop from which on the gold falls while the proxy rises."""
         both = [stop for stop in self.stops if stop.proxy is not None and stop.gold is not None]
         best = max(both, key=lambda stop: stop.gold or 0.0, default=None)
+        if any(stop.turns is not None for stop in self.stops):
+            return next((stop for stop in self.stops if stop.turns), None)
         if best is None or best is both[-1]:
             return None
         last = both[-1]
@@ -94,7 +98,9 @@ def _stops(rows: Iterable[Mapping[str, Any]]) -> list[Stop]:
         samples, tokens = finite(row.get("best_of")), finite(row.get("tokens"))
         name = f"n = {samples:.0f}" if samples else f"{count(tokens)} tokens" if tokens else ""
         if distance is not None:
-            stops.append(Stop(distance, finite(row.get("proxy")), finite(row.get("gold")), name))
+            turns = row.get("turns")
+            values = finite(row.get("proxy")), finite(row.get("gold"))
+            stops.append(Stop(distance, *values, name, None if turns is None else bool(turns)))
     return sorted(stops, key=lambda stop: stop.distance)
 
 

@@ -41,7 +41,8 @@ def test_the_curve_by_hand(monkeypatch: pytest.MonkeyPatch) -> None:
     """Prompts write 0-3, 4-7 and 8-11, of which 9 has no score; gold is the number's last bit, negated."""
     found = measured(monkeypatch, lambda number: -float(number % 2))
     one, two, four = found.tables["overoptimisation"]
-    assert [row["n"] for row in (one, two, four)] == [1, 2, 4]
+    assert [row["best_of"] for row in (one, two, four)] == [1, 2, 4]
+    assert {(row["benchmark"], row["model"]) for row in (one, two, four)} == {("best", "best_of_n")}
     assert one["kl"] == 0
     assert four["kl"] == pytest.approx(math.log(4) - 3 / 4)
     # Of two of 0, 1, 2, 3 the larger is 1 once in six, 2 twice, 3 three times.
@@ -78,11 +79,11 @@ def test_on_the_tiny_models(tiny_nodes: Any, tiny_store: Any) -> None:
     from tests.tiny import run_nodes
 
     best = {"kind": "best_of_n", "dataset": "prompts", "samples": 4, "max_new_tokens": 8, "gold": True}
-    judged = {**best, "gold": False, "judge": "reward_model"}
-    nodes = tiny_nodes({"evaluate.benchmarks": {"world": best, "judged": judged}})
-    table = run_nodes(tiny_store, nodes, "evaluate[sft]").read("overoptimisation")
-    assert table["n"].tolist() == [1, 2, 4, 1, 2, 4]
-    same = table[table["benchmark"] == "judged"]
+    judged = {**best, "gold": False, "judge": "reward_model", "beside": "stories"}
+    graph = nodes({"evaluate.benchmarks": {"world": best, "judged": judged}})
+    table = run_nodes(tiny_store, graph, "evaluate[sft]").read("overoptimisation")
+    assert table["best_of"].tolist() == [1, 2, 4, 1, 2, 4]
+    same = table[table["benchmark"] == "stories"]
     assert same["gold"].tolist() == pytest.approx(same["proxy"].tolist()), "the same model is both judges"
     assert same["proxy"].is_monotonic_increasing
     assert not same["turns"].any()

@@ -45,6 +45,19 @@ def test_the_curve_ends_in_the_finished_model(curves: Any, tiny: Any) -> None:
     assert loss[0] > loss[-1]
 
 
+def test_a_training_on_a_reward_has_its_curve(tiny_store: Any, tiny: Any) -> None:
+    stories = {"kind": "completions", "dataset": "prompts", "gold": True, "max_new_tokens": 8}
+    changes = {"evaluate.every_checkpoint": True, "evaluate.benchmarks": {"stories": stories}}
+    evaluation = run_nodes(tiny_store, tiny_nodes(changes), "evaluate[rloo]")
+    table, curve = evaluation.read("overoptimisation"), evaluation.read("checkpoints")
+    for column, metric in (("proxy", "reward"), ("gold", "gold_score")):
+        assert table[column].tolist() == curve[curve["metric"] == metric]["value"].tolist()
+    assert table["tokens"].tolist() == curve[curve["metric"] == "reward"]["tokens"].tolist()
+    logged = tiny("rloo").read("training_stats")["kl"]
+    assert table["kl"].between(logged.min(), logged.max()).all()
+    assert set(table["benchmark"]) == {"stories"}
+
+
 def test_a_checkpoint_alone_is_measured_the_same(curves: Any, tiny: Any, tiny_store: Any) -> None:
     """As `temper evaluate sft@latest/checkpoint_...` does it: one code for every model."""
     curve = curves("evaluate[sft]").read("checkpoints")

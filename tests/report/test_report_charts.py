@@ -75,6 +75,16 @@ def test_no_turn_without_both(tmp_path: Path, gold: list[float], proxy: list[flo
     assert 'class="ring"' not in found.panels[1].chart
 
 
+def test_a_turn_within_its_interval_is_none(tmp_path: Path) -> None:
+    """The table knows the intervals: where it marks no turn, the highest point is chance."""
+    rows = [row | {"turns": False} for row in over("ppo", [0.5, 0.7, 0.8, 0.6], [1, 2, 3, 4])]
+    (found,) = curves({"ppo": evaluation(tmp_path, "ppo", overoptimisation=rows)}, cast(["ppo"]))
+    assert not found.turns
+    rows[1]["turns"] = True
+    (found,) = curves({"ppo": evaluation(tmp_path, "p2", overoptimisation=rows)}, cast(["ppo"]))
+    assert "turns at √KL 1.00" in found.turns[0]
+
+
 def test_rewards_stand_beside_those_of_the_model_before(tmp_path: Path) -> None:
     rewards = {"pretrain": [-1.0, -1.0, 0.0, 0.0], "sft": [0.0, 0.0, 2.0, 2.0]}
     evaluations = {

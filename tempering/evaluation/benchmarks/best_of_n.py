@@ -30,6 +30,9 @@ class BestOfNBenchmark(Benchmark):
     judge: str | None = Field(
         None, description="gold is the score of this reward model, which nothing was trained on; or set gold"
     )
+    beside: str | None = Field(
+        None, description="benchmark whose curve of a training this one is drawn beside; null: on its own"
+    )
     max_new_tokens: int = Field(48, ge=1, le=MOST_LENGTH, description="longest completion, in tokens")
     temperature: float = Field(1.0, gt=0, description="sampling temperature")
 
@@ -77,11 +80,12 @@ class BestOfNBenchmark(Benchmark):
                 np.array([_best(*line, n) for line in zip(proxy, proxy, strict=True)]),
                 np.array([_best(*line, n) for line in zip(proxy, gold, strict=True)]),
                 maths.best_of_n_kl(n),
-                n=n,
+                best_of=n,
             )
             for n in sizes(self.samples)
         ]
-        findings.keep("overoptimisation", maths.point_rows(curve))
+        about = {"model": _path_of(tools), "benchmark": self.beside or findings.name}
+        findings.keep("overoptimisation", ({**about, **row} for row in maths.point_rows(curve)))
         findings.add("best_proxy", [*curve[-1].proxy])
         findings.add("best_gold", [*curve[-1].gold])
         findings.add("gold_gain", [*(curve[-1].gold - curve[0].gold)])
@@ -116,6 +120,13 @@ class BestOfNBenchmark(Benchmark):
 
         asked = [prompt[-1]["content"] for prompt in prompts]
         return proxies, [gold_score(*item).total for item in zip(asked, texts, ended, strict=True)]
+
+
+def _path_of(tools: Tools) -> str:
+    """Whose curve it is: `best_of_n`, of a model that is aligned already with its stage's name."""
+    manifest = None if tools.model is None else tools.model.manifest
+    aligned = manifest is not None and manifest.hashed.get("stage") in ("dpo", "ppo", "rloo")
+    return f"best_of_n {manifest.stage}" if aligned and manifest else "best_of_n"
 
 
 def sizes(most: int) -> list[int]:
