@@ -9,7 +9,7 @@ import math
 from collections.abc import Mapping
 
 from tempering.artifacts.kinds import ModelArtifact
-from tempering.errors import ArtifactError
+from tempering.errors import ArtifactError, GateFailed
 from tempering.onpolicy.config import OnPolicyConfig
 
 _GUESS = 0.5
@@ -23,7 +23,8 @@ def check_reward_models(config: OnPolicyConfig, models: Mapping[str, ModelArtifa
         models: component of the reward -> the model that it names.
 
     Raises:
-        ArtifactError: it is below, or (with `min_accuracy`) nobody knows how good it is.
+        GateFailed: it is below.
+        ArtifactError: nobody knows how good it is, and `min_accuracy` is set.
     """
     for component in config.reward_models:
         model = models[component]
@@ -54,9 +55,9 @@ def held_out_accuracy(model: ModelArtifact) -> tuple[float | None, int]:
     return noted if isinstance(noted, float | int) else None, pairs if isinstance(pairs, int) else 0
 
 
-def _too_low(model: ModelArtifact, accuracy: float, pairs: int, expected: str) -> ArtifactError:
+def _too_low(model: ModelArtifact, accuracy: float, pairs: int, expected: str) -> GateFailed:
     count = f"{pairs} " if pairs else ""
-    return ArtifactError(
+    return GateFailed(
         f"the reward model {model.id} orders {accuracy:.3f} of its {count}held-out pairs right",
         expected=expected,
         fix="train it on more or cleaner pairs, or lower min_accuracy (0: train on it all the same)",
