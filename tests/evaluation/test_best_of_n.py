@@ -75,7 +75,7 @@ def test_the_second_judge_becomes_an_input() -> None:
 
 
 @pytest.mark.slow
-def test_on_the_tiny_models(tiny_nodes: Any, tiny_store: Any) -> None:
+def test_on_the_tiny_models(nodes: Any, tiny_store: Any) -> None:
     from tests.tiny import run_nodes
 
     best = {"kind": "best_of_n", "dataset": "prompts", "samples": 4, "max_new_tokens": 8, "gold": True}

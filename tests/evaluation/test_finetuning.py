@@ -284,13 +284,15 @@ def test_rows_that_do_not_do_are_refused_before_a_model_is_loaded(toys: Any, tmp
         benchmark = FinetuningBenchmark(kind="finetuning", dataset="test", train_dataset=train, batch_size=8)
         assert benchmark.dataset_names == tuple(datasets)
         with pytest.raises(DataError) as error:
-            benchmark.check("task", datasets)
+            benchmark.check("task", Tools(datasets=datasets))
         return str(error.value)
 
     assert "all 30 training rows have the label 1" in fault({"test": test, "x": one_label}, "x")
     assert "7 training rows, 1 of them to choose the epoch" in fault({"test": test, "x": few}, "x")
     assert "has only a eval part" in fault({"test": test}, None)
     assert "has only a eval part" in fault({"test": test}, "test")
-    FinetuningBenchmark(kind="finetuning", dataset="test", batch_size=8).check("task", {"test": both})
+    FinetuningBenchmark(kind="finetuning", dataset="test", batch_size=8).check(
+        "task", Tools(datasets={"test": both})
+    )
     with pytest.raises(DataError, match="holds text rows"):
         evaluated(toys, {"test": test, "train": toys.corpus}, toys.model("sft"), train_dataset="train")

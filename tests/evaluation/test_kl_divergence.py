@@ -98,7 +98,7 @@ def test_another_tokenizer_or_a_reward_model_is_refused_before_anything_is_loade
             ("reward_model", "a", "score"),
         ]
     )
-    benchmark.check(Tools(model=model, models={"sft": twin}))  # type: ignore[arg-type, dict-item]
+    benchmark.check("kl", Tools(model=model, models={"sft": twin}))  # type: ignore[arg-type, dict-item]
     for reference, message in ((other, "different tokenizers"), (scorer, "is a reward model")):
         with pytest.raises(ArtifactError, match=message):
-            benchmark.check(Tools(model=model, models={"sft": reference}))  # type: ignore[arg-type, dict-item]
+            benchmark.check("kl", Tools(model=model, models={"sft": reference}))  # type: ignore[arg-type, dict-item]

@@ -57,11 +57,11 @@ class DiversityBenchmark(Benchmark):
         """The prompts, and the rows that may have been memorised."""
         return (self.dataset, *([] if self.train_dataset is None else [self.train_dataset]))
 
-    def check(self, tools: Tools) -> None:
+    def check(self, name: str, tools: Tools) -> None:
         """Refuse where sacrebleu is not installed."""
         if find_spec("sacrebleu") is None:
             raise ConfigError(
-                "the benchmark `diversity` measures self-BLEU, and the package sacrebleu is not installed",
+                f"benchmark {name} measures self-BLEU, and the package sacrebleu is not installed",
                 expected="the package sacrebleu",
                 fix="pip install 'tempering[diversity]', or take the benchmark out",
             )

@@ -51,7 +51,7 @@ class KLDivergenceBenchmark(Benchmark):
         """How the divergence is taken."""
         return self.estimator
 
-    def check(self, tools: Tools) -> None:
+    def check(self, name: str, tools: Tools) -> None:
         """Refuse a reference that is no language model or has other tokens."""
         from tempering.models.checks import check_language_model, check_tokenizer
 
