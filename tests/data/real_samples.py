@@ -206,7 +206,8 @@ OTHERWISE: tuple[tuple[str, Case | Refusal], ...] = (
     ("pretrain/tinystories_head.txt.gz", Case("text", 2316, {"kind": "text"})),
     ("pretrain/babylm_childes.txt.gz", Case("text", 1575, {"kind": "babylm", "speakers": "strip"})),
     ("pretrain/babylm_switchboard.txt.gz", Case("text", 12000, {"kind": "text", "documents": "line"})),
-    ("evaluation/cola/in_domain_dev.tsv", Refusal("set header: false", "text")),
+    ("evaluation/cola/in_domain_dev.tsv", Case("classification", 527)),
+    ("evaluation/cola/in_domain_train.tsv.gz", Case("classification", 8551)),
     ("sft/tulu_human_eval_completions.jsonl.gz", Refusal("`completions` holds several", "prompt_completion")),
     ("scored_conversations/qags_xsum_summaries.json.gz", Refusal("one score", "scored_conversation")),
 )

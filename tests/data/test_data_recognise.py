@@ -205,6 +205,15 @@ def test_a_table_may_lack_its_header():
         recognise([{"gj04": "a", "1": "b"}], "a.tsv.gz")
 
 
+def test_cola_needs_no_settings_though_it_lacks_its_header(fixtures, tmp_path):
+    rows = rows_of(AutoConfig(path=fixtures / "cola.tsv"))
+    assert [(row["text"][:7], row["label"]) for row in rows] == [("The sai", 1), ("As you ", 0)]
+    for line in ("gj04\t2\t\tA sentence.", "gj04\t1\tgood\tA sentence.", "gj04\t1\tA sentence."):
+        (tmp_path / "other.tsv").write_text(f"{line}\n" * 2)
+        with pytest.raises(DataError, match="set header: false"):
+            list(build(AutoConfig(path=tmp_path / "other.tsv")))
+
+
 def test_a_column_map_is_looked_at_first_and_goes_along(tmp_path):
     path = written(tmp_path, {"ask": "Why?", "said": {"final": "So."}})
     with pytest.raises(DataError):

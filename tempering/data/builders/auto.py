@@ -7,6 +7,7 @@ cached until the file changes, so that the row type is cheap to ask for.
 """
 
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from functools import lru_cache
 from itertools import islice
 from pathlib import Path
@@ -155,8 +156,24 @@ def _recognised(
         return recognise_text((item[1] for item in lines if not isinstance(item, Rejected)), path.name)
     if nested(path) is not None:
         return Recognised("squad", columns=("data",))
+    if reading.header and not columns and _is_cola(path, reading):
+        return Recognised("classification", {"header": False, "columns": {"text": "3", "label": "1"}})
     records = _first_records(path, reading, dict(columns))
     return recognise(records, path.name) if records else None
+
+
+def _is_cola(path: Path, reading: Reading) -> bool:
+    """Whether it is a TSV of CoLA's own, without header: source, label, the author's mark, sentence."""
+    if (file_format(path) if reading.format == "auto" else reading.format) != "tsv":
+        return False
+    items = [*islice(read_records(path, replace(reading, header=False)), _FIRST)]
+    return bool(items) and all(
+        not isinstance(item, Rejected)
+        and list(item[1]) == ["0", "1", "2", "3"]
+        and item[1]["1"] in ("0", "1")
+        and not str(item[1]["2"] or "").strip("*?#%")
+        for item in items
+    )
 
 
 def _first_records(path: Path, reading: Reading, columns: Mapping[str, str]) -> list[Record]:
