@@ -16,6 +16,7 @@ from tempering.evaluation.findings import Findings, run_benchmark
 from tempering.generation.language_model import LanguageModel
 from tests.data.some_tokenizers import TOKENIZERS
 from tests.models.outside import outside
+from tests.tiny import fresh_draft
 
 WORDS = ["the dog", "a cat", "in the park", "Once upon a time", "there was", "saw"]
 
@@ -43,11 +44,13 @@ class Trained(FinetuningBenchmark):
         return TRAIN
 
 
-def measured(folder: Path, test: list[dict[str, Any]] = TEST, **settings: Any) -> Findings:
+def measured(
+    folder: Path, test: list[dict[str, Any]] = TEST, checkpoint: str = "", out: Any = None, **settings: Any
+) -> Findings:
     model = LanguageModel(folder, "plain", torch.device("cpu"))
-    artifact: Any = SimpleNamespace(model_dir=folder, trusts_remote_code=False)
+    artifact: Any = SimpleNamespace(model_dir=folder, trusts_remote_code=False, checkpoint=checkpoint)
     benchmark = Trained.model_validate({"kind": "finetuning", "dataset": "test", **QUICK, **settings})
-    return run_benchmark("task", benchmark, test, Tools(policy=model, model=artifact))
+    return run_benchmark("task", benchmark, test, Tools(policy=model, model=artifact, out=out))
 
 
 def value(findings: Findings, metric: str) -> float:
@@ -272,6 +275,16 @@ def test_a_killed_run_trains_no_finished_seed_again(
     for table in ("metrics", "scores", "finetuning", "predictions"):
         assert resumed.read(table).equals(whole.read(table)), table
     assert "1 test rows are training rows too" in (resumed.path / "log.txt").read_text()
+
+
+def test_a_finished_seed_is_that_of_its_checkpoint(folder: Path, tmp_path: Path) -> None:
+    settings = {"num_epochs": 1, "learning_rate": 1e-3}
+    other = outside(tmp_path / "o", "qwen2", tokenizer=TOKENIZERS["byte-level"](), max_position_embeddings=64)
+    out = fresh_draft(tmp_path / "draft")
+    finished = measured(folder, out=out, **settings)
+    point = measured(other, out=out, checkpoint="checkpoint_1K_tokens", **settings)
+    assert point.tables == measured(other, **settings).tables != finished.tables
+    assert measured(folder, out=out, **settings).tables == finished.tables
 
 
 def test_rows_that_do_not_do_are_refused_before_a_model_is_loaded(toys: Any, tmp_path: Path) -> None:

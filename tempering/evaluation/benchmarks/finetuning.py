@@ -175,7 +175,7 @@ class FinetuningBenchmark(Benchmark):
         seeds, outcomes = [*dict.fromkeys(self.seeds)], dict[int, Outcome]()
         steps = len(train.labels) // self.batch_size * self.num_epochs
         for number, seed in enumerate(seeds):
-            key = f"{name}-seed-{seed}"
+            key = f"{name}-{tools.model.checkpoint or 'finished'}-seed-{seed}"
             if piece := finished_piece(tools.out, key):
                 outcomes[seed] = Outcome.of_piece(piece)
                 continue
