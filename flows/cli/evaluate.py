@@ -6,6 +6,7 @@ with the same settings, here or by a pipeline, is taken from the store.
 
 import argparse
 import difflib
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -44,6 +45,12 @@ def add_parser(commands: Any) -> None:
         default=[],
         help="a benchmark on a file or folder",
     )
+    parser.add_argument(
+        "--predictions",
+        metavar="FILE",
+        type=Path,
+        help="write what one model answered, row by row, as the BabyLM pipeline reads it",
+    )
     parser.add_argument("--parts", action="store_true", help="show the numbers of parts of the rows too")
     parser.add_argument("-v", "--verbose", action="store_true", help="show what the stages print")
 
@@ -60,6 +67,8 @@ def evaluate(args: argparse.Namespace) -> int:
     config = _config(args, [word for word in args.refs if _is_override(word)])
     if not refs:
         raise UserError("there is no model to measure", expected="one or more REF: " + _REF)
+    if args.predictions is not None:
+        _check_predictions(args.predictions, refs, config)
     store = Store(given_store(args) or config.runtime.store or DEFAULT_STORE)
     nodes, subjects = evaluation_nodes(config, store, refs)
     with stdout_to_stderr(args.json):
@@ -71,12 +80,46 @@ def evaluate(args: argparse.Namespace) -> int:
     evaluations: dict[str, Any] = {
         subject.ref: store.get(made[subject.node]) for subject in subjects if made[subject.node]
     }
+    if args.predictions is not None and evaluations:
+        _write_predictions(args.predictions, evaluations[refs[0]])
     rows = metric_rows(evaluations)
     if args.json:
         print_json(as_json(rows))
     elif rows:
         print_metrics(rows, parts=args.parts)
     return ended.code
+
+
+def _check_predictions(file: Path, refs: Sequence[str], config: Any) -> None:
+    """Refuse what could not be written, before anything is computed."""
+    from tempering.evaluation.benchmarks import BENCHMARKS
+
+    if len(refs) > 1:
+        raise UserError(
+            f"--predictions {file} is for one model, and there are {len(refs)}",
+            fix="call it once for each of them; what has been measured is not measured again",
+        )
+    if file.is_dir() or not file.absolute().parent.is_dir():
+        raise UserError(
+            f"--predictions {file} cannot be written", expected="a file in a folder that is there"
+        )
+    benchmarks = config.evaluate.benchmarks.values()
+    if not any(benchmark.predicts for benchmark in benchmarks):
+        kinds = [name for name, kind in BENCHMARKS.items() if kind.predicts]
+        raise UserError(
+            f"none of these benchmarks keeps predictions: {', '.join(config.evaluate.benchmarks)}",
+            expected=f"one of the kind {', '.join(kinds)}",
+        )
+
+
+def _write_predictions(file: Path, evaluation: Any) -> None:
+    from tempering.artifacts.tables import read_rows
+    from tempering.evaluation.predictions import write_predictions
+
+    rows = read_rows(evaluation.path / "metadata" / "predictions.parquet")
+    # Those of fine-tuning have another form, which that pipeline keeps apart too.
+    count = write_predictions([row for row in rows if row.get("subtask") is not None], file)
+    print(f"{count} predictions in {file}", file=sys.stderr)
 
 
 def _is_override(word: str) -> bool:

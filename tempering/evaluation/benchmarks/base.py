@@ -103,6 +103,8 @@ class Benchmark(Config):
     """The models that it measures."""
     judged: ClassVar[bool] = False
     """Whether a reward model, if there is one, scores its completions."""
+    predicts: ClassVar[bool] = False
+    """Whether it keeps what the model answered in the format of the BabyLM pipeline (see `predictions`)."""
     metrics: ClassVar[tuple[Measure, ...]]
     """What it measures; `run` may leave out a metric that does not apply."""
     convention: ClassVar[str]

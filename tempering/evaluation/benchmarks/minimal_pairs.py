@@ -23,6 +23,7 @@ class MinimalPairsBenchmark(Benchmark):
 
     version = 3
     row_types = (RowType.MINIMAL_PAIR,)
+    predicts = True
     convention = (
         "Sum of a sentence's log-probabilities as running text, with EOS or the tokenizer's BOS as first "
         "context, in fp32; a tie counts ½. Another `scoring` than `honest`: see below. `accuracy`: over "

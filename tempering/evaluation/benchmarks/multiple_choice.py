@@ -46,6 +46,7 @@ class MultipleChoiceBenchmark(Benchmark):
 
     version = 3
     row_types = (RowType.MULTIPLE_CHOICE, RowType.CANDIDATES)
+    predicts = True
     convention = (
         "Log-probability of a choice after its question, in fp32. By default both are running text, for "
         "chat models too, with EOS or the tokenizer's BOS as first context; in another `prompt_format` "

@@ -41,6 +41,7 @@ class ReadingTimesBenchmark(Benchmark):
     )
 
     row_types = (RowType.READING_TIMES,)
+    predicts = True
     convention = (
         "(R² with surprisal − R² without) / (1 − R² without) of linear regressions on frequency, length and "
         "number of words before, with their products; self-paced reading also on length and surprisal of the "

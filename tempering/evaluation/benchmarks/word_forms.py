@@ -29,6 +29,7 @@ class WordFormsBenchmark(Benchmark):
     )
 
     row_types = (RowType.WORD_FORMS,)
+    predicts = True
     convention = (
         "Spearman's ρ between the share of people who chose the first form and the model's probability of "
         "its sentence against the other, each scored as in `minimal_pairs`. `honest` ranks by the difference "
