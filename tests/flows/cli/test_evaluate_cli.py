@@ -16,6 +16,7 @@ from tests.flows.test_alone import Inside
 
 FIXTURES = Path(__file__).parents[2] / "fixtures"
 PAIRS = f"minimal_pairs={FIXTURES / 'minimal_pairs.jsonl'}"
+TEXT = FIXTURES / "stories.txt"
 CONFIG = """\
 name: measured
 datasets:
@@ -76,10 +77,12 @@ def test_every_model_side_by_side(
     assert done.code == 0, done.err
     rows = json.loads(done.out)
     assert all(tuple(row) == COLUMNS for row in rows)
-    assert [row["model"] for row in rows] == [str(ref) for ref in refs]
-    assert [row["metric"] for row in rows] == ["minimal_pairs"] * 4 + ["accuracy"]
-    assert all(row["low"] <= row["value"] <= row["high"] for row in rows)
-    values = {row["model"]: row["value"] for row in rows}
+    wholes = [row for row in rows if row["part"] is None and row["metric"] == "accuracy"]
+    assert [row["model"] for row in wholes] == [str(ref) for ref in refs]
+    assert [row["benchmark"] for row in wholes] == ["pairs"] * 4 + ["preferences"]
+    assert all(row["low"] <= row["value"] <= row["high"] for row in wholes)
+    assert {row["metric"] for row in rows if row["part"]} == {"accuracy"}  # of paradigms
+    values = {row["model"]: row["value"] for row in wholes}
     assert values["sft@latest"] == values[str(folder)]
     # The adapter merged by hand gives the same, and so does a pipeline's own stage.
     from tempering.evaluation.benchmarks import MinimalPairsBenchmark, Tools
@@ -91,7 +94,7 @@ def test_every_model_side_by_side(
     model = LanguageModel(source.folder, "chat", "cpu", 8, model=open_language_model(source))
     texts = toys.store.get("dataset[pairs]@latest").rows("eval").to_dict("records")  # type: ignore[attr-defined]
     benchmark = MinimalPairsBenchmark.model_validate({"kind": "minimal_pairs", "dataset": "pairs"})
-    (metric,) = run_benchmark("pairs", benchmark, texts, Tools(policy=model)).metrics
+    metric = run_benchmark("pairs", benchmark, texts, Tools(policy=model)).metrics[0]
     assert values["dpo@latest"] == metric.value
     assert not list((toys.store.root / ".partial").iterdir())
     # Nothing is measured twice, also under another name; the pipeline's own evaluation is the same artifact.
@@ -114,6 +117,13 @@ def test_every_model_side_by_side(
     made = build(toys.store, node.stage, node.config, inputs)
     assert made.id == toys.store.get("evaluate[sft]@latest").id
     assert toys.store.get("sft@latest").manifest.stage == "sft"
+    # What it answered, in the official form.
+    file = tmp_path / "predictions.json"
+    assert say("sft@latest", "--config", config, "--predictions", file).code == 0
+    subtasks = json.loads(file.read_text())["pairs"].values()
+    right = {text["sentence_good"] for text in texts}
+    share = sum(item["pred"] in right for part in subtasks for item in part["predictions"]) / len(texts)
+    assert share == pytest.approx(values["sft@latest"])
 
 
 @pytest.mark.parametrize(
@@ -140,6 +150,12 @@ def test_every_model_side_by_side(
         (["sft@latest", "--benchmark", PAIRS, "evaluate.no=1"], "unknown key"),
         (["evaluate.seed=1", "--benchmark", PAIRS], "there is no model to measure"),
         (["sft@latest", "--config", "configs/quickstart.yaml"], "is not in the store as configured"),
+        (["sft@latest", "dpo@latest", "--benchmark", PAIRS, "--predictions", "{tmp}/p"], "is for one model"),
+        (["sft@latest", "--benchmark", PAIRS, "--predictions", "{tmp}/no/p"], "cannot be written"),
+        (
+            ["sft@latest", "--benchmark", f"perplexity={TEXT}", "--predictions", "{tmp}/p"],
+            "keeps predictions",
+        ),
     ],
 )
 def test_mistakes_end_before_anything_is_computed(
