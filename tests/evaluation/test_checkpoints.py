@@ -74,7 +74,7 @@ def test_a_checkpoint_alone_is_measured_the_same(curves: Any, tiny: Any, tiny_st
 
 def test_a_reward_model_has_a_curve_too(curves: Any) -> None:
     curve = curves("evaluate[reward_model]").read("checkpoints")
-    assert set(curve["metric"]) == {"accuracy"}
+    assert "accuracy" in set(curve["metric"])
     assert curve["checkpoint"].nunique() > 1
 
 
