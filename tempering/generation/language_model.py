@@ -11,9 +11,9 @@ from tempering.data.token_ids import document_start, leading_ids, literal_ids
 from tempering.data.tokenizers import load_tokenizer
 from tempering.errors import DataError
 from tempering.generation.decoder import Decoder
-from tempering.generation.logprobs import completion_logprobs
 from tempering.generation.rollout import Rollout, length_batches
 from tempering.generation.sampling import Sampling
+from tempering.generation.scoring import scored
 from tempering.models.find import Source
 from tempering.models.loading import load_causal_lm, stop_ids
 
@@ -120,30 +120,13 @@ class LanguageModel:
             yield places, decoder.generate([prompts[place] for place in places], sampling, uniform)
             before += len(places)
 
-    @torch.no_grad()
     def logprobs(self, rows: Sequence[tuple[list[int], list[int]]]) -> list[list[float]]:
-        """Log-probability of each completion token, for (prompt ids, completion ids) rows; fp32."""
-        values: dict[int, list[float]] = {}
-        for places in length_batches([len(prompt) + len(answer) for prompt, answer in rows], self.batch_size):
-            values.update(zip(places, self._logprobs([rows[place] for place in places]), strict=True))
-        return [values[place] for place in range(len(rows))]
+        """Log-probability of each completion token, for (prompt ids, completion ids) rows; fp32.
 
-    def _logprobs(self, rows: list[tuple[list[int], list[int]]]) -> list[list[float]]:
-        longest_prompt = max(len(prompt) for prompt, _ in rows)
-        longest_answer = max(len(completion) for _, completion in rows)
-        ids = torch.full((len(rows), longest_prompt + longest_answer), self.tokenizer.pad_token_id)
-        attention = torch.zeros_like(ids)
-        mask = torch.zeros(len(rows), longest_answer, dtype=torch.bool)
-        for row, (prompt, completion) in enumerate(rows):
-            start, end = longest_prompt - len(prompt), longest_prompt + len(completion)
-            ids[row, start:end] = torch.tensor(prompt + completion)
-            attention[row, start:end] = 1
-            mask[row, : len(completion)] = True
-        device = self.model.device
-        values, _ = completion_logprobs(
-            self.model, ids.to(device), attention.to(device), mask.to(device), 1.0
-        )
-        return [line[counts].tolist() for line, counts in zip(values.cpu(), mask, strict=True)]
+        A row's numbers do not depend on the batch size or on the other rows (see `scoring`).
+        """
+        lines: list[list[float]] = scored(self.model, rows, self.batch_size)
+        return lines
 
 
 def completed(tokenizer: Any, source: Source) -> Any:
