@@ -163,14 +163,14 @@ def test_report_prints_the_page_and_the_metrics(
     rows = json.loads(temper("report", "--store", store, "--json").out)
     assert rows[0] == {
         "model": "base",
-        "benchmark": "",
+        "benchmark": "toys",
         "part": None,
         "metric": "gold_score",
         "value": 6.0,
         "low": 5.0,
         "high": 7.0,
         "n": 10,
-        "convention": "",
+        "convention": "honest",
     }
     assert rows[1]["value"] is None
     assert [row["model"] for row in rows[::2]] == ["base", "left", "right"]
