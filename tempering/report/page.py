@@ -106,7 +106,7 @@ def make_report(contents: Contents, config: ReportConfig) -> Report:
         price=guess(config.price_per_hour),
         **_inventory(contents, models, config.price_per_hour),
     )
-    return Report(_render(**values), markdown.render(values), scores, line, verdict)
+    return Report(render("page.html.jinja", values), markdown.render(values), scores, line, verdict)
 
 
 def _facts(contents: Contents) -> list[str]:
@@ -161,7 +161,8 @@ def _inventory(contents: Contents, models: Mapping[str, Model], price: float | N
     }
 
 
-def _render(**values: Any) -> str:
+def render(template: str, values: Mapping[str, Any]) -> str:
+    """A page from one of the templates beside this file."""
     environment = ImmutableSandboxedEnvironment(
         loader=FileSystemLoader(Path(__file__).parent),
         autoescape=True,
@@ -170,4 +171,4 @@ def _render(**values: Any) -> str:
         lstrip_blocks=True,
     )
     environment.filters["count"] = count
-    return environment.get_template("page.html.jinja").render(**values)
+    return environment.get_template(template).render(**values)
