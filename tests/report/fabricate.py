@@ -17,6 +17,7 @@ from tempering.artifacts.kinds import (
 from tempering.artifacts.manifest import CodeState, InputRef, Manifest
 from tempering.evaluation.benchmarks import BENCHMARKS
 from tempering.evaluation.findings import Findings, tables_of
+from tempering.report.compare import Side
 from tempering.report.page import Contents
 
 Row = dict[str, Any]
@@ -178,3 +179,16 @@ def sample(folder: Path) -> SampleArtifact:
 def input_ref(name: str) -> InputRef:
     """A reference to an artifact that is not there."""
     return InputRef(id=name, payload_digest="0", fingerprint="0")
+
+
+def side(folder: Path, stage: str, name: str, **more: Any) -> Side:
+    """One side of a comparison, with one model."""
+    evaluation = artifact(
+        EvaluationArtifact,
+        folder,
+        f"evaluate[{stage}]",
+        evaluation_tables(stage, 60),
+        config=EVALUATED,
+        **more,
+    )
+    return Side(name, {"dpo": {"beta": 0.1}}, {"dpo": evaluation}, "temper run a.yaml")

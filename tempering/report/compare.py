@@ -1,0 +1,196 @@
+"""Two runs, models or evaluations beside each other: settings, numbers and answers.
+
+Both sides have answered the same rows, as a rule: a difference is then the mean of the rows' differences with
+its percentile bootstrap interval (Efron 1979, 10,000 resamples of the rows, fixed seed). Where the data of a
+benchmark are not the same, row 7 of the one is not row 7 of the other; and a number that is no mean of its
+rows, such as a loss over all tokens, is not the mean of their differences either. No interval then.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from math import isclose
+from statistics import fmean
+from typing import Any
+
+import numpy as np
+
+from tempering.artifacts.kinds import EvaluationArtifact
+from tempering.evaluation.metrics import Z95
+from tempering.report.answers import SideBySide, side_by_side
+from tempering.report.names import Model, label_of
+from tempering.report.numbers import finite
+from tempering.report.pairing import Difference
+from tempering.report.reading import rows_of
+from tempering.report.table import Figure, Line, described, figures, lines
+
+_RESAMPLES = 10_000
+_MOST = 4_000  # rows that are resampled; the mean of more is normal to all digits shown
+Key = tuple[str, str]
+"""benchmark, metric"""
+
+
+@dataclass(frozen=True)
+class Side:
+    """One of the two: its name, its settings, and what was measured of each model."""
+
+    name: str
+    config: Mapping[str, Any]
+    evaluations: Mapping[str, EvaluationArtifact] = field(default_factory=dict)
+    command: str = ""
+
+
+@dataclass(frozen=True)
+class Change:
+    """A setting that is not the same; None on a side that does not have it."""
+
+    field: str
+    before: str | None
+    after: str | None
+
+
+@dataclass(frozen=True)
+class Delta:
+    """One metric of one model on both sides, and the second less the first."""
+
+    model: str
+    line: Line
+    before: Figure
+    after: Figure
+    difference: Difference | None
+    note: str = ""
+
+    @property
+    def effect(self) -> str:
+        """`better`, `worse`, `unclear`, `same` where no row differs; "" without an interval."""
+        change = self.difference
+        if change is None or change.low is None:
+            return ""
+        return "same" if change.low == change.high == 0 else change.effect
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """What differs between two sides."""
+
+    before: Side
+    after: Side
+    changes: Sequence[Change]
+    deltas: Sequence[Delta]
+    answers: Mapping[str, SideBySide]
+    alone: Sequence[str] = ()
+    """Models that only one side has measured."""
+
+    def effects(self, effect: str) -> int:
+        """How many metrics of all rows have this effect."""
+        return sum(delta.effect == effect for delta in self.deltas if not delta.line.whole)
+
+
+def compare(before: Side, after: Side, prompts: int = 3) -> Comparison:
+    """Compare two sides model by model, as they are called."""
+    shared = [key for key in before.evaluations if key in after.evaluations]
+    alone = [key for key in {**before.evaluations, **after.evaluations} if key not in shared]
+    deltas, answers = [], {}
+    for key in shared:
+        sides = before.evaluations[key], after.evaluations[key]
+        deltas += _deltas(key, *sides)
+        models = {
+            "before": Model("before", before.name, "m-0"),
+            "after": Model("after", after.name, "m-1"),
+        }
+        beside = side_by_side(dict(zip(models, sides, strict=True)), models, prompts)
+        if beside is not None:
+            answers[key] = beside
+    return Comparison(before, after, changes(before.config, after.config), deltas, answers, alone)
+
+
+def changes(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[Change]:
+    """Every setting that is not the same, to the field."""
+    old, new = dict(_flat(before)), dict(_flat(after))
+    names = dict.fromkeys([*old, *new])
+    return [Change(name, old.get(name), new.get(name)) for name in names if old.get(name) != new.get(name)]
+
+
+def _flat(tree: Mapping[str, Any], prefix: str = "") -> Iterable[tuple[str, str]]:
+    for name, value in tree.items():
+        if isinstance(value, Mapping) and value:
+            yield from _flat(value, f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}", "null" if value is None else str(value)
+
+
+def _deltas(key: str, before: EvaluationArtifact, after: EvaluationArtifact) -> list[Delta]:
+    sides = {"before": before, "after": after}
+    rows = {side: _scores(artifact) for side, artifact in sides.items()}
+    deltas = []
+    for line in lines(figures(sides), described(sides)):
+        if len(line.figures) < 2:
+            continue
+        old, new = line.figures["before"], line.figures["after"]
+        place = line.benchmark, line.metric
+        note = _note(line, before, after)
+        values = [rows[side].get(place, {}) for side in sides]
+        if not note and not all(map(_is_mean, (old, new), values)):
+            note = "no mean of its rows"
+        pairs = (
+            [] if note else [values[1][row] - values[0][row] for row in sorted(values[0].keys() & values[1])]
+        )
+        difference = None
+        if pairs:
+            low, high = interval_of_mean(pairs)
+            mean = float(np.mean(pairs))
+            difference = Difference(key, label_of(key), mean, low, high, len(pairs), line.better)
+        elif old.value is not None and new.value is not None:
+            # The difference without an interval.
+            difference = Difference(key, label_of(key), new.value - old.value, None, None, 0, line.better)
+        deltas.append(Delta(key, line, old, new, difference, note))
+    return deltas
+
+
+def _note(line: Line, before: EvaluationArtifact, after: EvaluationArtifact) -> str:
+    """Why rows cannot be paired: other data, or another convention; "" where they can."""
+    if len({item.convention for item in line.figures.values()}) > 1:
+        return "scored by another convention"
+    digests = []
+    for artifact in (before, after):
+        settings = artifact.manifest.config.get("benchmarks", {}).get(line.benchmark, {})
+        source = artifact.manifest.inputs.get(f"datasets.{settings.get('dataset')}")
+        digests.append(source.payload_digest if source else "")
+    return "" if digests[0] == digests[1] else "measured on other data"
+
+
+def _is_mean(item: Figure, values: Mapping[int, float]) -> bool:
+    """Whether a number is the plain mean of its rows: not if they have weights, or are none."""
+    return (
+        item.value is not None and bool(values) and isclose(fmean(values.values()), item.value, abs_tol=1e-9)
+    )
+
+
+def _scores(artifact: EvaluationArtifact) -> dict[Key, dict[int, float]]:
+    scores: dict[Key, dict[int, float]] = {}
+    for row in rows_of(artifact, "scores"):
+        value = finite(row.get("value"))
+        if value is not None:
+            scores.setdefault((str(row["benchmark"]), str(row["metric"])), {})[int(row["row"])] = value
+    return scores
+
+
+def interval_of_mean(values: Sequence[float]) -> tuple[float | None, float | None]:
+    """95% percentile bootstrap interval of the mean; of very many rows the normal one, then the same."""
+    array = np.asarray(values, dtype=float)
+    if len(array) < 2:
+        return None, None
+    if len(array) > _MOST:
+        half = Z95 * array.std(ddof=1) / len(array) ** 0.5
+        return float(array.mean() - half), float(array.mean() + half)
+    generator = np.random.default_rng(0)
+    kinds, counts = np.unique(array, return_counts=True)
+    if len(kinds) < 30:
+        # How often each value is drawn is multinomial: the same resamples, without drawing row by row.
+        means = generator.multinomial(len(array), counts / len(array), _RESAMPLES) @ kinds / len(array)
+    else:
+        block = max(1, 4_000_000 // len(array))
+        sizes = [min(block, _RESAMPLES - start) for start in range(0, _RESAMPLES, block)]
+        draws = (generator.integers(0, len(array), (size, len(array))) for size in sizes)
+        means = np.concatenate([array[draw].mean(axis=1) for draw in draws])
+    low, high = np.quantile(means, [0.025, 0.975])
+    return float(low), float(high)

@@ -1,0 +1,88 @@
+"""A comparison: differences paired by rows, settings to the field, the same prompts."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from fabricate import EVALUATED, artifact, evaluation_tables, input_ref, side
+from scipy.stats import bootstrap
+
+from tempering.artifacts.kinds import EvaluationArtifact
+from tempering.artifacts.manifest import InputRef
+from tempering.report.compare import Change, Comparison, Side, changes, compare, interval_of_mean
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Comparison:
+    folder = tmp_path_factory.mktemp("compare")
+    return compare(side(folder, "sft", "<old>"), side(folder, "ppo", "new"))
+
+
+@pytest.mark.parametrize("kind", ["shares", "floats", "many"])
+def test_the_interval_is_scipys(kind: str) -> None:
+    generator = np.random.default_rng(3)
+    # A mean of 120 whole numbers moves in steps of 1/120.
+    size, resamples = (4_100, 1_000) if kind == "many" else (120, 10_000)
+    values = generator.normal(0.2, 1, size)
+    if kind == "shares":
+        values = np.round(generator.normal(0.2, 3, size))
+    low, high = interval_of_mean(list(values))
+    theirs = bootstrap((values,), np.mean, n_resamples=resamples, method="percentile", rng=1)
+    width = theirs.confidence_interval.high - theirs.confidence_interval.low
+    assert (low, high) == pytest.approx(tuple(theirs.confidence_interval), abs=0.04 * width + 1e-9)
+    assert interval_of_mean([1.0]) == (None, None)
+
+
+def test_a_difference_is_the_mean_over_rows(made: Comparison) -> None:
+    gold = next(delta for delta in made.deltas if delta.line.metric == "gold_score")
+    assert gold.difference is not None
+    assert gold.before.value is not None
+    assert gold.after.value is not None
+    assert gold.difference.mean == pytest.approx(gold.after.value - gold.before.value)
+    assert gold.difference.n == 60
+    # Rows are drawn together: far narrower than two separate intervals.
+    assert gold.difference.low is not None
+    assert gold.difference.high is not None
+    assert gold.difference.high - gold.difference.low < (gold.after.high or 0) - (gold.after.low or 0)
+    assert gold.effect == "better"
+    loss = next(delta for delta in made.deltas if delta.line.metric == "loss")
+    assert loss.difference is not None
+    assert loss.difference.mean < 0
+    assert loss.effect == "better", "lower is better"
+
+
+def test_rows_of_other_data_or_another_convention_are_not_paired(tmp_path: Path) -> None:
+    inputs = {"datasets.d": InputRef(id="dataset-d/x", payload_digest="1", fingerprint="f")}
+    config = {
+        "benchmarks": {name: {**item, "dataset": "d"} for name, item in EVALUATED["benchmarks"].items()}
+    }
+    tables = evaluation_tables("sft", 20)
+    one = artifact(EvaluationArtifact, tmp_path, "evaluate[a]", tables, config=config, inputs=inputs)
+    other = {"datasets.d": input_ref("dataset-d/y")}
+    two = artifact(EvaluationArtifact, tmp_path, "evaluate[b]", tables, config=config, inputs=other)
+    deltas = compare(Side("a", {}, {"m": one}), Side("b", {}, {"m": two})).deltas
+    assert {(delta.note, delta.effect) for delta in deltas} == {("measured on other data", "")}
+    tables["metrics"] = [{**row, "convention": "bos"} for row in tables["metrics"]]
+    three = artifact(EvaluationArtifact, tmp_path, "evaluate[c]", tables, config=config, inputs=inputs)
+    deltas = compare(Side("a", {}, {"m": one}), Side("c", {}, {"m": three})).deltas
+    assert {delta.note for delta in deltas} == {"scored by another convention"}
+
+
+def test_a_weighted_number_is_not_paired_by_plain_rows(tmp_path: Path) -> None:
+    tables = evaluation_tables("sft", 20)
+    for row in tables["metrics"]:
+        row["value"] += 0.01
+    one = artifact(EvaluationArtifact, tmp_path, "evaluate[a]", tables, config=EVALUATED)
+    deltas = compare(Side("a", {}, {"m": one}), Side("b", {}, {"m": one})).deltas
+    assert {delta.note for delta in deltas} == {"no mean of its rows"}
+    assert all(delta.difference is not None and delta.difference.low is None for delta in deltas)
+
+
+def test_settings_differ_to_the_field() -> None:
+    before = {"dpo": {"beta": 0.1, "loss": {"kind": "sigmoid"}, "epochs": 1}, "seed": 0, "gone": {}}
+    after = {"dpo": {"beta": 0.2, "loss": {"kind": "sigmoid"}, "epochs": 1}, "seed": None}
+    assert changes(before, after) == [
+        Change("dpo.beta", "0.1", "0.2"),
+        Change("seed", "0", "null"),
+        Change("gone", "{}", None),
+    ]
