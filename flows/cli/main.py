@@ -28,6 +28,7 @@ _COMMANDS = (
     "flows.cli.artifacts",
     "flows.cli.evaluate",
     "flows.cli.report",
+    "flows.cli.compare",
     "flows.cli.talk",
     "flows.cli.export",
     "flows.cli.config",
