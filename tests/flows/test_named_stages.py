@@ -74,6 +74,7 @@ def test_the_kind_is_hashed_and_the_name_is_not(tmp_path: Path) -> None:
     twin = {"kind": "rloo", **PIPELINE["rloo"]}
     named = fingerprints(nodes_of(rloo=None, other=twin, **MORE), tmp_path)
     assert named["other"] == plain["rloo"]
+    assert named["evaluate[other]"] == plain["evaluate[rloo]"]  # an evaluation belongs to its model
     assert named["grpo"] != plain["rloo"]
     assert {name: named[name] for name in ("sft", "dpo", "ppo", "evaluate[sft]")} == {
         name: plain[name] for name in ("sft", "dpo", "ppo", "evaluate[sft]")
