@@ -92,7 +92,7 @@ def _table(models: Sequence[str], lines: Mapping[_Line, Mapping[str, Row]]) -> A
         name = f"{metric}[{part}]" if part else metric
         more = "" if convention == "honest" else f" ({convention})"
         better = next(iter(cells.values()))["better"]
-        best = _best(cells.values(), better) if len(cells) > 1 else None
+        best = _best(cells.values(), better)
         counts = sorted({row["n"] or 0 for row in cells.values()})
         table.add_row(
             "" if benchmark == before else visible(benchmark),
@@ -105,8 +105,9 @@ def _table(models: Sequence[str], lines: Mapping[_Line, Mapping[str, Row]]) -> A
 
 
 def _best(rows: Iterable[Row], better: str) -> float | None:
-    values = [row["value"] for row in rows if row["value"] is not None]
-    return (min if better == "lower" else max)(values, default=None)
+    """The best value, where it is not that of all."""
+    values = {row["value"] for row in rows if row["value"] is not None}
+    return (min if better == "lower" else max)(values) if len(values) > 1 else None
 
 
 def _cell(row: Row | None, best: float | None) -> Any:

@@ -189,6 +189,8 @@ def test_the_table_marks_the_best(capsys: pytest.CaptureFixture[str]) -> None:
         row("two", "accuracy", 0.75, n=4),
         row("two", "accuracy", 0.1, part="islands"),
         row("two", "loss", 1.0, better="lower"),
+        row("one", "ended_share", 1.0),
+        row("two", "ended_share", 1.0),
         row("judge", "margin", 0.9, convention="official"),
     ]
     print_metrics(rows, parts=False)
@@ -197,9 +199,10 @@ def test_the_table_marks_the_best(capsys: pytest.CaptureFixture[str]) -> None:
     assert lines[1].split() == ["b", "accuracy", "↑", "0.500", "*", "0.750", "3", "to", "4"]
     assert lines[2].split() == ["0.250–0.750"]
     assert lines[3].split() == ["loss", "↓", "2.000", "*", "1.000", "3"]
-    assert lines[4].split() == ["benchmark", "metric", "judge", "n"]
-    assert lines[5].split() == ["b", "margin", "(official)", "↑", "0.900", "3"]
-    assert lines[6].startswith("1 numbers of parts")
+    assert lines[4].split() == ["ended_share", "↑", "1.000", "1.000", "3"]  # none is better
+    assert lines[5].split() == ["benchmark", "metric", "judge", "n"]
+    assert lines[6].split() == ["b", "margin", "(official)", "↑", "0.900", "3"]
+    assert lines[7].startswith("1 numbers of parts")
     print_metrics(rows, parts=True)
     assert "accuracy[islands]" in capsys.readouterr().out
     assert tuple(as_json(rows)[0]) == COLUMNS
