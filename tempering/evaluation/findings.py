@@ -1,7 +1,7 @@
 """What a benchmark found: metrics, and the rows behind them for the tables of the artifact."""
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from tempering.evaluation.benchmarks.base import Benchmark, Row, Tools
@@ -26,6 +26,7 @@ class Findings:
         *,
         parts: Sequence[str] | None = None,
         kept: bool = True,
+        shown: Callable[[float], float] | None = None,
     ) -> None:
         """One metric from its per-row values, which are kept too (for paired comparisons).
 
@@ -34,15 +35,17 @@ class Findings:
             weights: what each row counts in the mean; by default all count the same.
             parts: the part of the rows that each row belongs to: `METRIC[PART]` of each is measured too.
             kept: whether the values are kept, which a second mean of the same ones need not be.
+            shown: a rising function of the mean and of its interval (and of each value), as e to a loss.
         """
-        self._measure(metric, values, baseline, weights)
+        self._measure(metric, values, baseline, weights, shown)
         if kept:
-            self._keep_scores(metric, values, parts)
+            read = [None if value is None or shown is None else shown(value) for value in values]
+            self._keep_scores(metric, values if shown is None else read, parts)
         grouped: dict[str, list[float | None]] = {}
         for part, value in zip(parts or (), values, strict=bool(parts)):
             grouped.setdefault(part, []).append(value)
         for part, some in grouped.items():
-            self._measure(f"{metric}[{part}]", some, baseline)
+            self._measure(f"{metric}[{part}]", some, baseline, shown=shown)
 
     def add_statistics(
         self,
@@ -68,10 +71,14 @@ class Findings:
         values: Sequence[float | None],
         baseline: float | None,
         weights: Sequence[float] | None = None,
+        shown: Callable[[float], float] | None = None,
     ) -> None:
         """One mean with its interval, described as the benchmark describes it."""
         about = self._about(metric, baseline)
-        self.metrics.append(mean_metric(metric, values, self.name, weights=weights, **about))
+        mean = mean_metric(metric, values, self.name, weights=weights, **about)
+        if shown is not None:
+            mean = replace(mean, value=shown(mean.value), low=shown(mean.low), high=shown(mean.high))
+        self.metrics.append(mean)
 
     def add_value(
         self,

@@ -1,5 +1,6 @@
 """Benchmarks against plain transformers: one row at a time, all logits, ids put together by hand."""
 
+import math
 from pathlib import Path
 from typing import Any
 
@@ -70,9 +71,14 @@ def test_perplexity_of_texts(model: LanguageModel) -> None:
     lines = [surprise(model, [first(model), *pieces(model, text), eos]) for text in texts]
     every = [value for line in lines for value in line]
     by_row = [sum(line) / len(line) for line in lines]
+    words, size = (sum(len(part(text)) for text in texts) for part in (str.split, str.encode))
     assert metrics(findings) == {
         "loss": pytest.approx(sum(every) / len(every), abs=1e-4),
         "loss_per_row": pytest.approx(sum(by_row) / len(by_row), abs=1e-4),
+        "perplexity": pytest.approx(math.exp(sum(every) / len(every)), rel=1e-4),
+        "word_perplexity": pytest.approx(math.exp(sum(every) / words), rel=1e-3),
+        "byte_perplexity": pytest.approx(math.exp(sum(every) / size), rel=1e-4),
+        "bits_per_byte": pytest.approx(sum(every) / size / math.log(2), rel=1e-4),
     }
     assert metrics(findings)["loss"] != pytest.approx(metrics(findings)["loss_per_row"], abs=1e-4)
     assert findings.metrics[0].low < findings.metrics[0].value < findings.metrics[0].high

@@ -1,5 +1,12 @@
-"""How surprised a model is by text: the negative log-likelihood of its tokens, all of them."""
+"""How surprised a model is by text: the negative log-likelihood of its tokens, all of them.
 
+Per token it depends on the tokenizer; per word and per byte it does not, so models with different ones compare
+there. `scoring: lmeval` counts as `loglikelihood_rolling` of lm-evaluation-harness does (Gao et al.,
+https://github.com/EleutherAI/lm-evaluation-harness): after BOS, without EOS, in windows that do not overlap.
+"""
+
+import math
+import re
 from collections.abc import Iterator
 from itertools import chain
 from statistics import fmean
@@ -27,10 +34,15 @@ class PerplexityBenchmark(Benchmark):
         512, ge=8, le=MOST_LENGTH, description="tokens of a window; longer texts are scored in several"
     )
     stride: int | None = added_field(
-        None, ge=1, description="tokens that each further window scores; null: half of a window"
+        None,
+        ge=1,
+        description="tokens that each further window scores; null: half of a window, all of it in lmeval",
+    )
+    scoring: Literal["honest", "lmeval"] = added_field(
+        "honest", description="convention; lmeval: loglikelihood_rolling of lm-evaluation-harness"
     )
 
-    version = 2
+    version = 3
     row_types = (RowType.TEXT, RowType.PROMPT_COMPLETION, RowType.PREFERENCE)
     convention = (
         "`loss`: over all tokens; `loss_per_row`: the mean over rows of each row's mean. EOS or the "
@@ -38,11 +50,18 @@ class PerplexityBenchmark(Benchmark):
         "preference rows the chosen answer. Every token counts once: what is longer than a window, of "
         "`max_length` tokens or as many as the model has positions for, is scored in several that move on "
         "by `stride`, so that a token after the first window has at least a window less a stride before "
-        "it. Of a prompt the last `max_length` tokens are read."
+        "it. Of a prompt the last `max_length` tokens are read. `perplexity`: e to the loss per token. Per word "
+        "and per byte: the nats of all scored tokens, EOS included, over all words (between white space) or "
+        "UTF-8 bytes of the scored texts; `bits_per_byte` in bits. `scoring: lmeval`: a text follows BOS (or "
+        "EOS where there is none) and ends without EOS; a full window reads one token before it."
     )
     metrics = (
         Measure("loss", "Loss per token", "nats per token, over all tokens", better="lower", rank=2),
         Measure("loss_per_row", "Loss, mean of rows", "nats per token and row", better="lower", rank=3),
+        Measure("perplexity", "Perplexity per token", "e to the nats per token", better="lower"),
+        Measure("word_perplexity", "Perplexity per word", "e to the nats per word", better="lower"),
+        Measure("byte_perplexity", "Perplexity per byte", "e to the nats per byte", better="lower"),
+        Measure("bits_per_byte", "Bits per byte", "bits per UTF-8 byte", better="lower"),
     )
 
     @model_validator(mode="after")
@@ -54,33 +73,65 @@ class PerplexityBenchmark(Benchmark):
         return self
 
     def run(self, rows: list[Row], tools: Tools, findings: "Findings") -> None:
-        """Nats per token, over all tokens and over rows."""
+        """Nats per token, over all tokens and over rows; perplexities and bits per byte."""
         assert tools.policy is not None
         model = tools.policy
 
         # Score every token of every row once, in as many windows as it takes.
-        window = min(self.max_length, model.room - 1)
-        step = min(self.stride or (window + 1) // 2, window)
-        spans = [[*windows(*_split(model, row, self.max_length), window, step, model)] for row in rows]
+        theirs = self.scoring == "lmeval"
+        window = min(self.max_length, model.room - (not theirs))
+        step = min(self.stride or (window if theirs else (window + 1) // 2), window)
+        spans = [[*windows(*self._split(model, row), window, step, model)] for row in rows]
         lines = iter(model.logprobs([*chain(*spans)]))
         scored = [[*chain(*(next(lines) for _ in pieces))] for pieces in spans]
 
         # Both means, with the tokens of a row as its weight or without.
-        losses = [-fmean(line) for line in scored]
-        findings.add("loss", losses, weights=[len(line) for line in scored])
+        losses = [-fmean(line) if line else None for line in scored]
+        tokens = [len(line) for line in scored]
+        findings.add("loss", losses, weights=tokens)
         findings.add("loss_per_row", losses)
+        findings.add("perplexity", losses, weights=tokens, shown=_exp)
+
+        # The same nats over words and bytes, which do not depend on the tokenizer.
+        texts = [_scored_text(row) for row in rows]
+        words = [len(re.split(r"\s+", text)) for text in texts]
+        sizes = [len(text.encode()) for text in texts]
+        per_word, per_byte = (
+            [
+                -sum(line) / count if line and count else None
+                for line, count in zip(scored, counts, strict=True)
+            ]
+            for counts in (words, sizes)
+        )
+        findings.add("word_perplexity", per_word, weights=words, shown=_exp)
+        findings.add("byte_perplexity", per_byte, weights=sizes, shown=_exp)
+        findings.add("bits_per_byte", per_byte, weights=sizes, shown=lambda nats: nats / math.log(2))
+
+    def _split(self, model: "LanguageModel", row: Row) -> Span:
+        """What stands before, and the tokens that are scored."""
+        words = model.tokenizer
+        if "text" in row:
+            before, ids = model.document(row["text"])
+            if self.scoring == "lmeval":
+                return [words.eos_token_id if words.bos_token_id is None else words.bos_token_id], ids
+            return before, [*ids, words.eos_token_id]
+        messages, answer = (
+            [dict(turn) for turn in turns]
+            for turns in (row["prompt"], row.get("completion") or row["chosen"])
+        )
+        prompt, completion = model.pair(messages, answer)
+        return prompt[-self.max_length :], completion[:-1] if self.scoring == "lmeval" else completion
 
 
-def _split(model: "LanguageModel", row: Row, max_length: int) -> Span:
-    """What stands before, and the tokens that are scored."""
+def _scored_text(row: Row) -> str:
+    """The text whose tokens are scored."""
     if "text" in row:
-        before, ids = model.document(row["text"])
-        return before, [*ids, model.tokenizer.eos_token_id]
-    messages, answer = (
-        [dict(turn) for turn in turns] for turns in (row["prompt"], row.get("completion") or row["chosen"])
-    )
-    prompt, completion = model.pair(messages, answer)
-    return prompt[-max_length:], completion
+        return str(row["text"])
+    return "".join(turn["content"] for turn in row.get("completion") or row["chosen"])
+
+
+def _exp(nats: float) -> float:
+    return math.exp(nats) if nats < 700 else math.inf
 
 
 def windows(
