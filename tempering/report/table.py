@@ -69,7 +69,10 @@ class Line:
     def measure(self) -> Measure:
         """How the benchmark describes the metric; a label made of its name where it does not."""
         measure = self.described.measure(self.metric) if self.described else None
-        return measure or Measure(self.metric, self.metric.replace("_", " ").capitalize(), unit="")
+        if measure is not None:
+            return measure
+        name = (self.whole or self.metric).replace("_", " ").capitalize()
+        return Measure(self.metric, f"{name}: {self.part}" if self.whole else name, unit="")
 
     @property
     def better(self) -> str:

@@ -65,6 +65,15 @@ def test_the_lineage_leaves_out_what_a_longer_way_says(tmp_path: Path) -> None:
     assert lineage_graph({}, {}, {}, {}) is None
 
 
+def test_parts_of_an_unknown_benchmark_are_folded_together(tmp_path: Path) -> None:
+    row = {"value": 0.7, "low": 0.6, "high": 0.8, "n": 10, "benchmark": "theirs"}
+    tables = {"metrics": [{"metric": f"my_score[{part}]", **row} for part in ("one_a", "two")]}
+    made: Any = artifact(EvaluationArtifact, tmp_path, "evaluate[sft]", tables)
+    html = make_report(Contents({"sft": made}), ReportConfig()).html
+    assert html.count("<summary>My score: 2 parts of theirs</summary>") == 1
+    assert "<b>one a</b>" in html
+
+
 def test_parts_are_folded_and_conventions_explained(tmp_path: Path) -> None:
     row = {"value": 0.7, "low": 0.6, "high": 0.8, "n": 10, "benchmark": "grammar", "convention": "bos"}
     names = ("accuracy", "accuracy[wh_island]", "accuracy[npi]")
