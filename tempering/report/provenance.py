@@ -91,10 +91,14 @@ def typed(command: str) -> str:
 
 
 def commits(artifacts: Sequence[Artifact]) -> str:
-    """The commits of the code that made them."""
-    states = {(artifact.manifest.code.commit, artifact.manifest.code.dirty) for artifact in artifacts}
-    names = sorted(f"{commit[:10]}{' with changes' if dirty else ''}" for commit, dirty in states if commit)
-    return f"code {', '.join(names)}" if names else ""
+    """The commit of the code that made the newest of them, and how many others there are."""
+    newest = sorted(artifacts, key=lambda artifact: (artifact.manifest.created, artifact.id), reverse=True)
+    states = [artifact.manifest.code for artifact in newest]
+    names = dict.fromkeys(
+        f"{state.commit[:10]}{' with changes' if state.dirty else ''}" for state in states if state.commit
+    )
+    first, more = next(iter(names), ""), len(names) - 1
+    return f"code {first}{f' and {more} earlier' if more > 0 else ''}" if first else ""
 
 
 @dataclass(frozen=True)

@@ -169,7 +169,8 @@ def _folds(group: Sequence[Line], rows: Sequence[TableRow]) -> Iterator[Fold]:
 
 def _row(line: Line, scale: Scale, models: Sequence[Model], judged: str) -> TableRow:
     places = _places(line)
-    best = line.best() if len(line.figures) > 1 else None
+    values = {item.value for item in line.figures.values()}
+    best = line.best() if len(values) > 1 else None
     base = guess(line.baseline)
     counts = sorted({item.n for item in line.figures.values()})
     rows = f"{counts[0]:,}" if len(counts) == 1 else f"{counts[0]:,} to {counts[-1]:,}"

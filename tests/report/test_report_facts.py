@@ -7,6 +7,7 @@ from typing import Any
 from fabricate import EVALUATED, artifact, input_ref
 
 from tempering.artifacts.kinds import DatasetArtifact, EvaluationArtifact, ModelArtifact, SampleArtifact
+from tempering.artifacts.manifest import CodeState
 from tempering.report.config import ReportConfig
 from tempering.report.costs import costs, money, operations, total
 from tempering.report.graph import lineage_graph
@@ -63,6 +64,22 @@ def test_the_lineage_leaves_out_what_a_longer_way_says(tmp_path: Path) -> None:
     assert "sft from stories; sft from sft; ppo from sft" in graph.lower()
     assert ">test<" not in graph
     assert lineage_graph({}, {}, {}, {}) is None
+
+
+def test_equal_models_have_no_best_and_other_commits_are_counted(tmp_path: Path) -> None:
+    row = {"value": 0.7, "low": 0.6, "high": 0.8, "n": 10, "benchmark": "theirs", "metric": "score"}
+    evaluations: dict[str, Any] = {
+        key: artifact(
+            EvaluationArtifact, tmp_path, f"evaluate[{key}]", {"metrics": [row]}, created=created, code=code
+        )
+        for key, created, code in (
+            ("sft", "2026-11-21T10:00:00+00:00", CodeState(commit="aaaa", dirty=False)),
+            ("dpo", "2026-11-22T10:00:00+00:00", CodeState(commit="bbbb", dirty=True)),
+        )
+    }
+    html = make_report(Contents(evaluations), ReportConfig()).html
+    assert 'class="best' not in html
+    assert "code bbbb with changes and 1 earlier" in html
 
 
 def test_parts_of_an_unknown_benchmark_are_folded_together(tmp_path: Path) -> None:
