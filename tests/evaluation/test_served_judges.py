@@ -109,3 +109,35 @@ def test_a_judge_without_its_key_is_refused_before_anything_runs(monkeypatch: py
 def test_settings_that_make_no_sense(settings: Any) -> None:
     with pytest.raises(ValidationError):
         TypeAdapter(AnyJudge).validate_python(settings)
+
+
+@pytest.mark.slow
+def test_a_served_judge_in_the_stage(judge: Any, tiny_store: Any, nodes: Any) -> None:
+    """It is paid once: a second run has its answers from the store. One that only fails ends the stage."""
+    from tests.tiny import run_nodes
+
+    def measured(batch_size: int, **more: Any) -> Any:
+        endpoint = {"base_url": judge.url, "model": "m", "retries": 0, **more}
+        benchmark = {
+            "kind": "comparison",
+            "dataset": "prompts",
+            "judge": {"kind": "endpoint", "endpoint": endpoint},
+            "max_new_tokens": 8,
+            "temperature": 0,
+        }
+        # Another batch size is another evaluation, of the same greedy completions.
+        changes = {"evaluate.benchmarks": {"judged": benchmark}, "evaluate.batch_size": batch_size}
+        return run_nodes(tiny_store, nodes(changes), "evaluate[dpo]").read("metrics").set_index("metric")
+
+    judge.replies = [says("A")]
+    table = measured(64)
+    assert table.loc["win_rate", "value"] == 0.5
+    assert table.loc["first_place_share", "value"] == 1.0
+    asked = len(judge.asked)
+    assert asked > 0
+    again = measured(63)
+    assert again.loc["win_rate", "value"] == 0.5
+    assert len(judge.asked) == asked
+    judge.replies = [(500, {}, {})]
+    with pytest.raises(UserError, match=r"(?s)could not judge \d+ of \d+ pairs: \d+ x http 500"):
+        measured(62, cache=None)
