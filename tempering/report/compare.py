@@ -8,8 +8,6 @@ rows, such as a loss over all tokens, is not the mean of their differences eithe
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from math import isclose
-from statistics import fmean
 from typing import Any
 
 import numpy as np
@@ -19,7 +17,7 @@ from tempering.evaluation.metrics import Z95
 from tempering.report.answers import SideBySide, side_by_side
 from tempering.report.names import Model, label_of
 from tempering.report.numbers import finite
-from tempering.report.pairing import Difference
+from tempering.report.pairing import Difference, is_mean
 from tempering.report.reading import rows_of
 from tempering.report.table import Figure, Line, described, figures, lines
 
@@ -129,7 +127,7 @@ def _deltas(key: str, before: EvaluationArtifact, after: EvaluationArtifact) -> 
         place = line.benchmark, line.metric
         note = _note(line, before, after)
         values = [rows[side].get(place, {}) for side in sides]
-        if not note and not all(map(_is_mean, (old, new), values)):
+        if not note and not all(map(is_mean, (old.value, new.value), values)):
             note = "no mean of its rows"
         pairs = (
             [] if note else [values[1][row] - values[0][row] for row in sorted(values[0].keys() & values[1])]
@@ -156,13 +154,6 @@ def _note(line: Line, before: EvaluationArtifact, after: EvaluationArtifact) -> 
         source = artifact.manifest.inputs.get(f"datasets.{settings.get('dataset')}")
         digests.append(source.payload_digest if source else "")
     return "" if digests[0] == digests[1] else "measured on other data"
-
-
-def _is_mean(item: Figure, values: Mapping[int, float]) -> bool:
-    """Whether a number is the plain mean of its rows: not if they have weights, or are none."""
-    return (
-        item.value is not None and bool(values) and isclose(fmean(values.values()), item.value, abs_tol=1e-9)
-    )
 
 
 def _scores(artifact: EvaluationArtifact) -> dict[Key, dict[int, float]]:

@@ -1,11 +1,15 @@
 """Paired differences between a model and the one it was trained from.
 
 Both models answer the same rows, so the row-by-row difference has a much narrower interval than two
-separate means. 95% percentile bootstrap over rows (see `tempering.evaluation.metrics`).
+separate means. 95% percentile bootstrap over rows (see `tempering.evaluation.metrics`). A number that is no
+plain mean of its rows, such as a loss over all tokens, is not paired: the mean of the rows' differences is
+another one.
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from math import isclose
+from statistics import fmean
 from typing import Literal
 
 from tempering.artifacts.kinds import EvaluationArtifact, ModelArtifact
@@ -45,7 +49,11 @@ def differences(
     better: str,
 ) -> dict[str, Difference]:
     """Model -> its paired difference to its parent, where both have scores for the same rows."""
-    scores = {key: _scores(artifact, benchmark, metric) for key, artifact in evaluations.items()}
+    scores = {
+        key: rows
+        for key, artifact in evaluations.items()
+        if is_mean(_value(artifact, benchmark, metric), rows := _scores(artifact, benchmark, metric))
+    }
     by_model = {}
     for key, parent in parents.items():
         if key not in scores or parent not in scores:
@@ -74,6 +82,17 @@ def parents_of(models: Mapping[str, ModelArtifact]) -> dict[str, str]:
         if parent is not None and parent != key:
             parents[key] = parent
     return parents
+
+
+def is_mean(value: float | None, rows: Mapping[int, float]) -> bool:
+    """Whether a number is the plain mean of its rows: not if they have weights, or are none."""
+    return value is not None and bool(rows) and isclose(fmean(rows.values()), value, abs_tol=1e-9)
+
+
+def _value(artifact: EvaluationArtifact, benchmark: str, metric: str) -> float | None:
+    rows = rows_of(artifact, "metrics")
+    mine = (row for row in rows if (row.get("benchmark"), row.get("metric")) == (benchmark, metric))
+    return finite(next(mine, {}).get("value"))
 
 
 def _scores(artifact: EvaluationArtifact, benchmark: str, metric: str) -> dict[int, float]:

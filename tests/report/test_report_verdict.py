@@ -2,6 +2,7 @@
 
 import re
 from pathlib import Path
+from statistics import fmean
 
 import pytest
 from fabricate import artifact, contents
@@ -136,12 +137,14 @@ def test_separated_knows_the_direction(one: float, other: float, side: int) -> N
 
 
 def test_differences_are_paired_by_row(tmp_path: Path) -> None:
-    def scores(stage: str, values: dict[int, float | None]) -> EvaluationArtifact:
+    def scores(stage: str, values: dict[int, float | None], off: float = 0.0) -> EvaluationArtifact:
         rows = [
             {"benchmark": "b", "metric": "m", "row": row, "value": value} for row, value in values.items()
         ]
+        mean = fmean(value for value in values.values() if value is not None) + off
+        metrics = [{"benchmark": "b", "metric": "m", "value": mean}]
         made: EvaluationArtifact = artifact(
-            EvaluationArtifact, tmp_path, f"evaluate[{stage}]", {"scores": rows}
+            EvaluationArtifact, tmp_path, f"evaluate[{stage}]", {"scores": rows, "metrics": metrics}
         )
         return made
 
@@ -154,6 +157,9 @@ def test_differences_are_paired_by_row(tmp_path: Path) -> None:
     found = differences(evaluations, {"ppo": "sft"}, "b", "m", "lower")["ppo"]
     assert (found.mean, found.low, found.high, found.n) == (0.5, 0.5, 0.5, 8)
     assert found.effect == "worse"
+    # A number with weights is no mean of its rows, and nothing is paired.
+    evaluations["ppo"] = scores("ppo", base, off=0.1)
+    assert not differences(evaluations, {"ppo": "sft"}, "b", "m", "lower")
 
 
 def test_parents_come_from_lineage(tmp_path: Path) -> None:
