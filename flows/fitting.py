@@ -156,6 +156,7 @@ class _Look:
         sources = node.sources()
         head = self.of(sources.get("model")).head
         for name, benchmark in config.benchmarks.items():
+            benchmark.check_machine(name)
             rows = self.of(sources.get(f"datasets.{benchmark.dataset}")).rows
             if rows and rows not in benchmark.row_types:
                 raise ConfigError(

@@ -42,6 +42,7 @@ def evaluate_model(
     """
     # Refuse wrong rows before any model is loaded.
     for name, benchmark in config.benchmarks.items():
+        benchmark.check_machine(name)
         for dataset in benchmark.dataset_names:
             check_rows(name, benchmark, datasets[dataset])
         benchmark.check(name, Tools(model=model, models=models, datasets=datasets))
@@ -66,9 +67,8 @@ def evaluate_model(
         with whole(point.model, base, out) as whole_model:
             toolbox = replace(tools, model=whole_model, **_opened(whole_model, device, config.batch_size))
             for name, benchmark in benchmarks.items():
-                rows = benchmark_rows(
-                    datasets[benchmark.dataset], benchmark, out if point is finished else None
-                )
+                heard = out if point is finished else None
+                rows = benchmark_rows(datasets, benchmark, heard)
                 of_baseline = rows_of_baseline.get(name, {})
                 findings.append(run_benchmark(name, benchmark, rows, replace(toolbox, baseline=of_baseline)))
                 done += 1
@@ -126,9 +126,13 @@ def check_rows(name: str, benchmark: Benchmark, dataset: DatasetArtifact) -> Non
         )
 
 
-def benchmark_rows(dataset: DatasetArtifact, benchmark: Benchmark, out: Draft | None) -> list[Row]:
-    """The eval part of a data set; with a warning to `out` the train part where nothing is held out."""
-    part = "eval"
+def benchmark_rows(
+    datasets: Mapping[str, DatasetArtifact], benchmark: Benchmark, out: Draft | None
+) -> list[Row]:
+    """The eval part of its data set; with a warning to `out` the train part where nothing is held out."""
+    if benchmark.own_rows:
+        return []
+    dataset, part = datasets[benchmark.dataset], "eval"
     if not count_rows(dataset.rows_path(part)):
         if out is not None:
             out.warn(f"{dataset.id} holds nothing out (eval_fraction: 0): its train part is used")

@@ -98,7 +98,7 @@ def test_too_few_words_for_a_block_are_no_number_and_said() -> None:
 def test_without_sacrebleu_it_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("tempering.evaluation.benchmarks.diversity.find_spec", lambda name: None)
     with pytest.raises(ConfigError, match="sacrebleu is not installed") as error:
-        DiversityBenchmark(kind="diversity", dataset="x").check("kinds", Tools())
+        DiversityBenchmark(kind="diversity", dataset="x").check_machine("kinds")
     assert "tempering[diversity]" in error.value.fix
 
 

@@ -14,6 +14,7 @@ from tempering.evaluation.benchmarks.comparison import ComparisonBenchmark
 from tempering.evaluation.benchmarks.completions import CompletionsBenchmark
 from tempering.evaluation.benchmarks.diversity import DiversityBenchmark
 from tempering.evaluation.benchmarks.finetuning import FinetuningBenchmark
+from tempering.evaluation.benchmarks.harness import HarnessBenchmark
 from tempering.evaluation.benchmarks.kl_divergence import KLDivergenceBenchmark
 from tempering.evaluation.benchmarks.minimal_pairs import MinimalPairsBenchmark
 from tempering.evaluation.benchmarks.multiple_choice import MultipleChoiceBenchmark
@@ -33,6 +34,7 @@ __all__ = [
     "CompletionsBenchmark",
     "DiversityBenchmark",
     "FinetuningBenchmark",
+    "HarnessBenchmark",
     "KLDivergenceBenchmark",
     "Measure",
     "MinimalPairsBenchmark",
@@ -60,7 +62,8 @@ AnyBenchmark = Annotated[
     | WordFormsBenchmark
     | ReadingTimesBenchmark
     | FinetuningBenchmark
-    | BestOfNBenchmark,
+    | BestOfNBenchmark
+    | HarnessBenchmark,
     Field(discriminator="kind"),
 ]
 

@@ -97,6 +97,8 @@ class Benchmark(Config):
     dataset: str = Field(description="data set (its eval part where it has one)")
     max_rows: int | None = Field(None, ge=1, description="use the first rows only")
 
+    own_rows: ClassVar[bool] = False
+    """Whether it brings its rows itself: it names no data set, and `run` gets no rows."""
     row_types: ClassVar[tuple[RowType, ...]]
     """The rows it takes."""
     measures: ClassVar[Measured] = "policy"
@@ -109,6 +111,13 @@ class Benchmark(Config):
     """What it measures; `run` may leave out a metric that does not apply."""
     convention: ClassVar[str]
     """How it scores, as far as another way would give another number."""
+
+    def check_machine(self, name: str) -> None:
+        """Refuse what cannot run here (a package, a task): called when a run is planned, and by the stage.
+
+        Args:
+            name: its own, for messages.
+        """
 
     def check(self, name: str, tools: Tools) -> None:
         """Refuse what cannot be measured: called before any model is loaded, with artifacts alone.
@@ -124,7 +133,7 @@ class Benchmark(Config):
     @property
     def dataset_names(self) -> tuple[str, ...]:
         """The data sets that it names, each an input of the stage; the first is the one that `run` gets."""
-        return (self.dataset,)
+        return () if self.own_rows else (self.dataset,)
 
     @property
     def model_names(self) -> tuple[str, ...]:

@@ -57,7 +57,7 @@ class DiversityBenchmark(Benchmark):
         """The prompts, and the rows that may have been memorised."""
         return (self.dataset, *([] if self.train_dataset is None else [self.train_dataset]))
 
-    def check(self, name: str, tools: Tools) -> None:
+    def check_machine(self, name: str) -> None:
         """Refuse where sacrebleu is not installed."""
         if find_spec("sacrebleu") is None:
             raise ConfigError(

@@ -1,7 +1,7 @@
 """How surprised a model is by text: the negative log-likelihood of its tokens, all of them.
 
-Per token it depends on the tokenizer; per word and per byte it does not, so models with different ones compare
-there. `scoring: lmeval` counts as `loglikelihood_rolling` of lm-evaluation-harness does (Gao et al.,
+Per token it depends on the tokenizer; per word and per byte it does not, so models with different ones can be
+compared there. `scoring: lmeval` counts as `loglikelihood_rolling` of lm-evaluation-harness does (Gao et al.,
 https://github.com/EleutherAI/lm-evaluation-harness): after BOS, without EOS, in windows that do not overlap.
 """
 
@@ -50,10 +50,11 @@ class PerplexityBenchmark(Benchmark):
         "preference rows the chosen answer. Every token counts once: what is longer than a window, of "
         "`max_length` tokens or as many as the model has positions for, is scored in several that move on "
         "by `stride`, so that a token after the first window has at least a window less a stride before "
-        "it. Of a prompt the last `max_length` tokens are read. `perplexity`: e to the loss per token. Per word "
-        "and per byte: the nats of all scored tokens, EOS included, over all words (between white space) or "
-        "UTF-8 bytes of the scored texts; `bits_per_byte` in bits. `scoring: lmeval`: a text follows BOS (or "
-        "EOS where there is none) and ends without EOS; a full window reads one token before it."
+        "it. Of a prompt the last `max_length` tokens are read. `perplexity`: e to the loss per token. Per "
+        "word and per byte: the nats of all scored tokens, EOS included, over all words (between white "
+        "space) or UTF-8 bytes of the scored texts; `bits_per_byte` in bits. `scoring: lmeval`: a text "
+        "follows BOS (or EOS where there is none) and ends without EOS; a full window reads one token "
+        "before it."
     )
     metrics = (
         Measure("loss", "Loss per token", "nats per token, over all tokens", better="lower", rank=2),

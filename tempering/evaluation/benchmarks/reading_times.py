@@ -55,11 +55,19 @@ class ReadingTimesBenchmark(Benchmark):
         Measure("self_paced", "Self-paced reading explained", "share of unexplained variance"),
     )
 
+    def check_machine(self, name: str) -> None:
+        """Refuse where statsmodels is not installed."""
+        if find_spec("statsmodels") is None:
+            raise ConfigError(
+                f"benchmark {name} (reading_times) needs the package statsmodels, and it is missing",
+                expected="the regressions of the official reading task",
+                fix="pip install 'tempering[babylm]', or take the benchmark out",
+            )
+
     def run(self, rows: list[Row], tools: Tools, findings: "Findings") -> None:
         """Surprisal of every word and of the one before, then the regressions."""
         import numpy as np
 
-        require_statsmodels(findings.name)
         assert tools.policy is not None
 
         # Surprisals, which are the predictions too.
@@ -155,17 +163,3 @@ def explained(matrix: Any) -> float:
     # The partial R² of one regressor: as (R² with it - R² without) / (1 - R² without), from one fit.
     squared = float(fit.tvalues[-1]) ** 2
     return squared / (squared + float(fit.df_resid))
-
-
-def require_statsmodels(benchmark: str) -> None:
-    """Refuse the benchmark where statsmodels is not installed.
-
-    Raises:
-        ConfigError: with the command that installs it.
-    """
-    if find_spec("statsmodels") is None:
-        raise ConfigError(
-            f"the benchmark {benchmark} (reading_times) needs the package statsmodels, and it is missing",
-            expected="the regressions of the official reading task",
-            fix="pip install 'tempering[babylm]', or take the benchmark out",
-        )
