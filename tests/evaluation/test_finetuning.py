@@ -229,7 +229,7 @@ def dataset(toys: Any, path: Path, rows: list[dict[str, Any]], **settings: Any) 
     return build(toys.store, stage, config, node=f"dataset[{path.stem}]")
 
 
-def evaluated(toys: Any, datasets: dict[str, Any], model: Any, **settings: Any) -> Any:
+def evaluated(toys: Any, datasets: dict[str, Any], model: Any, force: bool = False, **settings: Any) -> Any:
     from tasks.evaluate import evaluate
     from tempering.artifacts.resolve import build
     from tempering.evaluation.config import EvaluateConfig
@@ -237,7 +237,7 @@ def evaluated(toys: Any, datasets: dict[str, Any], model: Any, **settings: Any) 
     task = {"kind": "finetuning", "dataset": "test", "max_length": 48, **QUICK, **settings}
     config = EvaluateConfig.model_validate({"models": ["sft"], "benchmarks": {"task": task}})
     inputs = {"model": model, "datasets": datasets}
-    return build(toys.store, evaluate, config, inputs, node="evaluate[sft]")
+    return build(toys.store, evaluate, config, inputs, node="evaluate[sft]", force=force)
 
 
 def test_a_killed_run_trains_no_finished_seed_again(
@@ -265,13 +265,9 @@ def test_a_killed_run_trains_no_finished_seed_again(
     assert resumed.manifest.resumed_from_tokens
     assert not (resumed.path / "checkpoints").exists(), "they are in the tables"
 
-    # As if nothing had happened, in a store of its own.
-    from tests.exchange.toy_models import ToyStore
-
-    others = ToyStore(tmp_path / "other")
-    again = {name: dataset(others, tmp_path / f"{name}.jsonl", rows, eval_fraction=fraction)
-             for name, rows, fraction in (("test", TEST, 1), ("train", [*TRAIN, TEST[0]], 0))}  # fmt: skip
-    whole = evaluated(others, again, others.model("sft"), **settings)
+    # As if nothing had happened: made again from the beginning.
+    whole = evaluated(toys, datasets, model, force=True, **settings)
+    assert trained == [7, 8, 8, 7, 8]
     for table in ("metrics", "scores", "finetuning", "predictions"):
         assert resumed.read(table).equals(whole.read(table)), table
     assert "1 test rows are training rows too" in (resumed.path / "log.txt").read_text()
