@@ -85,9 +85,9 @@ def evaluate_model(
     tables = tables_of(curve[0][1])
     if len(points) > 1:
         tables |= curve_tables(config.models[0], [*curve[1:], curve[0]])
-        tables.setdefault("overoptimisation", []).extend(
-            training_rows(trained or model, tables["checkpoint_scores"])
-        )
+        last = [{**row, **finished.place} for row in tables["scores"]]
+        training = training_rows(trained or model, [*tables["checkpoint_scores"], *last])
+        tables.setdefault("overoptimisation", []).extend(training)
     for table, rows in tables.items():
         out.write_table(table, rows)
     drop_pieces(out)
