@@ -42,13 +42,18 @@ def values(findings: Findings) -> dict[str, float]:
     return {metric.metric: metric.value for metric in findings.metrics}
 
 
-def scorer(prompts: Any, texts: list[str], ended: Any = None) -> list[float]:
-    return [REWARDS[text] for text in texts]
+class Scorer:
+    """A reward model's scores from a table."""
+
+    classifies = False
+
+    def __call__(self, prompts: Any, texts: list[str], ended: Any = None) -> list[float]:
+        return [REWARDS[text] for text in texts]
 
 
 def test_a_win_a_loss_and_ties_by_hand() -> None:
     """Mutations: equal texts with rewards that differ by rounding lose; a tie counts 0; sides swapped."""
-    findings = measured(scorer=scorer, baseline=baseline())
+    findings = measured(scorer=Scorer(), baseline=baseline())
     longer = np.array([2.0, -2.0, -1.0, 0.0, -1.0])
     expected = {
         "reward": 1.1,
@@ -82,7 +87,7 @@ def test_a_row_without_a_partner_or_a_reward_is_left_out() -> None:
     others[1]["prompt"] = "another"
     others[2]["reward"] = None
     others[3]["reward"] = math.nan
-    findings = measured(scorer=scorer, baseline=others)
+    findings = measured(scorer=Scorer(), baseline=others)
     counted = {metric.metric: metric.n for metric in findings.metrics}
     assert (counted["win_rate"], counted["reward_gain"], counted["length_ratio"]) == (1, 1, 3)
     assert counted["reward"] == 5
@@ -92,7 +97,7 @@ def test_one_outcome_alone_has_wilsons_interval() -> None:
     """Mutation: the bootstrap's, which is a point."""
     others = {row: {**item, "reward": 9.0, "completion": "zz"} for row, item in baseline().items()}
     metric = next(
-        item for item in measured(scorer=scorer, baseline=others).metrics if item.metric == "win_rate"
+        item for item in measured(scorer=Scorer(), baseline=others).metrics if item.metric == "win_rate"
     )
     assert (metric.low, metric.high) == wilson(0, 5)
 

@@ -81,7 +81,7 @@ def test_the_rows_bring_the_reference() -> None:
     findings = run_benchmark("x", asked, given, Tools(policy(OURS)))
     assert values(findings)["win_rate"] == 1.5 / 4
     assert not asked.compared
-    with pytest.raises(DataError, match="which holds prompt rows"):
+    with pytest.raises(DataError, match="holds prompt rows"):
         asked.check("judged", Tools(datasets={"x": SimpleNamespace(id="dataset/x", row_type="prompt")}))  # type: ignore[dict-item]
 
 
