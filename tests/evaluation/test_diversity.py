@@ -46,6 +46,8 @@ def test_self_bleu_is_sacrebleus_with_all_others_as_references() -> None:
     assert expected[1] == pytest.approx(100)
     assert len({round(score, 6) for score in expected}) >= 4
     assert self_bleu(["alone", " "]) == [None, None]
+    between = ["a b c d e", "a b c d", "a b c d e f"]
+    assert self_bleu(between)[0] == pytest.approx(bleu.sentence_score(between[0], between[1:]).score)
 
 
 def test_repeated_and_copied_by_hand() -> None:
