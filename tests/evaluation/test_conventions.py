@@ -1,6 +1,7 @@
 """Each convention against its definition, worked out with plain transformers, one text at a time.
 
-`official` was also run beside the pipeline itself, row by row: docs/measured and the changelog say on what.
+`official` was also run beside the pipeline itself, on an exported model: of 16,980 rows of all its zero-shot
+tasks no prediction differed, and its reader made the same scores of `write_predictions`.
 """
 
 from pathlib import Path
