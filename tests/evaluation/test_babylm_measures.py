@@ -119,10 +119,8 @@ def test_surprisals_of_words_equal_plain_transformers(tmp_path: Path, scoring: A
 
 
 def test_reading_times_equal_the_formulas_of_the_official_tool(tmp_path: Path) -> None:
-    formula = pytest.importorskip(
-        "statsmodels.formula.api", reason="statsmodels is not installed: pip install 'tempering[babylm]'"
-    )
     import pandas as pd
+    from statsmodels.formula import api as formula
 
     model, rows = language_model(tmp_path), words(80)
     benchmark = ReadingTimesBenchmark(kind="reading_times", dataset="x", scoring="official")
@@ -154,13 +152,11 @@ def test_reading_times_equal_the_formulas_of_the_official_tool(tmp_path: Path) -
     assert table["prev_pred"].isna().sum() == sum(not row["previous_word"] for row in rows) + 1
 
 
-def test_a_missing_package_is_said_before_anything_is_scored(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_missing_package_is_said_before_anything_is_scored(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(reading_times, "find_spec", lambda name: None)
     benchmark = ReadingTimesBenchmark(kind="reading_times", dataset="x")
     with pytest.raises(ConfigError, match="needs the package statsmodels") as error:
-        run_benchmark("reading", benchmark, words(3), Tools())
+        benchmark.check_machine("reading")
     assert "tempering[babylm]" in error.value.fix
 
 

@@ -24,7 +24,8 @@ def both_orders() -> tuple[Any, Any]:
 
 
 def test_log_loss_and_brier_score_are_scikit_learns() -> None:
-    metrics = pytest.importorskip("sklearn.metrics")
+    from sklearn import metrics
+
     labels, chances = both_orders()
     assert np.mean(log_losses(MARGINS)) == pytest.approx(metrics.log_loss(labels, chances))
     assert np.mean(brier_scores(MARGINS)) == pytest.approx(metrics.brier_score_loss(labels, chances))
@@ -32,7 +33,8 @@ def test_log_loss_and_brier_score_are_scikit_learns() -> None:
 
 def test_reliability_is_scikit_learns() -> None:
     """Its bins over 0 to 1 of both orders mirror ours over ½ to 1 (without ties: they lie on an edge)."""
-    curve = pytest.importorskip("sklearn.calibration").calibration_curve
+    from sklearn.calibration import calibration_curve as curve
+
     labels, chances = both_orders()
     untied = chances != 0.5
     right, confidence = curve(labels[untied], chances[untied], n_bins=20)

@@ -34,7 +34,9 @@ def test_distinct_n_grams_in_blocks_by_hand() -> None:
 
 def test_self_bleu_is_sacrebleus_with_all_others_as_references() -> None:
     """Mutations: a text among its own references; counts added over references; the longer of two lengths."""
-    bleu = pytest.importorskip("sacrebleu").BLEU(effective_order=True)
+    from sacrebleu import BLEU
+
+    bleu = BLEU(effective_order=True)
     texts = [text for text in TEXTS if text]
     expected = [
         bleu.sentence_score(text, texts[:place] + texts[place + 1 :]).score
@@ -70,7 +72,6 @@ def diversity(texts: list[str], **settings: Any) -> tuple[Findings, list[str]]:
 
 def test_the_benchmark_by_hand(monkeypatch: pytest.MonkeyPatch) -> None:
     """Mutations: the eval rows searched; short completions counted as not memorised."""
-    pytest.importorskip("sacrebleu")
     parts = {
         "train": [{"text": "It was so: Once upon a time there was a hen."}],
         "eval": [{"text": TEXTS[0]}],
@@ -88,7 +89,6 @@ def test_the_benchmark_by_hand(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_too_few_words_for_a_block_are_no_number_and_said() -> None:
-    pytest.importorskip("sacrebleu")
     findings, warnings = diversity(["one two", ""])
     assert set(values(findings)) == {"repeated_share"}
     assert [warning.split(":")[1] for warning in warnings] == [

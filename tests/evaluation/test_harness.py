@@ -24,7 +24,6 @@ def folder(tmp_path: Path) -> Path:
 
 def test_perplexity_is_that_of_loglikelihood_rolling(folder: Path) -> None:
     """Mutations: EOS scored; windows that overlap; a window less than the positions; words by spaces."""
-    pytest.importorskip("lm_eval")
     from lm_eval.api.instance import Instance
     from lm_eval.api.metrics import bits_per_byte, weighted_perplexity
     from lm_eval.api.task import PerplexityTask
@@ -73,7 +72,7 @@ def tasks(tmp_path: Path) -> Path:
 
 def test_the_numbers_are_those_by_hand_on_the_export(tasks: Path, tmp_path: Path) -> None:
     """Mutations: another tokenizer; standard error as the interval; rows not limited."""
-    lm_eval = pytest.importorskip("lm_eval")
+    import lm_eval
     from lm_eval.models.huggingface import HFLM
     from lm_eval.tasks import TaskManager
 
@@ -111,7 +110,6 @@ def test_what_cannot_run_is_refused(tasks: Path, monkeypatch: pytest.MonkeyPatch
         context.setattr("tempering.evaluation.benchmarks.harness.find_spec", lambda _: None)
         with pytest.raises(ConfigError, match="lm_eval is not installed"):
             benchmark.check_machine("theirs")
-    pytest.importorskip("lm_eval")
     from lm_eval.tasks import TaskManager
 
     monkeypatch.setattr(  # without the thousands of its own, which take seconds to list

@@ -17,7 +17,6 @@ JUDGED = {"kind": "comparison", "judge": {"kind": "reward_model"}, "max_new_toke
 
 def test_a_policy_beside_its_reference(tiny_store: Any, nodes: Any) -> None:
     """What differs is measured, what is equal is 0; the baseline is not compared with itself."""
-    pytest.importorskip("sacrebleu")
     benchmarks = {
         "stories": {"kind": "completions", "dataset": "prompts", "max_new_tokens": 8},
         "judged": {**JUDGED, "dataset": "prompts"},
