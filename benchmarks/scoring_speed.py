@@ -140,7 +140,7 @@ def make_model(folder: Path, pairs: Pairs) -> Path:
 
 
 def ours(folder: Path, pairs: Pairs, batch_size: int) -> Callable[[], dict[str, float]]:
-    """Accuracy of each paradigm by our scoring, in the harness's form: EOS, a space, the sentence."""
+    """Accuracy of each paradigm by our scoring, in the harness's form, where the first side wins ties."""
     from tempering.data.token_ids import encode_texts
     from tempering.generation.language_model import LanguageModel
 
@@ -151,7 +151,7 @@ def ours(folder: Path, pairs: Pairs, batch_size: int) -> Callable[[], dict[str, 
         ids = encode_texts(model.tokenizer, texts, literal=True)
         lines = model.logprobs([([model.tokenizer.eos_token_id], line) for line in ids])
         sums = iter([sum(line) for line in lines])
-        return {name: sum(next(sums) > next(sums) for _ in rows) / len(rows) for name, rows in pairs.items()}
+        return {name: sum(next(sums) >= next(sums) for _ in rows) / len(rows) for name, rows in pairs.items()}
 
     return run
 
