@@ -46,9 +46,9 @@ def self_bleu(texts: Sequence[str]) -> list[float | None]:
     from sacrebleu.tokenizers.tokenizer_13a import Tokenizer13a
 
     # The n-grams of each text, and the two largest counts of each n-gram over all of them.
-    tokenize = Tokenizer13a()
+    split = Tokenizer13a()
     counted = {
-        place: extract_all_word_ngrams(tokenize(text.strip()), 1, 4)
+        place: extract_all_word_ngrams(split(text.strip()), 1, 4)
         for place, text in enumerate(texts)
         if text.strip()
     }

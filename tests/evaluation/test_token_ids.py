@@ -213,6 +213,7 @@ ALLOWED = {
     ("tempering/data/token_ids.py", "tokenizer"),  # what a post-processor puts before a text
     ("tempering/data/token_ids.py", "encode_batch_fast"),
     ("tempering/data/prompt_format.py", "apply_chat_template"),
+    ("tempering/evaluation/classifier.py", "tokenizer"),  # `scoring: official`: as that pipeline has it
     ("tempering/data/tokenizers.py", "tokenizer"),  # whether the ids of one letter are in the vocabulary
 }
 """The only calls that make ids, or text that is to be tokenised, out of a text."""

@@ -13,7 +13,7 @@ from flows.display import Display
 from flows.session import Ended
 from tempering.artifacts.store import Store
 from tests.flows.conftest import Answer
-from tests.flows.test_runner import Here
+from tests.flows.inside import Here
 
 
 class Inside(Here):

@@ -14,17 +14,17 @@ from flows.display import Display
 from flows.graph import Node
 from flows.outcome import Outcome
 from flows.plan import plan
-from flows.process.workers import Workers
 from flows.runner import Runner
 from tempering.artifacts import resolve
 from tempering.artifacts import store as stores
 from tempering.artifacts.draft import Draft
 from tempering.artifacts.kinds import DatasetArtifact, ModelArtifact
-from tempering.artifacts.stage import Summary, get_stage, stage
+from tempering.artifacts.stage import Summary, stage
 from tempering.artifacts.store import Store
 from tempering.config import Config
 from tempering.errors import UserError
 from tempering.runtime import RuntimeConfig
+from tests.flows.inside import Here
 
 
 class FileConfig(Config):
@@ -50,14 +50,6 @@ def fit(out: Draft, config: NoConfig, *, data: DatasetArtifact) -> Summary:
     """Weights."""
     (out.model_dir / "weights").write_text(data.rows_path().read_text())
     return {}
-
-
-class Here(Workers):
-    """Stages run in this process."""
-
-    def run(self, function: Any, *arguments: Any, **options: Any) -> Any:
-        _, name, draft, config, inputs = arguments
-        return dict(get_stage(name)(draft, config, **inputs)), draft.outcome()
 
 
 @pytest.fixture

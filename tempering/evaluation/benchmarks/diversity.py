@@ -78,8 +78,8 @@ class DiversityBenchmark(Benchmark):
         texts = [row["completion"] for row in table]
 
         # N-grams, block by block.
-        tokenize = Tokenizer13a()
-        words = [tokenize(text).split() for text in texts]
+        split = Tokenizer13a()
+        words = [split(text).split() for text in texts]
         for order in _ORDERS:
             shares = distinct(words, order, self.word_budget)
             if shares:
