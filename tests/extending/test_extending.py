@@ -22,7 +22,7 @@ ROW = re.compile(r"^\| (.+?) \| (.+) \| (.+) \|$", re.MULTILINE)
 def house(repository: Path, folder: Path) -> Path:
     """A copy of the code with everything added."""
     for name in ("flows", "tasks", "tempering"):
-        shutil.copytree(repository / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
+        shutil.copytree(repository / name, folder / name)  # with the compiled files, which save seconds
     for addition in ADDITIONS:
         if addition.file:
             (folder / addition.file).write_text(addition.text)
