@@ -153,7 +153,10 @@ def _with_parts(metric: tuple[str, Sequence[str]]) -> str:
 
 
 def _in_a_sentence(label: str) -> str:
-    return label if label.isupper() or label[1:2].isdigit() else label[0].lower() + label[1:]
+    """`Exact match` begins small; `F1`, `KL` and `SQuAD F1` stay as they are."""
+    first = label.partition(" ")[0]
+    named = first[1:] != first[1:].lower() or first[1:].isdigit()
+    return label if named else label[0].lower() + label[1:]
 
 
 def _with_interval(item: Figure, places: int, prefix: str = "95% interval ") -> str:

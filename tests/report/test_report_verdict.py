@@ -7,6 +7,7 @@ from statistics import fmean
 import pytest
 from fabricate import artifact, contents
 
+import tasks  # noqa: F401  stages say how they are called
 from tempering.artifacts.kinds import EvaluationArtifact, ModelArtifact
 from tempering.evaluation.benchmarks.preferences import PreferencesBenchmark as Pairs
 from tempering.evaluation.metrics import Metric
@@ -14,7 +15,7 @@ from tempering.report.names import cast
 from tempering.report.pairing import Difference, differences, parents_of
 from tempering.report.scoreboard import score_tables
 from tempering.report.table import Figure, Line, described, families, figures, headline, lines, metric_rows
-from tempering.report.verdict import judge
+from tempering.report.verdict import _in_a_sentence, judge
 
 
 def figure(
@@ -95,6 +96,12 @@ def test_a_guess_that_no_model_beats_is_said_of_every_metric() -> None:
     ]
     notes = judge(headlined, cast(headlined.figures), {}, [headlined, *worse]).notes
     assert "Every model is worse than guessing (0.25) in em and F1 of quiz." in notes
+
+
+@pytest.mark.parametrize("label", ["F1", "KL per token", "SQuAD exact match", "ECE"])
+def test_names_stay_as_they_are_in_a_sentence(label: str) -> None:
+    assert _in_a_sentence(label) == label
+    assert _in_a_sentence("Exact match") == "exact match"
 
 
 def test_the_parts_of_a_metric_stand_together() -> None:
