@@ -113,6 +113,7 @@ def test_kill_9_of_the_embedded_server_at_any_moment(
             assert run.end() == 0  # it was quicker
             continue
         os.kill(server, signal.SIGKILL)
+        all_made = "report: done" in run.text  # then the server may have heard everything
         code = run.end()
         if code == 2:  # nothing had begun
             assert "the embedded Prefect server failed: signal 9 killed it" in run.text
@@ -120,7 +121,7 @@ def test_kill_9_of_the_embedded_server_at_any_moment(
             run = Run(start, folder)
             code = run.end()
         else:
-            assert (BLIND in run.text and UNHEARD in run.text) or LATE in run.text, run.text
+            assert (BLIND in run.text and UNHEARD in run.text) or LATE in run.text or all_made, run.text
         assert code == 0, run.text
         assert len(list(run.store.glob("*/*/manifest.json"))) == 9
 
