@@ -135,8 +135,13 @@ def _cell(name: str, value: Any) -> str:
 def verdict(report: ReportArtifact, page: str | None) -> str:
     """Where the page is, and the report as its stage has written it in Markdown."""
     where = f"[Open the report]({page})" if page else f"The report: {plain(str(report.html))}"
-    if "report.md" not in report.manifest.files:
-        return where
+    if "report.md" not in report.manifest.files:  # an older report
+        details = report.details
+        failures = details.get("failures")
+        lost = failures.items() if isinstance(failures, Mapping) else ()
+        lines = "\n".join(f"- {plain(name)} failed: {plain(str(why))}" for name, why in lost)
+        sentence = f"**{plain(str(details.get('verdict') or 'The report has no verdict.'), 2000)}**"
+        return "\n\n".join(filter(None, (sentence, lines, where)))
     return f"{where}\n\n{masked((report.path / 'report.md').read_text(encoding='utf-8'))}"
 
 
