@@ -106,6 +106,21 @@ def verdict_of_scores(first: float, second: float, note: str = "") -> Verdict:
     return Verdict(preference, "ok", first, second, note)
 
 
+def answers_of(
+    prompts: Sequence[Messages], first: Sequence[str], second: Sequence[str]
+) -> tuple[list[tuple[Messages, str]], list[tuple[int, int]]]:
+    """The different answers to each prompt, and the places in them of the two that are compared.
+
+    Equal answers are scored once, so that they tie whatever they would have been batched with.
+    """
+    places: dict[tuple[int, str], int] = {}
+    pairs = []
+    for row, (one, other) in enumerate(zip(first, second, strict=True)):
+        ours, theirs = (places.setdefault((row, text), len(places)) for text in (one, other))
+        pairs.append((ours, theirs))
+    return [(prompts[row], text) for row, text in places], pairs
+
+
 def model_of(tools: "Tools", name: str) -> "ModelArtifact":
     """The artifact of a model that a judge names.
 

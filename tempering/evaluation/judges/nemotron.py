@@ -21,6 +21,7 @@ from tempering.evaluation.judges.base import (
     JudgeConfig,
     Messages,
     Verdict,
+    answers_of,
     device_of,
     model_of,
     verdict_of_scores,
@@ -95,12 +96,7 @@ class RatingJudge:
         self, prompts: Sequence[Messages], first: Sequence[str], second: Sequence[str]
     ) -> list[Verdict]:
         """By the ratings of both answers to a prompt; see `Judge`."""
-        places: dict[tuple[int, str], int] = {}
-        pairs = [
-            [places.setdefault((row, text), len(places)) for text in texts]
-            for row, texts in enumerate(zip(first, second, strict=True))
-        ]
-        answers = [(prompts[row], text) for row, text in places]
+        answers, pairs = answers_of(prompts, first, second)
         ratings = dict(self.rate(answers))
         return self.config.accepted([_verdict(ratings[one], ratings[other]) for one, other in pairs])
 

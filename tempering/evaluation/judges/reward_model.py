@@ -10,6 +10,7 @@ from tempering.evaluation.judges.base import (
     JudgeConfig,
     Messages,
     Verdict,
+    answers_of,
     device_of,
     model_of,
     verdict_of_scores,
@@ -52,10 +53,6 @@ class ScoreJudge:
         self, prompts: Sequence[Messages], first: Sequence[str], second: Sequence[str]
     ) -> list[Verdict]:
         """By raw scores; see `Judge`."""
-        places: dict[tuple[int, str], int] = {}
-        pairs = [
-            [places.setdefault((row, text), len(places)) for text in texts]
-            for row, texts in enumerate(zip(first, second, strict=True))
-        ]
-        scores = self.score([prompts[row] for row, _ in places], [text for _, text in places])
+        answers, pairs = answers_of(prompts, first, second)
+        scores = self.score([prompt for prompt, _ in answers], [text for _, text in answers])
         return self.config.accepted([verdict_of_scores(scores[one], scores[other]) for one, other in pairs])
