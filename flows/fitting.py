@@ -157,13 +157,14 @@ class _Look:
         head = self.of(sources.get("model")).head
         for name, benchmark in config.benchmarks.items():
             benchmark.check_machine(name)
-            rows = self.of(sources.get(f"datasets.{benchmark.dataset}")).rows
-            if rows and rows not in benchmark.row_types:
-                raise ConfigError(
-                    f"evaluate.benchmarks.{name}: the data set {benchmark.dataset} holds {rows} rows",
-                    expected=" or ".join(benchmark.row_types) + " rows",
-                    fix="name another data set",
-                )
+            for dataset in benchmark.dataset_names:
+                rows = self.of(sources.get(f"datasets.{dataset}")).rows
+                if rows and rows not in benchmark.takes(dataset):
+                    raise ConfigError(
+                        f"evaluate.benchmarks.{name}: the data set {dataset} holds {rows} rows",
+                        expected=" or ".join(benchmark.takes(dataset)) + " rows",
+                        fix="name another data set",
+                    )
             if head and (head == "score") != (benchmark.measures == "scorer"):
                 what = "a reward model" if head == "score" else "a language model"
                 raise ConfigError(

@@ -8,6 +8,7 @@ from typing import Any
 from tempering.artifacts.draft import Draft
 from tempering.artifacts.kinds import DatasetArtifact, EvaluationArtifact, ModelArtifact
 from tempering.artifacts.tables import read_rows
+from tempering.data.rows import RowType
 from tempering.data.shards import count_rows, iter_rows
 from tempering.errors import DataError
 from tempering.evaluation.benchmarks.base import Benchmark, Measured, Row, Tools
@@ -44,7 +45,7 @@ def evaluate_model(
     for name, benchmark in config.benchmarks.items():
         benchmark.check_machine(name)
         for dataset in benchmark.dataset_names:
-            check_rows(name, benchmark, datasets[dataset])
+            check_rows(name, benchmark, datasets[dataset], benchmark.takes(dataset))
         benchmark.check(name, Tools(model=model, models=models, datasets=datasets))
 
     # What every point of the training is measured with: the judge, and the benchmarks for such a model.
@@ -115,13 +116,15 @@ def language_model(model: ModelArtifact, prompt_format: Any, device: Any, batch_
     )
 
 
-def check_rows(name: str, benchmark: Benchmark, dataset: DatasetArtifact) -> None:
+def check_rows(
+    name: str, benchmark: Benchmark, dataset: DatasetArtifact, row_types: Sequence[RowType]
+) -> None:
     """Refuse a data set of another row type."""
-    if dataset.row_type not in benchmark.row_types:
+    if dataset.row_type not in row_types:
         raise DataError(
             f"benchmark {name} ({benchmark.kind_name()}) names {dataset.id}, "
             f"which holds {dataset.row_type} rows",
-            expected=" or ".join(benchmark.row_types) + " rows",
+            expected=" or ".join(row_types) + " rows",
             fix="name another data set in evaluate.benchmarks",
         )
 

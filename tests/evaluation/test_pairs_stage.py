@@ -27,7 +27,7 @@ def test_a_policy_beside_its_reference(tiny_store: Any, nodes: Any) -> None:
             "dataset": "prompts",
             "max_new_tokens": 8,
             "word_budget": 10,
-            "train_dataset": "demonstrations",
+            "train_dataset": "corpus",  # of another row type than the prompts
             "copied_words": 3,
         },
     }

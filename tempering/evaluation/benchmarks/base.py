@@ -135,6 +135,10 @@ class Benchmark(Config):
         """The data sets that it names, each an input of the stage; the first is the one that `run` gets."""
         return () if self.own_rows else (self.dataset,)
 
+    def takes(self, dataset: str) -> tuple[RowType, ...]:
+        """The types of rows that it takes from one of the data sets that it names."""
+        return self.row_types
+
     @property
     def model_names(self) -> tuple[str, ...]:
         """Models beside the evaluated one that it names (stage, artifact, folder or Hub name)."""

@@ -57,6 +57,10 @@ class DiversityBenchmark(Benchmark):
         """The prompts, and the rows that may have been memorised."""
         return (self.dataset, *([] if self.train_dataset is None else [self.train_dataset]))
 
+    def takes(self, dataset: str) -> tuple[RowType, ...]:
+        """Prompts to complete; what was trained on may be any text."""
+        return self.row_types if dataset == self.dataset else tuple(RowType)
+
     def check_machine(self, name: str) -> None:
         """Refuse where sacrebleu is not installed."""
         if find_spec("sacrebleu") is None:
