@@ -4,8 +4,22 @@ One table for the test and for the documentation: `CASES` has each file once, re
 unless `settings` say otherwise; `OTHERWISE` has other uses of the same files.
 """
 
+import os
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
+
+import pytest
+
+SHARED = Path(os.environ.get("TEMPERING_SHARED_DATA", Path(__file__).parents[3] / "shared" / "data"))
+
+
+def real_sample(name: str) -> Path:
+    """A file of the folder; without it the test is skipped, and the summary says so."""
+    path = SHARED / name
+    if not path.is_file():
+        pytest.skip(f"no real samples in {SHARED}: set TEMPERING_SHARED_DATA to their folder")
+    return path
 
 
 @dataclass(frozen=True)

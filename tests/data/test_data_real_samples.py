@@ -1,8 +1,6 @@
 """Every real sample loads through a builder, or is refused by name for a stated reason."""
 
-import os
 from collections import Counter
-from pathlib import Path
 
 import pytest
 from pydantic import TypeAdapter
@@ -11,10 +9,8 @@ from tempering.data.builders import AutoConfig, Builder, build
 from tempering.data.rows import Notice, Row, texts
 from tempering.errors import DataError
 from tests.data.built import rows_of
-from tests.data.real_samples import CASES, OTHERWISE, Refusal
+from tests.data.real_samples import CASES, OTHERWISE, SHARED, Refusal
 
-ROOT = Path(__file__).parents[2]
-SHARED = Path(os.environ.get("TEMPERING_SHARED_DATA", ROOT.parent / "shared" / "data"))
 ADAPTER = TypeAdapter(Builder)
 ALL = [*CASES.items(), *OTHERWISE]
 

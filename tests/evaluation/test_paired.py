@@ -2,8 +2,6 @@
 
 import gzip
 import json
-import os
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,8 +9,7 @@ import pytest
 from scipy.optimize import minimize
 
 from tempering.evaluation.paired import estimate, length_controlled, mean, ratio
-
-SHARED = Path(os.environ.get("TEMPERING_SHARED_DATA", Path(__file__).parents[3] / "shared" / "data"))
+from tests.data.real_samples import real_sample
 
 
 def judgements(count: int, seed: int = 0) -> tuple[Any, Any]:
@@ -96,9 +93,7 @@ def test_alpacas_own_judgements() -> None:
     scikit-learn 1.9.1. On all 805 rows it gives 25.77, ours is 25.68, and the leaderboard, with a difficulty
     of each instruction, says 26.29. The raw win rate is 25.68 here, 26.46 there and on the leaderboard.
     """
-    file = SHARED / "preference" / "alpaca_eval_gpt4_annotations_alpaca7b.json.gz"
-    if not file.is_file():
-        pytest.skip(f"no real samples in {SHARED}: set TEMPERING_SHARED_DATA to their folder")
+    file = real_sample("preference/alpaca_eval_gpt4_annotations_alpaca7b.json.gz")
     rows = json.loads(gzip.decompress(file.read_bytes()))
     wins = np.array([{0: 0.5, 1: 0.0, 2: 1.0}[row["preference"]] for row in rows])
     longer = np.array([len(row["output_2"]) - len(row["output_1"]) for row in rows], dtype=float)

@@ -1,17 +1,15 @@
 """The evaluate stage with judges, references and real prompts, on tiny models."""
 
 import math
-import os
-from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.data.real_samples import real_sample
 from tests.tiny import run_nodes
 
 pytestmark = pytest.mark.slow
 
-SHARED = Path(os.environ.get("TEMPERING_SHARED_DATA", Path(__file__).parents[3] / "shared" / "data"))
 JUDGED = {"kind": "comparison", "judge": {"kind": "reward_model"}, "max_new_tokens": 8}
 
 
@@ -71,9 +69,7 @@ def test_a_policy_beside_its_reference(tiny_store: Any, nodes: Any) -> None:
 )
 def test_real_prompts(tiny_store: Any, nodes: Any, file: str, reference: str, count: int) -> None:
     """MT-Bench's questions and AlpacaEval's instructions, these with text-davinci-003's answers."""
-    path = SHARED / "evaluation" / file
-    if not path.is_file():
-        pytest.skip(f"no real samples in {SHARED}: set TEMPERING_SHARED_DATA to their folder")
+    path = real_sample(f"evaluation/{file}")
     # Spelled out, since the folder `evaluation` would choose the use of the rows.
     source = {"kind": "auto", "path": str(path), "eval_fraction": 1}
     judged = {**JUDGED, "dataset": "real", "reference": reference, "max_rows": 12}

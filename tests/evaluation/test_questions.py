@@ -14,7 +14,7 @@ from tempering.data.rows import Row
 from tempering.errors import DataError
 from tempering.evaluation.benchmarks import QuestionsBenchmark, Tools
 from tempering.evaluation.findings import Findings, run_benchmark
-from tests.data.test_data_real_samples import SHARED
+from tests.data.real_samples import real_sample
 
 
 def test_squads_rules_worked_out_by_hand() -> None:
@@ -46,9 +46,7 @@ def official(prediction: str, golds: list[str]) -> tuple[float, float]:
 
 
 def test_real_answers_score_as_by_evaluate_v1_1() -> None:
-    path = SHARED / "sft" / "xquad.en.json"
-    if not path.exists():
-        pytest.skip("the real samples are not here: set TEMPERING_SHARED_DATA to their folder")
+    path = real_sample("sft/xquad.en.json")
     rows = [item.values for item in build(SquadConfig(path=path)) if isinstance(item, Row)]
     seen = set()
     for row, other in zip(rows, [*rows[1:], rows[0]], strict=True):
