@@ -14,7 +14,7 @@ from tempering.training.config import RewardModelConfig
     trains=True,
     color=2,
     head="score",
-    loss_unit="nats per pair or text",
+    loss_unit="nats per example",
     preload=("trl.trainer.reward_trainer",),
 )
 def reward_model(
