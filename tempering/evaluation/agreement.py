@@ -12,6 +12,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from tempering.evaluation.bootstrap import RESAMPLES, interval
+
 Counts = NDArray[np.float64]
 """Rows by label and prediction, (..., labels, labels)."""
 
@@ -66,7 +68,7 @@ def estimate(
     predictions: Sequence[Sequence[int]],
     kinds: int,
     *,
-    resamples: int = 2000,
+    resamples: int = RESAMPLES,
 ) -> Estimate:
     """The mean of a measure over seeds, with a percentile bootstrap over rows and seeds.
 
@@ -87,8 +89,7 @@ def estimate(
 
     # Then seeds, with the same number of draws.
     seeds = generator.multinomial(len(predictions), [1 / len(predictions)] * len(predictions), size=resamples)
-    low, high = np.quantile((scores * seeds).sum(-1) / len(predictions), [0.025, 0.975])
-    return Estimate(float(value), float(low), float(high))
+    return Estimate(float(value), *interval((scores * seeds).sum(-1) / len(predictions)))
 
 
 def _ratio(over: NDArray[np.float64], under: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -12,11 +12,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from tempering.evaluation.bootstrap import Numbers, statistics
 from tempering.evaluation.metrics import wilson
 
-Numbers = NDArray[np.float64]
 BINS = 10
-_RESAMPLES = 2000
 
 
 @dataclass(frozen=True)
@@ -81,11 +80,9 @@ def calibration_error(margins: Sequence[float], bins: int = BINS) -> tuple[float
     if not len(right):
         return float("nan"), (float("nan"), float("nan"))
     value = _error(right - confidence, places, bins)
-    generator = np.random.default_rng(0)
-    draws = generator.integers(0, len(right), (_RESAMPLES, len(right)))
-    errors = [_error((right - confidence)[draw], places[draw], bins) for draw in draws]
-    low, high = np.quantile(errors, [0.025, 0.975])
-    return value, (min(value, float(low)), max(value, float(high)))
+    gaps = right - confidence
+    _, ((low, high),) = statistics(lambda rows: [_error(gaps[rows], places[rows], bins)], len(gaps))
+    return value, (min(value, low), max(value, high))
 
 
 def _placed(margins: Sequence[float], bins: int) -> tuple[Numbers, Numbers, NDArray[np.int64]]:

@@ -5,7 +5,8 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from tempering.evaluation.benchmarks.base import Benchmark, Row, Tools
-from tempering.evaluation.metrics import Metric, mean_metric, resampled
+from tempering.evaluation.bootstrap import statistics
+from tempering.evaluation.metrics import Metric, mean_metric
 
 
 @dataclass
@@ -61,7 +62,7 @@ class Findings:
             n: how many rows there are.
             counts: how many of them each metric is about.
         """
-        values, intervals = resampled(statistic, n)
+        values, intervals = statistics(statistic, n)
         for metric, value, (low, high), count in zip(metrics, values, intervals, counts, strict=True):
             self.add_value(metric, value, (low, high), count)
 

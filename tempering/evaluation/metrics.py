@@ -1,16 +1,17 @@
 """Numbers with 95% intervals.
 
-Shares of yes/no outcomes get Wilson's score interval (1927); other means a percentile bootstrap
-over rows (Efron 1979, 2000 resamples, fixed seed). `n` is the number of rows.
+Shares of yes/no outcomes get Wilson's score interval (1927), other means a bootstrap over rows (see
+`tempering.evaluation.bootstrap`). `n` is the number of rows.
 """
 
 import math
-import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
+
+from tempering.evaluation.bootstrap import mean_interval
 
 Z95 = 1.959964
 
@@ -48,40 +49,6 @@ def wilson(successes: float, n: int) -> tuple[float, float]:
     return max(0.0, min(share, middle - half)), min(1.0, max(share, middle + half))
 
 
-def bootstrap(
-    values: Sequence[float], weights: Sequence[float] | None = None, *, resamples: int = 2000
-) -> tuple[float, float]:
-    """Percentile bootstrap 95% interval of the mean over rows, of a weighted one with `weights`."""
-    array = np.asarray(values, dtype=float)
-    if len(array) < 2:
-        return math.nan, math.nan
-    generator = np.random.default_rng(0)
-    samples = (generator.integers(0, len(array), len(array)) for _ in range(resamples))
-    if weights is None:
-        means = [array[rows].mean() for rows in samples]
-    else:
-        shares = np.asarray(weights, dtype=float)
-        means = [np.average(array[rows], weights=shares[rows]) for rows in samples]
-    low, high = np.quantile(means, [0.025, 0.975])
-    return float(low), float(high)
-
-
-def resampled(
-    statistic: Callable[[Any], Sequence[float]], n: int, *, resamples: int = 2000
-) -> tuple[Sequence[float], list[tuple[float, float]]]:
-    """Statistics of `n` rows, each with its percentile bootstrap 95% interval over rows.
-
-    Args:
-        statistic: numbers of rows (an array) -> the statistics of those rows.
-    """
-    generator = np.random.default_rng(0)
-    with np.errstate(all="ignore"), warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # a sample of equal rows has no correlation
-        draws = [statistic(generator.integers(0, n, n)) for _ in range(resamples)]
-    low, high = np.nanquantile(np.asarray(draws), [0.025, 0.975], axis=0)
-    return statistic(np.arange(n)), list(zip(low.tolist(), high.tolist(), strict=True))
-
-
 def mean_metric(
     name: str,
     values: Sequence[float | None],
@@ -104,8 +71,8 @@ def mean_metric(
     if weights is not None and numbers:
         shares = [weights[place] for place in counted]
         value = float(np.average(numbers, weights=shares))
-        return Metric(name, value, *bootstrap(numbers, shares), len(numbers), benchmark, **more)
+        return Metric(name, value, *mean_interval(numbers, shares), len(numbers), benchmark, **more)
     value = sum(numbers) / len(numbers) if numbers else math.nan
     yes_no = all(item in (0.0, 1.0) for item in numbers)
-    low, high = wilson(sum(numbers), len(numbers)) if yes_no else bootstrap(numbers)
+    low, high = wilson(sum(numbers), len(numbers)) if yes_no else mean_interval(numbers)
     return Metric(name, value, low, high, len(numbers), benchmark, **more)

@@ -16,11 +16,9 @@ from numpy.typing import NDArray
 
 from tempering.artifacts.kinds import ModelArtifact
 from tempering.artifacts.tables import read_rows
-from tempering.evaluation.metrics import bootstrap
+from tempering.evaluation.bootstrap import COMPARED, Numbers, interval, mean_interval, resamples
 
-Numbers = NDArray[np.float64]
 Row = Mapping[str, Any]
-_RESAMPLES = 10_000
 
 
 @dataclass(frozen=True)
@@ -107,12 +105,12 @@ def turning_point(samples: Sequence[Sample]) -> TurningPoint | None:
 
     # Where the peak lies in resamples of the rows.
     distances = np.sqrt([max(0.0, sample.kl) for sample in samples])
-    counts = np.random.default_rng(0).multinomial(len(rows), np.full(len(rows), 1 / len(rows)), 2000)
-    low, high = np.quantile(distances[(gold @ counts.T).argmax(axis=0)], [0.025, 0.975])
+    peaks_drawn = [gold[:, draw].mean(axis=-1).argmax(axis=0) for draw in resamples(len(rows))]
+    low, high = interval(distances[np.concatenate(peaks_drawn)])
     where = float(distances[peak])
-    interval = min(where, float(low)), max(where, float(high))
+    around = min(where, low), max(where, high)
     changes = (fall, fall_low, fall_high, rise, rise_low, rise_high)
-    return TurningPoint(peak, samples[peak].checkpoint, samples[peak].tokens, where, *interval, *changes)
+    return TurningPoint(peak, samples[peak].checkpoint, samples[peak].tokens, where, *around, *changes)
 
 
 def best_of_n_kl(n: int) -> float:
@@ -206,7 +204,7 @@ def _scored(sample: Sample) -> NDArray[np.bool_]:
 
 def _mean(name: str, values: Numbers) -> dict[str, float]:
     numbers = values[~np.isnan(values)]
-    low, high = bootstrap([*numbers])
+    low, high = mean_interval(numbers)
     return {name: float(numbers.mean()), f"{name}_low": low, f"{name}_high": high}
 
 
@@ -215,9 +213,4 @@ def _difference(values: Numbers) -> tuple[float, float, float]:
     mean = float(values.mean())
     if not values.std():
         return mean, mean, mean
-    from scipy.stats import bootstrap as resampled
-
-    interval = resampled(
-        (values,), np.mean, n_resamples=_RESAMPLES, method="percentile", batch=500, rng=0
-    ).confidence_interval
-    return mean, float(interval.low), float(interval.high)
+    return mean, *mean_interval(values, count=COMPARED)

@@ -14,10 +14,9 @@ import math
 from collections.abc import Callable, Sequence
 
 import numpy as np
-from numpy.typing import NDArray
 
-Numbers = NDArray[np.float64]
-RESAMPLES = 10_000
+from tempering.evaluation.bootstrap import COMPARED, Numbers
+
 _TOGETHER = 500_000  # numbers that are resampled at once
 _C = 100.0  # inverse strength of the penalty: AlpacaEval's C where it does not search for one
 
@@ -40,7 +39,7 @@ def estimate(
     limits = bootstrap(
         data,
         lambda *drawn, axis: statistic(*drawn),
-        n_resamples=RESAMPLES,
+        n_resamples=COMPARED,
         batch=max(1, _TOGETHER // len(data[0])),
         paired=True,
         vectorized=True,

@@ -1,7 +1,7 @@
 """Two runs, models or evaluations beside each other: settings, numbers and answers.
 
 Both sides have answered the same rows, as a rule: a difference is then the mean of the rows' differences with
-its percentile bootstrap interval (Efron 1979, 10,000 resamples of the rows, fixed seed). Where the data of a
+its bootstrap interval over the rows (see `tempering.evaluation.bootstrap`). Where the data of a
 benchmark are not the same, row 7 of the one is not row 7 of the other; and a number that is no mean of its
 rows, such as a loss over all tokens, is not the mean of their differences either. No interval then.
 """
@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from tempering.artifacts.kinds import EvaluationArtifact
-from tempering.evaluation.metrics import Z95
+from tempering.evaluation.bootstrap import COMPARED, mean_interval
 from tempering.report.answers import SideBySide, side_by_side
 from tempering.report.names import Model, label_of
 from tempering.report.numbers import finite
@@ -21,8 +21,6 @@ from tempering.report.pairing import Difference, is_mean
 from tempering.report.reading import rows_of
 from tempering.report.table import Figure, Line, described, figures, lines
 
-_RESAMPLES = 10_000
-_MOST = 4_000  # rows that are resampled; the mean of more is normal to all digits shown
 Key = tuple[str, str]
 """benchmark, metric"""
 
@@ -134,7 +132,7 @@ def _deltas(key: str, before: EvaluationArtifact, after: EvaluationArtifact) -> 
         )
         difference = None
         if pairs:
-            low, high = interval_of_mean(pairs)
+            low, high = (finite(bound) for bound in mean_interval(pairs, count=COMPARED))
             mean = float(np.mean(pairs))
             difference = Difference(key, label_of(key), mean, low, high, len(pairs), line.better)
         elif old.value is not None and new.value is not None:
@@ -163,25 +161,3 @@ def _scores(artifact: EvaluationArtifact) -> dict[Key, dict[int, float]]:
         if value is not None:
             scores.setdefault((str(row["benchmark"]), str(row["metric"])), {})[int(row["row"])] = value
     return scores
-
-
-def interval_of_mean(values: Sequence[float]) -> tuple[float | None, float | None]:
-    """95% percentile bootstrap interval of the mean; of very many rows the normal one, then the same."""
-    array = np.asarray(values, dtype=float)
-    if len(array) < 2:
-        return None, None
-    if len(array) > _MOST:
-        half = Z95 * array.std(ddof=1) / len(array) ** 0.5
-        return float(array.mean() - half), float(array.mean() + half)
-    generator = np.random.default_rng(0)
-    kinds, counts = np.unique(array, return_counts=True)
-    if len(kinds) < 30:
-        # How often each value is drawn is multinomial: the same resamples, without drawing row by row.
-        means = generator.multinomial(len(array), counts / len(array), _RESAMPLES) @ kinds / len(array)
-    else:
-        block = max(1, 4_000_000 // len(array))
-        sizes = [min(block, _RESAMPLES - start) for start in range(0, _RESAMPLES, block)]
-        draws = (generator.integers(0, len(array), (size, len(array))) for size in sizes)
-        means = np.concatenate([array[draw].mean(axis=1) for draw in draws])
-    low, high = np.quantile(means, [0.025, 0.975])
-    return float(low), float(high)

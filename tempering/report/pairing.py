@@ -1,7 +1,7 @@
 """Paired differences between a model and the one it was trained from.
 
 Both models answer the same rows, so the row-by-row difference has a much narrower interval than two
-separate means. 95% percentile bootstrap over rows (see `tempering.evaluation.metrics`). A number that is no
+separate means. 95% percentile bootstrap over rows (see `tempering.evaluation.bootstrap`). A number that is no
 plain mean of its rows, such as a loss over all tokens, is not paired: the mean of the rows' differences is
 another one.
 """
@@ -14,7 +14,7 @@ from typing import Literal
 
 from tempering.artifacts.kinds import EvaluationArtifact, ModelArtifact
 from tempering.artifacts.names import stage_folder
-from tempering.evaluation.metrics import bootstrap
+from tempering.evaluation.bootstrap import COMPARED, mean_interval
 from tempering.report.numbers import finite
 from tempering.report.reading import rows_of
 
@@ -61,7 +61,7 @@ def differences(
         shared = sorted(scores[key].keys() & scores[parent].keys())
         if shared:
             deltas = [scores[key][row] - scores[parent][row] for row in shared]
-            low, high = (finite(bound) for bound in bootstrap(deltas))
+            low, high = (finite(bound) for bound in mean_interval(deltas, count=COMPARED))
             by_model[key] = Difference(key, parent, sum(deltas) / len(deltas), low, high, len(deltas), better)
     return by_model
 

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tempering.data.answers import exact_match, f1, normalise_answer
-from tempering.evaluation.metrics import bootstrap, mean_metric, wilson
+from tempering.evaluation.metrics import mean_metric, wilson
 
 
 def test_wilson_by_hand() -> None:
@@ -15,15 +15,6 @@ def test_wilson_by_hand() -> None:
     assert (low, high) == (pytest.approx(0.4902, abs=1e-4), pytest.approx(0.9433, abs=1e-4))
     assert wilson(0, 20)[0] == 0
     assert wilson(20, 20)[1] == 1
-
-
-def test_bootstrap_covers_the_mean_and_shrinks() -> None:
-    few, many = [0.0, 1.0, 0.5, 0.25] * 5, [0.0, 1.0, 0.5, 0.25] * 100
-    for values in (few, many):
-        low, high = bootstrap(values)
-        assert low < 0.4375 < high
-    assert bootstrap(many)[1] - bootstrap(many)[0] < (bootstrap(few)[1] - bootstrap(few)[0]) / 3
-    assert bootstrap(few) == bootstrap(few)
 
 
 def test_unscored_rows_are_left_out_not_zero() -> None:

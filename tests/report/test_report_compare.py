@@ -2,35 +2,18 @@
 
 from pathlib import Path
 
-import numpy as np
 import pytest
 from fabricate import EVALUATED, artifact, evaluation_tables, input_ref, side
-from scipy.stats import bootstrap
 
 from tempering.artifacts.kinds import EvaluationArtifact
 from tempering.artifacts.manifest import InputRef
-from tempering.report.compare import Change, Comparison, Side, changes, compare, interval_of_mean
+from tempering.report.compare import Change, Comparison, Side, changes, compare
 
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> Comparison:
     folder = tmp_path_factory.mktemp("compare")
     return compare(side(folder, "sft", "<old>"), side(folder, "ppo", "new"))
-
-
-@pytest.mark.parametrize("kind", ["shares", "floats", "many"])
-def test_the_interval_is_scipys(kind: str) -> None:
-    generator = np.random.default_rng(3)
-    # A mean of 120 whole numbers moves in steps of 1/120.
-    size, resamples = (4_100, 1_000) if kind == "many" else (120, 10_000)
-    values = generator.normal(0.2, 1, size)
-    if kind == "shares":
-        values = np.round(generator.normal(0.2, 3, size))
-    low, high = interval_of_mean(list(values))
-    theirs = bootstrap((values,), np.mean, n_resamples=resamples, method="percentile", rng=1)
-    width = theirs.confidence_interval.high - theirs.confidence_interval.low
-    assert (low, high) == pytest.approx(tuple(theirs.confidence_interval), abs=0.04 * width + 1e-9)
-    assert interval_of_mean([1.0]) == (None, None)
 
 
 def test_a_difference_is_the_mean_over_rows(made: Comparison) -> None:

@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from tempering.evaluation.findings import Findings
 
 _CHANCE = "mean of 1 / number of answers"
-_RESAMPLES = 2000
 _TIES = "ties"
 
 
@@ -109,6 +108,8 @@ def _subsets(
     """Adds the metric of all rows and of each subset; the subset, its mean and resampled means follow."""
     import numpy as np
 
+    from tempering.evaluation.bootstrap import resamples
+
     best_of = [place for place, subset in enumerate(subsets) if subset.lower() != _TIES]
     if best_of:
         findings.add("best_of_n", points, fmean(1 / len(rows[place]["answers"]) for place in best_of))
@@ -119,8 +120,8 @@ def _subsets(
         findings.add(f"best_of_n[{subset}]", own, chance)
         values = np.asarray([point for point in own if point is not None])
         if len(values):
-            draws = np.random.default_rng(0).integers(0, len(values), (_RESAMPLES, len(values)))
-            yield subset, np.r_[values.mean(), values[draws].mean(axis=1)]
+            drawn = [values[draw].mean(axis=1) for draw in resamples(len(values))]
+            yield subset, np.concatenate([[values.mean()], *drawn])
 
 
 def _ties(rows: list[Row], scored: list[list[float]], findings: "Findings") -> "NDArray[float64]":
@@ -128,6 +129,7 @@ def _ties(rows: list[Row], scored: list[list[float]], findings: "Findings") -> "
     import numpy as np
 
     from tempering.evaluation import ties
+    from tempering.evaluation.bootstrap import RESAMPLES, resamples
 
     forms = {
         ties.form_of(row["id"]): ties.Scored(line[: row["num_right"]], line[row["num_right"] :])
@@ -137,9 +139,9 @@ def _ties(rows: list[Row], scored: list[list[float]], findings: "Findings") -> "
     terms = ties.parts(forms)
     count = len(terms["ref"])
     if not count:
-        return np.full(_RESAMPLES + 1, np.nan)
-    draws = np.random.default_rng(0).integers(0, count, (_RESAMPLES, count))
-    scores = np.asarray([ties.score(terms), *(ties.score(terms, draw) for draw in draws)])
+        return np.full(RESAMPLES + 1, np.nan)
+    drawn = (ties.score(terms, draw) for block in resamples(count) for draw in block)
+    scores = np.asarray([ties.score(terms), *drawn])
     findings.add_value("ties_score", float(scores[0]), _interval(scores), count)
     return scores
 
@@ -154,10 +156,10 @@ def _mean_of_subsets(resampled: Mapping[str, "NDArray[float64]"], findings: "Fin
 
 def _interval(values: "NDArray[float64]") -> tuple[float, float]:
     """The percentile bootstrap interval of the first value, from the others."""
-    import numpy as np
+    from tempering.evaluation.bootstrap import interval
 
-    low, high = np.quantile(values[1:], [0.025, 0.975])
-    return min(float(values[0]), float(low)), max(float(values[0]), float(high))
+    low, high = interval(values[1:])
+    return min(float(values[0]), low), max(float(values[0]), high)
 
 
 def _table(rows: list[Row], scored: list[list[float]]) -> Iterator[Row]:
