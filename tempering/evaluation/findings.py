@@ -1,7 +1,7 @@
 """What a benchmark found: metrics, and the rows behind them for the tables of the artifact."""
 
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from tempering.evaluation.benchmarks.base import Benchmark, Row, Tools
@@ -122,12 +122,24 @@ class Findings:
         """Rows for a table, under the benchmark's name."""
         self.tables.setdefault(table, []).extend({"benchmark": self.name, **row} for row in rows)
 
+    def piece(self) -> dict[str, Any]:
+        """What a killed run goes on from (see `pieces`)."""
+        return {"metrics": [asdict(metric) for metric in self.metrics], "tables": self.tables}
+
 
 def run_benchmark(name: str, benchmark: Benchmark, rows: list[Row], tools: Tools) -> Findings:
     """Run one benchmark under the name it has in the config."""
     findings = Findings(name, benchmark)
     benchmark.run(rows, tools, findings)
     return findings
+
+
+def findings_of(piece: Mapping[str, Any], benchmarks: Mapping[str, Benchmark]) -> list[Findings]:
+    """What each benchmark found, from the name and `Findings.piece` of each."""
+    return [
+        Findings(name, benchmark, [Metric(**row) for row in piece[name]["metrics"]], piece[name]["tables"])
+        for name, benchmark in benchmarks.items()
+    ]
 
 
 def tables_of(findings: Iterable[Findings]) -> dict[str, list[Row]]:

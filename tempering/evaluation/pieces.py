@@ -1,8 +1,9 @@
 """Finished pieces of long work in an evaluation's draft: a killed run does not do them again.
 
-A piece (one seed of a fine-tuning) lies in a checkpoint of the draft, named after the tokens that were used
-up to it, since that is what a partial is kept for. The partial belongs to one fingerprint and to the same
-inputs, so a piece needs no more than a name. They are removed when the evaluation has written its tables.
+A piece (a seed of a fine-tuning, a checkpoint of a curve) lies in a checkpoint of the draft, named after
+the tokens that were used up to it, since that is what a partial is kept for. The partial belongs to one
+fingerprint and to the same inputs, so a piece needs no more than a name. They are removed when the
+evaluation has written its tables.
 """
 
 import json
@@ -29,16 +30,23 @@ def finished_piece(out: Draft | None, name: str) -> Piece | None:
     return None
 
 
-def keep_piece(out: Draft | None, name: str, piece: Piece, tokens: int) -> None:
-    """Keep a piece that used `tokens` (at least 1) from now on, whatever happens to the process."""
+def keep_piece(out: Draft | None, name: str, piece: Piece, tokens: int = 1) -> Piece:
+    """Keep a piece that used `tokens` from now on, whatever happens to the process.
+
+    Returns:
+        the piece as `finished_piece` will give it: numpy's numbers are Python's.
+    """
+    text = json.dumps(piece, default=lambda value: value.tolist())
+    kept: Piece = json.loads(text)
     if out is None:
-        return
+        return kept
     before = [checkpoint_tokens(folder.name) or 0 for folder in checkpoints_in(out.path)]
     place = out.checkpoints_dir / checkpoint_name(max(before, default=0) + max(tokens, 1))
     temporary = beside(place)
     temporary.mkdir()
-    write_atomic(temporary / f"{slug(name)}.json", json.dumps(piece).encode())
+    write_atomic(temporary / f"{slug(name)}.json", text.encode())
     publish_folder(temporary, place, durable=True)
+    return kept
 
 
 def drop_pieces(out: Draft) -> None:

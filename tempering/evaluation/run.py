@@ -14,10 +14,10 @@ from tempering.errors import DataError
 from tempering.evaluation.benchmarks.base import Benchmark, Measured, Row, Tools
 from tempering.evaluation.checkpoints import Point, curve_tables, kept_checkpoints, whole
 from tempering.evaluation.config import EvaluateConfig
-from tempering.evaluation.findings import Findings, run_benchmark, tables_of
+from tempering.evaluation.findings import Findings, findings_of, run_benchmark, tables_of
 from tempering.evaluation.metrics import Metric
 from tempering.evaluation.overoptimisation import training_rows
-from tempering.evaluation.pieces import drop_pieces
+from tempering.evaluation.pieces import drop_pieces, finished_piece, keep_piece
 from tempering.generation.language_model import LanguageModel
 from tempering.models.device import prepare_device
 from tempering.models.loading import load_causal_lm
@@ -62,22 +62,30 @@ def evaluate_model(
     # The finished model first: what is wrong with a benchmark shows before the checkpoints are measured.
     finished = Point(model, (trained or model).manifest.tokens)
     points = [finished, *(kept_checkpoints(trained or model) if config.every_checkpoint else [])]
-    total, done, curve = len(benchmarks) * len(points), 0, []
+    total, curve = len(benchmarks) * len(points), []
     for point in points:
+        # What a killed run has measured is not measured again; a model alone has nothing worth keeping.
+        key = f"measured-{point.checkpoint or 'finished'}"
+        piece = finished_piece(out, key) if len(points) > 1 else None
+        if piece is not None:
+            curve.append((point, findings_of(piece, benchmarks)))
+            continue
         findings: list[Findings] = []
         with whole(point.model, base, out) as whole_model:
             toolbox = replace(tools, model=whole_model, **_opened(whole_model, device, config.batch_size))
-            for name, benchmark in benchmarks.items():
+            for done, (name, benchmark) in enumerate(benchmarks.items(), len(curve) * len(benchmarks) + 1):
                 heard = out if point is finished else None
                 rows = benchmark_rows(datasets, benchmark, heard)
                 of_baseline = rows_of_baseline.get(name, {})
                 findings.append(run_benchmark(name, benchmark, rows, replace(toolbox, baseline=of_baseline)))
-                done += 1
                 out.progress(done, total, unit="benchmarks")
-        curve.append((point, findings))
         policy = toolbox.policy
         if policy is not None and policy.cut and point is finished:
             out.warn(f"{policy.cut} prompts lost their beginning: the model has {policy.room} positions")
+        if len(points) > 1:
+            piece = keep_piece(out, key, {finding.name: finding.piece() for finding in findings})
+            findings = findings_of(piece, benchmarks)
+        curve.append((point, findings))
 
     # Write the tables; the finished model stands last on the curve.
     assert config.models, "the graph names the one model of this evaluation"

@@ -8,8 +8,9 @@ import pytest
 
 from tempering.artifacts.draft import checkpoints_in
 from tempering.artifacts.resolve import build
+from tempering.evaluation import run
 from tests.conftest import tiny_nodes
-from tests.tiny import CPU, run_nodes
+from tests.tiny import CPU, inputs_of, run_nodes
 
 pytestmark = pytest.mark.slow
 
@@ -19,6 +20,15 @@ FEW = {
     "preferences": {"kind": "preferences", "dataset": "preferences"},
 }
 CURVES = {"evaluate.every_checkpoint": True, "evaluate.benchmarks": FEW}
+STORIES = {"kind": "completions", "dataset": "prompts", "max_new_tokens": 8}
+REWARDED = {
+    "evaluate.every_checkpoint": True,
+    "evaluate.baseline": None,
+    "evaluate.benchmarks": {
+        "stories": {**STORIES, "gold": True},
+        "pairs": FEW["pairs"],
+    },
+}
 LORA = {"kind": "lora", "rank": 4}
 
 
@@ -45,10 +55,44 @@ def test_the_curve_ends_in_the_finished_model(curves: Any, tiny: Any) -> None:
     assert loss[0] > loss[-1]
 
 
+def test_a_killed_run_measures_no_finished_checkpoint_again(
+    tiny: Any, tiny_store: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Mutations: no piece is kept; a checkpoint gets another's piece; a table is left out of it."""
+    (node,) = [node for node in tiny_nodes(REWARDED) if node.name == "evaluate[rloo]"]
+    inputs = inputs_of(node, tiny)
+    measured, measure = list[str](), run.run_benchmark
+
+    def cut_short(name: str, *arguments: Any) -> Any:
+        measured.append(f"{arguments[-1].model.checkpoint} {name}")
+        if len(measured) == 6:  # in the middle of the third point
+            raise KeyboardInterrupt
+        return measure(name, *arguments)
+
+    def evaluated(**options: Any) -> Any:
+        return build(tiny_store, node.stage, node.config, inputs, runtime=CPU, **options)
+
+    monkeypatch.setattr(run, "run_benchmark", cut_short)
+    with pytest.raises(KeyboardInterrupt):
+        evaluated()
+    resumed = evaluated()
+    again = measured[6:]
+    assert measured[0] == "None stories", "the finished model is the first point"
+    assert again[:2] == measured[4:6], "the point in whose middle it was, whole"
+    assert not set(again) & set(measured[:4])
+    assert resumed.manifest.resumed_from_tokens
+    assert not any("measured" in name for name in resumed.manifest.files)
+
+    # As if nothing had happened: made again from the beginning, file by file.
+    whole = evaluated(force=True)
+    assert len(measured) == 6 + len(again) + 4 + len(again)
+    tables = {path.name: path.read_bytes() for path in (whole.path / "metadata").iterdir()}
+    assert {"metrics.parquet", "checkpoints.parquet", "overoptimisation.parquet"} <= tables.keys()
+    assert tables == {path.name: path.read_bytes() for path in (resumed.path / "metadata").iterdir()}
+
+
 def test_a_training_on_a_reward_has_its_curve(tiny_store: Any, tiny: Any) -> None:
-    stories = {"kind": "completions", "dataset": "prompts", "gold": True, "max_new_tokens": 8}
-    changes = {"evaluate.every_checkpoint": True, "evaluate.benchmarks": {"stories": stories}}
-    evaluation = run_nodes(tiny_store, tiny_nodes(changes), "evaluate[rloo]")
+    evaluation = run_nodes(tiny_store, tiny_nodes(REWARDED), "evaluate[rloo]")
     table, curve = evaluation.read("overoptimisation"), evaluation.read("checkpoints")
     for column, metric in (("proxy", "reward"), ("gold", "gold_score")):
         assert table[column].tolist() == curve[curve["metric"] == metric]["value"].tolist()
