@@ -255,6 +255,9 @@ class Graph(DataGraph):
                 for dataset in benchmark.dataset_names
             },
         }
+        for key, benchmark in benchmarks.items():
+            for model in benchmark.scorer_names:
+                self._check_head(model, f"evaluate.benchmarks.{key}.judge", "score")
         others = {
             model: self.model(model, f"evaluate.benchmarks.{key}")
             for key, benchmark in benchmarks.items()

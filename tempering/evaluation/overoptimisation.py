@@ -168,6 +168,8 @@ def checkpoint_samples(
 def training_rows(model: ModelArtifact, scores: Iterable[Row]) -> list[dict[str, Any]]:
     """Rows of overoptimisation.parquet of a training: for each benchmark that measured reward and gold.
 
+    Gold is the world's exact score, or where that was not measured the score of a second judge.
+
     Args:
         model: the artifact with the checkpoints; a stage that logs no KL (SFT, DPO) has no such curve.
         scores: of `checkpoint_scores`.
@@ -181,8 +183,12 @@ def training_rows(model: ModelArtifact, scores: Iterable[Row]) -> list[dict[str,
     return [
         {"benchmark": name, **row}
         for name, rows in benchmarks.items()
-        for row in point_rows(checkpoint_samples(rows, stats))
+        for row in point_rows(checkpoint_samples(rows, stats, gold=_gold_of(rows)))
     ]
+
+
+def _gold_of(scores: Iterable[Row]) -> str:
+    return "gold_score" if any(row["metric"] == "gold_score" for row in scores) else "judge_score"
 
 
 def _aligned(samples: Sequence[Sample]) -> tuple[Numbers, Numbers]:

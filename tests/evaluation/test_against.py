@@ -74,6 +74,24 @@ def test_a_win_a_loss_and_ties_by_hand() -> None:
     assert wins == [1.0, 0.0, 0.5, 0.5, 0.0]
 
 
+def test_a_second_judge_scores_the_same_completions(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Mutations: it scores something else; its scores stand for rewards, or rewards for its scores."""
+
+    def scores(judge: str, tools: Tools, prompts: Any, texts: list[str], ended: list[bool]) -> list[float]:
+        assert (judge, [*zip(texts, ended, strict=True)]) == ("held_out", OURS)
+        assert [prompt[-1]["content"] for prompt in prompts] == ["q0", "q1", "q2", "q3", "q4"]
+        return [float(len(text)) for text in texts]
+
+    monkeypatch.setattr("tempering.evaluation.judges.reward_model.scores_by", scores)
+    benchmark = CompletionsBenchmark(kind="completions", dataset="x", judge="held_out")
+    assert benchmark.model_names == ("held_out",)
+    for scorer in (Scorer(), None):
+        findings = run_benchmark("x", benchmark, rows(), Tools(policy(OURS), scorer))  # type: ignore[arg-type]
+        assert values(findings)["judge_score"] == 11 / 5
+        assert values(findings).get("reward") == (scorer and 1.1)
+        assert [row["judge_score"] for row in findings.tables["completions"]] == [4, 2, 0, 4, 1]
+
+
 def test_without_a_reward_model_lengths_are_compared() -> None:
     assert values(measured(baseline=baseline())) == pytest.approx(
         {"ended_share": 4 / 5, "empty_share": 1 / 5, "length_ratio": 11 / 13}

@@ -28,8 +28,8 @@ def likes_large_numbers(prompts: Any, texts: list[str], ended: Any = None, **_: 
 
 def measured(monkeypatch: pytest.MonkeyPatch, golds: Any, scorer: Any = likes_large_numbers) -> Findings:
     monkeypatch.setattr(
-        "tempering.evaluation.benchmarks.best_of_n._judged",
-        lambda tools, judge, prompts, texts, ended: [golds(int(text)) for text in texts],
+        "tempering.evaluation.judges.reward_model.scores_by",
+        lambda judge, tools, prompts, texts, ended: [golds(int(text)) for text in texts],
     )
     benchmark = BestOfNBenchmark(kind="best_of_n", dataset="prompts", samples=4, judge="second")
     rows = [{"prompt": [{"role": "user", "content": str(number)}]} for number in range(3)]

@@ -26,7 +26,7 @@ REWARDED = {
     "evaluate.baseline": None,
     "evaluate.benchmarks": {
         "stories": {**STORIES, "gold": True},
-        "pairs": FEW["pairs"],
+        "judged": {**STORIES, "judge": "reward_model"},
     },
 }
 LORA = {"kind": "lora", "rank": 4}
@@ -93,13 +93,16 @@ def test_a_killed_run_measures_no_finished_checkpoint_again(
 
 def test_a_training_on_a_reward_has_its_curve(tiny_store: Any, tiny: Any) -> None:
     evaluation = run_nodes(tiny_store, tiny_nodes(REWARDED), "evaluate[rloo]")
-    table, curve = evaluation.read("overoptimisation"), evaluation.read("checkpoints")
+    both, curve = (
+        table.groupby("benchmark") for table in map(evaluation.read, ("overoptimisation", "checkpoints"))
+    )
+    table, judged, curve = both.get_group("stories"), both.get_group("judged"), curve.get_group("stories")
     for column, metric in (("proxy", "reward"), ("gold", "gold_score")):
         assert table[column].tolist() == curve[curve["metric"] == metric]["value"].tolist()
     assert table["tokens"].tolist() == curve[curve["metric"] == "reward"]["tokens"].tolist()
     logged = tiny("rloo").read("training_stats")["kl"]
     assert table["kl"].between(logged.min(), logged.max()).all()
-    assert set(table["benchmark"]) == {"stories"}
+    assert judged["gold"].tolist() == judged["proxy"].tolist(), "the same model is both judges"
 
 
 def test_a_checkpoint_alone_is_measured_the_same(curves: Any, tiny: Any, tiny_store: Any) -> None:

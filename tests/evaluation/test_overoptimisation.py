@@ -2,17 +2,21 @@
 
 import math
 from itertools import combinations
+from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 
+from tempering.artifacts.tables import write_parquet
 from tempering.evaluation.overoptimisation import (
     Sample,
     best_of_n,
     best_of_n_kl,
     checkpoint_samples,
     point_rows,
+    training_rows,
     turning_point,
 )
 
@@ -125,3 +129,20 @@ def test_points_come_from_the_tables_of_checkpoints() -> None:
     assert first.proxy.tolist() == [1.0, 2.0, 3.0]
     assert first.gold.tolist() == pytest.approx([0.5, 1.5, math.nan], nan_ok=True)
     assert [row["rows"] for row in point_rows([first, last])] == [2, 2]
+
+
+def test_gold_is_the_worlds_score_or_a_second_judges(tmp_path: Path) -> None:
+    """Mutations: the judge's where the world's was measured; no curve without the world's."""
+    name = "metadata/training_stats.parquet"
+    write_parquet(tmp_path / name, [{"tokens": 10, "kl": 0.25}])
+    model: Any = SimpleNamespace(path=tmp_path, manifest=SimpleNamespace(files=[name]))
+    measured = {"world": ("reward", "gold_score", "judge_score"), "real": ("reward", "judge_score")}
+    value = {"reward": 1.0, "gold_score": 0.5, "judge_score": 0.25}
+    scores = [
+        {"benchmark": key, "checkpoint": "", "tokens": 10, "row": 0, "metric": metric, "value": value[metric]}
+        for key, metrics in {**measured, "neither": ("reward",)}.items()
+        for metric in metrics
+    ]
+    rows = training_rows(model, scores)
+    points = [(row["benchmark"], row["proxy"], row["gold"], row["sqrt_kl"]) for row in rows]
+    assert points == [("world", 1.0, 0.5, 0.5), ("real", 1.0, 0.25, 0.5)]

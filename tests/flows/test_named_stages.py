@@ -179,6 +179,7 @@ def test_what_extends_a_pipeline_can_add_change_and_drop_stages(tmp_path: Path) 
         (["g.kind=dpo", "g.reference=dppo"], "g.reference: 'dppo' is not a stage"),
         (["g.kind=dpo", "g.reference=reward_model"], "'reward_model' does not make a language model"),
         (["ppo.reward.kind=model", "ppo.reward.model=sft"], "'sft' does not make a reward model"),
+        (["evaluate.benchmarks.stories.judge=sft"], "stories.judge: the stage 'sft' does not make a reward"),
         (["runs.kind=sft"], "runs: the store keeps its records of runs under this name"),
         (["evaluate-sft.kind=sft"], "artifacts of evaluate[...] lie under such names"),
         (

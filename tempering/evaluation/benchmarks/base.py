@@ -142,6 +142,11 @@ class Benchmark(Config):
     @property
     def model_names(self) -> tuple[str, ...]:
         """Models beside the evaluated one that it names (stage, artifact, folder or Hub name)."""
+        return self.scorer_names
+
+    @property
+    def scorer_names(self) -> tuple[str, ...]:
+        """Those of them that must be reward models."""
         return ()
 
     @property

@@ -57,7 +57,7 @@ class BestOfNBenchmark(Benchmark):
         return self
 
     @property
-    def model_names(self) -> tuple[str, ...]:
+    def scorer_names(self) -> tuple[str, ...]:
         """The second judge."""
         return () if self.judge is None else (self.judge,)
 
@@ -113,10 +113,12 @@ class BestOfNBenchmark(Benchmark):
                 expected="evaluate.reward_model: the one that policies are trained on",
                 fix="set it, or remove the benchmark",
             )
+        from tempering.evaluation.judges.reward_model import scores_by
+        from tempering.world import gold_score
+
         proxies = list(tools.scorer(prompts, texts, ended=ended))
         if self.judge is not None:
-            return proxies, _judged(tools, self.judge, prompts, texts, ended)
-        from tempering.world import gold_score
+            return proxies, scores_by(self.judge, tools, prompts, texts, ended)
 
         asked = [prompt[-1]["content"] for prompt in prompts]
         return proxies, [gold_score(*item).total for item in zip(asked, texts, ended, strict=True)]
@@ -142,14 +144,3 @@ def _best(proxy: Any, values: Any, n: int) -> float:
 
     scored = ~(np.isnan(proxy) | np.isnan(values))
     return best_of_n(proxy[scored], values[scored], n) if scored.sum() >= n else math.nan
-
-
-def _judged(
-    tools: Tools, judge: str, prompts: list[Messages], texts: list[str], ended: list[bool]
-) -> list[float]:
-    """The second judge's scores."""
-    from tempering.rewards.learned import LearnedReward
-
-    assert tools.scorer is not None
-    reward = LearnedReward.of(tools.models[judge], tools.scorer.model.device)
-    return reward(prompts, texts, ended=ended)

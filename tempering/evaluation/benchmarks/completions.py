@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field
 
-from tempering.config import MOST_LENGTH
+from tempering.config import MOST_LENGTH, added_field
 from tempering.data.rows import RowType
 from tempering.evaluation.benchmarks.against import (
     LENGTH_MEASURES,
@@ -29,6 +29,9 @@ class CompletionsBenchmark(Benchmark):
 
     kind: Literal["completions"]
     gold: bool = Field(False, description="the prompts are the embedded world's: score them exactly")
+    judge: str | None = added_field(
+        None, description="a reward model that nothing was trained on scores them too, beside evaluate's"
+    )
     max_new_tokens: int = Field(48, ge=1, le=MOST_LENGTH, description="longest completion, in tokens")
     temperature: float = Field(1.0, ge=0, description="sampling temperature; 0: greedy")
 
@@ -41,7 +44,7 @@ class CompletionsBenchmark(Benchmark):
         "Against the baseline model's completion of the same prompt: the higher reward wins; equal rewards "
         "and equal completions tie, and a tie counts ½. Win rate at equal length: AlpacaEval 2's, with tanh "
         "of the standardised difference in characters, without its difficulty of each prompt. Truncated is "
-        "what did not end by itself."
+        "what did not end by itself. `judge`: the raw score of a second reward model."
     )
     metrics = (
         Measure("gold_score", "Gold score", "0 to 1 per completion", rank=0),
@@ -57,6 +60,7 @@ class CompletionsBenchmark(Benchmark):
                 "are good."
             ),
         ),
+        Measure("judge_score", "Score by the second judge", "logit per completion"),
         Measure("positive_share", "Positive", "share of completions", judged=True),
         Measure("reference_reward", "Reward of the baseline", "logit per completion", judged=True),
         Measure(
@@ -71,21 +75,33 @@ class CompletionsBenchmark(Benchmark):
         *LENGTH_MEASURES,
     )
 
+    @property
+    def scorer_names(self) -> tuple[str, ...]:
+        """The second judge."""
+        return () if self.judge is None else (self.judge,)
+
     def run(self, rows: list[Row], tools: Tools, findings: "Findings") -> None:
-        """Gold score, reward and lengths; the last two also against the baseline's."""
+        """Gold score, scores and lengths; rewards and lengths also against the baseline's."""
         prompts = [[dict(turn) for turn in row["prompt"]] for row in rows]
         table = completed(prompts, tools, self.max_new_tokens, self.temperature)
         pairs = [*zip(table, partners(table, tools.baseline), strict=True)]
         if self.gold:
             _gold(table, findings)
+        texts, ended = [row["completion"] for row in table], [row["ended"] for row in table]
         if tools.scorer is not None:
-            texts, ended = [row["completion"] for row in table], [row["ended"] for row in table]
             rewards = tools.scorer(prompts, texts, ended=ended)
             for row, reward in zip(table, rewards, strict=True):
                 row["reward"] = reward
             _rewards(pairs, findings)
             if tools.scorer.classifies:
                 findings.add("positive_share", [float(reward > 0) for reward in rewards])
+        if self.judge is not None:
+            from tempering.evaluation.judges.reward_model import scores_by
+
+            scores = scores_by(self.judge, tools, prompts, texts, ended)
+            for row, score in zip(table, scores, strict=True):
+                row["judge_score"] = score
+            add_mean(findings, "judge_score", scores)
         add_lengths(findings, pairs)
         findings.keep("completions", table)
 

@@ -56,3 +56,12 @@ class ScoreJudge:
         answers, pairs = answers_of(prompts, first, second)
         scores = self.score([prompt for prompt, _ in answers], [text for _, text in answers])
         return self.config.accepted([verdict_of_scores(scores[one], scores[other]) for one, other in pairs])
+
+
+def scores_by(
+    name: str, tools: "Tools", prompts: list[Messages], texts: list[str], ended: list[bool]
+) -> list[float]:
+    """Raw scores of completions by the reward model `name`, which the stage was given."""
+    from tempering.rewards.learned import LearnedReward
+
+    return LearnedReward.of(model_of(tools, name), device_of(tools))(prompts, texts, ended=ended)
