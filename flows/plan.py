@@ -7,7 +7,7 @@ as before (the runner checks again when the run gets there).
 
 import difflib
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from flows.graph import Node, Source
@@ -20,8 +20,9 @@ from tempering.artifacts.names import stage_folder
 from tempering.artifacts.resolution import Miss
 from tempering.artifacts.resolve import stage_fingerprint
 from tempering.artifacts.store import Store
+from tempering.artifacts.tables import read_rows
 from tempering.errors import ArtifactError, ConfigError, StoreError, UserError
-from tempering.evaluation.gates import GateConfig
+from tempering.evaluation.gates import Check, GateConfig, checks
 
 Names = str | Iterable[str] | None
 PlanAction = Literal["cached", "resume", "run", "skipped"]
@@ -42,6 +43,8 @@ class PlanRow:
     node: Node | None = field(default=None, repr=False, compare=False)
     made: Artifact | None = field(default=None, repr=False, compare=False)
     """The artifact that `artifact` names."""
+    evaluation: Artifact | None = field(default=None, repr=False, compare=False)
+    """Of a gate: what it looks at, where that is cached."""
 
     @property
     def wants(self) -> Mapping[str, str]:
@@ -49,9 +52,20 @@ class PlanRow:
         config = self.node.config if self.node is not None else None
         return config.conditions if isinstance(config, GateConfig) else {}
 
+    @property
+    def checks(self) -> list[Check]:
+        """What a gate will say of an evaluation that is cached."""
+        if self.evaluation is None or self.node is None:
+            return []
+        assert isinstance(self.node.config, GateConfig)
+        return checks(self.node.config, read_rows(self.evaluation.path / "metadata" / "metrics.parquet"))
+
     def in_words(self) -> list[str]:
-        """What a gate wants; why, for people, and where it resumes."""
-        wants = [f"wants {metric} {condition}" for metric, condition in self.wants.items()]
+        """What a gate wants, or will say; why, for people, and where it resumes."""
+        wants = [
+            f"would {'pass' if check.passes else 'stop'}: {check}, wants {check.condition}"
+            for check in self.checks
+        ] or [f"wants {metric} {condition}" for metric, condition in self.wants.items()]
         resumes = [f"resumes from {self.resume_from}"] if self.resume_from else []
         return wants + in_words(self.why) + resumes
 
@@ -202,9 +216,16 @@ class _Planner:
         self.store, self.forced, self.only, self.strict_code = store, forced, only, strict_code
         self.previous: dict[str, tuple[str, Manifest | None]] = {}
         self.outputs: dict[str, _Input] = {}
+        self.made: dict[str, Artifact | None] = {}
         self._code: dict[str, dict[str, str]] = {}
 
     def row(self, node: Node) -> PlanRow:
+        row = self._planned(node)
+        self.made[node.name] = row.made
+        source = node.inputs.get("evaluation") if isinstance(node.config, GateConfig) else None
+        return replace(row, evaluation=self.made[source]) if isinstance(source, str) else row
+
+    def _planned(self, node: Node) -> PlanRow:
         if node.reuse is not None:
             return self._reused(node, self.store.get(node.reuse))
         inputs = {role: self._input(node, role, source) for role, source in node.sources().items()}

@@ -209,5 +209,14 @@ class Session:
 
 def plan_row(row: PlanRow) -> dict[str, Any]:
     """A row as `plan --json` prints it."""
-    shown = {"stage": row.stage, "action": row.action, "why": row.why, "artifact": row.artifact}
-    return shown | ({"wants": dict(row.wants)} if row.wants else {})
+    shown: dict[str, Any] = {
+        "stage": row.stage,
+        "action": row.action,
+        "why": row.why,
+        "artifact": row.artifact,
+    }
+    if row.wants:
+        shown["wants"] = dict(row.wants)
+    if checks := row.checks:
+        shown["checks"] = [{**check.row(), "passes": check.passes} for check in checks]
+    return shown

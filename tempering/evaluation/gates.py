@@ -23,6 +23,7 @@ _SIGNS: Mapping[str, Callable[[float, float], bool]] = {
     "<=": operator.le,
     "<": operator.lt,
 }
+_NUMBERS = ("value", "low", "high", "n")
 _CONDITION = re.compile(r"\s*(>=|<=|>|<)\s*(\S+)\s*")
 
 
@@ -86,36 +87,59 @@ class Condition:
         return value is not None and _SIGNS[self.sign](value, self.bound)
 
 
-def check_gate(config: GateConfig, metrics: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """Each condition with what was measured, as rows of a table.
+@dataclass(frozen=True)
+class Check:
+    """A condition beside what was measured: a row of `metrics`, or None where there is none of that name."""
+
+    condition: Condition
+    figure: Mapping[str, Any] | None
+    measured: tuple[str, ...] = ()
+    """All that was."""
+
+    @property
+    def passes(self) -> bool:
+        """Whether the number is good enough."""
+        return self.figure is not None and self.condition.holds(self.figure["value"])
+
+    def row(self) -> dict[str, Any]:
+        """As a row of a table."""
+        numbers = {key: None if self.figure is None else self.figure[key] for key in _NUMBERS}
+        return {"metric": self.condition.metric, "wants": str(self.condition), **numbers}
+
+    def __str__(self) -> str:
+        return f"{self.condition.metric} {self._found()}"
+
+    def _found(self) -> str:
+        if self.figure is None:
+            return f"was not measured (but {', '.join(sorted(self.measured)) or 'nothing'} was)"
+        value, low, high, n = (self.figure[key] for key in _NUMBERS)
+        if value is None or math.isnan(value):
+            return "has no value: no row could be scored"
+        known = low is not None and high is not None and not math.isnan(low + high)
+        interval = f"95% interval {number(low)} to {number(high)}, " if known else ""
+        return f"is {number(value)} ({interval}n {number(n)})"
+
+
+def checks(config: GateConfig, metrics: Iterable[Mapping[str, Any]]) -> list[Check]:
+    """Each condition with its number.
 
     Args:
         metrics: the rows of an evaluation's `metrics`.
+    """
+    figures = {f"{row['benchmark']}.{row['metric']}": row for row in metrics}
+    return [
+        Check(Condition.read(name, text), figures.get(name), tuple(figures))
+        for name, text in config.conditions.items()
+    ]
+
+
+def check_gate(config: GateConfig, metrics: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Each condition with what was measured, as rows of a table.
 
     Raises:
         GateFailed: naming each number that does not pass, with its interval.
     """
-    figures = {f"{row['benchmark']}.{row['metric']}": row for row in metrics}
-    rows, failures = [], []
-    for name, text in config.conditions.items():
-        condition, figure = Condition.read(name, text), figures.get(name)
-        value = None if figure is None else figure["value"]
-        if not condition.holds(value):
-            failures.append(f"{name} {_measured(figure, figures)}, and the gate wants {condition}")
-        elif figure is not None:
-            numbers = {key: figure[key] for key in ("value", "low", "high", "n")}
-            rows.append({"metric": name, "wants": str(condition), **numbers})
-    if failures:
-        raise GateFailed("; ".join(failures))
-    return rows
-
-
-def _measured(figure: Mapping[str, Any] | None, figures: Iterable[str]) -> str:
-    if figure is None:
-        return f"was not measured (but {', '.join(sorted(figures)) or 'nothing'} was)"
-    value, low, high = (figure[key] for key in ("value", "low", "high"))
-    if value is None or math.isnan(value):
-        return "has no value: no row could be scored"
-    known = low is not None and high is not None and not math.isnan(low + high)
-    interval = f"95% interval {number(low)} to {number(high)}, " if known else ""
-    return f"is {number(value)} ({interval}n {number(figure['n'])})"
+    checked = checks(config, metrics)
+    if failures := [check for check in checked if not check.passes]:
+        raise GateFailed("; ".join(f"{check}, and the gate wants {check.condition}" for check in failures))
+    return [check.row() for check in checked]

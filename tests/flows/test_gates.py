@@ -118,6 +118,23 @@ def test_only_looks_at_the_gate_before_it(made: Answer, temper: Temper, toy: Pat
     assert "its input" in answer.err
 
 
+def test_the_plan_says_what_a_gate_finds_in_a_cached_evaluation(
+    made: Answer, temper: Temper, toy: Path, store: Path
+) -> None:
+    """Mutations: the other sign; numbers of an evaluation that will be made again."""
+    gates = "gates={base: {toys.gold_score: '>= 7'}, left: {toys.gold_score: '>= 7'}}"
+    rows = temper("plan", toy, gates, "left.steps=99", "--store", store, "--json").rows
+    numbers = {"value": 6, "low": 5, "high": 7, "n": 10}
+    check = {"metric": "toys.gold_score", "wants": ">= 7", **numbers, "passes": False}
+    assert rows["gate[base]"]["checks"] == [check]
+    assert "checks" not in rows["gate[left]"], "it will be measured"
+    base = "toys.gold_score is 6 (95% interval 5 to 7, n 10), wants"
+    words = temper("plan", toy, FAILING, "--store", store).out
+    assert f"would stop: {base} >= 7" in " ".join(words.split())
+    passing = temper("plan", toy, FAILING.replace("7", "6"), "--store", store).out
+    assert f"would pass: {base} >= 6" in " ".join(passing.split())
+
+
 def test_the_plan_shows_gates(temper: Temper, toy: Path, store: Path) -> None:
     assert "wants toys.gold_score >= 7" in temper("plan", toy, FAILING, "--store", store).out
     rows = temper("plan", toy, FAILING, "--store", store, "--json").rows
