@@ -181,9 +181,10 @@ def training_rows(model: ModelArtifact, scores: Iterable[Row]) -> list[dict[str,
     for row in scores:
         benchmarks.setdefault(row["benchmark"], []).append(row)
     return [
-        {"benchmark": name, **row}
+        {"benchmark": name, "gold_metric": gold, **row}
         for name, rows in benchmarks.items()
-        for row in point_rows(checkpoint_samples(rows, stats, gold=_gold_of(rows)))
+        for gold in [_gold_of(rows)]
+        for row in point_rows(checkpoint_samples(rows, stats, gold=gold))
     ]
 
 

@@ -19,7 +19,12 @@ from tempering.report.plot import Axes, numbers_across, plot
 from tempering.report.reading import rows_of
 from tempering.report.svg import scale_for, tag
 
-_MEASURES = (("proxy", "Proxy", "what it was trained for"), ("gold", "Gold", "what was wanted"))
+_PROXY = ("proxy", "Proxy", "what it was trained for")
+_GOLD = {
+    "gold_score": ("Gold", "what was wanted", "gold score"),
+    "judge_score": ("Second judge", "who had no part in the training", "score by the second judge"),
+}
+"""What is called gold: on the chart, and in a sentence."""
 BEST_OF_N = "best_of_n"
 
 
@@ -63,6 +68,7 @@ class Curves:
     benchmark: str
     panels: Sequence[Panel]
     turns: Sequence[str]
+    gold: str = "gold score"
 
 
 def curves(evaluations: Mapping[str, EvaluationArtifact], cast: Mapping[str, Model]) -> list[Curves]:
@@ -77,9 +83,17 @@ def curves(evaluations: Mapping[str, EvaluationArtifact], cast: Mapping[str, Mod
         paths = [Path(_model(name, cast), _stops(stops)) for name, stops in rows.items()]
         paths = [path for path in paths if path.stops]
         if paths:
-            panels = [_panel(*measure, paths) for measure in _MEASURES]
-            charts.append(Curves(benchmark, [panel for panel in panels if panel], list(_turns(paths))))
+            title, words, gold = _GOLD[_gold_metric(rows)]
+            panels = [_panel(*_PROXY, paths), _panel("gold", title, words, paths)]
+            shown = [panel for panel in panels if panel]
+            charts.append(Curves(benchmark, shown, list(_turns(paths, gold)), gold))
     return charts
+
+
+def _gold_metric(rows: Mapping[str, Iterable[Mapping[str, Any]]]) -> str:
+    """What gold is of these paths; tables of before said nothing, and had the world's score."""
+    metrics = [row.get("gold_metric") for path in rows.values() for row in path]
+    return "judge_score" if "judge_score" in metrics else "gold_score"
 
 
 def _model(name: str, cast: Mapping[str, Model]) -> Model:
@@ -134,14 +148,14 @@ def _panel(column: str, title: str, words: str, paths: Sequence[Path]) -> Panel 
     return Panel(title, f"{words} · over √KL to the starting model", chart, ends)
 
 
-def _turns(paths: Iterable[Path]) -> Iterable[Markup | str]:
+def _turns(paths: Iterable[Path], gold: str) -> Iterable[Markup | str]:
     for path in paths:
         turn = path.turn
         if turn is not None:
             last = path.stops[-1]
             where = f" ({turn.name})" if turn.name else ""
             yield (
-                f"{path.model.label} turns at √KL {number(turn.distance)}{where}: gold falls from "
+                f"{path.model.label} turns at √KL {number(turn.distance)}{where}: {gold} falls from "
                 f"{number(turn.gold)} to {number(last.gold)} while the proxy rises from "
                 f"{number(turn.proxy)} to {number(last.proxy)}."
             )

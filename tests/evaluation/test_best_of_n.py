@@ -43,6 +43,7 @@ def test_the_curve_by_hand(monkeypatch: pytest.MonkeyPatch) -> None:
     one, two, four = found.tables["overoptimisation"]
     assert [row["best_of"] for row in (one, two, four)] == [1, 2, 4]
     assert {(row["benchmark"], row["model"]) for row in (one, two, four)} == {("best", "best_of_n")}
+    assert one["gold_metric"] == "judge_score"
     assert one["kl"] == 0
     assert four["kl"] == pytest.approx(math.log(4) - 3 / 4)
     # Of two of 0, 1, 2, 3 the larger is 1 once in six, 2 twice, 3 three times.

@@ -144,5 +144,8 @@ def test_gold_is_the_worlds_score_or_a_second_judges(tmp_path: Path) -> None:
         for metric in metrics
     ]
     rows = training_rows(model, scores)
-    points = [(row["benchmark"], row["proxy"], row["gold"], row["sqrt_kl"]) for row in rows]
-    assert points == [("world", 1.0, 0.5, 0.5), ("real", 1.0, 0.25, 0.5)]
+    columns = ("benchmark", "gold_metric", "proxy", "gold", "sqrt_kl")
+    assert [tuple(row[column] for column in columns) for row in rows] == [
+        ("world", "gold_score", 1.0, 0.5, 0.5),
+        ("real", "judge_score", 1.0, 0.25, 0.5),
+    ]

@@ -58,11 +58,18 @@ def test_the_turn_is_where_gold_falls_while_the_proxy_rises(tmp_path: Path) -> N
     rows = over("ppo", [0.5, 0.7, 0.8, 0.6], [1, 2, 3, 4])
     (found,) = curves({"ppo": evaluation(tmp_path, "ppo", overoptimisation=rows)}, cast(["ppo"]))
     (turn,) = found.turns
-    assert "turns at √KL 2.00 (2K tokens): gold falls from 0.800 to 0.600" in turn
+    assert "turns at √KL 2.00 (2K tokens): gold score falls from 0.800 to 0.600" in turn
     proxy, gold = (str(panel.chart) for panel in found.panels)
     assert [len(dots(chart)) for chart in (proxy, gold)] == [4, 4]
     assert dots(gold, "ring") == [dots(gold)[2]], "the ring is around the third checkpoint"
     assert dots(gold)[2][1] == min(y for _, y in dots(gold))
+
+
+def test_a_second_judges_score_is_not_called_gold(tmp_path: Path) -> None:
+    rows = [{**row, "gold_metric": "judge_score"} for row in over("ppo", [0.5, 0.8, 0.6], [1, 2, 3])]
+    (found,) = curves({"ppo": evaluation(tmp_path, "ppo", overoptimisation=rows)}, cast(["ppo"]))
+    assert [panel.title for panel in found.panels] == ["Proxy", "Second judge"]
+    assert ": score by the second judge falls from 0.800" in found.turns[0]
 
 
 @pytest.mark.parametrize(

@@ -84,7 +84,11 @@ class BestOfNBenchmark(Benchmark):
             )
             for n in sizes(self.samples)
         ]
-        about = {"model": _path_of(tools), "benchmark": self.beside or findings.name}
+        about = {
+            "model": _path_of(tools),
+            "benchmark": self.beside or findings.name,
+            "gold_metric": "gold_score" if self.gold else "judge_score",
+        }
         findings.keep("overoptimisation", ({**about, **row} for row in maths.point_rows(curve)))
         findings.add("best_proxy", [*curve[-1].proxy])
         findings.add("best_gold", [*curve[-1].gold])
