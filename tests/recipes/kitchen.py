@@ -26,7 +26,9 @@ class Kitchen:
 
     @property
     def local(self) -> Path:
-        return RECIPES / self.recipe / "local.yaml"
+        """`local.yaml`, or the pipeline itself where it is small."""
+        path = RECIPES / self.recipe / "local.yaml"
+        return path if path.exists() else path.with_name("pipeline.yaml")
 
     def nodes(self, overrides: Iterable[str] = ()) -> list[Any]:
         return build_graph(load_pipeline(self.local, overrides))

@@ -1,5 +1,6 @@
 """Made-up files in the forms of the recipes' data sets, laid out as the `local.yaml` files expect them."""
 
+import gzip
 import json
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -94,6 +95,27 @@ def smoltalk(data: Path) -> None:
     ultrafeedback(data)
 
 
+def sentiment(data: Path) -> None:
+    """Stories, reviews without labels, and labelled sentences that a word tells apart."""
+    stories = data / "finetune" / "tinystories_head.txt.gz"
+    stories.parent.mkdir(parents=True, exist_ok=True)
+    with gzip.open(stories, "wt", encoding="utf-8") as file:
+        file.writelines(f"{text}\n<|endoftext|>\n" for text in _stories(60, 6))
+    _gz_rows(data / "finetune" / "imdb_reviews.jsonl.gz", [{"text": text} for text in _stories(40, 7)])
+    words = ("dull", "moving")
+    labelled = [
+        {"text": f"a {words[place % 2]} film about {text[:40]} .", "label": place % 2}
+        for place, text in enumerate(_stories(160, 8))
+    ]
+    _gz_rows(data / "reward" / "rotten_tomatoes.jsonl.gz", labelled)
+
+
+def _gz_rows(path: Path, rows: Iterable[Row]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with gzip.open(path, "wt", encoding="utf-8") as file:
+        file.writelines(f"{json.dumps(row)}\n" for row in rows)
+
+
 def _conversation(prompt: str, answer: str) -> list[Row]:
     return [{"role": "user", "content": prompt}, {"role": "assistant", "content": answer.strip()}]
 
@@ -103,5 +125,6 @@ FILES: dict[str, Callable[[Path], None]] = {
     "pico-squad": squad,
     "llama3b-ultrafeedback": ultrafeedback,
     "qwen-smoltalk": smoltalk,
+    "imdb-sentiment": sentiment,
 }
 """Recipe -> what writes its files below a folder called `data`."""

@@ -42,6 +42,13 @@ SHORT = {
         "sft.max_steps=4", "reward_model.max_steps=3", "ppo.token_limit=1500", "ppo.batch_size=8",
         "ppo.rollout_batch_size=8", "ppo.max_new_tokens=6", "evaluate.benchmarks.answers.max_new_tokens=6",
     ),
+    "imdb-sentiment": (
+        "tokenizer.vocab_size=400", "pretrain.max_steps=4", "sft.max_steps=2", "reward_model.max_steps=6",
+        "judge.max_steps=6", "ppo.token_limit=900", "ppo.batch_size=16", "ppo.rollout_batch_size=16",
+        "ppo.max_new_tokens=8", "rloo.token_limit=900", "rloo.batch_size=16", "rloo.rollout_batch_size=16",
+        "rloo.max_new_tokens=8", "evaluate.benchmarks.reviews.max_new_tokens=8",
+        "evaluate.benchmarks.moved.max_new_tokens=8", "evaluate.benchmarks.varied.max_new_tokens=8",
+    ),
     "qwen-smoltalk": (
         "sft.max_steps=4", "reward_model.max_steps=3", "dpo.max_steps=3", "rloo.token_limit=1500",
         "rloo.batch_size=8", "rloo.micro_batch_size=4", "rloo.rollout_batch_size=16", "rloo.max_new_tokens=6",
@@ -86,6 +93,7 @@ def test_every_local_form_plans_offline(
         ("pico-squad", "the data set rajpurkar/squad@main cannot be read"),
         ("llama3b-ultrafeedback", "the data set HuggingFaceH4/ultrafeedback_binarized@main cannot be read"),
         ("qwen-smoltalk", "the data set HuggingFaceTB/smoltalk@main cannot be read"),
+        ("imdb-sentiment", "data/reward/rotten_tomatoes.jsonl.gz does not exist"),
     ],
 )
 def test_without_its_files_a_recipe_says_what_it_lacks(
@@ -208,6 +216,30 @@ def test_qwen_is_tuned_three_ways_and_compared_with_its_base(kitchen: Callable[[
     for model in ("sft", "dpo", "rloo"):
         assert ("answers", "win_rate") in metrics_of(made, model)
     assert ("answers", "reward") in metrics_of(made, "base")
+
+
+@pytest.mark.slow
+def test_the_sentiment_judge_has_not_seen_what_the_reward_learnt_from(
+    kitchen: Callable[[str], Kitchen],
+) -> None:
+    made = kitchen("imdb-sentiment").run(SHORT["imdb-sentiment"])
+    halves = [
+        {
+            row["text"]
+            for path in (made[f"dataset[{name}]"].path / "rows" / "train").iterdir()
+            for row in read_rows(path)
+        }
+        for name in ("half", "other_half")
+    ]
+    assert all(halves)
+    assert not halves[0] & halves[1]
+    for model in ("ppo", "rloo"):
+        assert made[model].manifest.inputs["reward_models.model"].id == made["reward_model"].id
+        metrics = metrics_of(made, model)
+        assert {("reviews", "positive_share"), ("moved", "kl_per_completion"), ("fluency", "loss")} <= {
+            *metrics
+        }
+        assert made[f"evaluate[{model}]"].manifest.inputs["reward_model"].id == made["judge"].id
 
 
 # -- what the READMEs say -----------------------------------------------------------------------
