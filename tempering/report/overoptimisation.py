@@ -6,7 +6,7 @@ proxy rises; no turn where the last checkpoint is the best. Best-of-n, of the st
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from markupsafe import Markup
@@ -38,6 +38,8 @@ class Stop:
     name: str
     turns: bool | None = None
     """Whether its table marks it as the turn, beyond what chance does; None: the table has no such column."""
+    intervals: Mapping[str, tuple[float, float]] = field(default_factory=dict)
+    """95% intervals by column, where the table has them."""
 
 
 @dataclass(frozen=True)
@@ -114,8 +116,18 @@ def _stops(rows: Iterable[Mapping[str, Any]]) -> list[Stop]:
         if distance is not None:
             turns = row.get("turns")
             values = finite(row.get("proxy")), finite(row.get("gold"))
-            stops.append(Stop(distance, *values, name, None if turns is None else bool(turns)))
+            marked = None if turns is None else bool(turns)
+            stops.append(Stop(distance, *values, name, marked, _intervals(row)))
     return sorted(stops, key=lambda stop: stop.distance)
+
+
+def _intervals(row: Mapping[str, Any]) -> dict[str, tuple[float, float]]:
+    intervals = {}
+    for column, *_ in _MEASURES:
+        low, high = finite(row.get(f"{column}_low")), finite(row.get(f"{column}_high"))
+        if low is not None and high is not None:
+            intervals[column] = (low, high)
+    return intervals
 
 
 def _panel(column: str, title: str, words: str, paths: Sequence[Path]) -> Panel | None:
@@ -129,15 +141,19 @@ def _panel(column: str, title: str, words: str, paths: Sequence[Path]) -> Panel 
     every = [point for line in points.values() for point in line]
     if not every:
         return None
-    axes = Axes(scale_for([x for x, _ in every], pad=0.03), scale_for([y for _, y in every]), numbers_across)
+    around = [end for path in paths for stop in path.stops for end in stop.intervals.get(column, ())]
+    across, up = scale_for([x for x, _ in every], pad=0.03), scale_for([*(y for _, y in every), *around])
+    axes = Axes(across, up, numbers_across)
     lines, marks, ends = [], [], []
     for path in paths:
         line, color = points[path.model.key], path.model.color
         if not line:
             continue
-        # A line with a dot at each stop, and a ring around the turn.
+        # A line with a dot at each stop and its interval, and a ring around the turn.
         lines.append(axes.line(line, f"smooth {color}"))
-        dots = [axes.dot(*point, radius=3.0) for point in line]
+        ranges = [(stop.distance, stop.intervals[column]) for stop in path.stops if column in stop.intervals]
+        dots = [axes.whisker(at, *bounds, "whisker thin") for at, bounds in ranges]
+        dots += [axes.dot(*point, radius=3.0) for point in line]
         if path.turn is not None:
             dots.append(axes.upright(path.turn.distance, "turn"))
             dots.append(axes.dot(path.turn.distance, getattr(path.turn, column), "ring", 8.0))

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from fabricate import EVALUATED, artifact, contents
 
+import tasks  # noqa: F401  stages say how they are called
 from tempering.artifacts.kinds import EvaluationArtifact
 from tempering.report.names import cast
 from tempering.report.overoptimisation import curves
@@ -90,6 +91,25 @@ def test_a_turn_within_its_interval_is_none(tmp_path: Path) -> None:
     rows[1]["turns"] = True
     (found,) = curves({"ppo": evaluation(tmp_path, "p2", overoptimisation=rows)}, cast(["ppo"]))
     assert "turns at √KL 1.00" in found.turns[0]
+
+
+def test_each_stop_has_its_interval(tmp_path: Path) -> None:
+    rows = over("ppo", [0.5, 0.7, 0.8], [1, 2, 3])
+    rows[1] |= {"gold_low": 0.2, "gold_high": 0.95, "proxy_low": None, "proxy_high": 2.5}
+    (found,) = curves({"ppo": evaluation(tmp_path, "ppo", overoptimisation=rows)}, cast(["ppo"]))
+    proxy, gold = (str(panel.chart) for panel in found.panels)
+    assert "whisker" not in proxy, "half an interval is none"
+    (ends,) = re.findall(
+        r'<line x1="([\d.]+)%" x2="[\d.]+%" y1="([\d.]+)" y2="([\d.]+)" class="whisker', gold
+    )
+    x, low, high = map(float, ends)
+    places = dots(gold)
+    assert x == places[1][0]
+    # Pixels down of 0.2 and 0.95, by the two dots of 0.5 and 0.8; the plot has room for both.
+    pixels = (places[0][1] - places[2][1]) / 0.3
+    assert low == pytest.approx(places[0][1] + 0.3 * pixels, abs=0.1)
+    assert high == pytest.approx(places[2][1] - 0.15 * pixels, abs=0.1)
+    assert 0 < high < low < 172
 
 
 def test_rewards_stand_beside_those_of_the_model_before(tmp_path: Path) -> None:
