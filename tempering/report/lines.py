@@ -55,7 +55,7 @@ class Curve:
 def line_chart(curves: Sequence[Curve], *, title: str, bounds: Bounds | None = None) -> Markup:
     """Curves on one pair of axes; `title` says what they show, `bounds` what their values can be."""
     across = Scale(0, max((max(curve.x) for curve in curves), default=1) or 1)
-    axes = Axes(across, _vertical(curves, bounds))
+    axes = Axes(across, _vertical(curves, bounds), "tokens trained on")
     # Smooth lines lie over all raw ones.
     return plot(axes, [_path(curve, raw, axes) for raw in (True, False) for curve in curves], title=title)
 

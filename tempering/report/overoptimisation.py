@@ -143,7 +143,7 @@ def _panel(column: str, title: str, words: str, paths: Sequence[Path]) -> Panel 
         return None
     around = [end for path in paths for stop in path.stops for end in stop.intervals.get(column, ())]
     across, up = scale_for([x for x, _ in every], pad=0.03), scale_for([*(y for _, y in every), *around])
-    axes = Axes(across, up, numbers_across)
+    axes = Axes(across, up, "distance √KL, √nats per completion", numbers_across)
     lines, marks, ends = [], [], []
     for path in paths:
         line, color = points[path.model.key], path.model.color
@@ -161,7 +161,7 @@ def _panel(column: str, title: str, words: str, paths: Sequence[Path]) -> Panel 
         ends.append((path.model, number(line[-1][1])))
     summary = "; ".join(f"{model.label} ends at {value}" for model, value in ends)
     chart = plot(axes, lines, marks, title=f"{title}, {words}, over the square root of KL: {summary}")
-    return Panel(title, f"{words} · over √KL to the starting model", chart, ends)
+    return Panel(title, f"{words}, mean per completion", chart, ends)
 
 
 def _turns(paths: Iterable[Path], gold: str) -> Iterable[Markup | str]:

@@ -23,10 +23,14 @@ Point = tuple[float, float]
 
 @dataclass(frozen=True)
 class Axes:
-    """Two scales; `names` are labels of places on the axis across, which is else labelled with counts."""
+    """Two scales; `names` are labels of places on the axis across, which is else labelled with counts.
+
+    `title` says what the axis across is, and its unit; what is up stands in the panel's heading.
+    """
 
     across: Scale
     up: Scale
+    title: str
     label: Callable[[float, list[float]], str] = lambda tick, ticks: count(tick)
     names: Sequence[tuple[float, str]] | None = None
 
@@ -75,7 +79,7 @@ def plot(axes: Axes, curves: Sequence[Markup], marks: Sequence[Markup] = (), *, 
         height=HEIGHT,
         cls="plot-area",
     )
-    height = HEIGHT + 24
+    height = HEIGHT + 42
     chart = picture(*_ground(axes), stretched, *marks, title=title, cls="lines", height=height)
     # Labels of the vertical axis have a fixed width; the chart takes the rest.
     labels = tag("svg", *_labels(axes), cls="upright", width=_GUTTER, height=height, aria_hidden="true")
@@ -95,6 +99,8 @@ def _ground(axes: Axes) -> list[Markup]:
         x = axes.across.at(tick)
         marks.append(tag("line", x1=x, x2=x, y1=HEIGHT, y2=HEIGHT + 4, cls="axis"))
         marks.append(tag("text", label, x=x, y=HEIGHT + 17, cls="tick", text_anchor=where))
+    below = HEIGHT + (35 if named else 19)
+    marks.append(tag("text", axes.title, x="50%", y=below, cls="tick", text_anchor="middle"))
     return marks
 
 

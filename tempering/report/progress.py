@@ -39,7 +39,8 @@ def first_lines(every: Sequence[Line]) -> list[Line]:
 def _stages(line: Line, models: Sequence[Model]) -> Panel:
     figures = [line.figures[model.key] for model in models]
     values = [value for item in figures for value in item.numbers]
-    axes = Axes(Scale(-0.4, len(models) - 0.6), scale_for([*values, line.baseline]), names=())
+    across, up = Scale(-0.4, len(models) - 0.6), scale_for([*values, line.baseline])
+    axes = Axes(across, up, "models, in the order above", names=())
     place = {model.key: float(at) for at, model in enumerate(models)}
     lines, marks = [], []
     if line.baseline is not None:
@@ -55,9 +56,14 @@ def _stages(line: Line, models: Sequence[Model]) -> Panel:
     places = decimals(values)
     ends_ = [(model, number(item.value, places)) for model, item in zip(models, figures, strict=True)]
     words = "; ".join(f"{model.label} {value}" for model, value in ends_)
-    arrow = "lower is better" if line.better == "lower" else "higher is better"
-    chart = plot(axes, lines, marks, title=f"{line.measure.label} of {line.benchmark}, {arrow}: {words}")
-    return Panel(line.measure.label, f"{line.benchmark} · {arrow}", chart, ends_)
+    title = f"{line.measure.label} of {line.benchmark}, {line.better} is better: {words}"
+    return Panel(line.measure.label, _unit(line), plot(axes, lines, marks, title=title), ends_)
+
+
+def _unit(line: Line) -> str:
+    """What stands beside the metric's name: where up leads, of which benchmark, and the unit."""
+    arrow = "↓" if line.better == "lower" else "↑"
+    return " · ".join(filter(None, (f"{arrow} {line.benchmark}", line.measure.unit)))
 
 
 def checkpoint_panels(
@@ -91,7 +97,8 @@ def _points(rows: Sequence[Mapping[str, Any]], benchmark: str, metric: str) -> l
 def _checkpoints(line: Line, curves: Mapping[str, Sequence[Stop]], cast: Mapping[str, Model]) -> Panel:
     every = [point for points in curves.values() for point in points]
     across = Scale(0, max(point[0] for point in every) * 1.02 or 1)
-    axes = Axes(across, scale_for([*(value for point in every for value in point[1:]), line.baseline]))
+    up = scale_for([*(value for point in every for value in point[1:]), line.baseline])
+    axes = Axes(across, up, "tokens trained on")
     lines, marks = [], []
     if line.baseline is not None:
         marks.append(axes.level(line.baseline, "guess"))
@@ -106,11 +113,5 @@ def _checkpoints(line: Line, curves: Mapping[str, Sequence[Stop]], cast: Mapping
         marks.append(tag("g", *whiskers, *dots, cls=cast[key].color))
     ends = [(cast[key], number(points[-1][1])) for key, points in curves.items()]
     words = "; ".join(f"{model.label} ends at {value}" for model, value in ends)
-    arrow = "lower is better" if line.better == "lower" else "higher is better"
-    title = f"{line.measure.label} of {line.benchmark} over tokens, {arrow}: {words}"
-    return Panel(
-        line.measure.label,
-        f"{line.benchmark} · over tokens · {arrow}",
-        plot(axes, lines, marks, title=title),
-        ends,
-    )
+    title = f"{line.measure.label} of {line.benchmark} over tokens, {line.better} is better: {words}"
+    return Panel(line.measure.label, _unit(line), plot(axes, lines, marks, title=title), ends)

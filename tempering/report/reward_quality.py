@@ -45,7 +45,8 @@ def _reliability(model: Model, benchmark: str, rows: Sequence[Row]) -> Panel:
     # A choice has a confidence of a half at least; other probabilities begin at 0.
     start = 0.5 if bins[0][0] >= 0.5 else 0.0
     low = min([start, *(accuracy for _, accuracy, _ in bins)])
-    axes = Axes(Scale(start - 0.01, 1.01), scale_for([low, 1.0], bounds=(0, 1)), numbers_across)
+    up = scale_for([low, 1.0], bounds=(0, 1))
+    axes = Axes(Scale(start - 0.01, 1.01), up, "confidence, a probability", numbers_across)
     # The diagonal, and each bin with its interval, the larger the more pairs it has.
     marks = []
     for confidence, accuracy, n in bins:
@@ -54,7 +55,7 @@ def _reliability(model: Model, benchmark: str, rows: Sequence[Row]) -> Panel:
     curves = [axes.line([(start, start), (1, 1)], "ideal"), axes.line([each[:2] for each in bins], "thin")]
     words = f"{model.label} on {benchmark}: share that is right over confidence, {len(bins)} bins"
     chart = plot(axes, curves, marks, title=f"{words}, mean distance {number(error)}")
-    unit = f"right over confidence · {total:,.0f} pairs · mean distance from the diagonal"
+    unit = f"share ordered right · {total:,.0f} pairs"
     return Panel(benchmark, unit, _coloured(chart, model), [(model, number(error))])
 
 
@@ -99,7 +100,8 @@ def _histogram(
     top: float,
     means: Mapping[str, float],
 ) -> Panel:
-    axes = Axes(Scale(float(edges[0]), float(edges[-1])), Scale(0, top * 1.08), numbers_across)
+    across = Scale(float(edges[0]), float(edges[-1]))
+    axes = Axes(across, Scale(0, top * 1.08), "reward, a logit", numbers_across)
     curves = [
         _coloured(axes.line(_steps(shares[model.key], edges, closed=True), "filled"), model),
         _coloured(axes.line(_steps(shares[base.key], edges), "smooth"), base),
@@ -108,9 +110,7 @@ def _histogram(
     ends = [(each, number(means[each.key])) for each in (base, model)]
     words = " and ".join(f"{each.label}, mean {mean}" for each, mean in ends)
     chart = plot(axes, curves, marks, title=f"Rewards of completions of {benchmark}: {words}")
-    return Panel(
-        f"{base.label} → {model.label}", f"share of completions over reward · {benchmark} · mean", chart, ends
-    )
+    return Panel(f"{base.label} → {model.label}", f"share of completions · {benchmark}", chart, ends)
 
 
 def _steps(shares: np.ndarray, edges: np.ndarray, *, closed: bool = False) -> list[tuple[float, float]]:

@@ -107,7 +107,8 @@ def headline_chart(line: Line, cast: Mapping[str, Model], deltas: Mapping[str, D
     title = line.measure.label
     rows = max((item.n for item in figures.values()), default=0)
     base = guess(line.baseline)
-    below = axis(scale, baseline=line.baseline, title=f"Axis: {title}")
+    words = ", ".join(filter(None, (title, line.measure.unit)))
+    below = axis(scale, baseline=line.baseline, title=words)
     return Headline(title, line.benchmark, line.better, base, rows, bars, below)
 
 

@@ -42,8 +42,8 @@ def strip(
 
 
 def axis(scale: Scale, *, baseline: float | None, title: str) -> Markup:
-    """The axis below a chart of strips."""
-    # The line and its ticks.
+    """The axis below a chart of strips; `title` says what it is, and its unit."""
+    # The line, its ticks and below them what they are.
     ticks = scale.ticks()
     marks = [tag("line", x1="0%", x2="100%", y1=0.5, y2=0.5, cls="axis")]
     marks += [
@@ -57,13 +57,15 @@ def axis(scale: Scale, *, baseline: float | None, title: str) -> Markup:
         )
         for tick in ticks
     ]
+    below = 35 if baseline is None else 51
+    marks.append(tag("text", title, x="50%", y=below, cls="tick", text_anchor="middle"))
     # The guess has its label on a second line, clear of the ticks.
     if baseline is not None:
         where = anchor(scale, baseline)
         marks.append(
             tag("text", f"guess {guess(baseline)}", x=scale.at(baseline), y=33, cls="tick", text_anchor=where)
         )
-    return picture(*marks, title=title, cls="strip-axis", height=38 if baseline is not None else 22)
+    return picture(*marks, title=f"Axis: {title}", cls="strip-axis", height=below + 5)
 
 
 def anchor(scale: Scale, value: float, margin: float = 3.5) -> str:

@@ -9,8 +9,10 @@ from fabricate import EVALUATED, artifact, contents
 
 import tasks  # noqa: F401  stages say how they are called
 from tempering.artifacts.kinds import EvaluationArtifact
+from tempering.report.config import ReportConfig
 from tempering.report.names import cast
 from tempering.report.overoptimisation import curves
+from tempering.report.page import make_report
 from tempering.report.progress import checkpoint_panels, stage_panels
 from tempering.report.reward_quality import reliability_panels, reward_panels
 from tempering.report.table import described, figures, lines
@@ -110,6 +112,21 @@ def test_each_stop_has_its_interval(tmp_path: Path) -> None:
     assert low == pytest.approx(places[0][1] + 0.3 * pixels, abs=0.1)
     assert high == pytest.approx(places[2][1] - 0.15 * pixels, abs=0.1)
     assert 0 < high < low < 172
+
+
+def test_every_axis_has_a_name_and_a_unit(tmp_path: Path) -> None:
+    run = contents(tmp_path)
+    page = make_report(run, ReportConfig()).html
+    titles = re.findall(r'<text x="50%" y="[\d.]+" class="tick" text-anchor="middle">([^<]+)</text>', page)
+    assert len(titles) == page.count('class="lines"') + page.count('class="strip-axis"') > 0
+    assert set(titles) == {
+        "Gold score, 0 to 1 per completion",
+        "models, in the order above",
+        "tokens trained on",
+        "reward, a logit",
+    }
+    gold = stage_panels(lines(figures(run.evaluations), described(run.evaluations)), cast(run.evaluations))[0]
+    assert gold.unit == "↑ stories · 0 to 1 per completion"
 
 
 def test_rewards_stand_beside_those_of_the_model_before(tmp_path: Path) -> None:
