@@ -25,12 +25,13 @@ from tempering.report.config import ReportConfig
 from tempering.report.costs import costs, total
 from tempering.report.curves import loss_panels, on_policy_panels
 from tempering.report.graph import lineage_graph
+from tempering.report.headline import headline_chart
 from tempering.report.names import Model, cast
 from tempering.report.numbers import count, duration, guess, visible
 from tempering.report.pairing import differences, parents_of
 from tempering.report.progress import checkpoint_panels, stage_panels
 from tempering.report.reward_quality import reliability_panels, reward_panels
-from tempering.report.scoreboard import headline_chart, score_tables
+from tempering.report.scoreboard import score_tables
 from tempering.report.table import Figure, Line, described, families, figures, headline, lines
 from tempering.report.verdict import Verdict, judge
 

@@ -1,4 +1,4 @@
-"""The headline chart and the tables of metrics, as the template wants them."""
+"""The tables of metrics, one for each benchmark, as the templates want them."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -7,45 +7,13 @@ from markupsafe import Markup
 
 from tempering.report.names import Model
 from tempering.report.numbers import decimals, guess, interval, number
-from tempering.report.pairing import Difference, Effect
-from tempering.report.strips import axis, strip
+from tempering.report.strips import strip
 from tempering.report.svg import Scale, scale_for
 from tempering.report.table import Figure, Line
 
+_SHOWN = 4
+"""Metrics of a benchmark that are seen without a click, where there are more."""
 _CHANCE: Mapping[int | None, str] = {-1: "worse than guessing", 0: "no better than guessing"}
-
-
-@dataclass(frozen=True)
-class Bar:
-    """One model in the headline chart."""
-
-    model: Model
-    chart: Markup
-    value: str
-    around: str
-    best: bool
-    delta: str
-    delta_around: str
-    against: str
-    effect: Effect | str
-
-
-@dataclass(frozen=True)
-class Headline:
-    """The chart that the report is about."""
-
-    title: str
-    benchmark: str
-    better: str
-    baseline: str
-    rows: int
-    bars: Sequence[Bar]
-    axis: Markup
-
-    @property
-    def paired(self) -> bool:
-        """Whether there is any difference to show."""
-        return any(bar.delta for bar in self.bars)
 
 
 @dataclass(frozen=True)
@@ -63,7 +31,7 @@ class Cell:
 
 @dataclass(frozen=True)
 class TableRow:
-    """One metric."""
+    """One metric; `rows` and `convention` are empty where they are those of its table."""
 
     label: str
     metric: str
@@ -72,9 +40,20 @@ class TableRow:
     baseline: str
     baseline_label: str
     rows: str
-    note: str
+    judged: bool
     cells: Sequence[Cell]
     convention: str = ""
+
+    @property
+    def facts(self) -> list[str]:
+        """What is to be known of it beside its table's facts."""
+        facts = (
+            f"{self.rows} rows" if self.rows else "",
+            self.convention,
+            "judged" if self.judged else "",
+            f"{self.baseline_label} {self.baseline}" if self.baseline else "",
+        )
+        return [fact for fact in facts if fact]
 
 
 @dataclass(frozen=True)
@@ -87,89 +66,77 @@ class Fold:
 
 @dataclass(frozen=True)
 class Table:
-    """Metrics of models that can be compared."""
+    """The metrics of one benchmark: the first of them, and what opens on demand.
 
+    `facts` hold for all of them, `models` are all that share a metric with one of its own.
+    """
+
+    benchmark: str
+    facts: Sequence[str]
     models: Sequence[Model]
     rows: Sequence[TableRow]
+    more: Sequence[TableRow] = ()
     folds: Sequence[Fold] = ()
-
-
-def headline_chart(line: Line, cast: Mapping[str, Model], deltas: Mapping[str, Difference]) -> Headline:
-    """Dots and whiskers of every model, with the paired difference to the stage before."""
-    figures = {key: line.figures[key] for key in cast if key in line.figures}
-    scale, places = _scale(line), _places(line)
-    spread = decimals([value for item in deltas.values() for value in (item.mean, item.low, item.high)])
-    best = line.best(figures) if len(figures) > 1 else None
-    bars = [
-        _bar(item, cast, scale, places, item is best, deltas.get(key), spread)
-        for key, item in figures.items()
-    ]
-    title = line.measure.label
-    rows = max((item.n for item in figures.values()), default=0)
-    base = guess(line.baseline)
-    words = ", ".join(filter(None, (title, line.measure.unit)))
-    below = axis(scale, baseline=line.baseline, title=words)
-    return Headline(title, line.benchmark, line.better, base, rows, bars, below)
-
-
-def _bar(
-    item: Figure,
-    cast: Mapping[str, Model],
-    scale: Scale,
-    places: int,
-    best: bool,
-    delta: Difference | None,
-    spread: int,
-) -> Bar:
-    # The model's own figure.
-    model = cast[item.model]
-    chart = strip(
-        item.numbers,
-        scale,
-        color=model.color,
-        name=model.label,
-        baseline=item.baseline,
-        height=46,
-        ticks=True,
-    )
-    figure = number(item.value, places), interval(item.low, item.high, places)
-    # Its difference to the stage before, where rows can be paired.
-    if delta is None:
-        return Bar(model, chart, *figure, best, "", "", "", "")
-    change = number(delta.mean, spread, sign=True), interval(delta.low, delta.high, spread, sign=True)
-    return Bar(model, chart, *figure, best, *change, cast[delta.against].label, delta.effect)
 
 
 def score_tables(
     groups: Iterable[Sequence[Line]], cast: Mapping[str, Model], judged: str = ""
 ) -> list[Table]:
-    """One table for each family of comparable models, the largest first.
+    """One table for each benchmark, those of the largest family of comparable models first.
 
     Args:
-        judged: stands beside metrics that a reward model gives.
+        judged: who judges, where a metric is a reward model's.
     """
     tables = []
     for group in groups:
         models = [cast[key] for key in cast if any(key in line.figures for line in group)]
-        rows = [_row(line, _scale(*_parts(line, group)), models, judged) for line in group]
-        whole = [row for line, row in zip(group, rows, strict=True) if not line.whole]
-        tables.append(Table(models, whole, list(_folds(group, rows))))
+        for benchmark in dict.fromkeys(line.benchmark for line in group):
+            lines = [line for line in group if line.benchmark == benchmark]
+            tables.append(_table(benchmark, lines, models, judged))
     return sorted(tables, key=lambda table: -len(table.models))
 
 
-def _folds(group: Sequence[Line], rows: Sequence[TableRow]) -> Iterator[Fold]:
-    """The parts by benchmark and metric, each called by its part alone."""
-    parts: dict[tuple[str, str], list[TableRow]] = {}
-    for line, row in zip(group, rows, strict=True):
+def _table(benchmark: str, lines: Sequence[Line], models: Sequence[Model], judged: str) -> Table:
+    rows = [_row(line, scale_of(*_parts(line, lines)), models, bool(judged)) for line in lines]
+    pairs = list(zip(lines, rows, strict=True))
+    # A benchmark of parts alone shows these.
+    whole = [pair for pair in pairs if not pair[0].whole] or pairs
+    # What all of them say stands once, above.
+    count, convention = _one(row.rows for _, row in whole), _one(row.convention for _, row in whole)
+    judge = judged if any(row.judged for _, row in whole) else ""
+    facts = [fact for fact in (f"{count} rows" if count else "", convention, judge) if fact]
+    short = [
+        replace(row, rows="" if count else row.rows, convention="" if convention else row.convention)
+        for _, row in whole
+    ]
+    # The first by rank are shown, in their order; a single one more too.
+    order = sorted(range(len(whole)), key=lambda place: whole[place][0].measure.rank)
+    shown = order[: _SHOWN if len(order) > _SHOWN + 1 else None]
+    first = [short[place] for place in sorted(shown)]
+    more = [short[place] for place in sorted(set(order).difference(shown))]
+    folds = list(_folds(pairs)) if whole is not pairs else []
+    return Table(benchmark, facts, models, first, more, folds)
+
+
+def _one(values: Iterable[str]) -> str:
+    """The value, where all are the same; else ""."""
+    different = set(values)
+    return different.pop() if len(different) == 1 else ""
+
+
+def _folds(pairs: Iterable[tuple[Line, TableRow]]) -> Iterator[Fold]:
+    """The parts by metric, each called by its part alone."""
+    parts: dict[str, list[TableRow]] = {}
+    for line, row in pairs:
         if line.whole:
             title = line.measure.label.removesuffix(f": {line.part}")
-            parts.setdefault((line.benchmark, title), []).append(replace(row, label=line.part))
-    for (benchmark, title), named in parts.items():
-        yield Fold(f"{title}: {len(named)} parts of {benchmark}", named)
+            parts.setdefault(title, []).append(replace(row, label=line.part))
+    for title, named in parts.items():
+        yield Fold(f"{title}: {len(named)} part{'s' if len(named) != 1 else ''}", named)
 
 
-def _row(line: Line, scale: Scale, models: Sequence[Model], judged: str) -> TableRow:
-    places = _places(line)
+def _row(line: Line, scale: Scale, models: Sequence[Model], judged: bool) -> TableRow:
+    places = places_of(line)
     values = {item.value for item in line.figures.values()}
     best = line.best() if len(values) > 1 else None
     base = guess(line.baseline)
@@ -187,7 +154,7 @@ def _row(line: Line, scale: Scale, models: Sequence[Model], judged: str) -> Tabl
         base,
         "even" if measure.even else "guess",
         rows,
-        judged if measure.judged else "",
+        judged and measure.judged,
         cells,
         line.convention,
     )
@@ -205,22 +172,20 @@ def _cell(
     return Cell(model, item.value, number(item.value, places), around, equal, chart, chance)
 
 
-def _parts(line: Line, group: Sequence[Line]) -> list[Line]:
+def _parts(line: Line, lines: Sequence[Line]) -> list[Line]:
     """The lines of the same metric, whole or in parts: `METRIC[PART]` is drawn on the scale of the others."""
     metric = line.metric.partition("[")[0]
-    return [
-        other
-        for other in group
-        if (other.benchmark, other.metric.partition("[")[0]) == (line.benchmark, metric)
-    ]
+    return [other for other in lines if other.metric.partition("[")[0] == metric]
 
 
-def _scale(*lines: Line) -> Scale:
+def scale_of(*lines: Line) -> Scale:
+    """A scale for all values, intervals and guesses of `lines`."""
     figures = [item for line in lines for item in line.figures.values()]
     return scale_for(
         [*(line.baseline for line in lines), *(value for item in figures for value in item.numbers)]
     )
 
 
-def _places(line: Line) -> int:
+def places_of(line: Line) -> int:
+    """Decimals for all values of `line`."""
     return decimals([value for item in line.figures.values() for value in item.numbers])

@@ -13,6 +13,8 @@ from tempering.report.costs import costs, money, operations, total
 from tempering.report.graph import lineage_graph
 from tempering.report.names import cast
 from tempering.report.page import Contents, make_report
+from tempering.report.scoreboard import score_tables
+from tempering.report.table import described, families, figures, lines
 
 
 def test_the_cost_of_a_training(tmp_path: Path) -> None:
@@ -82,13 +84,34 @@ def test_equal_models_have_no_best_and_other_commits_are_counted(tmp_path: Path)
     assert "code bbbb with changes and 1 earlier" in html
 
 
-def test_parts_of_an_unknown_benchmark_are_folded_together(tmp_path: Path) -> None:
+def test_parts_without_a_whole_are_shown(tmp_path: Path) -> None:
     row = {"value": 0.7, "low": 0.6, "high": 0.8, "n": 10, "benchmark": "theirs"}
     tables = {"metrics": [{"metric": f"my_score[{part}]", **row} for part in ("one_a", "two")]}
     made: Any = artifact(EvaluationArtifact, tmp_path, "evaluate[sft]", tables)
     html = make_report(Contents({"sft": made}), ReportConfig()).html
-    assert html.count("<summary>My score: 2 parts of theirs</summary>") == 1
-    assert "<b>one a</b>" in html
+    assert "<b>My score: one a</b>" in html
+    assert 'class="scores parts"' not in html
+
+
+def test_each_benchmark_shows_its_first_metrics(tmp_path: Path) -> None:
+    """Those of the lowest rank; what is the same in all stands above them, once."""
+    row = {"value": 0.7, "low": 0.6, "high": 0.8, "n": 10, "convention": "honest"}
+    names = ("perfect_share", "win_rate", "ended_share", "empty_share", "length_ratio", "gold_score")
+    rows = [{"benchmark": "stories", "metric": name, **row} for name in names]
+    rows += [{"benchmark": "text", "metric": name, **row} for name in ("loss", "bits_per_byte")]
+    rows[-1]["n"] = 7
+    made: Any = artifact(EvaluationArtifact, tmp_path, "evaluate[sft]", {"metrics": rows}, config=EVALUATED)
+    every = lines(figures({"sft": made}), described({"sft": made}))
+    stories, text = score_tables(families(every), cast(["sft"]))
+    assert [row.metric for row in stories.rows] == ["perfect_share", "win_rate", "ended_share", "gold_score"]
+    assert [row.metric for row in stories.more] == ["empty_share", "length_ratio"]
+    assert stories.facts == ["10 rows", "honest"]
+    assert stories.rows[0].facts == []
+    assert (text.facts, text.rows[1].facts, text.more) == (["honest"], ["7 rows"], [])
+    page = make_report(Contents({"sft": made}), ReportConfig())
+    assert page.html.count("<summary>2 more metrics</summary>") == 1
+    assert "10 rows, honest" in page.markdown
+    assert "| Empty ↑ |" in page.markdown
 
 
 def test_parts_are_folded_and_conventions_explained(tmp_path: Path) -> None:
@@ -97,8 +120,8 @@ def test_parts_are_folded_and_conventions_explained(tmp_path: Path) -> None:
     tables = {"metrics": [{"metric": name, **row} for name in names]}
     made: Any = artifact(EvaluationArtifact, tmp_path, "evaluate[sft]", tables, config=EVALUATED)
     html = make_report(Contents({"sft": made}), ReportConfig()).html
-    assert "<summary>Minimal pairs: 2 parts of grammar</summary>" in html
+    assert "<summary>Minimal pairs: 2 parts</summary>" in html
     assert "<b>wh island</b>" in html
-    assert "grammar, 10 rows · bos" in html
+    assert '>grammar <span class="quiet">10 rows · bos</span></h3>' in html
     assert re.search("<dt>grammar</dt><dd>minimal_pairs, <b>bos</b>. Sum of a sentence", html)
     assert 'href="#scores"' in html
