@@ -90,6 +90,7 @@ def make_report(contents: Contents, config: ReportConfig) -> Report:
         facts=_facts(contents),
         verdict=verdict,
         failures=provenance.failures(contents.failures),
+        failed=len(contents.failures),
         command=visible(provenance.typed(contents.command)),
         unfinished=visible(contents.unfinished),
         headline=headline_chart(line, models, deltas) if line else None,

@@ -25,9 +25,9 @@ class Origin:
 
 @dataclass(frozen=True)
 class Failure:
-    """A stage that failed."""
+    """Stages that failed with the same message."""
 
-    stage: str
+    stages: str
     message: str
 
 
@@ -65,8 +65,11 @@ def versions(artifacts: Iterable[Artifact]) -> list[tuple[str, str]]:
 
 
 def failures(messages: Mapping[str, str]) -> list[Failure]:
-    """Failed stages in pipeline order."""
-    return [Failure(name, visible(messages[name], 2000)) for name in messages]
+    """Failed stages in pipeline order; those that say the same stand together."""
+    groups: dict[str, list[str]] = {}
+    for name, message in messages.items():
+        groups.setdefault(message, []).append(name)
+    return [Failure(", ".join(names), visible(message, 2000)) for message, names in groups.items()]
 
 
 def newest(artifacts: Sequence[Artifact]) -> str:

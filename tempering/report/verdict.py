@@ -4,6 +4,7 @@ Every word follows from the figures. Two intervals that overlap are not called a
 can be paired, the paired interval decides whether a stage helped.
 """
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -12,6 +13,7 @@ from tempering.report.numbers import decimals, guess, interval, number
 from tempering.report.pairing import Difference
 from tempering.report.table import Figure, Line
 
+_PARTS = 6  # named; of more, their number
 _NOTHING = "Nothing was measured: this page shows how the models were made, not how good they are."
 
 
@@ -67,10 +69,10 @@ def _sentence(
     if not cast[best.model].aligned:
         count = sum(item.value is not None for item in line.figures.values())
         if count < 2:
-            return f"{name} has a {metric} of {figure}; there is no other model to compare it with."
-        return f"{name} has the best {metric} of {count} models, {figure}; none of them is an aligned one."
+            return f"{name} reaches {figure} in {metric}; there is no other model to compare it with."
+        return f"{name} is the best of {count} models in {metric}: {figure}; none of them is an aligned one."
     # Else: which is best, and how it compares with the model before alignment.
-    lead = f"{name} reaches a {metric} of {figure}"
+    lead = f"{name} reaches {figure} in {metric}"
     if aligned > 1:
         lead = f"{name} is the best of {aligned} aligned models in {metric}: {figure}"
     if base is None or base.value is None:
@@ -116,7 +118,7 @@ def _notes(
     ]
     if rivals and cast[best.model].aligned:
         name = cast[best.model].label
-        notes.append(f"{name} is not clearly ahead of {' and '.join(rivals)}: their intervals overlap.")
+        notes.append(f"{name} is not clearly ahead of {_listed(rivals)}: their intervals overlap.")
     # What the metric cannot see.
     if line.measure.caveat:
         notes.append(line.measure.caveat)
@@ -126,6 +128,7 @@ def _notes(
 def _guesses(every: Sequence[Line], cast: Mapping[str, Model]) -> list[str]:
     """The metrics, by benchmark, in which no model is clearly better than guessing."""
     groups: dict[tuple[str, str], dict[str, list[str]]] = {}
+    totals = Counter((line.benchmark, line.measure.label.partition(": ")[0]) for line in every if line.whole)
     for line in every:
         sides = {side for item in line.figures.values() if (side := item.versus_guess) is not None}
         if line.measure.even or not sides or 1 in sides:
@@ -137,19 +140,34 @@ def _guesses(every: Sequence[Line], cast: Mapping[str, Model]) -> list[str]:
             subject = f"{name} is {'worse' if worse else 'not clearly better'} than guessing"
         elif worse:
             subject = "Every model is worse than guessing"
-        # In what: the parts of a metric stand together.
-        metric, _, part = _in_a_sentence(line.measure.label).partition(": ")
+        # In what: the parts of a metric stand together, "" for all of its rows.
+        metric, _, part = line.measure.label.partition(": ")
         parts = groups.setdefault((f"{subject} ({guess(line.baseline)})", line.benchmark), {})
-        parts.setdefault(metric, []).extend([part] if part else [])
+        parts.setdefault(metric, []).append(part)
     return [
-        f"{words} in {' and '.join(map(_with_parts, metrics.items()))} of {where}."
+        f"{words} in {_listed([_with_parts(*item, totals[where, item[0]]) for item in metrics.items()])} "
+        f"of {where}."
         for (words, where), metrics in groups.items()
     ]
 
 
-def _with_parts(metric: tuple[str, Sequence[str]]) -> str:
-    name, parts = metric
-    return f"{name} ({', '.join(parts)})" if parts else name
+def _with_parts(metric: str, parts: Sequence[str], total: int) -> str:
+    """The metric, and which of its parts; of many only how many of how many."""
+    named = [part for part in parts if part]
+    if not named:
+        return _in_a_sentence(metric)
+    words = ", ".join(named) if len(named) <= _PARTS else _share(len(named), total)
+    whole = "as a whole and in " if "" in parts else ""
+    return f"{_in_a_sentence(metric)} ({whole}{words})"
+
+
+def _share(count: int, total: int) -> str:
+    return f"all {total} parts" if count == total else f"{count} of {total} parts"
+
+
+def _listed(names: Sequence[str]) -> str:
+    """`a`, `a and b`, `a, b and c`."""
+    return " and ".join(filter(None, (", ".join(names[:-1]), names[-1])))
 
 
 def _in_a_sentence(label: str) -> str:

@@ -233,7 +233,7 @@ def test_without_gold_nothing_is_marked_and_reward_is_the_headline(tmp_path: Pat
     assert made.line is not None
     assert made.line.metric == "reward"
     assert "<mark>" not in made.html
-    assert "PPO reaches a reward of" in made.verdict.sentence
+    assert re.match(r"PPO reaches \S+ \(95% interval .*\) in reward", made.verdict.sentence)
     assert any("that they learned, not that they are good" in note for note in made.verdict.notes)
 
 
@@ -280,6 +280,13 @@ def test_failures_are_named_and_counted(whole: Contents, tmp_path: Path) -> None
     assert report(out, ReportConfig(), **_inputs(whole))["failed"] == 2
     text = Page((out.path / "report.html").read_text()).text
     assert re.search("2 stages failed dpo no pairs ppo out of memory", text)
+
+
+def test_failures_of_one_cause_stand_together() -> None:
+    found = {"dpo": "no pairs", "ppo": "out of memory", "rloo": "out of memory"}
+    made = make_report(Contents(failures=found), ReportConfig())
+    assert "3 stages failed dpo no pairs ppo, rloo out of memory What depends on them" in Page(made.html).text
+    assert "**3 stages failed:**\n\n- dpo: no pairs\n- ppo, rloo: out of memory\n" in made.markdown
 
 
 def test_no_table_is_an_empty_table_with_columns(tmp_path: Path) -> None:

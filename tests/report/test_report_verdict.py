@@ -50,7 +50,7 @@ def test_lower_is_better() -> None:
     text = said(
         figure("sft", 2.0, better="lower", metric="loss"), figure("ppo", 1.5, better="lower", metric="loss")
     )
-    assert "PPO reaches a loss of 1.50" in text
+    assert "PPO reaches 1.50 (95% interval 1.49 to 1.51) in loss" in text
     assert "wholly below SFT’s" in text
 
 
@@ -115,6 +115,20 @@ def test_the_parts_of_a_metric_stand_together() -> None:
     assert notes == [
         "Reward model is not clearly better than guessing (0.5) in pairs ordered right "
         "(other name, other place) of flaws."
+    ]
+
+
+def test_many_parts_are_counted_and_metrics_listed() -> None:
+    def scored(metric: str, value: float) -> Line:
+        return Line("blimp", metric, {"sft": figure("sft", value, metric=metric, baseline=0.5)}, Pairs)
+
+    names = [f"accuracy[{name}]" for name in "abcdefgh"]
+    every = [scored(name, 0.9 if name == "accuracy[a]" else 0.5) for name in ["accuracy", *names]]
+    every += [scored("other", 0.5), scored("third", 0.5)]
+    notes = judge(line_of(figure("sft", 0.7)), cast(["sft"]), {}, every).notes
+    assert notes == [
+        "SFT is not clearly better than guessing (0.5) in pairs ordered right "
+        "(as a whole and in 7 of 8 parts), other and third of blimp."
     ]
 
 
