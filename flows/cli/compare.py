@@ -130,7 +130,8 @@ def _print(comparison: "Comparison", *, parts: bool) -> None:
     from tempering.report.compare_page import rows_of_model, summary
 
     def table(columns: Sequence[str], rows: Sequence[Sequence[str]], numbers: Sequence[int] = ()) -> None:
-        grid = Table(box=None, padding=(0, 1), header_style="dim", pad_edge=False)
+        shown = any(columns)
+        grid = Table(box=None, padding=(0, 1), header_style="dim", pad_edge=False, show_header=shown)
         for place, column in enumerate(columns):
             grid.add_column(
                 Text(visible(column)), justify="right" if place in numbers else "left", overflow="fold"
@@ -140,8 +141,10 @@ def _print(comparison: "Comparison", *, parts: bool) -> None:
         out.print(grid)
         out.print()
 
-    out, names = console(), [comparison.before.name, comparison.after.name]
-    out.print(summary(comparison), "\n", sep="")
+    out, names = console(), ["A", "B"]
+    for letter, side in zip(names, (comparison.before, comparison.after), strict=True):
+        out.print(Text(f"{letter}: {visible(side.name)}"))
+    out.print(Text(summary(comparison)), "\n", sep="")
     if comparison.changes:
         changes = [(change.field, change.before or "–", change.after or "–") for change in comparison.changes]
         table(["setting", *names], changes)
@@ -155,8 +158,9 @@ def _print(comparison: "Comparison", *, parts: bool) -> None:
             )
             for row in rows_of_model(comparison, model, parts=parts)
         ]
-        table([f"{model}: metric", "benchmark", *names, "difference", ""], rows, (2, 3, 4))
+        table([f"{model}: metric", "benchmark", *names, "B less A", ""], rows, (2, 3, 4))
     for model, beside in comparison.answers.items():
         for question in beside.questions:
             texts = ["".join(text for text, _ in answer.pieces) for answer in question.answers]
-            table([f"{model}: {question.prompt}", ""], list(zip(names, texts, strict=False)))
+            out.print(Text(visible(f"{model}: {question.prompt}", lines=True), style="dim"))
+            table(["", ""], list(zip(names, texts, strict=False)))

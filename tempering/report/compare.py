@@ -90,8 +90,8 @@ def compare(before: Side, after: Side, prompts: int = 3) -> Comparison:
         sides = before.evaluations[key], after.evaluations[key]
         deltas += _deltas(key, *sides)
         models = {
-            "before": Model("before", before.name, "m-0"),
-            "after": Model("after", after.name, "m-1"),
+            "before": Model("before", "A", "m-0"),
+            "after": Model("after", "B", "m-1"),
         }
         beside = side_by_side(dict(zip(models, sides, strict=True)), models, prompts)
         if beside is not None:

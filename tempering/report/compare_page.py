@@ -1,4 +1,7 @@
-"""The page of a comparison, and its rows for `--json`."""
+"""The page of a comparison, and its rows for `--json`.
+
+The sides are A and B in tables and sentences: a run's id would fill a phone's screen.
+"""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
@@ -50,19 +53,24 @@ def compare_page(comparison: Comparison) -> str:
         whole = rows_of_model(comparison, model, parts=False)
         every = rows_of_model(comparison, model, parts=True)
         groups.append(Group(label_of(model), whole, [row for row in every if row not in whole]))
+    # Fields that both have, then those that only one of them has.
+    changes = [
+        (change, *(visible(text or "", 300) for text in (change.field, change.before, change.after)))
+        for change in comparison.changes
+    ]
     return render(
         "compare.html.jinja",
         {
-            "names": [visible(side.name) for side in sides],
-            "commands": [visible(typed(side.command)) for side in sides],
-            "summary": summary(comparison),
-            "changes": [
-                tuple(
-                    visible("–" if text is None else text, 300)
-                    for text in (change.field, change.before, change.after)
-                )
-                for change in comparison.changes
+            "sides": [
+                (letter, visible(side.name), visible(typed(side.command)))
+                for letter, side in zip("AB", sides, strict=True)
             ],
+            "summary": summary(comparison),
+            "changes": [texts for change, *texts in changes if None not in (change.before, change.after)],
+            "lone": {
+                "A": [texts[:2] for change, *texts in changes if change.after is None],
+                "B": [texts[::2] for change, *texts in changes if change.before is None],
+            },
             "groups": groups,
             "answers": {label_of(key): beside for key, beside in comparison.answers.items()},
         },
@@ -84,7 +92,7 @@ def summary(comparison: Comparison) -> str:
         better, worse = comparison.effects("better"), comparison.effects("worse")
         unclear = comparison.effects("unclear")
         text = (
-            f"Of {len(whole)} metrics that both have, {comparison.after.name} is clearly better in {better} "
+            f"Of {len(whole)} metrics that both have, B is clearly better in {better} "
             f"and clearly worse in {worse}; {unclear} show no clear difference."
         )
         same = comparison.effects("same")
@@ -165,5 +173,5 @@ def _row(delta: Delta) -> Row:
         interval(bounds[1], bounds[2], spread, sign=True),
         delta.effect,
         delta.note,
-        chart if change else Markup(""),
+        chart if delta.effect else Markup(""),
     )

@@ -4,7 +4,7 @@ import re
 from dataclasses import replace
 
 import pytest
-from fabricate import side
+from fabricate import input_ref, side
 
 from tempering.report.compare import Comparison, compare
 from tempering.report.compare_page import compare_page, document, summary
@@ -31,6 +31,28 @@ def test_the_page_needs_nothing_and_escapes_everything(made: Comparison) -> None
     assert 'pill better">better<' in html
     assert html.count('class="answer ') == 6, "three prompts, two sides"
     assert "default-src 'none'" in html
+
+
+def test_fields_of_one_side_are_folded(made: Comparison) -> None:
+    config = {"dpo": {"beta": 0.2, "loss": "ipo", "label_smoothing": None}}
+    html = compare_page(compare(made.before, replace(made.after, config=config)))
+    shown, _, folded = html.partition("<summary>2 fields that only B has</summary>")
+    assert "<td>0.1</td><td>0.2</td>" in shown
+    assert "dpo.loss" not in shown
+    assert '<th scope="row">dpo.loss</th><td>ipo</td>' in folded
+    assert "that only A has" not in html
+    alone = compare_page(compare(made.before, replace(made.after, config={})))
+    assert "No field that both have differs." in alone
+    assert "<summary>1 field that only A has</summary>" in alone
+
+
+def test_only_paired_differences_are_drawn(made: Comparison) -> None:
+    data = {"inputs": {"datasets.None": input_ref("dataset-d/x")}}
+    artifact = made.after.evaluations["dpo"]
+    other = replace(artifact, manifest=artifact.manifest.model_copy(update=data))
+    html = compare_page(compare(made.before, replace(made.after, evaluations={"dpo": other})))
+    assert "not paired: measured on other data" in html
+    assert 'class="strip' not in html
 
 
 def test_the_document_has_all_numbers(made: Comparison) -> None:
