@@ -15,7 +15,7 @@ from tempering.artifacts.stage import Summary, stage
 from tempering.report.config import ReportConfig
 
 
-@stage("report", version=3, makes=ReportArtifact)
+@stage("report", version=4, makes=ReportArtifact)
 def report(
     out: Draft,
     config: ReportConfig,

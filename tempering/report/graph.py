@@ -16,8 +16,8 @@ from tempering.report.names import Model, label_of
 from tempering.report.numbers import count
 from tempering.report.svg import tag
 
-_BOX, _ROW = (142, 38), 50  # a box, and from one row to the next, px
-_GAP = 36  # between two layers, px
+_BOX, _ROW = (154, 38), 50  # a box, and from one row to the next, px
+_GAP = 34  # between two layers, px
 _MOST = 19  # characters of a label
 _SWEEPS = 4
 

@@ -145,12 +145,7 @@ def _judged(contents: Contents, models: Mapping[str, Model]) -> str:
 
 def _inventory(contents: Contents, models: Mapping[str, Model], price: float | None) -> dict[str, Any]:
     inputs = {"Data sets": contents.datasets, "Samples": contents.samples}
-    sources = {
-        "Data set ": contents.datasets,
-        "Sample for ": contents.samples,
-        "": contents.models,
-        "Evaluation of ": contents.evaluations,
-    }
+    sources = {**inputs, "Models": contents.models, "Evaluations": contents.evaluations}
     stages = costs(inputs, contents.models, {"Evaluations": contents.evaluations}, models, price)
     return {
         "costs": stages,

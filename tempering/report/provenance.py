@@ -31,13 +31,15 @@ class Failure:
     message: str
 
 
-def origins(groups: Mapping[str, Mapping[str, Artifact]]) -> list[Origin]:
-    """Every artifact of `groups` (prefix -> artifacts): data first, then models, then evaluations."""
-    return [
-        _origin(f"{prefix}{label_of(name)}", artifacts[name].manifest)
-        for prefix, artifacts in groups.items()
-        for name in artifacts
-    ]
+def origins(groups: Mapping[str, Mapping[str, Artifact]]) -> dict[str, list[Origin]]:
+    """Every artifact of `groups` (what they are -> artifacts), under its group and their number."""
+    return {
+        f"{label} ({len(artifacts)})": [
+            _origin(label_of(name), artifacts[name].manifest) for name in artifacts
+        ]
+        for label, artifacts in groups.items()
+        if artifacts
+    }
 
 
 def _origin(label: str, manifest: Manifest) -> Origin:

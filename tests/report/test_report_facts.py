@@ -4,8 +4,9 @@ import re
 from pathlib import Path
 from typing import Any
 
-from fabricate import EVALUATED, artifact, input_ref
+from fabricate import EVALUATED, artifact, contents, input_ref
 
+import tasks  # noqa: F401  stages say how they are called
 from tempering.artifacts.kinds import DatasetArtifact, EvaluationArtifact, ModelArtifact, SampleArtifact
 from tempering.artifacts.manifest import CodeState
 from tempering.report.config import ReportConfig
@@ -91,6 +92,15 @@ def test_parts_without_a_whole_are_shown(tmp_path: Path) -> None:
     html = make_report(Contents({"sft": made}), ReportConfig()).html
     assert "<b>My score: one a</b>" in html
     assert 'class="scores parts"' not in html
+
+
+def test_artifacts_are_folded_by_what_they_are(tmp_path: Path) -> None:
+    html = make_report(contents(tmp_path, stages=("sft", "ppo")), ReportConfig()).html
+    made = html[html.index('<section id="provenance">') :]
+    summaries = re.findall("<summary>(.*?)</summary>", made)
+    groups = ["Data sets (1)", "Samples (1)", "Models (2)", "Evaluations (2)"]
+    assert [summary for summary in summaries if "(" in summary] == groups
+    assert summaries[4:] == ["Models (2)", "SFT", "PPO", "Evaluations (2)", "SFT", "PPO"]
 
 
 def test_each_benchmark_shows_its_first_metrics(tmp_path: Path) -> None:
