@@ -53,11 +53,12 @@ def compare_page(comparison: Comparison) -> str:
         whole = rows_of_model(comparison, model, parts=False)
         every = rows_of_model(comparison, model, parts=True)
         groups.append(Group(label_of(model), whole, [row for row in every if row not in whole]))
-    # Fields that both have, then those that only one of them has.
-    changes = [
-        (change, *(visible(text or "", 300) for text in (change.field, change.before, change.after)))
-        for change in comparison.changes
-    ]
+    # Fields that both have, and those that only one of them has.
+    both = [change for change in comparison.changes if None not in (change.before, change.after)]
+    only = {
+        "A": [(change.field, change.before) for change in comparison.changes if change.after is None],
+        "B": [(change.field, change.after) for change in comparison.changes if change.before is None],
+    }
     return render(
         "compare.html.jinja",
         {
@@ -66,15 +67,16 @@ def compare_page(comparison: Comparison) -> str:
                 for letter, side in zip("AB", sides, strict=True)
             ],
             "summary": summary(comparison),
-            "changes": [texts for change, *texts in changes if None not in (change.before, change.after)],
-            "lone": {
-                "A": [texts[:2] for change, *texts in changes if change.after is None],
-                "B": [texts[::2] for change, *texts in changes if change.before is None],
-            },
+            "changes": [_shown(change.field, change.before, change.after) for change in both],
+            "lone": {letter: [_shown(*texts) for texts in fields] for letter, fields in only.items()},
             "groups": groups,
             "answers": {label_of(key): beside for key, beside in comparison.answers.items()},
         },
     )
+
+
+def _shown(*texts: str | None) -> list[str]:
+    return [visible(text or "", 300) for text in texts]
 
 
 def rows_of_model(comparison: Comparison, model: str, *, parts: bool) -> list[Row]:
