@@ -55,7 +55,7 @@ _KEYLIKE = re.compile(r"(?:sk|pk|rk|gsk|hf|r8|npm|gh[pousr]|github_pat)_")
 
 def looks_secret(text: str) -> bool:
     """Whether a text holds what looks like a key or a password, or is one of the environment's."""
-    return bool(_SECRET.search(text)) or any(value in text for value in _in_environment())
+    return _holds(text, _in_environment())
 
 
 def masked(text: str) -> str:
@@ -68,17 +68,25 @@ def masked(text: str) -> str:
 
 def secret_places(tree: Any, at: tuple[str, ...] = ()) -> Iterator[str]:
     """The dotted paths of `tree` whose name or text looks like a key, none of it shown."""
+    yield from _secret_places(tree, at, _in_environment())  # read once: a config has hundreds of texts
+
+
+def _secret_places(tree: Any, at: tuple[str, ...], given: tuple[str, ...]) -> Iterator[str]:
     if isinstance(tree, dict):
         for name, value in tree.items():
             place = (*at, str(name))
-            if looks_secret(str(name)):
+            if _holds(str(name), given):
                 yield _place(place)
-            yield from secret_places(value, place)
+            yield from _secret_places(value, place, given)
     elif isinstance(tree, list | tuple):
         for index, value in enumerate(tree):
-            yield from secret_places(value, (*at, str(index)))
-    elif isinstance(tree, str) and looks_secret(tree):
+            yield from _secret_places(value, (*at, str(index)), given)
+    elif isinstance(tree, str) and _holds(tree, given):
         yield _place(at)
+
+
+def _holds(text: str, given: tuple[str, ...]) -> bool:
+    return bool(_SECRET.search(text)) or any(value in text for value in given)
 
 
 def _place(names: tuple[str, ...]) -> str:
