@@ -35,10 +35,12 @@ def code_files(module: str) -> dict[str, str]:
     """Module -> digest (16 digits) for `module` and all project modules it imports, directly or not."""
     digests: dict[str, str] = {}
     queue = [module]
+    looked_up: set[str] = set()
     while queue:
         name = queue.pop()
-        if name in digests or _is_plumbing(name):
+        if name in looked_up or _is_plumbing(name):
             continue
+        looked_up.add(name)  # most names are no modules, and each is imported in many places
         path = _file(name)
         if path is None:
             continue

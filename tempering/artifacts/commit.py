@@ -12,6 +12,7 @@ import stat
 import time
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime, timedelta
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -179,7 +180,12 @@ def _versions() -> dict[str, str]:
     versions = {"python": platform.python_version(), "platform": platform.platform()}
     for name in _LIBRARIES:
         try:
-            versions[name] = importlib.metadata.version(name)
+            versions[name] = _version(name)
         except importlib.metadata.PackageNotFoundError:
             continue
     return versions
+
+
+@cache
+def _version(library: str) -> str:
+    return importlib.metadata.version(library)
