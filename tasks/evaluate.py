@@ -8,7 +8,7 @@ from tempering.artifacts.stage import Summary, stage
 from tempering.evaluation.config import EvaluateConfig
 
 
-@stage("evaluate", version=2, makes=EvaluationArtifact, slot=True)
+@stage("evaluate", version=2, makes=EvaluationArtifact, slot=True, preload=("scipy.stats",))
 def evaluate(
     out: Draft,
     config: EvaluateConfig,

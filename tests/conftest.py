@@ -19,6 +19,7 @@ for name, value in {
     os.environ.setdefault(name, value)
 
 import copy  # noqa: E402
+import gc  # noqa: E402
 from collections.abc import Callable, Iterator  # noqa: E402
 from pathlib import Path  # noqa: E402
 from typing import Any  # noqa: E402
@@ -80,6 +81,12 @@ def nodes() -> Callable[[dict[str, Any]], list[Any]]:
 def repository() -> Path:
     """The root of the checkout."""
     return Path(__file__).parent.parent
+
+
+def pytest_collection_finish() -> None:
+    """Libraries and tests stay: no garbage collection looks through their million objects again."""
+    gc.collect()
+    gc.freeze()
 
 
 def pytest_terminal_summary(terminalreporter: Any) -> None:

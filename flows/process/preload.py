@@ -12,6 +12,7 @@ kernel kills a child with the server, also one that has only just been forked.
 
 import atexit
 import ctypes
+import gc
 import importlib
 import os
 import signal
@@ -113,6 +114,10 @@ def _preload() -> None:
         # For tests: a preload of toy stages does not need seven seconds of libraries.
         choice = os.environ.get("TEMPER_PRELOAD")
         ERROR = load(MODULES) or load(_wishes_of_stages()) if choice is None else load(tuple(choice.split()))
+        # No collection in a stage looks through the million objects of libraries again, and a stage shares
+        # their memory with its siblings for longer: to look at an object is to write to it.
+        gc.collect()
+        gc.freeze()
     finally:
         end.set()
         watcher.join()  # no other thread may live when the server forks

@@ -1,5 +1,6 @@
 """A stage's process: what comes back, how it ends, what it prints."""
 
+import gc
 import os
 import signal
 import subprocess
@@ -28,6 +29,10 @@ def add(send: Send, one: int, two: int) -> int:
     os.system("echo from the shell")
     print("a bar 1%\ra bar 100%")
     return one + two
+
+
+def frozen(send: Send) -> int:
+    return gc.get_freeze_count()
 
 
 def kill(send: Send) -> None:
@@ -113,6 +118,10 @@ def test_result_messages_and_everything_printed(workers: Workers, tmp_path: Path
     assert workers.run(add, 1, 2, log=tmp_path / "log.txt", listener=heard) == 3
     assert heard.messages == [("progress", 1, 2)]
     assert heard.lines == ["printed", "from the shell", "a bar 100%"]
+
+
+def test_what_is_preloaded_is_never_collected(workers: Workers, tmp_path: Path) -> None:
+    assert workers.run(frozen, log=tmp_path / "log.txt", listener=Heard()) > 1000
 
 
 def test_a_key_is_in_no_log_and_no_line(
