@@ -45,6 +45,16 @@ def tiny(tiny_store: Any) -> Callable[..., Any]:
     return lambda name: run_nodes(tiny_store, nodes, name, made)
 
 
+@pytest.fixture(scope="session")
+def forks(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+    """Starts `python -c` in processes that have imported torch already; see `tests.forked`."""
+    from tests.forked import Forks
+
+    forks = Forks(tmp_path_factory.mktemp("forks"))
+    yield forks
+    forks.close()
+
+
 @pytest.fixture
 def judge() -> Iterator[Any]:
     """A server that answers questions as told; see `tests.stand_in`."""

@@ -3,14 +3,13 @@
 import os
 import re
 import shutil
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from tempering.evaluation.benchmarks import BENCHMARKS, Benchmark
+from tests.forked import Forks
 
 ADDED = """
 import tempfile
@@ -85,12 +84,12 @@ def conventions() -> Iterator[str]:
 
 
 @pytest.mark.slow
-def test_a_new_benchmark_is_one_file_and_one_line_in_the_union(repository: Path, tmp_path: Path) -> None:
+def test_a_new_benchmark_is_one_file_and_one_line_in_the_union(
+    repository: Path, forks: Forks, tmp_path: Path
+) -> None:
     """The page's own example in a copy of the library: the flow, the stage and the report take it up."""
     for package in ("tempering", "tasks", "flows"):
-        shutil.copytree(
-            repository / package, tmp_path / package, ignore=shutil.ignore_patterns("__pycache__")
-        )
+        shutil.copytree(repository / package, tmp_path / package)  # with the compiled files
     blocks = re.findall(
         "```python\n(.*?)```", (repository / "docs" / "evaluation.md").read_text("utf-8"), re.S
     )
@@ -103,11 +102,5 @@ def test_a_new_benchmark_is_one_file_and_one_line_in_the_union(repository: Path,
     union = union.replace(f",\n{imported[1]}", f"\n{imported[1]}")
     (folder / "__init__.py").write_text(union)
     paths = os.pathsep.join([str(tmp_path), str(repository)])
-    ended = subprocess.run(
-        [sys.executable, "-c", ADDED],
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-        env={**os.environ, "PYTHONPATH": paths},
-    )
+    ended = forks.run(ADDED, cwd=tmp_path, env={**os.environ, "PYTHONPATH": paths})
     assert ended.returncode == 0, ended.stderr[-3000:]

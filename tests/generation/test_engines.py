@@ -2,8 +2,6 @@
 
 import os
 import socket
-import subprocess
-import sys
 from collections.abc import Iterator
 from itertools import pairwise
 from typing import Any
@@ -21,6 +19,7 @@ from tempering.generation.logprobs import completion_logprobs
 from tempering.generation.rollout import Rollout
 from tempering.generation.sampling import Sampling
 from tempering.onpolicy.actor_critic import ActorCritic
+from tests.forked import Forks
 from tests.generation.vllm_stand_in import StandIn, pretend_vllm, serving
 from tests.models.test_families import language_model
 from tests.onpolicy.small import ENDS, EOS, PAD, VOCABULARY, policy
@@ -446,17 +445,15 @@ def sample_wrapped(kind: str) -> None:
 
 
 @pytest.mark.slow
-def test_a_model_in_parts_says_the_same() -> None:
+def test_a_model_in_parts_says_the_same(forks: Forks) -> None:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     code = "from tests.generation.test_engines import sample_in_parts; sample_in_parts()"
     shared = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "OMP_NUM_THREADS": "1"}
     running = [
-        subprocess.Popen(
-            [sys.executable, "-c", code],
-            env={**os.environ, **shared, "RANK": str(rank), "LOCAL_RANK": str(rank)},
-        )
+        forks.start(code, env={**os.environ, **shared, "RANK": str(rank), "LOCAL_RANK": str(rank)})
         for rank in range(2)
     ]
-    assert [one.wait(timeout=120) for one in running] == [0, 0]
+    ends = [one.wait() for one in running]
+    assert [end.returncode for end in ends] == [0, 0], ends

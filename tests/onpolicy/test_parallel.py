@@ -6,8 +6,6 @@ would be wrong.
 
 import os
 import socket
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +15,7 @@ from safetensors.torch import load_file, save_file
 
 from tempering.artifacts.tables import read_rows
 from tempering.onpolicy.config import OnPolicyConfig, PPOConfig, RLOOConfig
+from tests.forked import Fork, Forks
 
 STEPS = 10
 SIZES: dict[str, Any] = {
@@ -67,7 +66,7 @@ def train(folder: Path) -> None:
             save_file(kept, folder / name / "gradients.safetensors")
 
 
-def start(folder: Path, rank: int, port: int) -> subprocess.Popen[bytes]:
+def start(forks: Forks, folder: Path, rank: int, port: int) -> Fork:
     environment = {
         **os.environ,
         "OMP_NUM_THREADS": "1",
@@ -78,19 +77,20 @@ def start(folder: Path, rank: int, port: int) -> subprocess.Popen[bytes]:
         "MASTER_PORT": str(port),
     }
     code = f"from tests.onpolicy.test_parallel import train, Path; train(Path({str(folder)!r}))"
-    return subprocess.Popen([sys.executable, "-c", code], env=environment)
+    return forks.start(code, env=environment)
 
 
 @pytest.fixture(scope="module")
-def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+def trained(tmp_path_factory: pytest.TempPathFactory, forks: Forks) -> tuple[Path, Path]:
     """Folders of what one process made, and two."""
     alone, together = tmp_path_factory.mktemp("alone"), tmp_path_factory.mktemp("together")
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    running = [start(together, rank, port) for rank in range(2)]
+    running = [start(forks, together, rank, port) for rank in range(2)]
     train(alone)
-    assert [one.wait(timeout=240) for one in running] == [0, 0]
+    ends = [one.wait() for one in running]
+    assert [end.returncode for end in ends] == [0, 0], ends
     return alone, together
 
 

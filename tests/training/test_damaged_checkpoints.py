@@ -4,8 +4,6 @@ import logging
 import os
 import shutil
 import socket
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +19,7 @@ from tempering.training.checkpoints import DIGESTS, newest_first
 from tempering.training.config import PretrainConfig
 from tempering.training.resume import resume_point
 from tempering.training.trainer import training_arguments
+from tests.forked import Fork, Forks
 from tests.onpolicy import small
 from tests.tiny import fresh_draft
 from tests.training import damage
@@ -205,7 +204,7 @@ def test_a_damaged_row_log_is_said(copy: Any, caplog: pytest.LogCaptureFixture) 
         caplog.clear()
 
 
-def resume_as(rank: int, port: int, draft: Path) -> subprocess.Popen[bytes]:
+def resume_as(forks: Forks, rank: int, port: int, draft: Path) -> Fork:
     """One of two processes that go on with a PPO stage."""
     ranks = {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": "2"}
     place = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "OMP_NUM_THREADS": "1"}
@@ -214,22 +213,21 @@ def resume_as(rank: int, port: int, draft: Path) -> subprocess.Popen[bytes]:
         f"again = trainer('ppo', Path({str(draft)!r})); again.train_or_resume(); "
         "print(again.out.resumed_from_tokens, again.tokens)"
     )
-    return subprocess.Popen(
-        [sys.executable, "-c", code], env={**os.environ, **ranks, **place}, stdout=subprocess.PIPE
-    )
+    return forks.start(code, env={**os.environ, **ranks, **place})
 
 
 @pytest.mark.slow
-def test_two_processes_fall_back_to_the_same_checkpoint(copy: Any, finished: Any) -> None:
+def test_two_processes_fall_back_to_the_same_checkpoint(copy: Any, finished: Any, forks: Forks) -> None:
     """Mutation: each looks for itself, and one of them finds the damaged one before it is set aside."""
     draft, _ = copy("ppo")
     newest(1)(draft)
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    processes = [resume_as(rank, port, draft) for rank in range(2)]
-    answers = [process.communicate(timeout=240)[0].split()[-2:] for process in processes]
-    assert [process.returncode for process in processes] == [0, 0]
+    running = [resume_as(forks, rank, port, draft) for rank in range(2)]
+    ends = [process.wait() for process in running]
+    assert [end.returncode for end in ends] == [0, 0], ends
+    answers = [end.stdout.split()[-2:] for end in ends]
     assert answers[0] == answers[1]
     assert int(answers[0][0]) < int(answers[0][1]) == finished("ppo")[1][0]
     assert len(list(draft.parent.glob(".damaged/*"))) == 1
