@@ -1,15 +1,18 @@
 """Several processes for one stage: who they are, and what happens when one of them fails."""
 
 import subprocess
-import sys
 import textwrap
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from flows.process.ranks import beside
+from tests.forked import Forks
+
+Run = Callable[[str], "subprocess.CompletedProcess[str]"]
 
 SCRIPT = """
     import os, sys, time
@@ -35,29 +38,30 @@ SCRIPT = """
 """
 
 
-def run(folder: Path, failing: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-c", textwrap.dedent(SCRIPT), str(folder), failing]
-    return subprocess.run(command, capture_output=True, text=True, timeout=50)
+@pytest.fixture
+def run(forks: Forks, tmp_path: Path) -> Run:
+    """Run the script with one that fails; as in a stage, torch is there before the ranks are."""
+    return lambda failing: forks.run(textwrap.dedent(SCRIPT), tmp_path, failing)
 
 
-def test_every_rank_does_the_work_at_one_address(tmp_path: Path) -> None:
-    assert run(tmp_path, "nobody").returncode == 0
+def test_every_rank_does_the_work_at_one_address(run: Run, tmp_path: Path) -> None:
+    assert run("nobody").returncode == 0
     said = [(tmp_path / str(rank)).read_text().split() for rank in range(3)]
     assert [words[:3] for words in said] == [[str(rank), str(rank), "3"] for rank in range(3)]
     assert len({words[3] for words in said}) == 1
 
 
 @pytest.mark.parametrize("failing", ["0", "2"])
-def test_a_rank_that_fails_ends_all(tmp_path: Path, failing: str) -> None:
+def test_a_rank_that_fails_ends_all(run: Run, failing: str) -> None:
     started = time.monotonic()
-    found = run(tmp_path, failing)
+    found = run(failing)
     assert found.returncode == 1
     assert "the one that fails" in found.stderr
     assert time.monotonic() - started < 40
 
 
-def test_all_are_stopped_in_silence(tmp_path: Path) -> None:
-    found = run(tmp_path, "stopped")
+def test_all_are_stopped_in_silence(run: Run) -> None:
+    found = run("stopped")
     assert found.stderr.count("Traceback") == 1, "rank 0 alone tells its caller"
 
 
