@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 import yaml
 
+from tests.forked import TEMPER, Forks
 from tests.tiny import PIPELINE
 
 pytestmark = pytest.mark.slow
@@ -23,8 +24,9 @@ BIN = Path(sys.executable).parent / "temper"
 class Shop:
     """A folder with a config and a store, and `temper` to run there."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, forks: Forks) -> None:
         self.folder, self.store, self.config = folder, folder / "artifacts", folder / "tiny.yaml"
+        self.forks = forks
         self.config.write_text(yaml.safe_dump(PIPELINE, sort_keys=False))
         (folder / "configs").mkdir()
         (folder / "configs" / "quickstart.yaml").write_text("extends: ../tiny.yaml\n")  # the default config
@@ -40,6 +42,11 @@ class Shop:
             env={**os.environ, "TEMPER_STORE": str(self.store), "PYTHONPATH": str(ROOT)},
         )
 
+    def forked(self, *arguments: object, stdin: str = "") -> subprocess.CompletedProcess[str]:
+        """As `temper`, without the seconds that a process takes to import torch."""
+        environment = {**os.environ, "TEMPER_STORE": str(self.store), "PYTHONPATH": str(ROOT)}
+        return self.forks.run(TEMPER, *arguments, cwd=self.folder, env=environment, stdin=stdin)
+
     def rows(self, *arguments: object) -> dict[str, Any]:
         done = self.temper(*arguments, "--json")
         assert done.returncode == 0, done.stderr[-3000:]
@@ -50,9 +57,9 @@ class Shop:
 
 
 @pytest.fixture(scope="module")
-def shop(tmp_path_factory: pytest.TempPathFactory) -> Shop:
+def shop(tmp_path_factory: pytest.TempPathFactory, forks: Forks) -> Shop:
     """The tiny pipeline, run once."""
-    shop = Shop(tmp_path_factory.mktemp("shop"))
+    shop = Shop(tmp_path_factory.mktemp("shop"), forks)
     rows = shop.rows("run", shop.config)
     assert {row["action"] for row in rows.values()} == {"run"}
     return shop
@@ -109,7 +116,7 @@ def test_training_artifacts_have_checkpoints_and_parquet(shop: Shop) -> None:
 
 
 def test_models_load_with_plain_transformers(shop: Shop, tmp_path: Path) -> None:
-    done = shop.temper("export", "rloo@latest", tmp_path / "out")
+    done = shop.forked("export", "rloo@latest", tmp_path / "out")
     assert done.returncode == 0, done.stderr
     code = (
         "import sys; from transformers import AutoModelForCausalLM, AutoTokenizer as T; p = sys.argv[1]\n"
@@ -118,9 +125,7 @@ def test_models_load_with_plain_transformers(shop: Shop, tmp_path: Path) -> None
         " return_tensors='pt', return_dict=True)\n"
         "print(t.decode(m.generate(**ids, max_new_tokens=4)[0]))"
     )
-    plain = subprocess.run(
-        [sys.executable, "-c", code, str(tmp_path / "out")], text=True, capture_output=True, cwd=tmp_path
-    )
+    plain = shop.forks.run(code, tmp_path / "out", cwd=tmp_path)
     assert plain.returncode == 0, plain.stderr[-2000:]
     assert "<|user|>Hi<|assistant|>" in plain.stdout
     assert (
@@ -151,7 +156,7 @@ def test_mistakes_are_said_in_one_message(shop: Shop, arguments: list[str], said
     before = sorted(
         path.relative_to(shop.store) for path in shop.store.rglob("*") if ".prefect" not in path.parts
     )
-    done = shop.temper(*[shop.config if part == "CONFIG" else part for part in arguments])
+    done = shop.forked(*[shop.config if part == "CONFIG" else part for part in arguments])
     assert done.returncode == 2, done.stderr
     assert said in done.stderr
     assert "Traceback" not in done.stderr
@@ -201,5 +206,5 @@ def test_readme_command(shop: Shop, command: str, tmp_path: Path) -> None:
     if any(word.startswith("datasets.") for word in words):
         words = [word for word in words if not word.startswith("datasets.")]  # real files of the recipe
     (shop.folder / "prompts.txt").write_text("Tell a story. Lily, ball, dog, park:\n")
-    done = shop.temper(*words, stdin="Tell a story. Lily, ball, dog, park:\n")
+    done = shop.forked(*words, stdin="Tell a story. Lily, ball, dog, park:\n")
     assert done.returncode == 0, done.stderr[-3000:]
