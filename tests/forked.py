@@ -119,13 +119,20 @@ class Forks:
             self.server = subprocess.Popen(
                 command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=self.place
             )
-        assert self.server.stdin is not None
-        assert self.server.stdout is not None
-        self.server.stdin.write(json.dumps(order) + "\n")
-        self.server.stdin.flush()
-        return int(self.server.stdout.readline())
+        server = self.server
+        assert server.stdin is not None
+        assert server.stdout is not None
+        try:
+            server.stdin.write(json.dumps(order) + "\n")
+            server.stdin.flush()
+            return int(server.stdout.readline())
+        except BaseException:  # as a test's timeout: an answer that comes later would be taken for the next
+            self.close()
+            raise
 
     def close(self) -> None:
         """End the server."""
         if self.server is not None:
+            self.server.kill()
             self.server.communicate()
+            self.server = None
