@@ -39,13 +39,17 @@ class Shop:
             text=True,
             capture_output=True,
             timeout=400,
-            env={**os.environ, "TEMPER_STORE": str(self.store), "PYTHONPATH": str(ROOT)},
+            env=self.environment(),
         )
 
     def forked(self, *arguments: object, stdin: str = "") -> subprocess.CompletedProcess[str]:
         """As `temper`, without the seconds that a process takes to import torch."""
-        environment = {**os.environ, "TEMPER_STORE": str(self.store), "PYTHONPATH": str(ROOT)}
-        return self.forks.run(TEMPER, *arguments, cwd=self.folder, env=environment, stdin=stdin)
+        return self.forks.run(TEMPER, *arguments, cwd=self.folder, env=self.environment(), stdin=stdin)
+
+    def environment(self) -> dict[str, str]:
+        toys = ("TEMPER_PRELOAD",)  # of tests/flows: with it each stage would import torch by itself
+        known = {name: value for name, value in os.environ.items() if name not in toys}
+        return {**known, "TEMPER_STORE": str(self.store), "PYTHONPATH": str(ROOT)}
 
     def rows(self, *arguments: object) -> dict[str, Any]:
         done = self.temper(*arguments, "--json")

@@ -36,6 +36,7 @@ def house(repository: Path, folder: Path) -> Path:
 
 def temper(code: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     environment = {**os.environ, "PYTHONPATH": str(code)}
+    environment.pop("TEMPER_PRELOAD", None)  # of the toys in tests/flows: each stage would import torch
     command = [sys.executable, "-m", "flows.cli.main", *arguments]
     return subprocess.run(command, cwd=code, env=environment, capture_output=True, text=True, check=False)
 

@@ -74,8 +74,11 @@ def test_one_process_is_this_one(monkeypatch: Any) -> None:
 
 
 @pytest.mark.slow
-def test_two_processes_make_the_artifact_of_one(tiny: Any, tmp_path: Path) -> None:
+def test_two_processes_make_the_artifact_of_one(
+    tiny: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Through the flow's own workers: same completions, and only one of them writes."""
+    monkeypatch.delenv("TEMPER_PRELOAD", raising=False)  # of the toys: each stage would import torch
     import torch
     from safetensors.torch import load_file
 
