@@ -123,7 +123,7 @@ def _stops(rows: Iterable[Mapping[str, Any]]) -> list[Stop]:
 
 def _intervals(row: Mapping[str, Any]) -> dict[str, tuple[float, float]]:
     intervals = {}
-    for column, *_ in _MEASURES:
+    for column in ("proxy", "gold"):
         low, high = finite(row.get(f"{column}_low")), finite(row.get(f"{column}_high"))
         if low is not None and high is not None:
             intervals[column] = (low, high)
