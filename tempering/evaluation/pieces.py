@@ -2,17 +2,18 @@
 
 A piece (a seed of a fine-tuning, a checkpoint of a curve) lies in a checkpoint of the draft, named after
 the tokens that were used up to it, since that is what a partial is kept for. The partial belongs to one
-fingerprint and to the same inputs, so a piece needs no more than a name. They are removed when the
-evaluation has written its tables.
+fingerprint and to the same inputs, so a piece needs no more than a name: any text, of which its file
+has the digest. They are removed when the evaluation has written its tables.
 """
 
+import hashlib
 import json
 from collections.abc import Mapping
 from typing import Any
 
 from tempering.artifacts.atomic import beside, publish_folder, write_atomic
 from tempering.artifacts.draft import Draft, checkpoints_in
-from tempering.artifacts.names import checkpoint_name, checkpoint_tokens, slug
+from tempering.artifacts.names import checkpoint_name, checkpoint_tokens
 from tempering.artifacts.partial import remove
 
 Piece = Mapping[str, Any]
@@ -21,7 +22,7 @@ Piece = Mapping[str, Any]
 def finished_piece(out: Draft | None, name: str) -> Piece | None:
     """A piece that an earlier run has finished, or None."""
     for folder in [] if out is None else checkpoints_in(out.path):
-        path = folder / f"{slug(name)}.json"
+        path = folder / _file(name)
         if path.is_file():
             assert out is not None
             out.resumed_from_tokens = checkpoint_tokens(folder.name)
@@ -44,7 +45,7 @@ def keep_piece(out: Draft | None, name: str, piece: Piece, tokens: int = 1) -> P
     place = out.checkpoints_dir / checkpoint_name(max(before, default=0) + max(tokens, 1))
     temporary = beside(place)
     temporary.mkdir()
-    write_atomic(temporary / f"{slug(name)}.json", text.encode())
+    write_atomic(temporary / _file(name), text.encode())
     publish_folder(temporary, place, durable=True)
     return kept
 
@@ -52,3 +53,7 @@ def keep_piece(out: Draft | None, name: str, piece: Piece, tokens: int = 1) -> P
 def drop_pieces(out: Draft) -> None:
     """All work is done: the pieces are in its tables."""
     remove(out.path / "checkpoints")
+
+
+def _file(name: str) -> str:
+    return f"{hashlib.sha256(name.encode()).hexdigest()}.json"

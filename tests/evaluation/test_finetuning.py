@@ -45,12 +45,17 @@ class Trained(FinetuningBenchmark):
 
 
 def measured(
-    folder: Path, test: list[dict[str, Any]] = TEST, checkpoint: str = "", out: Any = None, **settings: Any
+    folder: Path,
+    test: list[dict[str, Any]] = TEST,
+    checkpoint: str = "",
+    out: Any = None,
+    name: str = "task",
+    **settings: Any,
 ) -> Findings:
     model = LanguageModel(folder, "plain", torch.device("cpu"))
     artifact: Any = SimpleNamespace(model_dir=folder, trusts_remote_code=False, checkpoint=checkpoint)
     benchmark = Trained.model_validate({"kind": "finetuning", "dataset": "test", **QUICK, **settings})
-    return run_benchmark("task", benchmark, test, Tools(policy=model, model=artifact, out=out))
+    return run_benchmark(name, benchmark, test, Tools(policy=model, model=artifact, out=out))
 
 
 def value(findings: Findings, metric: str) -> float:
@@ -281,6 +286,16 @@ def test_a_finished_seed_is_that_of_its_checkpoint(folder: Path, tmp_path: Path)
     point = measured(other, out=out, checkpoint="checkpoint_1K_tokens", **settings)
     assert point.tables == measured(other, **settings).tables != finished.tables
     assert measured(folder, out=out, **settings).tables == finished.tables
+
+
+def test_a_finished_seed_is_that_of_its_task(folder: Path, tmp_path: Path) -> None:
+    """Mutations: a file name that two tasks share; predictions of other rows taken for these rows'."""
+    out = fresh_draft(tmp_path / "draft")
+    names = ("rte a", "rte-a", "x__y", "x_y", "文", "語")
+    for name in names:
+        measured(folder, out=out, name=name, num_epochs=1)
+    assert len([*out.path.glob("checkpoints/*/*.json")]) == len(names), "one was taken for another's"
+    assert len(measured(folder, TEST[:7], out=out, name="x_y", num_epochs=1).tables["predictions"]) == 7
 
 
 def test_rows_that_do_not_do_are_refused_before_a_model_is_loaded(toys: Any, tmp_path: Path) -> None:

@@ -176,7 +176,8 @@ class FinetuningBenchmark(Benchmark):
         steps = len(train.labels) // self.batch_size * self.num_epochs
         for number, seed in enumerate(seeds):
             key = f"{name}-{tools.model.checkpoint or 'finished'}-seed-{seed}"
-            if piece := finished_piece(tools.out, key):
+            piece = finished_piece(tools.out, key)
+            if piece and len(piece["predictions"]) == len(rows):
                 outcomes[seed] = Outcome.of_piece(piece)
                 continue
 
