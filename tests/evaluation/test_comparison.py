@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from tempering.errors import DataError
-from tempering.evaluation.benchmarks import ComparisonBenchmark, Tools
+from tempering.evaluation.benchmarks import ComparisonBenchmark, CompletionsBenchmark, Tools
 from tempering.evaluation.findings import Findings, run_benchmark
 from tempering.evaluation.judges import Verdict
 from tests.evaluation.test_against import OURS, THEIRS, baseline, policy, rows, values
@@ -23,7 +23,7 @@ class Longer:
     def build(self, tools: Tools) -> Any:
         return self
 
-    def compare(self, prompts: Any, first: list[str], second: list[str]) -> list[Verdict]:
+    def compare(self, prompts: Any, first: list[str], second: list[str], ended: Any) -> list[Verdict]:
         self.asked += len(prompts)
         sizes = [*zip(map(len, first), map(len, second), strict=True)]
         return [
@@ -72,6 +72,41 @@ def test_scores_that_mean_the_same_for_every_prompt_are_averaged() -> None:
     found = values(findings)
     assert (found["score"], found["reference_score"]) == (11 / 4, 12 / 4)
     assert found["score_gain"] == -1 / 4
+
+
+class EndingReward:
+    """A reward model to which a completion is worth its length, and its end 10."""
+
+    classifies = False
+
+    def __call__(self, prompts: Any, texts: list[str], ended: list[bool]) -> list[float]:
+        return [len(text) + 10.0 * end for text, end in zip(texts, ended, strict=True)]
+
+
+def test_a_reward_model_judges_what_was_cut_short_as_such(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As `completions` does. Mutations: EOS behind every completion; one side's ends for both."""
+    monkeypatch.setattr("tempering.rewards.learned.LearnedReward.of", lambda *_: EndingReward())
+    monkeypatch.setattr("tempering.evaluation.judges.reward_model.device_of", lambda tools: "cpu")
+    others = baseline()
+    others[0]["ended"] = others[3]["ended"] = False
+    for row, other in others.items():
+        other["reward"] = len(other["completion"]) + 10.0 * other["ended"]
+        assert other["completion"] == THEIRS[row][0]
+    judge = {"kind": "reward_model", "model": "rm"}
+    asked = ComparisonBenchmark.model_validate({"kind": "comparison", "dataset": "x", "judge": judge})
+    tools = Tools(policy(OURS), EndingReward(), baseline=others, models={"rm": None})  # type: ignore[arg-type,dict-item]
+    found = values(run_benchmark("x", asked, rows(), tools))
+    # Ours 14, 2, 10, 14, 11; theirs 2, 14, 11, 4, 12.
+    assert (found["score"], found["reference_score"], found["win_rate"]) == (51 / 5, 43 / 5, 2 / 5)
+    scored = CompletionsBenchmark(kind="completions", dataset="x")
+    same = values(run_benchmark("x", scored, rows(), tools))
+    names = {"score": "reward", "reference_score": "reference_reward", "score_gain": "reward_gain"}
+    assert [found[name] for name in names] == [same[name] for name in names.values()]
+    # What the rows bring is whole.
+    answers = [[{"role": "assistant", "content": text}] for text, _ in THEIRS]
+    given = [{**row, "completion": answer} for row, answer in zip(rows(), answers, strict=True)]
+    bring = asked.model_copy(update={"reference": "rows"})
+    assert values(run_benchmark("x", bring, given, tools))["reference_score"] == 63 / 5
 
 
 def test_the_rows_bring_the_reference() -> None:

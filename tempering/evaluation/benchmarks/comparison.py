@@ -41,6 +41,7 @@ class ComparisonBenchmark(Benchmark):
     max_new_tokens: int = Field(256, ge=1, le=MOST_LENGTH, description="longest completion, in tokens")
     temperature: float = Field(1.0, ge=0, description="sampling temperature; 0: greedy")
 
+    version = 2
     row_types = (RowType.PROMPT, RowType.PROMPT_COMPLETION)
     convention = (
         "One completion per prompt, sampled with the stage's seed, and the reference's. The judge says which "
@@ -128,19 +129,20 @@ class ComparisonBenchmark(Benchmark):
         self, prompts: list[Messages], pairs: list[tuple[Row, Row | None]], tools: Tools
     ) -> tuple[dict[int, Verdict], Mapping[str, float]]:
         """Place of a pair -> its verdict, and what the judge says about itself."""
-        texts = {
-            place: (row["completion"], other["completion"])
+        both = {
+            place: ((row["completion"], other["completion"]), (row["ended"], other.get("ended", True)))
             for place, (row, other) in enumerate(pairs)
             if other is not None
         }
         # Where scores are averaged, those of equal completions belong to the average.
-        asked = [place for place, (a, b) in texts.items() if a != b or self.judge.across_prompts]
-        verdicts = {place: Verdict(0.5, "the same completion") for place in texts}
+        asked = [place for place, ((a, b), _) in both.items() if a != b or self.judge.across_prompts]
+        verdicts = {place: Verdict(0.5, "the same completion") for place in both}
         if not asked:
             return verdicts, {}
         judge = self.judge.build(tools)
-        ours, theirs = ([texts[place][side] for place in asked] for side in (0, 1))
-        answers = judge.compare([prompts[place] for place in asked], ours, theirs)
+        texts, ended = ([both[place][part] for place in asked] for part in (0, 1))
+        ours, theirs = ([pair[side] for pair in texts] for side in (0, 1))
+        answers = judge.compare([prompts[place] for place in asked], ours, theirs, ended)
         return verdicts | dict(zip(asked, answers, strict=True)), judge.facts
 
 

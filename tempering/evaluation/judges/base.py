@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from tempering.evaluation.benchmarks.base import Tools
 
 Messages = list[dict[str, str]]
+Ended = Sequence[tuple[bool, bool]]
+"""Of each pair, whether the first and the second completion ended by themselves or were cut short."""
 
 
 @dataclass(frozen=True)
@@ -50,9 +52,16 @@ class Judge(Protocol):
         ...
 
     def compare(
-        self, prompts: Sequence[Messages], first: Sequence[str], second: Sequence[str]
+        self,
+        prompts: Sequence[Messages],
+        first: Sequence[str],
+        second: Sequence[str],
+        ended: Ended | None = None,
     ) -> list[Verdict]:
         """One verdict for each prompt, in order.
+
+        Args:
+            ended: for a judge whose model sees EOS; all did by default.
 
         Raises:
             UserError: too many pairs could not be judged, or the judge is not there at all.
@@ -106,19 +115,31 @@ def verdict_of_scores(first: float, second: float, note: str = "") -> Verdict:
     return Verdict(preference, "ok", first, second, note)
 
 
+@dataclass(frozen=True)
+class Answer:
+    """One completion of a prompt, and whether it ended by itself."""
+
+    prompt: Messages
+    text: str
+    ended: bool = True
+
+
 def answers_of(
-    prompts: Sequence[Messages], first: Sequence[str], second: Sequence[str]
-) -> tuple[list[tuple[Messages, str]], list[tuple[int, int]]]:
+    prompts: Sequence[Messages], first: Sequence[str], second: Sequence[str], ended: Ended | None = None
+) -> tuple[list[Answer], list[tuple[int, int]]]:
     """The different answers to each prompt, and the places in them of the two that are compared.
 
     Equal answers are scored once, so that they tie whatever they would have been batched with.
     """
-    places: dict[tuple[int, str], int] = {}
+    places: dict[tuple[int, str, bool], int] = {}
     pairs = []
-    for row, (one, other) in enumerate(zip(first, second, strict=True)):
-        ours, theirs = (places.setdefault((row, text), len(places)) for text in (one, other))
+    endings = ended or [(True, True)] * len(first)
+    for row, (texts, ends) in enumerate(zip(zip(first, second, strict=True), endings, strict=True)):
+        ours, theirs = (
+            places.setdefault((row, text, end), len(places)) for text, end in zip(texts, ends, strict=True)
+        )
         pairs.append((ours, theirs))
-    return [(prompts[row], text) for row, text in places], pairs
+    return [Answer(prompts[row], text, end) for row, text, end in places], pairs
 
 
 def model_of(tools: "Tools", name: str) -> "ModelArtifact":

@@ -12,6 +12,7 @@ from pydantic import Field
 
 from tempering.errors import DataError
 from tempering.evaluation.judges.base import (
+    Ended,
     Judge,
     Messages,
     Verdict,
@@ -62,7 +63,11 @@ class LetterJudge:
         self.facts: Mapping[str, float] = {}
 
     def compare(
-        self, prompts: Sequence[Messages], first: Sequence[str], second: Sequence[str]
+        self,
+        prompts: Sequence[Messages],
+        first: Sequence[str],
+        second: Sequence[str],
+        ended: Ended | None = None,
     ) -> list[Verdict]:
         """By the letters in both orders; see `Judge`."""
         from tempering.evaluation.judges.next_token import next_logits

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Literal
 from pydantic import Field
 
 from tempering.config import MOST_LENGTH
-from tempering.evaluation.judges.base import Judge, Messages, Verdict
+from tempering.evaluation.judges.base import Ended, Judge, Messages, Verdict
 from tempering.evaluation.judges.questions import AskingJudge, Question, parse_choice, template_file
 from tempering.rewards.endpoint.config import EndpointConfig
 
@@ -45,7 +45,11 @@ class WordJudge:
         self.facts: Mapping[str, float] = {}
 
     def compare(
-        self, prompts: Sequence[Messages], first: Sequence[str], second: Sequence[str]
+        self,
+        prompts: Sequence[Messages],
+        first: Sequence[str],
+        second: Sequence[str],
+        ended: Ended | None = None,
     ) -> list[Verdict]:
         """By the choices in both orders; see `Judge`."""
         questions = self.question.both_orders(prompts, first, second)

@@ -17,6 +17,8 @@ from typing import TYPE_CHECKING, Any, Literal
 from pydantic import Field, model_validator
 
 from tempering.evaluation.judges.base import (
+    Answer,
+    Ended,
     Judge,
     JudgeConfig,
     Messages,
@@ -93,7 +95,11 @@ class RatingJudge:
         self.config, self.rate = config, rate
 
     def compare(
-        self, prompts: Sequence[Messages], first: Sequence[str], second: Sequence[str]
+        self,
+        prompts: Sequence[Messages],
+        first: Sequence[str],
+        second: Sequence[str],
+        ended: Ended | None = None,
     ) -> list[Verdict]:
         """By the ratings of both answers to a prompt; see `Judge`."""
         answers, pairs = answers_of(prompts, first, second)
@@ -107,10 +113,10 @@ class ServedRatings:
     def __init__(self, config: EndpointConfig, attribute: str | None, out: "Draft | None") -> None:
         self.config, self.attribute, self.out = config, attribute, out
 
-    def __call__(self, answers: Sequence[tuple[Messages, str]]) -> Iterator[tuple[int, Rating]]:
+    def __call__(self, answers: Sequence[Answer]) -> Iterator[tuple[int, Rating]]:
         from tempering.rewards.endpoint.client import Endpoint
 
-        conversations = [_conversation(prompt, text) for prompt, text in answers]
+        conversations = [_conversation(answer.prompt, answer.text) for answer in answers]
         endpoint = Endpoint(
             self.config,
             None,
@@ -139,14 +145,14 @@ class LocalRatings:
     def __init__(self, speaker: "LanguageModel") -> None:
         self.speaker = speaker
 
-    def __call__(self, answers: Sequence[tuple[Messages, str]]) -> Iterator[tuple[int, Rating]]:
+    def __call__(self, answers: Sequence[Answer]) -> Iterator[tuple[int, Rating]]:
         from tempering.data.prompt_format import Unfit
         from tempering.evaluation.judges.next_token import next_logits
 
         rows: dict[int, list[int]] = {}
-        for place, (prompt, text) in enumerate(answers):
+        for place, answer in enumerate(answers):
             try:
-                rows[place] = self._ids(prompt, text)
+                rows[place] = self._ids(answer.prompt, answer.text)
             except Unfit:
                 yield place, Rating(None, "cannot be rendered")
         for place in [place for place, row in rows.items() if len(row) > self.speaker.room]:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Literal
 from pydantic import Field
 
 from tempering.evaluation.judges.base import (
+    Ended,
     Judge,
     JudgeConfig,
     Messages,
@@ -42,7 +43,7 @@ class RewardModelJudge(JudgeConfig):
 
 
 class ScoreJudge:
-    """Compares raw scores; equal texts have equal scores, whatever they were batched with."""
+    """Compares raw scores; equal answers have equal scores, whatever they were batched with."""
 
     facts: Mapping[str, float] = {}
 
@@ -50,11 +51,19 @@ class ScoreJudge:
         self.config, self.score = config, score
 
     def compare(
-        self, prompts: Sequence[Messages], first: Sequence[str], second: Sequence[str]
+        self,
+        prompts: Sequence[Messages],
+        first: Sequence[str],
+        second: Sequence[str],
+        ended: Ended | None = None,
     ) -> list[Verdict]:
         """By raw scores; see `Judge`."""
-        answers, pairs = answers_of(prompts, first, second)
-        scores = self.score([prompt for prompt, _ in answers], [text for _, text in answers])
+        answers, pairs = answers_of(prompts, first, second, ended)
+        scores = self.score(
+            [answer.prompt for answer in answers],
+            [answer.text for answer in answers],
+            ended=[answer.ended for answer in answers],
+        )
         return self.config.accepted([verdict_of_scores(scores[one], scores[other]) for one, other in pairs])
 
 
