@@ -1,4 +1,8 @@
-"""Reward model and DPO on tokenised preference pairs, by TRL."""
+"""Reward model and DPO on tokenised preference pairs, by TRL.
+
+TRL averages the means of batches, whatever their sizes, and counts a tie as wrong. The accuracy on
+held-out pairs decides whether a policy may be trained, so here it is that of all pairs, and a tie counts ½.
+"""
 
 from typing import Any
 
@@ -17,12 +21,33 @@ from tempering.training.trainer import TokenTrainer, row_order, training_argumen
 COLUMNS = ["prompt_ids", "chosen_ids", "rejected_ids"]
 
 
-class RewardStageTrainer(TokenTrainer, RewardTrainer):
+_ONE_BY_ONE: dict[str, Any] = {"per_device_eval_batch_size": 1}
+"""Held-out pairs, so that the mean of the means of batches is the mean of the pairs."""
+
+
+class PairTrainer(TokenTrainer):
+    """Mixin: a tie between the sides of a held-out pair counts half."""
+
+    margin, accuracy = "margin", "accuracy"
+    """What TRL calls the gap between the scores of a pair, and whether it is above 0."""
+
+    def log(self, logs: dict[str, float], *args: Any, **kwargs: Any) -> None:
+        """TRL's, which averages what it has noted of each pair."""
+        if not self.model.training:  # type: ignore[attr-defined]
+            noted = self._metrics["eval"]  # type: ignore[attr-defined]
+            pairs = zip(noted[self.accuracy], noted[self.margin], strict=True)
+            noted[self.accuracy] = [right + (margin == 0) / 2 for right, margin in pairs]
+        super().log(logs, *args, **kwargs)  # type: ignore[misc]
+
+
+class RewardStageTrainer(PairTrainer, RewardTrainer):
     """TRL's RewardTrainer with token accounting."""
 
 
-class DPOStageTrainer(TokenTrainer, DPOTrainer):
+class DPOStageTrainer(PairTrainer, DPOTrainer):
     """TRL's DPOTrainer with token accounting, on rows that are tokenised already."""
+
+    margin, accuracy = "rewards/margins", "rewards/accuracies"
 
     def _prepare_dataset(self, dataset: Any, *args: Any, **kwargs: Any) -> Any:
         return dataset
@@ -53,6 +78,7 @@ def reward_trainer(
             **training_arguments(
                 config,
                 out,
+                **_ONE_BY_ONE,
                 max_length=None,
                 center_rewards_coefficient=config.center_rewards_coefficient,
                 train_sampling_strategy=row_order(sample),
@@ -70,6 +96,7 @@ def dpo_trainer(
     arguments = training_arguments(
         config,
         out,
+        **_ONE_BY_ONE,
         max_length=None,
         beta=config.beta,
         loss_type=[config.loss_type],

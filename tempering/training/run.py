@@ -78,7 +78,7 @@ def train(
             "held_out", [{"metric": name, "value": float(value)} for name, value in metrics.items()]
         )
         if "eval_accuracy" in metrics:  # of a reward model, for those who will train on it
-            accuracy, count = round(metrics["eval_accuracy"], 4), len(trainer.eval_dataset)
+            accuracy, count = metrics["eval_accuracy"], len(trainer.eval_dataset)
             details = {**details, "held_out_accuracy": accuracy, "held_out_rows": count}
     save_trained(trainer.model, tokenizer, out, details)
     # The headline: held-out metrics first, then the last losses.
