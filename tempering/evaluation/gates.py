@@ -80,7 +80,8 @@ class Condition:
         return cls(metric, match[1], bound)
 
     def __str__(self) -> str:
-        return f"{self.sign} {self.bound:g}"
+        brief = f"{self.bound:g}"  # six digits, where they say it all
+        return f"{self.sign} {brief if float(brief) == self.bound else repr(self.bound)}"
 
     def holds(self, value: float | None) -> bool:
         """Whether a value passes; none, and NaN, never do."""

@@ -26,12 +26,16 @@ METRICS: list[dict[str, Any]] = [
         ("<=.6", 0.6, True),
         ("< 6e-1", 0.6, False),
         ("<6e-1", 0.59, True),
+        ("< 1234567.8", 1234568.5, False),
+        (">= 0.9999996", 0.9999998, True),
         (">= -1", None, False),
         (">= -1", math.nan, False),
     ],
 )
 def test_a_condition(text: str, value: float | None, holds: bool) -> None:
     assert Condition.read("a.b", text).holds(value) is holds
+    (written,) = GateConfig(conditions={"a.b": text}).conditions.values()
+    assert Condition.read("a.b", written) == Condition.read("a.b", text), "no digit of a bound is lost"
 
 
 @pytest.mark.parametrize("text", ["0.6", "= 0.6", ">= ", ">= much", ">= nan", ">= inf", "", ">= 1 or 2"])
