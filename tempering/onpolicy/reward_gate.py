@@ -31,7 +31,7 @@ def check_reward_models(config: OnPolicyConfig, models: Mapping[str, ModelArtifa
         accuracy, pairs = held_out_accuracy(model)
         if config.min_accuracy is None:
             floor = _GUESS - _ERRORS * 0.5 / math.sqrt(pairs) if pairs else 0.0
-            if accuracy is not None and accuracy < floor:
+            if accuracy is not None and not accuracy >= floor:
                 raise _too_low(model, accuracy, pairs, f"at least {_GUESS}, which a guess gives")
         elif accuracy is None:
             raise ArtifactError(
@@ -39,7 +39,7 @@ def check_reward_models(config: OnPolicyConfig, models: Mapping[str, ModelArtifa
                 expected="a reward model whose sample held pairs out (eval_fraction of its data sets)",
                 fix="hold pairs out and train it again, or leave min_accuracy out",
             )
-        elif accuracy < config.min_accuracy:
+        elif not accuracy >= config.min_accuracy:  # nan is below
             raise _too_low(model, accuracy, pairs, f"min_accuracy {config.min_accuracy:g} or more")
 
 

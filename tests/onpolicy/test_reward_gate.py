@@ -1,5 +1,6 @@
 """A reward model that is not good enough is refused before rollouts are spent on it."""
 
+import math
 from pathlib import Path
 from typing import Any
 
@@ -50,6 +51,8 @@ def test_good_enough(accuracy: float | None, rows: int, min_accuracy: float | No
         (0.39, 100, None, "0.390 of its 100 held-out pairs right\n  expected: at least 0.5"),
         (0.48, 10_000, None, "at least 0.5"),
         (None, 0, 0.7, "was not measured"),
+        (math.nan, 100, 0.7, "nan of its 100 held-out pairs"),
+        (math.nan, 100, None, "nan of its 100 held-out pairs"),
     ],
 )
 def test_too_low(accuracy: float | None, rows: int, min_accuracy: float | None, message: str) -> None:
