@@ -111,6 +111,25 @@ def test_a_row_without_a_partner_or_a_reward_is_left_out() -> None:
     assert counted["reward"] == 5
 
 
+class Unsure(Scorer):
+    """Classifies, and has no score for the first two completions."""
+
+    classifies = True
+
+    def __call__(self, prompts: Any, texts: list[str], ended: Any = None) -> list[float]:
+        return [math.nan, math.inf, *super().__call__(prompts, texts)[2:]]
+
+
+def test_a_completion_without_a_score_is_left_out() -> None:
+    """Mutations: it is lost; it is not positive; an infinite score wins."""
+    findings = measured(scorer=Unsure(), baseline=baseline())
+    counted = {metric.metric: metric.n for metric in findings.metrics}
+    names = ("reward", "win_rate", "loss_share", "reward_gain", "length_controlled_win_rate")
+    assert {counted[name] for name in (*names, "positive_share")} == {3}
+    found = values(findings)
+    assert (found["loss_share"], found["positive_share"]) == (1 / 3, 2 / 3)
+
+
 def test_one_outcome_alone_has_wilsons_interval() -> None:
     """Mutation: the bootstrap's, which is a point."""
     others = {row: {**item, "reward": 9.0, "completion": "zz"} for row, item in baseline().items()}

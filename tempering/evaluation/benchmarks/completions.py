@@ -1,6 +1,6 @@
 """Completions of prompts: how good they are by the embedded world's own rules and by a reward model."""
 
-from math import isnan
+from math import isfinite
 from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field
@@ -35,7 +35,7 @@ class CompletionsBenchmark(Benchmark):
     max_new_tokens: int = Field(48, ge=1, le=MOST_LENGTH, description="longest completion, in tokens")
     temperature: float = Field(1.0, ge=0, description="sampling temperature; 0: greedy")
 
-    version = 3
+    version = 4
     row_types = (RowType.PROMPT, RowType.PROMPT_COMPLETION)
     judged = True
     convention = (
@@ -94,7 +94,8 @@ class CompletionsBenchmark(Benchmark):
                 row["reward"] = reward
             _rewards(pairs, findings)
             if tools.scorer.classifies:
-                findings.add("positive_share", [float(reward > 0) for reward in rewards])
+                positive = [float(reward > 0) if isfinite(reward) else None for reward in rewards]
+                findings.add("positive_share", positive)
         if self.judge is not None:
             from tempering.evaluation.judges.reward_model import scores_by
 
@@ -143,6 +144,6 @@ def _rewards(pairs: list[tuple[Row, Row | None]], findings: "Findings") -> None:
 
 def _gain(row: Row, other: Row | None) -> float | None:
     reward = None if other is None else other.get("reward")
-    if other is None or reward is None or isnan(reward):
+    if other is None or reward is None or not isfinite(reward) or not isfinite(row["reward"]):
         return None
     return 0.0 if same(row, other) else float(row["reward"] - reward)
