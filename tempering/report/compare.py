@@ -10,19 +10,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-import numpy as np
-
 from tempering.artifacts.kinds import EvaluationArtifact
-from tempering.evaluation.bootstrap import COMPARED, mean_interval
 from tempering.report.answers import SideBySide, side_by_side
 from tempering.report.names import Model, label_of
-from tempering.report.numbers import finite
-from tempering.report.pairing import Difference, is_mean
-from tempering.report.reading import rows_of
+from tempering.report.pairing import Difference, difference, is_mean, scores_of
 from tempering.report.table import Figure, Line, described, figures, lines
-
-Key = tuple[str, str]
-"""benchmark, metric"""
 
 
 @dataclass(frozen=True)
@@ -116,29 +108,21 @@ def _flat(tree: Mapping[str, Any], prefix: str = "") -> Iterable[tuple[str, str]
 
 def _deltas(key: str, before: EvaluationArtifact, after: EvaluationArtifact) -> list[Delta]:
     sides = {"before": before, "after": after}
-    rows = {side: _scores(artifact) for side, artifact in sides.items()}
+    rows = {side: scores_of(artifact) for side, artifact in sides.items()}
     deltas = []
     for line in lines(figures(sides), described(sides)):
         if len(line.figures) < 2:
             continue
         old, new = line.figures["before"], line.figures["after"]
-        place = line.benchmark, line.metric
         note = _note(line, before, after)
-        values = [rows[side].get(place, {}) for side in sides]
+        values = [rows[side].get((line.benchmark, line.metric), {}) for side in sides]
         if not note and not all(map(is_mean, (old.value, new.value), values)):
             note = "no mean of its rows"
-        pairs = (
-            [] if note else [values[1][row] - values[0][row] for row in sorted(values[0].keys() & values[1])]
-        )
-        difference = None
-        if pairs:
-            low, high = (finite(bound) for bound in mean_interval(pairs, count=COMPARED))
-            mean = float(np.mean(pairs))
-            difference = Difference(key, label_of(key), mean, low, high, len(pairs), line.better)
-        elif old.value is not None and new.value is not None:
+        change = None if note else difference(key, label_of(key), values[1], values[0], line.better)
+        if change is None and old.value is not None and new.value is not None:
             # The difference without an interval.
-            difference = Difference(key, label_of(key), new.value - old.value, None, None, 0, line.better)
-        deltas.append(Delta(key, line, old, new, difference, note))
+            change = Difference(key, label_of(key), new.value - old.value, None, None, 0, line.better)
+        deltas.append(Delta(key, line, old, new, change, note))
     return deltas
 
 
@@ -152,12 +136,3 @@ def _note(line: Line, before: EvaluationArtifact, after: EvaluationArtifact) -> 
         source = artifact.manifest.inputs.get(f"datasets.{settings.get('dataset')}")
         digests.append(source.payload_digest if source else "")
     return "" if digests[0] == digests[1] else "measured on other data"
-
-
-def _scores(artifact: EvaluationArtifact) -> dict[Key, dict[int, float]]:
-    scores: dict[Key, dict[int, float]] = {}
-    for row in rows_of(artifact, "scores"):
-        value = finite(row.get("value"))
-        if value is not None:
-            scores.setdefault((str(row["benchmark"]), str(row["metric"])), {})[int(row["row"])] = value
-    return scores

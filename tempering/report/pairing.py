@@ -1,12 +1,12 @@
 """Paired differences between a model and the one it was trained from.
 
 Both models answer the same rows, so the row-by-row difference has a much narrower interval than two
-separate means. 95% percentile bootstrap over rows (see `tempering.evaluation.bootstrap`). A number that is no
-plain mean of its rows, such as a loss over all tokens, is not paired: the mean of the rows' differences is
-another one.
+separate means. 95% percentile bootstrap over rows (see `tempering.evaluation.bootstrap`), which says too much
+of few rows and of rows that all differ alike: no verdict there. A number that is no plain mean of its rows,
+such as a loss over all tokens, is not paired: the mean of the rows' differences is another one.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import isclose
 from statistics import fmean
@@ -15,10 +15,15 @@ from typing import Literal
 from tempering.artifacts.kinds import EvaluationArtifact, ModelArtifact
 from tempering.artifacts.names import stage_folder
 from tempering.evaluation.bootstrap import COMPARED, mean_interval
+from tempering.evaluation.metrics import wilson
 from tempering.report.numbers import finite
 from tempering.report.reading import rows_of
 
 Effect = Literal["better", "worse", "unclear"]
+FEWEST = 10
+"""Rows that a verdict needs: of two that do not differ in truth, a bootstrap finds one in five different."""
+Scores = Mapping[tuple[str, str], Mapping[int, float]]
+"""benchmark and metric, or metric[part] -> row -> value"""
 
 
 @dataclass(frozen=True)
@@ -35,8 +40,10 @@ class Difference:
 
     @property
     def effect(self) -> Effect:
-        """Which side of zero the interval is on, the better or the worse; unclear where it contains zero."""
+        """Which side of zero the interval is on; unclear: it contains zero or is a point, or rows are few."""
         if self.low is None or self.high is None or self.low <= 0 <= self.high:
+            return "unclear"
+        if self.n < FEWEST or isclose(self.low, self.high):
             return "unclear"
         return "better" if (self.low > 0) == (self.better == "higher") else "worse"
 
@@ -49,21 +56,29 @@ def differences(
     better: str,
 ) -> dict[str, Difference]:
     """Model -> its paired difference to its parent, where both have scores for the same rows."""
+    place = benchmark, metric
     scores = {
         key: rows
         for key, artifact in evaluations.items()
-        if is_mean(_value(artifact, benchmark, metric), rows := _scores(artifact, benchmark, metric))
+        if is_mean(_value(artifact, benchmark, metric), rows := scores_of(artifact).get(place, {}))
     }
-    by_model = {}
-    for key, parent in parents.items():
-        if key not in scores or parent not in scores:
-            continue
-        shared = sorted(scores[key].keys() & scores[parent].keys())
-        if shared:
-            deltas = [scores[key][row] - scores[parent][row] for row in shared]
-            low, high = (finite(bound) for bound in mean_interval(deltas, count=COMPARED))
-            by_model[key] = Difference(key, parent, sum(deltas) / len(deltas), low, high, len(deltas), better)
-    return by_model
+    pairs = {key: parent for key, parent in parents.items() if key in scores and parent in scores}
+    paired = {
+        key: difference(key, parent, scores[key], scores[parent], better) for key, parent in pairs.items()
+    }
+    return {key: change for key, change in paired.items() if change is not None}
+
+
+def difference(
+    model: str, against: str, ours: Mapping[int, float], theirs: Mapping[int, float], better: str
+) -> Difference | None:
+    """`ours` less `theirs` over the rows that both have, with its interval; None where they share none."""
+    shared = sorted(ours.keys() & theirs.keys())
+    if not shared:
+        return None
+    deltas = [ours[row] - theirs[row] for row in shared]
+    low, high = _interval(deltas, yes_no={*ours.values(), *theirs.values()} <= {0.0, 1.0})
+    return Difference(model, against, fmean(deltas), low, high, len(deltas), better)
 
 
 def parents_of(models: Mapping[str, ModelArtifact]) -> dict[str, str]:
@@ -89,17 +104,30 @@ def is_mean(value: float | None, rows: Mapping[int, float]) -> bool:
     return value is not None and bool(rows) and isclose(fmean(rows.values()), value, abs_tol=1e-9)
 
 
+def scores_of(artifact: EvaluationArtifact) -> Scores:
+    """The values of the rows of each metric, and of each part of one: its rows that belong to the part."""
+    scores: dict[tuple[str, str], dict[int, float]] = {}
+    for row in rows_of(artifact, "scores"):
+        value, part = finite(row.get("value")), row.get("part")
+        if value is None:
+            continue
+        benchmark, metric = str(row["benchmark"]), str(row["metric"])
+        for name in [metric] if part is None else [metric, f"{metric}[{part}]"]:
+            scores.setdefault((benchmark, name), {})[int(row["row"])] = value
+    return scores
+
+
 def _value(artifact: EvaluationArtifact, benchmark: str, metric: str) -> float | None:
     rows = rows_of(artifact, "metrics")
     mine = (row for row in rows if (row.get("benchmark"), row.get("metric")) == (benchmark, metric))
     return finite(next(mine, {}).get("value"))
 
 
-def _scores(artifact: EvaluationArtifact, benchmark: str, metric: str) -> dict[int, float]:
-    return {
-        int(row["row"]): value
-        for row in rows_of(artifact, "scores")
-        if row.get("benchmark") == benchmark
-        and row.get("metric") == metric
-        and (value := finite(row.get("value"))) is not None
-    }
+def _interval(deltas: Sequence[float], *, yes_no: bool) -> tuple[float | None, float | None]:
+    """By the bootstrap; where all rows went from no to yes, or back, by how many may not have (Wilson)."""
+    if yes_no and {*deltas} in ({1.0}, {-1.0}):
+        share, _ = wilson(len(deltas), len(deltas))
+        low, high = sorted((deltas[0], deltas[0] * (2 * share - 1)))
+        return low, high
+    low, high = mean_interval(deltas, count=COMPARED)
+    return finite(low), finite(high)

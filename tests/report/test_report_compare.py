@@ -7,6 +7,8 @@ from fabricate import EVALUATED, artifact, evaluation_tables, input_ref, side
 
 from tempering.artifacts.kinds import EvaluationArtifact
 from tempering.artifacts.manifest import InputRef
+from tempering.evaluation.benchmarks import BENCHMARKS
+from tempering.evaluation.findings import Findings, tables_of
 from tempering.report.compare import Change, Comparison, Side, changes, compare
 
 
@@ -59,6 +61,24 @@ def test_a_weighted_number_is_not_paired_by_plain_rows(tmp_path: Path) -> None:
     deltas = compare(Side("a", {}, {"m": one}), Side("b", {}, {"m": one})).deltas
     assert {delta.note for delta in deltas} == {"no mean of its rows"}
     assert all(delta.difference is not None and delta.difference.low is None for delta in deltas)
+
+
+def test_a_part_is_paired_by_its_rows(tmp_path: Path) -> None:
+    """`accuracy[islands]` has no rows of its own in `scores`: they are those of `accuracy` with that part."""
+    sides = []
+    for name, better in (("a", False), ("b", True)):
+        findings = Findings("grammar", BENCHMARKS["minimal_pairs"].model_construct())
+        right = [float(row % 2 or (better and row in (0, 2, 4, 6, 8, 10))) for row in range(40)]
+        findings.add("accuracy", right, parts=["islands"] * 20 + ["npi"] * 20)
+        metrics = [metric.row(name) for metric in findings.metrics]
+        tables = {"metrics": metrics, **tables_of([findings])}
+        evaluation = artifact(EvaluationArtifact, tmp_path, f"evaluate[{name}]", tables, config=EVALUATED)
+        sides.append(Side(name, {}, {"m": evaluation}))
+    found = {delta.line.metric: delta for delta in compare(*sides).deltas}
+    islands, npi = (found[f"accuracy[{part}]"] for part in ("islands", "npi"))
+    assert islands.difference is not None
+    assert (islands.difference.mean, islands.difference.n) == (pytest.approx(0.3), 20)
+    assert (islands.effect, npi.effect, islands.note) == ("better", "same", "")
 
 
 def test_settings_differ_to_the_field() -> None:

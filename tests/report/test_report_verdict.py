@@ -12,7 +12,7 @@ from tempering.artifacts.kinds import EvaluationArtifact, ModelArtifact
 from tempering.evaluation.benchmarks.preferences import PreferencesBenchmark as Pairs
 from tempering.evaluation.metrics import Metric
 from tempering.report.names import cast
-from tempering.report.pairing import Difference, differences, parents_of
+from tempering.report.pairing import Difference, difference, differences, parents_of
 from tempering.report.scoreboard import score_tables
 from tempering.report.table import Figure, Line, described, families, figures, headline, lines, metric_rows
 from tempering.report.verdict import _in_a_sentence, judge
@@ -169,18 +169,39 @@ def test_differences_are_paired_by_row(tmp_path: Path) -> None:
         )
         return made
 
-    # Row 9 is in one model only and row 3 has no score: both are left out.
-    base = {row: float(row) for row in range(9)}
+    # Row 11 is in one model only and row 3 has no score: both are left out.
+    base = {row: float(row) for row in range(11)}
     evaluations = {
         "sft": scores("sft", base),
-        "ppo": scores("ppo", {row: value + 0.5 for row, value in base.items()} | {3: None, 9: 99.0}),
+        "ppo": scores(
+            "ppo", {row: value + 0.5 for row, value in base.items()} | {3: None, 11: 99.0, 0: 0.25}
+        ),
     }
     found = differences(evaluations, {"ppo": "sft"}, "b", "m", "lower")["ppo"]
-    assert (found.mean, found.low, found.high, found.n) == (0.5, 0.5, 0.5, 8)
+    assert (found.mean, found.n) == (0.475, 10)
     assert found.effect == "worse"
     # A number with weights is no mean of its rows, and nothing is paired.
     evaluations["ppo"] = scores("ppo", base, off=0.1)
     assert not differences(evaluations, {"ppo": "sft"}, "b", "m", "lower")
+
+
+def test_a_verdict_needs_rows_and_rows_that_differ() -> None:
+    def change(*deltas: float, base: float = 2.0) -> Difference:
+        ours = {row: base + delta for row, delta in enumerate(deltas)}
+        found = difference("ppo", "sft", ours, dict.fromkeys(ours, base), "higher")
+        assert found is not None
+        return found
+
+    # Three rows up by the same, nine rows up, twenty up alike: the bootstrap is sure, we are not.
+    assert change(1, 1, 1).effect == "unclear"
+    assert change(*[1, 2, 3] * 3).effect == "unclear"
+    assert change(*[0.1] * 20).effect == "unclear"
+    assert change(*[1, 2, 3] * 3, 1).effect == "better"
+    # From no to yes on all rows is a share: Wilson's 0.839 leaves 0.161 that may go the other way.
+    found = change(*[1.0] * 20, base=0.0)
+    assert (found.low, found.high) == (pytest.approx(0.6775, abs=1e-3), 1.0)
+    assert found.effect == "better"
+    assert change(*[-1.0] * 20, base=1.0).high == pytest.approx(-0.6775, abs=1e-3)
 
 
 def test_parents_come_from_lineage(tmp_path: Path) -> None:
