@@ -2,8 +2,9 @@
 
 Both sides have answered the same rows, as a rule: a difference is then the mean of the rows' differences with
 its bootstrap interval over the rows (see `tempering.evaluation.bootstrap`). Where the data of a
-benchmark are not the same, row 7 of the one is not row 7 of the other; and a number that is no mean of its
-rows, such as a loss over all tokens, is not the mean of their differences either. No interval then.
+benchmark are not the same, row 7 of the one is not row 7 of the other, and by another reward model no number
+is (see `yardsticks`); a number that is no mean of its rows, such as a loss over all tokens, is not the mean of
+their differences either. No interval then.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -15,6 +16,7 @@ from tempering.report.answers import SideBySide, side_by_side
 from tempering.report.names import Model, label_of
 from tempering.report.pairing import Difference, difference, is_mean, scores_of
 from tempering.report.table import Figure, Line, described, figures, lines
+from tempering.report.yardsticks import other_yardstick
 
 
 @dataclass(frozen=True)
@@ -114,7 +116,7 @@ def _deltas(key: str, before: EvaluationArtifact, after: EvaluationArtifact) -> 
         if len(line.figures) < 2:
             continue
         old, new = line.figures["before"], line.figures["after"]
-        note = _note(line, before, after)
+        note = other_yardstick(line, before, after)
         values = [rows[side].get((line.benchmark, line.metric), {}) for side in sides]
         if not note and not all(map(is_mean, (old.value, new.value), values)):
             note = "no mean of its rows"
@@ -124,15 +126,3 @@ def _deltas(key: str, before: EvaluationArtifact, after: EvaluationArtifact) -> 
             change = Difference(key, label_of(key), new.value - old.value, None, None, 0, line.better)
         deltas.append(Delta(key, line, old, new, change, note))
     return deltas
-
-
-def _note(line: Line, before: EvaluationArtifact, after: EvaluationArtifact) -> str:
-    """Why rows cannot be paired: other data, or another convention; "" where they can."""
-    if len({item.convention for item in line.figures.values()}) > 1:
-        return "scored by another convention"
-    digests = []
-    for artifact in (before, after):
-        settings = artifact.manifest.config.get("benchmarks", {}).get(line.benchmark, {})
-        source = artifact.manifest.inputs.get(f"datasets.{settings.get('dataset')}")
-        digests.append(source.payload_digest if source else "")
-    return "" if digests[0] == digests[1] else "measured on other data"

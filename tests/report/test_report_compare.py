@@ -1,6 +1,7 @@
 """A comparison: differences paired by rows, settings to the field, the same prompts."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 from fabricate import EVALUATED, artifact, evaluation_tables, input_ref, side
@@ -51,6 +52,64 @@ def test_rows_of_other_data_or_another_convention_are_not_paired(tmp_path: Path)
     three = artifact(EvaluationArtifact, tmp_path, "evaluate[c]", tables, config=config, inputs=inputs)
     deltas = compare(Side("a", {}, {"m": one}), Side("c", {}, {"m": three})).deltas
     assert {delta.note for delta in deltas} == {"scored by another convention"}
+
+
+@pytest.mark.parametrize(
+    ("role", "note", "metrics"),
+    [
+        ("reward_model", "scored by another reward model", {"stories reward", "stories win_rate"}),
+        ("baseline", "compared with another baseline", {"stories win_rate", "judged win_rate"}),
+        ("models.rm", "measured with another judge", {"judged win_rate", "judged score"}),
+        ("models.sft", "measured with another reference", {"moved kl_per_completion"}),
+        ("datasets.trained", "measured on other data", {"rte accuracy"}),
+        ("judge", "measured with another judge", {"judged win_rate", "judged score"}),
+    ],
+)
+def test_numbers_by_other_yardsticks_are_not_paired(
+    tmp_path: Path, role: str, note: str, metrics: set[str]
+) -> None:
+    benchmarks: dict[str, dict[str, Any]] = {
+        "stories": {"kind": "completions", "dataset": "d"},
+        "judged": {"kind": "comparison", "dataset": "d", "judge": {"kind": "reward_model", "model": "rm"}},
+        "moved": {"kind": "kl_divergence", "dataset": "d", "reference": "sft"},
+        "rte": {"kind": "finetuning", "dataset": "d", "train_dataset": "trained"},
+    }
+    measured = {
+        "stories": ("gold_score", "reward", "win_rate", "ended_share"),
+        "judged": ("win_rate", "score", "ended_share"),
+        "moved": ("kl_per_completion",),
+        "rte": ("accuracy",),
+    }
+    roles = ("datasets.d", "datasets.trained", "reward_model", "baseline", "models.rm", "models.sft")
+    inputs = {name: InputRef(id=f"{name}/x", payload_digest="1", fingerprint="f") for name in roles}
+
+    # The same rows on both sides; of one input, or of how the judge asks, another one.
+    sides = []
+    for side_name in ("a", "b"):
+        findings = [
+            Findings(name, BENCHMARKS[item["kind"]].model_construct()) for name, item in benchmarks.items()
+        ]
+        for finding in findings:
+            for metric in measured[finding.name]:
+                finding.add(metric, [0.25, 0.5, 1.0] * 5)
+        tables = {
+            "metrics": [row.row("m") for item in findings for row in item.metrics],
+            **tables_of(findings),
+        }
+        config: dict[str, Any] = {"benchmarks": benchmarks}
+        hashed = {
+            "config": {
+                "benchmarks": {"judged": {"judge": {"template": side_name if role == "judge" else ""}}}
+            }
+        }
+        mine = inputs if side_name == "a" or role == "judge" else inputs | {role: input_ref("other/y")}
+        about = {"config": config, "inputs": mine, "hashed": hashed}
+        made = artifact(EvaluationArtifact, tmp_path, f"evaluate[{side_name}]", tables, **about)
+        sides.append(Side(side_name, {}, {"m": made}))
+    deltas = compare(*sides).deltas
+    notes = {f"{delta.line.benchmark} {delta.line.metric}": delta.note for delta in deltas}
+    assert notes == {name: note if name in metrics else "" for name in notes}
+    assert {delta.effect for delta in deltas} == {"", "same"}
 
 
 def test_a_weighted_number_is_not_paired_by_plain_rows(tmp_path: Path) -> None:

@@ -24,13 +24,14 @@ def outcome_measures(*, judged: bool) -> tuple[Measure, ...]:
         judged: the reward model that scores completions decides, and not a judge of the benchmark's own.
     """
     unit, end = "share of completions", "" if judged else ", by the judge"
-    even = Measure("win_rate", f"Win rate{end}", unit, baseline=0.5, even=True, judged=judged)
+    share = Measure("win_share", f"Won{end}", unit, judged=judged, relative=True, named=not judged)
+    even = replace(share, name="win_rate", label=f"Win rate{end}", baseline=0.5, even=True)
     return (
         even,
         replace(even, name="length_controlled_win_rate", label=f"Win rate at equal length{end}"),
-        Measure("win_share", f"Won{end}", unit, judged=judged),
-        Measure("tie_share", f"Tied{end}", unit, better="lower", judged=judged),
-        Measure("loss_share", f"Lost{end}", unit, better="lower", judged=judged),
+        share,
+        replace(share, name="tie_share", label=f"Tied{end}", better="lower"),
+        replace(share, name="loss_share", label=f"Lost{end}", better="lower"),
     )
 
 
@@ -42,6 +43,7 @@ LENGTH_MEASURES = (
         better="lower",
         baseline=1.0,
         even=True,
+        relative=True,
     ),
     Measure("ended_share", "Ended by itself", "share of completions"),
     Measure("empty_share", "Empty", "share of completions", better="lower"),

@@ -43,6 +43,8 @@ class Measure:
         caveat: what a reader must know where a report is about this metric.
         even: its baseline is what a model gets that is as good as the one it is compared with, not a guess.
         judged: the reward model that judges completions gives it.
+        relative: it compares with the completions of a baseline or reference.
+        named: it hangs on the models, or the further data sets, that the benchmark names.
     """
 
     name: str
@@ -54,6 +56,8 @@ class Measure:
     caveat: str = ""
     even: bool = False
     judged: bool = False
+    relative: bool = False
+    named: bool = False
 
 
 @dataclass(frozen=True)

@@ -46,8 +46,14 @@ class BestOfNBenchmark(Benchmark):
     )
     metrics = (
         Measure("best_proxy", "Reward of the best of n", "logit per prompt, n = `samples`", judged=True),
-        Measure("best_gold", "Gold of the best of n", "per prompt, n = `samples`", judged=True),
-        Measure("gold_gain", "Gold gained by the best of n", "per prompt, over one completion", judged=True),
+        Measure("best_gold", "Gold of the best of n", "per prompt, n = `samples`", judged=True, named=True),
+        Measure(
+            "gold_gain",
+            "Gold gained by the best of n",
+            "per prompt, over one completion",
+            judged=True,
+            named=True,
+        ),
     )
 
     @model_validator(mode="after")

@@ -51,16 +51,24 @@ class ComparisonBenchmark(Benchmark):
     )
     metrics = (
         *outcome_measures(judged=False),
-        Measure("score", "Judge's score", "the judge's own scale"),
-        Measure("reference_score", "Judge's score of the reference", "the judge's own scale"),
+        Measure("score", "Judge's score", "the judge's own scale", named=True),
+        Measure(
+            "reference_score",
+            "Judge's score of the reference",
+            "the judge's own scale",
+            relative=True,
+            named=True,
+        ),
         Measure(
             "score_gain",
             "Judge's score over the reference's",
             "the judge's own scale",
             baseline=0.0,
             even=True,
+            relative=True,
+            named=True,
         ),
-        Measure("judged_share", "Judged", "share of pairs"),
+        Measure("judged_share", "Judged", "share of pairs", relative=True, named=True),
         Measure(
             "first_place_share",
             "Judge for what stands first",
@@ -68,6 +76,8 @@ class ComparisonBenchmark(Benchmark):
             better="lower",
             baseline=0.5,
             even=True,
+            relative=True,
+            named=True,
         ),
         *LENGTH_MEASURES,
     )

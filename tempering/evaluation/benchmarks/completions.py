@@ -62,7 +62,9 @@ class CompletionsBenchmark(Benchmark):
         ),
         Measure("judge_score", "Score by the second judge", "logit per completion"),
         Measure("positive_share", "Positive", "share of completions", judged=True),
-        Measure("reference_reward", "Reward of the baseline", "logit per completion", judged=True),
+        Measure(
+            "reference_reward", "Reward of the baseline", "logit per completion", judged=True, relative=True
+        ),
         Measure(
             "reward_gain",
             "Reward over the baseline's",
@@ -70,6 +72,7 @@ class CompletionsBenchmark(Benchmark):
             baseline=0.0,
             even=True,
             judged=True,
+            relative=True,
         ),
         *outcome_measures(judged=True),
         *LENGTH_MEASURES,

@@ -49,7 +49,7 @@ class DiversityBenchmark(Benchmark):
         *(Measure(f"distinct_{n}", f"Distinct {n}-grams", f"share of {n}-grams in a block") for n in _ORDERS),
         Measure("self_bleu", "Self-BLEU", "0 to 100 per completion", better="lower"),
         Measure("repeated_share", "Repeated completions", "share of completions", better="lower"),
-        Measure("memorised_share", "Memorised", "share of completions", better="lower"),
+        Measure("memorised_share", "Memorised", "share of completions", better="lower", named=True),
     )
 
     @property

@@ -68,9 +68,9 @@ class FinetuningBenchmark(Benchmark):
         "and seeds."
     )
     metrics = (
-        Measure("accuracy", "Right labels", "share of rows", baseline=_MAJORITY),
-        Measure("f1", "F1 of label 1", "0 to 1", baseline=_MAJORITY),
-        Measure("mcc", "Matthews correlation", "-1 to 1", baseline=_MAJORITY),
+        Measure("accuracy", "Right labels", "share of rows", baseline=_MAJORITY, named=True),
+        Measure("f1", "F1 of label 1", "0 to 1", baseline=_MAJORITY, named=True),
+        Measure("mcc", "Matthews correlation", "-1 to 1", baseline=_MAJORITY, named=True),
     )
 
     @property

@@ -37,8 +37,12 @@ class KLDivergenceBenchmark(Benchmark):
         "sampled tokens. Per token: over all tokens; per completion: the mean of the sums."
     )
     metrics = (
-        Measure("kl_per_token", "KL to the reference, per token", "nats per token", better="lower"),
-        Measure("kl_per_completion", "KL to the reference", "nats per completion", better="lower"),
+        Measure(
+            "kl_per_token", "KL to the reference, per token", "nats per token", better="lower", named=True
+        ),
+        Measure(
+            "kl_per_completion", "KL to the reference", "nats per completion", better="lower", named=True
+        ),
     )
 
     @property
