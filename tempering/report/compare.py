@@ -2,9 +2,9 @@
 
 Both sides have answered the same rows, as a rule: a difference is then the mean of the rows' differences with
 its bootstrap interval over the rows (see `tempering.evaluation.bootstrap`). Where the data of a
-benchmark are not the same, row 7 of the one is not row 7 of the other, and by another reward model no number
-is (see `yardsticks`); a number that is no mean of its rows, such as a loss over all tokens, is not the mean of
-their differences either. No interval then.
+benchmark are not the same, row 7 of the one is not row 7 of the other; another reward model has another
+scale (see `yardsticks`); and a number that is no mean of its rows, such as a loss over all tokens, is not the
+mean of their differences. No interval then.
 """
 
 from collections.abc import Iterable, Mapping, Sequence

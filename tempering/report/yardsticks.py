@@ -1,4 +1,4 @@
-"""What a number was measured with, beside the model and its own settings: data, reward model, baseline, judge.
+"""What a number was measured with, beside the model: data, convention, reward model, baseline, judge.
 
 Two numbers differ by their models only where these are the same: a reward by another reward model is on
 another scale, a win rate over another baseline another question. An artifact's manifest has the digests of
@@ -18,7 +18,7 @@ def other_yardstick(line: Line, before: EvaluationArtifact, after: EvaluationArt
     if len({item.convention for item in line.figures.values()}) > 1:
         return "scored by another convention"
     old, new = (_yardsticks(line, artifact) for artifact in (before, after))
-    return next((words for words in old if old[words] != new[words]), "")
+    return next((words for words in old if old[words] != new.get(words)), "")
 
 
 def _yardsticks(line: Line, artifact: EvaluationArtifact) -> dict[str, Any]:
@@ -34,15 +34,13 @@ def _yardsticks(line: Line, artifact: EvaluationArtifact) -> dict[str, Any]:
     )
     # The baseline's completions, unless the rows bring what ours are compared with.
     baseline = "rows" if settings.get("reference") == "rows" else digests.get("baseline")
+    judge = _judge(line.benchmark, manifest) if measure.named else None
     other = "judge" if "judge" in settings else "reference"
     return {
         "measured on other data": datasets,
         "scored by another reward model": digests.get("reward_model") if measure.judged else None,
         "compared with another baseline": baseline if measure.relative else None,
-        f"measured with another {other}": [
-            models,
-            _judge(line.benchmark, manifest) if measure.named else None,
-        ],
+        f"measured with another {other}": [models, judge],
     }
 
 
