@@ -2,17 +2,21 @@
 
 All three come from the counts of (label, prediction), so that one bootstrap serves them all. With several
 seeds the value is the mean over seeds, and the interval resamples rows and seeds alike: it says where another
-test set and other seeds would put that mean. F1 is that of label 1 (van Rijsbergen 1979), the correlation
-is Matthews' (1975) in Gorodkin's form for any number of labels (2004, https://doi.org/10.1016/j.compbiolchem.2004.09.006).
+test set and other seeds would put that mean, as far as a few seeds can tell. Where all is right a bootstrap
+knows nothing else: there the share right is taken at its interval by Wilson. F1 is that of label 1 (van
+Rijsbergen 1979), the correlation is Matthews' (1975) in Gorodkin's form for any number of labels (2004,
+https://doi.org/10.1016/j.compbiolchem.2004.09.006).
 """
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from operator import ne
 
 import numpy as np
 from numpy.typing import NDArray
 
 from tempering.evaluation.bootstrap import RESAMPLES, interval
+from tempering.evaluation.metrics import wilson
 
 Counts = NDArray[np.float64]
 """Rows by label and prediction, (..., labels, labels)."""
@@ -78,6 +82,14 @@ def estimate(
     score = MEASURES[measure]
     value = np.mean([score(counted(labels, line, kinds)) for line in predictions])
 
+    # All right in every seed, or all wrong.
+    right = [line == [*labels] for line in map(list, predictions)]
+    wrong = [all(map(ne, line, labels)) for line in predictions]
+    if all(right) or (measure == "accuracy" and all(wrong)):
+        bounds = wilson(len(labels) if all(right) else 0, len(labels))
+        low, high = (_at_share(score, labels, kinds, bound) for bound in bounds)
+        return Estimate(float(value), low, high)
+
     # Rows alike in label and predictions need not be told apart: draw how many of each sort there are.
     sorts, sizes = np.unique(np.array([labels, *predictions]).T, axis=0, return_counts=True)
     generator = np.random.default_rng(0)
@@ -90,6 +102,15 @@ def estimate(
     # Then seeds, with the same number of draws.
     seeds = generator.multinomial(len(predictions), [1 / len(predictions)] * len(predictions), size=resamples)
     return Estimate(float(value), *interval((scores * seeds).sum(-1) / len(predictions)))
+
+
+def _at_share(
+    score: Callable[[Counts], NDArray[np.float64]], labels: Sequence[int], kinds: int, share: float
+) -> float:
+    """A measure where this share of each label's rows is right, and the rest have the other labels alike."""
+    sizes = np.bincount(labels, minlength=kinds)[:, None]
+    wrong = (1 - np.eye(kinds)) * (1 - share) / (kinds - 1)
+    return float(score(sizes * (np.eye(kinds) * share + wrong)))
 
 
 def _ratio(over: NDArray[np.float64], under: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -1,7 +1,8 @@
 """The percentile bootstrap over rows (Efron 1979): one for all numbers that are no shares of yes and no.
 
 Rows are drawn with a fixed seed, so that a number has one interval, and with all their columns, so that pairs
-stay pairs. Intervals are 95%. `paired.estimate` asks `scipy.stats.bootstrap`, which draws the same rows.
+stay pairs. Intervals are 95%. `paired.estimate` asks `scipy.stats.bootstrap`, which draws the same rows; of
+many rows with few different values the mean draws counts instead, and other numbers of the same distribution.
 """
 
 import math

@@ -2,11 +2,15 @@
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
+from math import fsum, isnan
 from typing import Any
 
 from tempering.evaluation.benchmarks.base import Benchmark, Row, Tools
 from tempering.evaluation.bootstrap import statistics
 from tempering.evaluation.metrics import Metric, mean_metric
+
+Baseline = float | Sequence[float | None] | None
+"""What guessing gives: on all rows alike, or on each."""
 
 
 @dataclass
@@ -22,31 +26,36 @@ class Findings:
         self,
         metric: str,
         values: Sequence[float | None],
-        baseline: float | None = None,
+        baseline: Baseline = None,
         weights: Sequence[float] | None = None,
         *,
         parts: Sequence[str] | None = None,
         kept: bool = True,
+        share: bool = False,
         shown: Callable[[float], float] | None = None,
     ) -> None:
         """One metric from its per-row values, which are kept too (for paired comparisons).
 
         Args:
-            baseline: what guessing gives on these rows, where the benchmark does not state a number.
+            baseline: what guessing gives on these rows, or on each (None: nobody knows), where the benchmark
+                does not state a number.
             weights: what each row counts in the mean; by default all count the same.
             parts: the part of the rows that each row belongs to: `METRIC[PART]` of each is measured too.
             kept: whether the values are kept, which a second mean of the same ones need not be.
+            share: weighted values are yes or no (see `mean_metric`).
             shown: a rising function of the mean and of its interval (and of each value), as e to a loss.
         """
-        self._measure(metric, values, baseline, weights, shown)
+        guesses = [*baseline] if isinstance(baseline, Sequence) else [baseline] * len(values)
+        self._measure(metric, values, guesses, weights, shown, share=share)
         if kept:
             read = [None if value is None or shown is None else shown(value) for value in values]
             self._keep_scores(metric, values if shown is None else read, parts)
-        grouped: dict[str, list[float | None]] = {}
-        for part, value in zip(parts or (), values, strict=bool(parts)):
-            grouped.setdefault(part, []).append(value)
-        for part, some in grouped.items():
-            self._measure(f"{metric}[{part}]", some, baseline, shown=shown)
+        grouped: dict[str, list[int]] = {}
+        for place, part in enumerate(parts or ()):
+            grouped.setdefault(part, []).append(place)
+        for part, places in grouped.items():
+            some, own = ([column[place] for place in places] for column in (values, guesses))
+            self._measure(f"{metric}[{part}]", some, own, shown=shown)
 
     def add_statistics(
         self,
@@ -70,13 +79,15 @@ class Findings:
         self,
         metric: str,
         values: Sequence[float | None],
-        baseline: float | None,
+        baselines: Sequence[float | None],
         weights: Sequence[float] | None = None,
         shown: Callable[[float], float] | None = None,
+        *,
+        share: bool = False,
     ) -> None:
         """One mean with its interval, described as the benchmark describes it."""
-        about = self._about(metric, baseline)
-        mean = mean_metric(metric, values, self.name, weights=weights, **about)
+        about = self._about(metric, _guess(values, baselines, weights))
+        mean = mean_metric(metric, values, self.name, weights=weights, share=share, **about)
         if shown is not None:
             mean = replace(mean, value=shown(mean.value), low=shown(mean.low), high=shown(mean.high))
         self.metrics.append(mean)
@@ -125,6 +136,20 @@ class Findings:
     def piece(self) -> dict[str, Any]:
         """What a killed run goes on from (see `pieces`)."""
         return {"metrics": [asdict(metric) for metric in self.metrics], "tables": self.tables}
+
+
+def _guess(
+    values: Sequence[float | None], baselines: Sequence[float | None], weights: Sequence[float] | None
+) -> float | None:
+    """What guessing gives on the rows that count; None where no row has a guess."""
+    rows = zip(values, baselines, weights or [1.0] * len(values), strict=True)
+    guesses = [
+        (guess, weight)
+        for value, guess, weight in rows
+        if value is not None and not isnan(value) and guess is not None
+    ]
+    total = fsum(weight for _, weight in guesses)
+    return fsum(guess * weight for guess, weight in guesses) / total if total else None
 
 
 def run_benchmark(name: str, benchmark: Benchmark, rows: list[Row], tools: Tools) -> Findings:

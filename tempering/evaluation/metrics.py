@@ -38,7 +38,7 @@ class Metric:
         return {"model": model, **asdict(self)}
 
 
-def wilson(successes: float, n: int) -> tuple[float, float]:
+def wilson(successes: float, n: float) -> tuple[float, float]:
     """Wilson's 95% interval of a share."""
     if n == 0:
         return math.nan, math.nan
@@ -55,12 +55,15 @@ def mean_metric(
     benchmark: str,
     *,
     weights: Sequence[float] | None = None,
+    share: bool = False,
     **more: Any,
 ) -> Metric:
     """Mean of `values` (None and NaN left out) with its interval; yes/no values get Wilson's.
 
     Args:
         weights: what each value counts; the interval is then a bootstrap over rows with their weights.
+        share: weighted values are yes or no; where all are alike, which a bootstrap takes for certain, the
+            interval is Wilson's for as many rows as the weights are worth (Kish 1965: (Σw)² / Σw²).
     """
     counted = {
         place: float(value)
@@ -71,7 +74,11 @@ def mean_metric(
     if weights is not None and numbers:
         shares = [weights[place] for place in counted]
         value = float(np.average(numbers, weights=shares))
-        return Metric(name, value, *mean_interval(numbers, shares), len(numbers), benchmark, **more)
+        low, high = mean_interval(numbers, shares)
+        if share and {*numbers} in ({0.0}, {1.0}):
+            worth = sum(shares) ** 2 / sum(weight**2 for weight in shares)
+            low, high = wilson(value * worth, worth)
+        return Metric(name, value, low, high, len(numbers), benchmark, **more)
     value = sum(numbers) / len(numbers) if numbers else math.nan
     yes_no = all(item in (0.0, 1.0) for item in numbers)
     low, high = wilson(sum(numbers), len(numbers)) if yes_no else mean_interval(numbers)

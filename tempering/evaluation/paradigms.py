@@ -25,12 +25,17 @@ def add_accuracy(
     findings: "Findings",
     values: Sequence[float | None],
     paradigms: Sequence[str] | None,
-    baseline: float | None = None,
+    baseline: Sequence[float] | None = None,
 ) -> None:
-    """The accuracy over rows and, where there are paradigms, that of each and the mean over them."""
+    """The accuracy over rows and, where there are paradigms, that of each and the mean over them.
+
+    Args:
+        baseline: what guessing gives on each row.
+    """
     findings.add("accuracy", values, baseline, parts=paradigms)
     if paradigms is not None:
-        findings.add("macro_accuracy", values, baseline, weights=macro_weights(values, paradigms), kept=False)
+        weights = macro_weights(values, paradigms)
+        findings.add("macro_accuracy", values, baseline, weights, kept=False, share=True)
 
 
 def macro_weights(values: Sequence[float | None], paradigms: Sequence[str]) -> list[float]:

@@ -152,3 +152,15 @@ def test_the_baseline_needs_no_reward_model(nodes: Any) -> None:
         "evaluate.baseline": None,
     }
     assert all("baseline" not in node.inputs for node in nodes(lone))
+
+
+@pytest.mark.parametrize("won", [True, False])
+def test_a_win_at_every_prompt_is_not_certain(won: bool) -> None:
+    """At equal length too: five wins of five say at least 0.566, by Wilson."""
+    theirs = {
+        row: {**item, "reward": -9.0 if won else 9.0, "completion": "?"} for row, item in baseline().items()
+    }
+    found = {metric.metric: metric for metric in measured(scorer=Scorer(), baseline=theirs).metrics}
+    rate = found["length_controlled_win_rate"]
+    assert (rate.low, rate.high) == wilson(5.0 * won, 5)
+    assert rate.low <= rate.value <= rate.high

@@ -65,3 +65,18 @@ def test_seeds_that_differ_widen_the_interval() -> None:
     assert apart.high - apart.low > 1.5 * (alike.high - alike.low)
     one = estimate("accuracy", labels, [middle], 2)
     assert (alike.low, alike.high) == (pytest.approx(one.low, abs=0.015), pytest.approx(one.high, abs=0.015))
+
+
+def test_all_right_is_not_certain() -> None:
+    """Twelve rows, three seeds, no mistake: resamples of them hold none either."""
+    labels = [0, 1] * 6
+    low, _ = wilson(12, 12)
+    found = {measure: estimate(measure, labels, [labels] * 3, 2) for measure in MEASURES}
+    assert [(item.value, item.high) for item in found.values()] == [(1.0, 1.0)] * 3
+    # With a share q right of either label: accuracy q, F1 2q / (2q + 2 (1 - q)) = q, correlation 2q - 1.
+    assert found["accuracy"].low == found["f1"].low == pytest.approx(low) == pytest.approx(0.7575, abs=1e-4)
+    assert found["mcc"].low == pytest.approx(2 * low - 1)
+    wrong = estimate("accuracy", labels, [[1, 0] * 6] * 3, 2)
+    assert (wrong.low, wrong.high) == (pytest.approx(0.0), pytest.approx(1 - low))
+    # One mistake in one seed: the bootstrap again.
+    assert estimate("accuracy", labels, [labels, labels, [1, *labels[1:]]], 2).high == 1.0

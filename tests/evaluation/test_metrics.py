@@ -7,7 +7,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tempering.data.answers import exact_match, f1, normalise_answer
+from tempering.evaluation.benchmarks import MultipleChoiceBenchmark, QuestionsBenchmark
+from tempering.evaluation.findings import Findings
 from tempering.evaluation.metrics import mean_metric, wilson
+from tempering.evaluation.paradigms import add_accuracy
 
 
 def test_wilson_by_hand() -> None:
@@ -116,3 +119,44 @@ def test_any_two_texts_can_be_compared(answer: str, gold: str) -> None:
 
 def test_normalise_answer() -> None:
     assert normalise_answer(" The  Cat's, hat. ") == "cats hat"
+
+
+def test_all_right_over_paradigms_is_not_certain() -> None:
+    """Eight of eight in two paradigms of four: Wilson's of eight; where one counts more, of fewer rows."""
+    findings = Findings("b", MultipleChoiceBenchmark.model_construct())
+    add_accuracy(findings, [1.0] * 8, ["a"] * 4 + ["b"] * 4, [0.5] * 8)
+    macro = findings.metrics[-1]
+    assert (macro.metric, macro.value, macro.n) == ("macro_accuracy", 1.0, 8)
+    assert (macro.low, macro.high) == pytest.approx(wilson(8, 8))
+    # Weights 1/2 and six times 1/12: worth 1 / (1/4 + 6/144) = 24/7 rows.
+    uneven = mean_metric("m", [1.0] * 7, "b", weights=[1 / 2, *[1 / 12] * 6], share=True)
+    assert uneven.low == pytest.approx(wilson(24 / 7, 24 / 7)[0])
+    # A weighted number that is no share, such as the KL of a model to itself, is what it is.
+    assert mean_metric("kl", [0.0] * 8, "b", weights=[1.0] * 8).high == 0
+
+
+def test_each_part_has_its_own_guess() -> None:
+    """Two choices and five: one guess for all would call 0.27 of five choices worse than guessing."""
+    findings = Findings("b", MultipleChoiceBenchmark.model_construct())
+    guesses = [1 / 2, 1 / 2, 1 / 5, 1 / 5, 1 / 5]
+    add_accuracy(findings, [1.0, 0.0, 1.0, 0.0, None], ["two", "two", "five", "five", "five"], guesses)
+    found = {metric.metric: metric.baseline for metric in findings.metrics}
+    assert found == {
+        "accuracy": pytest.approx(0.35),  # of the rows that count
+        "accuracy[two]": 0.5,
+        "accuracy[five]": pytest.approx(0.2),
+        "macro_accuracy": pytest.approx(0.35),
+    }
+
+
+def test_a_mean_over_paradigms_is_guessed_as_such() -> None:
+    findings = Findings("b", MultipleChoiceBenchmark.model_construct())
+    add_accuracy(findings, [1.0, 0.0, 1.0, 0.0], ["two", "five", "five", "five"], [0.5, 0.2, 0.2, 0.2])
+    found = {metric.metric: metric.baseline for metric in findings.metrics}
+    assert (found["accuracy"], found["macro_accuracy"]) == (pytest.approx(0.275), pytest.approx(0.35))
+
+
+def test_a_part_without_a_guess_has_none() -> None:
+    findings = Findings("b", QuestionsBenchmark.model_construct())
+    findings.add("exact_match", [1.0, 0.0], [0.6, None], parts=["who", "where"])
+    assert [metric.baseline for metric in findings.metrics] == [0.6, 0.6, None]

@@ -1,7 +1,7 @@
 """A model's completions against a reference's of the same prompts: the metrics, and how they are added.
 
-Each interval is a bootstrap over the prompts (see `paired`); a share whose prompts all have one and the same
-outcome gets Wilson's, since a bootstrap would know no other.
+Each interval is a bootstrap over the prompts (see `paired`); where all prompts have one and the same outcome
+shares and win rates get Wilson's, since a bootstrap would know no other.
 """
 
 from collections.abc import Mapping, Sequence
@@ -91,6 +91,7 @@ def add_outcomes(findings: "Findings", points: Values, pairs: Sequence[tuple[Row
     Args:
         pairs: each row with the reference's, for their lengths.
     """
+    from tempering.evaluation.metrics import wilson
     from tempering.evaluation.paired import estimate, length_controlled
 
     counted = [
@@ -103,6 +104,8 @@ def add_outcomes(findings: "Findings", points: Values, pairs: Sequence[tuple[Row
     add_mean(findings, "win_rate", points, share=True)
     wins, longer = zip(*counted, strict=True)
     rate, interval = estimate(length_controlled, wins, longer)
+    if {*wins} in ({0.0}, {1.0}):
+        interval = wilson(sum(wins), len(wins))
     findings.add_value("length_controlled_win_rate", rate, interval, len(counted))
     # Where a judge is unsure its points lie between, and say who is ahead.
     for metric, side in (("win_share", 1), ("tie_share", 0), ("loss_share", -1)):

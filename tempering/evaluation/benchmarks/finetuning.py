@@ -57,6 +57,7 @@ class FinetuningBenchmark(Benchmark):
         0.1, gt=0, lt=1, description="share of the training rows that choose the epoch instead of training"
     )
 
+    version = 2
     row_types = (RowType.CLASSIFICATION,)
     convention = (
         "All weights are trained, with the head of the BabyLM evaluation pipeline. `honest`: text and pair "

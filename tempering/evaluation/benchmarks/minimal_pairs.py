@@ -21,7 +21,7 @@ class MinimalPairsBenchmark(Benchmark):
         "honest", description="tokens and ties: honest, official (BabyLM), bos or lmeval"
     )
 
-    version = 3
+    version = 4
     row_types = (RowType.MINIMAL_PAIR,)
     predicts = True
     convention = (

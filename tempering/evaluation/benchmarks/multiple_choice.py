@@ -10,7 +10,6 @@ other `scoring`s are in `conventions`. As there, a chat template is put around q
 that is asked for. Candidates (EWoK, COMPS) are choices with a context each.
 """
 
-from statistics import fmean
 from typing import TYPE_CHECKING, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
@@ -44,7 +43,7 @@ class MultipleChoiceBenchmark(Benchmark):
         "honest", description="tokens and ties: honest, official (BabyLM), bos or lmeval"
     )
 
-    version = 3
+    version = 4
     row_types = (RowType.MULTIPLE_CHOICE, RowType.CANDIDATES)
     predicts = True
     convention = (
@@ -98,7 +97,7 @@ class MultipleChoiceBenchmark(Benchmark):
             [total / len(text.encode()) for total, (_, text) in zip(line, row, strict=True)]
             for line, row in zip(plain, candidates, strict=True)
         ]
-        chance = fmean(1 / len(row) for row in candidates) if rows else None
+        chance = [1 / len(row) for row in candidates]
         right, right_per_byte = (
             [points(line, row["answer"], self.scoring) for line, row in zip(lines, rows, strict=True)]
             for lines in (plain, per_byte)
