@@ -44,7 +44,7 @@ class Stop:
 
 @dataclass(frozen=True)
 class Path:
-    """The stops of one model, nearest first."""
+    """The stops of one model in the order of its table, that of its training: the distance may fall too."""
 
     model: Model
     stops: Sequence[Stop]
@@ -118,7 +118,7 @@ def _stops(rows: Iterable[Mapping[str, Any]]) -> list[Stop]:
             values = finite(row.get("proxy")), finite(row.get("gold"))
             marked = None if turns is None else bool(turns)
             stops.append(Stop(distance, *values, name, marked, _intervals(row)))
-    return sorted(stops, key=lambda stop: stop.distance)
+    return stops
 
 
 def _intervals(row: Mapping[str, Any]) -> dict[str, tuple[float, float]]:

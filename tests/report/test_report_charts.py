@@ -129,6 +129,17 @@ def test_every_axis_has_a_name_and_a_unit(tmp_path: Path) -> None:
     assert gold.unit == "↑ stories · 0 to 1 per completion"
 
 
+def test_the_last_checkpoint_is_the_last_even_where_it_came_back(tmp_path: Path) -> None:
+    """KL 1, 4, 9, 6: by distance the third would stand last, and gold would fall from itself to itself."""
+    rows = over("ppo", [0.5, 0.7, 0.95, 0.6], [0, 1, 2, 3])
+    for row, kl, turns in zip(rows, [1, 4, 9, 6], [False, False, True, False], strict=True):
+        row |= {"kl": float(kl), "turns": turns}
+    (found,) = curves({"ppo": evaluation(tmp_path, "ppo", overoptimisation=rows)}, cast(["ppo"]))
+    assert "turns at √KL 3.00 (2K tokens): gold score falls from 0.950 to 0.600" in found.turns[0]
+    places = dots(str(found.panels[1].chart))
+    assert places[1][0] < places[3][0] < places[2][0], "the line goes on to the last one, which is nearer"
+
+
 def test_rewards_stand_beside_those_of_the_model_before(tmp_path: Path) -> None:
     rewards = {"pretrain": [-1.0, -1.0, 0.0, 0.0], "sft": [0.0, 0.0, 2.0, 2.0]}
     evaluations = {
