@@ -20,6 +20,8 @@ class StageListener:
     waited: float = 0.0  # seconds for a device
     stoppable: bool = False
     """Whether a stop makes it write a checkpoint."""
+    tick: Callable[[], None] = lambda: None
+    """Called as the work goes on."""
 
     def begin(self) -> None:
         self.stoppable = False  # a try before this one may have been killed while it was
@@ -28,6 +30,7 @@ class StageListener:
     def message(self, message: Message) -> None:
         if message[0] == "progress":
             self.display.progress(self.node, *message[1:])
+            self.tick()
         elif message[0] == "queued":
             self.display.start(self.node, "queued")
         elif message[0] == "working":

@@ -14,6 +14,7 @@ import socket
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any
 
 from flows.display import Display
@@ -24,6 +25,7 @@ from flows.process.run_stage import work
 from flows.process.slots import Slots, light_slots
 from flows.process.workers import Cancelled, StageCrashed, Workers
 from flows.retries import Retries
+from flows.spent import Spent
 from tempering.artifacts.draft import LOG_FILE, Draft, checkpoints_in
 from tempering.artifacts.fingerprint import Fingerprint
 from tempering.artifacts.kinds import Artifact, EvaluationArtifact, ModelArtifact, ReportArtifact
@@ -152,24 +154,29 @@ class Runner:
         failures: Mapping[str, str],
         log: Log,
     ) -> Outcome:
-        start, listener = time.monotonic(), StageListener(node.name, self.display, log)
+        listener = StageListener(node.name, self.display, log)
+        spent = Spent(lambda: listener.waited)
         # Each try has a folder to write in, with the checkpoints of the one before.
         while True:
             draft = self._open(node, resolution, lease, failures)
+            spent.open(draft.path)
             listener.resumes = bool(checkpoints_in(draft.path))
+            listener.tick = partial(spent.note, draft.path)
             listener.begin()
             try:
                 summary, outcome = self._call(node, draft, inputs, listener)
                 break
             except StageCrashed as crash:
                 self._retries.wait(node.name, crash, listener.note)
+            finally:
+                spent.note(draft.path, now=True)
             resolution = replace(resolution, fresh=False)
         # Only this process, which holds the lease, makes an artifact of it.
         draft.adopt(outcome)
-        seconds = time.monotonic() - start - listener.waited
-        artifact = self.store.commit(draft, summary, seconds=seconds)
         # Where all checkpoints were damaged it began anew.
-        resumed = artifact.manifest.resumed_from_tokens is not None
+        resumed = draft.resumed_from_tokens is not None
+        seconds = spent.here
+        artifact = self.store.commit(draft, summary, seconds=spent.total if resumed else seconds)
         return Outcome(node.name, "resume" if resumed else "run", artifact, seconds)
 
     def _open(self, node: Node, resolution: Resolution, lease: Lease, failures: Mapping[str, str]) -> Draft:

@@ -1,8 +1,9 @@
 """Partials: work in progress that a killed run left, and what of it may be used.
 
-`inputs.json` says from which input payloads and by which code it was made. Made from others, it is
-discarded; otherwise its checkpoints and logs stay and the stage resumes from them. What is damaged is
-set aside in `.damaged`, beside the partials and outside what becomes an artifact: somebody can look at it.
+`inputs.json` says from which input payloads and by which code it was made, and how long that took. Made from
+others, it is discarded; otherwise its checkpoints and logs stay and the stage resumes from them. What is
+damaged is set aside in `.damaged`, beside the partials and outside what becomes an artifact: somebody can
+look at it.
 """
 
 import contextlib
@@ -66,6 +67,21 @@ def open_partial(
             if path.exists() and path.is_dir() != is_folder:
                 note = f"{path.name} is damaged and set aside: {set_aside(path, partial)}"
     return note
+
+
+def seconds_spent(partial: Path) -> float:
+    """How long the runs before have worked on it, as far as it was noted."""
+    try:
+        return float(json.loads(read_file(partial / INPUTS_FILE))["seconds"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return 0.0
+
+
+def note_seconds(partial: Path, seconds: float) -> None:
+    """Keep how long all runs have worked on it; what cannot be kept is left out."""
+    with contextlib.suppress(OSError, ValueError, TypeError):
+        origin = json.loads(read_file(partial / INPUTS_FILE)) | {"seconds": round(seconds, 3)}
+        write_atomic(partial / INPUTS_FILE, json.dumps(origin).encode(), durable=False)
 
 
 def set_aside(path: Path, partial: Path) -> Path:

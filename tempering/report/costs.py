@@ -2,7 +2,7 @@
 
 Compute is an estimate: 6 operations per parameter and token trained on, forward and backward (Kaplan et al.
 2020, https://arxiv.org/abs/2001.08361, eq. 2.1), 4 with an adapter, whose base has no gradient of weights.
-What else runs is left out: sampling, reference and reward models, further passes over a rollout.
+What else runs is left out: sampling, reference, reward and value models, further passes over a rollout.
 """
 
 from collections.abc import Mapping, Sequence

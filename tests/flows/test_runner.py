@@ -5,7 +5,9 @@ import io
 import threading
 import time
 from collections import Counter
+from functools import partialmethod
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -15,6 +17,7 @@ from flows.graph import Node
 from flows.outcome import Outcome
 from flows.plan import plan
 from flows.runner import Runner
+from flows.spent import Spent
 from tempering.artifacts import resolve
 from tempering.artifacts import store as stores
 from tempering.artifacts.draft import Draft
@@ -171,6 +174,39 @@ def test_a_place_without_rights_is_found_before_the_work(
     outcome = planned(store, nodes).run_node(nodes[0])
     assert f"permission denied ({store.root / 'text'})" in str(outcome.error)
     assert isinstance(outcome.error, UserError)
+
+
+def test_the_time_of_a_resumed_stage_is_that_of_all_its_runs(
+    store: Store, nodes: list[Node], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its tokens are of the whole training: time, speed and price must be too, through a kill of all."""
+    clock, note = SimpleNamespace(now=0.0), Spent.note
+
+    def work(self: Here, function: Any, *arguments: Any, kill: str, listener: Any, **options: Any) -> Any:
+        draft = arguments[2]
+        (draft.checkpoints_dir / "checkpoint_200_tokens").mkdir(exist_ok=True)
+        clock.now += 300
+        listener.message(("progress", 1, 2, "tokens", {}))
+        clock.now += 1
+        if kill:
+            raise RuntimeError(kill)
+        return {}, draft.outcome() | {"resumed_from_tokens": 200, "tokens": 400}
+
+    def fit(kill: str) -> Outcome:
+        with monkeypatch.context() as patch:
+            if kill == "all processes":  # which can note nothing any more
+                patch.setattr(Spent, "note", lambda self, partial, now=False: note(self, partial))
+            patch.setattr(Here, "run", partialmethod(work, kill=kill))
+            return run(planned(store, nodes))[1]
+
+    assert run(planned(store, nodes[:1]))[0].ok
+    monkeypatch.setattr("flows.spent.time", SimpleNamespace(monotonic=lambda: clock.now))
+    assert [fit("all processes").action, fit("the stage").action] == ["failed", "failed"]
+    outcome = fit("")
+    assert outcome.artifact is not None
+    assert (outcome.action, outcome.seconds) == ("resume", 301.0), "people are told of this run"
+    assert outcome.artifact.manifest.seconds == 300 + 301 + 301
+    assert not (outcome.artifact.path / "inputs.json").exists()
 
 
 def test_a_stage_that_began_anew_was_not_resumed(
