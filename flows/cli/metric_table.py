@@ -53,7 +53,10 @@ def as_json(rows: Iterable[Row]) -> list[Row]:
 
 def print_metrics(rows: Sequence[Row], *, parts: bool) -> None:
     """A table for each family of models that share metrics; the best of each line is marked."""
-    shown = [row for row in rows if parts or row["part"] is None]
+    wholes = {(row["benchmark"], row["metric"]) for row in rows if row["part"] is None}
+    shown = [
+        row for row in rows if parts or not row["part"] or (row["benchmark"], row["metric"]) not in wholes
+    ]
     lines: dict[_Line, dict[str, Row]] = {}
     for row in shown:
         line = (str(row["benchmark"] or ""), row["metric"], row["part"], row["convention"])
@@ -66,7 +69,8 @@ def print_metrics(rows: Sequence[Row], *, parts: bool) -> None:
         columns = [model for model in dict.fromkeys(row["model"] for row in shown) if model in models]
         out.print(_table(columns, ours))
     if hidden := len(rows) - len(shown):
-        out.print(f"{hidden} numbers of parts of the rows: --parts shows them, --json has them")
+        numbers = "1 number" if hidden == 1 else f"{hidden} numbers"
+        out.print(f"{numbers} of parts of the rows: --parts shows them all, --json has them")
 
 
 def _families(lines: Iterable[Mapping[str, Row]]) -> list[set[str]]:

@@ -5,7 +5,7 @@ Shares of yes/no outcomes get Wilson's score interval (1927), other means a boot
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -36,6 +36,12 @@ class Metric:
     def row(self, model: str) -> dict[str, Any]:
         """As a row of metrics.parquet."""
         return {"model": model, **asdict(self)}
+
+
+def is_part(metric: str, beside: Container[str]) -> bool:
+    """Whether it is `METRIC[PART]` of a METRIC beside it; the harness's `acc[task]` is of all rows."""
+    whole, _, part = metric.partition("[")
+    return bool(part) and whole in beside
 
 
 def wilson(successes: float, n: float) -> tuple[float, float]:

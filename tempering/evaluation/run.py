@@ -15,7 +15,7 @@ from tempering.evaluation.benchmarks.base import Benchmark, Measured, Row, Tools
 from tempering.evaluation.checkpoints import Point, curve_tables, kept_checkpoints, whole
 from tempering.evaluation.config import EvaluateConfig
 from tempering.evaluation.findings import Findings, findings_of, run_benchmark, tables_of
-from tempering.evaluation.metrics import Metric
+from tempering.evaluation.metrics import Metric, is_part
 from tempering.evaluation.overoptimisation import training_rows
 from tempering.evaluation.pieces import drop_pieces, finished_piece, keep_piece
 from tempering.generation.language_model import LanguageModel
@@ -163,7 +163,10 @@ def baseline_rows(baseline: EvaluationArtifact | None) -> dict[str, dict[int, Ro
 
 def headline(metrics: Sequence[Metric]) -> dict[str, float | int | str]:
     """The first metrics but those of parts; what several benchmarks have carries the benchmark's name."""
-    metrics = [metric for metric in metrics if "[" not in metric.metric]
+    beside: dict[str, set[str]] = {}
+    for metric in metrics:
+        beside.setdefault(metric.benchmark, set()).add(metric.metric)
+    metrics = [metric for metric in metrics if not is_part(metric.metric, beside[metric.benchmark])]
     names = [metric.metric for metric in metrics]
     ambiguous = {name for name in names if names.count(name) > 1}
     return {

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from tempering.data.answers import exact_match, f1, normalise_answer
 from tempering.evaluation.benchmarks import MultipleChoiceBenchmark, QuestionsBenchmark
 from tempering.evaluation.findings import Findings
-from tempering.evaluation.metrics import mean_metric, wilson
+from tempering.evaluation.metrics import Metric, mean_metric, wilson
 from tempering.evaluation.paradigms import add_accuracy
 
 
@@ -160,3 +160,12 @@ def test_a_part_without_a_guess_has_none() -> None:
     findings = Findings("b", QuestionsBenchmark.model_construct())
     findings.add("exact_match", [1.0, 0.0], [0.6, None], parts=["who", "where"])
     assert [metric.baseline for metric in findings.metrics] == [0.6, 0.6, None]
+
+
+def test_the_headline_has_what_is_part_of_no_number() -> None:
+    """Tasks of the harness have no metric of all rows. Mutation: whatever has a bracket is left out."""
+    from tempering.evaluation.run import headline
+
+    names = [("a", "accuracy[islands]"), ("a", "accuracy"), ("theirs", "accuracy[task]")]
+    metrics = [Metric(metric, 0.5, 0, 1, 3, benchmark) for benchmark, metric in names]
+    assert list(headline(metrics)) == ["accuracy", "accuracy[task]"]

@@ -202,7 +202,22 @@ def test_the_table_marks_the_best(capsys: pytest.CaptureFixture[str]) -> None:
     assert lines[4].split() == ["ended_share", "↑", "1.000", "1.000", "3"]  # none is better
     assert lines[5].split() == ["benchmark", "metric", "judge", "n"]
     assert lines[6].split() == ["b", "margin", "(official)", "↑", "0.900", "3"]
-    assert lines[7].startswith("1 numbers of parts")
+    assert lines[7].startswith("1 number of parts")
     print_metrics(rows, parts=True)
     assert "accuracy[islands]" in capsys.readouterr().out
     assert tuple(as_json(rows)[0]) == COLUMNS
+
+
+def test_what_is_part_of_no_number_is_shown(capsys: pytest.CaptureFixture[str]) -> None:
+    """A harness task's metric has no whole. Mutations: the whole of another benchmark counts; hidden."""
+    rows = [
+        row("one", "acc", 0.5, part="task", benchmark="theirs"),
+        row("one", "acc", 0.75),
+        row("one", "acc", 0.25, part="hidden"),
+        row("one", "acc", 0.2, part="hidden_too"),
+    ]
+    print_metrics(rows, parts=False)
+    out = capsys.readouterr().out
+    assert "acc[task]" in out
+    assert "hidden]" not in out
+    assert "2 numbers of parts" in out
