@@ -1,6 +1,11 @@
-"""`temper compare A B`: two runs, models or evaluations beside each other, as tables, page or JSON."""
+"""`temper compare A B`: two runs, models or evaluations beside each other, as tables, page or JSON.
+
+A model may have been measured several times, each time by other benchmarks: of the evaluations of both models
+those two are taken that share the most benchmarks, the newest of them first.
+"""
 
 import argparse
+import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -38,7 +43,7 @@ def compare_command(args: argparse.Namespace) -> int:
     from tempering.report.compare_page import compare_page, document
 
     store = open_store(args)
-    before, after = _side(store, args.first), _side(store, args.second)
+    before, after = _closest(_sides(store, args.first), _sides(store, args.second))
     # Two models or evaluations are compared, whatever they are called.
     keys = [*before.evaluations, *after.evaluations]
     if len(before.evaluations) == len(after.evaluations) == 1 and keys[0] != keys[1]:
@@ -62,8 +67,8 @@ def _count(text: str) -> int:
     return number
 
 
-def _side(store: Store, name: str) -> "Side":
-    """A run by its id, else an artifact.
+def _sides(store: Store, name: str) -> list["Side"]:
+    """A run by its id, an evaluation, or a model: one side for each time that it was measured, newest first.
 
     Raises:
         ArtifactError: there is neither, or nothing was measured of it.
@@ -74,7 +79,7 @@ def _side(store: Store, name: str) -> "Side":
     record = store.runs.get(name)
     if record is not None:
         contents = gather(store, record)
-        return Side(record.id, record.config, contents.evaluations, record.command)
+        return [Side(record.id, record.config, contents.evaluations, record.command)]
     try:
         artifact = store.get(name)
     except ArtifactError as error:
@@ -88,24 +93,51 @@ def _side(store: Store, name: str) -> "Side":
             f"{artifact.id} is {'an' if artifact.kind[0] in 'aeiou' else 'a'} {artifact.kind}",
             expected="a run, a model or an evaluation",
         )
-    evaluation = _evaluation(store, artifact)
-    return Side(_short(artifact), artifact.manifest.config, {_node(evaluation): evaluation})
+    return [
+        Side(_short(artifact), artifact.manifest.config, {_node(evaluation): evaluation})
+        for evaluation in _evaluations(store, artifact)
+    ]
 
 
-def _evaluation(store: Store, artifact: Artifact) -> EvaluationArtifact:
-    """Itself, or the newest evaluation of a model with these weights."""
+def _evaluations(store: Store, artifact: Artifact) -> list[EvaluationArtifact]:
+    """Itself, or the evaluations of a model with these weights, the newest first."""
     if isinstance(artifact, EvaluationArtifact):
-        return artifact
+        return [artifact]
     digest = artifact.ref.payload_digest
-    for other in store.list():  # the newest first
-        model = other.manifest.inputs.get("model")
-        if isinstance(other, EvaluationArtifact) and model and model.payload_digest == digest:
-            return other
-    raise ArtifactError(
-        f"{artifact.id} has no evaluation in this store",
-        expected="a model that was measured",
-        fix="run a pipeline that evaluates it",
-    )
+    evaluations = [
+        other
+        for other in store.list()
+        if isinstance(other, EvaluationArtifact)
+        and (model := other.manifest.inputs.get("model"))
+        and model.payload_digest == digest
+    ]
+    if not evaluations:
+        raise ArtifactError(
+            f"{artifact.id} has no evaluation in this store",
+            expected="a model that was measured",
+            fix=f"measure it: temper evaluate {artifact.id} --config FILE; or by a pipeline's run",
+        )
+    return evaluations
+
+
+def _closest(firsts: Sequence["Side"], seconds: Sequence["Side"]) -> tuple["Side", "Side"]:
+    """The two that share the most benchmarks, the newest where several do; which they are is said."""
+    pairs = [(first, second) for first in firsts for second in seconds]
+    chosen = max(pairs, key=lambda pair: len(_benchmarks(pair[0]) & _benchmarks(pair[1])))
+    for side, others in zip(chosen, (firsts, seconds), strict=True):
+        if len(others) > 1:
+            taken = ", ".join(evaluation.id for evaluation in side.evaluations.values())
+            shared = ", ".join(sorted(_benchmarks(side)))
+            print(f"{side.name}: {taken} of {len(others)} evaluations ({shared})", file=sys.stderr)
+    return chosen
+
+
+def _benchmarks(side: "Side") -> set[str]:
+    return {
+        name
+        for evaluation in side.evaluations.values()
+        for name in evaluation.manifest.config.get("benchmarks", {})
+    }
 
 
 def _node(evaluation: EvaluationArtifact) -> str:

@@ -3,6 +3,9 @@
 import json
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
 
 from tempering.artifacts.store import Store
 from tests.flows.conftest import Answer
@@ -27,6 +30,25 @@ def test_two_models_and_two_runs(
     text = temper("compare", run, run, "--store", store).out
     assert "0 settings differ" in text
     assert "base: metric" in text
+
+
+def test_the_evaluations_that_share_benchmarks_are_compared(capsys: pytest.CaptureFixture[str]) -> None:
+    """A model may have been measured again by others. Mutations: the newest; the oldest of equals."""
+    from flows.cli.compare import _closest
+    from tempering.report.compare import Side
+
+    def sides(name: str, *measured: str) -> list[Side]:
+        return [
+            Side(name, {}, {name: SimpleNamespace(id=f"{name}-{at}", manifest=manifest(benchmarks))})  # type: ignore[dict-item]
+            for at, benchmarks in enumerate(measured)
+        ]
+
+    def manifest(benchmarks: str) -> SimpleNamespace:
+        return SimpleNamespace(config={"benchmarks": dict.fromkeys(benchmarks)})
+
+    pair = _closest(sides("dpo", "x", "ab", "abc", "ab"), sides("ppo", "ba"))
+    assert [side.evaluations[side.name].id for side in pair] == ["dpo-1", "ppo-0"]
+    assert capsys.readouterr().err == "dpo: dpo-1 of 4 evaluations (a, b)\n"
 
 
 def test_what_cannot_be_compared_is_said(made: Answer, temper: Callable[..., Answer], store: Path) -> None:
