@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from pydantic import TypeAdapter, ValidationError
 
+from tempering.config import external_files
 from tempering.errors import ConfigError, DataError, UserError
 from tempering.evaluation.benchmarks.base import Tools
 from tempering.evaluation.judges import AnyJudge, Verdict
@@ -81,11 +82,32 @@ def test_a_template_that_fails_is_a_message(tmp_path: Path, text: str) -> None:
         Question(file).render(PROMPT, "a", "b")
 
 
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (b"{{ first }} {% if %}", r"ask\.jinja cannot be read.*line 1"),
+        (b"\xff {{ first }} {{ second }}", "expected: a Jinja file in UTF-8"),
+        (b"{{ first }} {{ second }} {{ third }}", "'third' is undefined"),
+        (b"{{ prompt }}", "does not use `first`"),
+        (b"{{ first | upper }}", "does not use `second`"),
+    ],
+)
+def test_a_bad_template_is_refused_when_a_run_is_planned(tmp_path: Path, text: bytes, message: str) -> None:
+    """Planning reads the files of a config: before the first completion is written."""
+    file = tmp_path / "ask.jinja"
+    file.write_bytes(text)
+    judge = config(kind="causal", model="sft", template=str(file))
+    with pytest.raises(ConfigError, match=message) as refusal:
+        external_files(judge)
+    assert refusal.value.expected
+    assert refusal.value.fix
+
+
 def test_the_templates_bytes_are_the_identity_not_its_place(tmp_path: Path) -> None:
     from tempering.config import identity, named_files
 
     for name in ("a", "b"):
-        (tmp_path / name).write_text("{{ prompt }}")
+        (tmp_path / name).write_text("{{ prompt }} {{ first }} {{ second }}")
     one, other = (config(kind="causal", model="sft", template=str(tmp_path / name)) for name in "ab")
     assert identity(one) == identity(other)
     assert [name for name, _ in named_files(one)] == [name for name, _ in named_files(other)] == ["template"]

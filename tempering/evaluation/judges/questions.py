@@ -48,8 +48,11 @@ class AskingJudge(JudgeConfig):
     )
 
     def external_files(self) -> tuple[Path, ...]:
-        """The question: changing it changes the result."""
-        return (template_file(self.template),)
+        """The question: changing it changes the result. A bad one is refused here, when a run is planned."""
+        file = template_file(self.template)
+        if self.template:
+            Question(file).check()
+        return (file,)
 
     def named_files(self) -> tuple[tuple[str, Path], ...]:
         """The question under a fixed name: its path changes nothing."""
@@ -60,7 +63,7 @@ class Question:
     """Renders a template with `prompt`, `messages`, `first` and `second`."""
 
     def __init__(self, file: Path) -> None:
-        from jinja2 import StrictUndefined, TemplateError
+        from jinja2 import StrictUndefined, TemplateError, TemplateSyntaxError
         from jinja2.sandbox import ImmutableSandboxedEnvironment
 
         self.name = file.name
@@ -68,7 +71,29 @@ class Question:
         try:
             self.template: Any = environment.from_string(file.read_text(encoding="utf-8"))
         except (TemplateError, UnicodeDecodeError) as error:
-            raise ConfigError(f"the template {file.name} cannot be read: {error}") from None
+            line = f" (line {error.lineno})" if isinstance(error, TemplateSyntaxError) else ""
+            raise ConfigError(
+                f"the judge's template {file.name} cannot be read: {error}{line}",
+                expected="a Jinja file in UTF-8, with {{ first }} and {{ second }}",
+                fix="correct the template, or remove `template` to use the built-in one",
+            ) from None
+
+    def check(self) -> None:
+        """Refuse a question in which one of the two answers does not stand.
+
+        Raises:
+            ConfigError: the template fails, or does not use them.
+        """
+        prompt = [{"role": "user", "content": "a prompt"}]
+        question = self.render(prompt, "an answer", "another")
+        for name, answers in (("first", ("changed", "another")), ("second", ("an answer", "changed"))):
+            if self.render(prompt, *answers) == question:
+                raise ConfigError(
+                    f"the judge's template {self.name} asks the same whatever the answers are: "
+                    f"it does not use `{name}`",
+                    expected="both answers: {{ first }} and {{ second }}",
+                    fix="correct the template",
+                )
 
     def both_orders(
         self, prompts: Sequence[Messages], first: Sequence[str], second: Sequence[str]
@@ -93,7 +118,7 @@ class Question:
             return str(self.template.render(variables)).encode("utf-8", "replace").decode()
         except Exception as error:  # a template may divide by zero, call what is none, ...
             raise ConfigError(
-                f"the template {self.name} fails: {type(error).__name__}: {error}",
+                f"the judge's template {self.name} fails: {type(error).__name__}: {error}",
                 expected=f"variables from: {', '.join(variables)}",
                 fix="correct the template",
             ) from None
