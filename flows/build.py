@@ -258,6 +258,8 @@ class Graph(DataGraph):
         for key, benchmark in benchmarks.items():
             for model in benchmark.scorer_names:
                 self._check_head(model, f"evaluate.benchmarks.{key}.judge", "score")
+        for key, benchmark in benchmarks.items():
+            benchmark.check_split(key, self.config.datasets)
         others = {
             model: self.model(model, f"evaluate.benchmarks.{key}")
             for key, benchmark in benchmarks.items()

@@ -136,6 +136,13 @@ class SubjectGraph(Graph):
     def model(self, name: str, used_by: str) -> Source:
         """The source of a subject: its artifact, merged where it is an adapter; else as in a pipeline."""
         subject = self.subjects.get(name)
+        if subject is None and name not in self.on and name in section_kinds():
+            place = self._setting(name, used_by)
+            raise ConfigError(
+                f"{place}: no model {name!r} is measured here",
+                expected="a model: an artifact such as sft@latest, a folder, or owner/name on the Hub",
+                fix=f"name it: {place}={name}@latest",
+            )
         if subject is None or subject.ref in self.on:
             return super().model(name, used_by)
         if subject.artifact is None:
@@ -145,6 +152,21 @@ class SubjectGraph(Graph):
             return source
         parts = {"adapter": source, "base": base, "sample": sample}
         return self.add(f"merge[{name}]", "merge", self.config.merge, parts)
+
+    def _setting(self, model: str, used_by: str) -> str:
+        """The setting of a benchmark that names a model; `used_by` where it is none's."""
+        benchmarks = self.config.evaluate.benchmarks if self.config.evaluate else {}
+        benchmark = benchmarks.get(used_by.removeprefix("evaluate.benchmarks."))
+        settings = {} if benchmark is None else benchmark.model_dump()
+        waiting = [(used_by, settings)]
+        while waiting:
+            place, tree = waiting.pop()
+            for key, value in tree.items():
+                if value == model:
+                    return f"{place}.{key}"
+                if isinstance(value, dict):
+                    waiting.append((f"{place}.{key}", value))
+        return used_by
 
     def evaluation(self, name: str) -> str:
         """As in a pipeline; a checkpoint of an adapter is merged by the stage, which needs its base."""

@@ -6,6 +6,7 @@ with the same settings, here or by a pipeline, is taken from the store.
 
 import argparse
 import difflib
+import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,6 +15,7 @@ from typing import Any
 from flows.cli.command import add_command
 from flows.cli.output import print_json, stdout_to_stderr
 from flows.store_choice import DEFAULT_STORE, given_store
+from tempering.data.files.names import stem
 from tempering.errors import ConfigError, UserError
 
 _REF = "artifact id, STAGE@latest, .../checkpoint_100K_tokens, folder, owner/name, stage of --config"
@@ -26,8 +28,9 @@ examples:
   temper evaluate sft@latest ppo@latest --benchmark completions=prompts.jsonl \\
       evaluate.reward_model=reward_model@latest evaluate.baseline=sft@latest
 
-KIND is a kind of benchmark, as docs/evaluation.md lists them; the benchmark is called like the file, and
-other settings are given as evaluate.benchmarks.NAME.max_rows=100 or datasets.NAME.kind=text.
+KIND is a kind of benchmark, as docs/evaluation.md lists them; the benchmark is called like the file without
+its ending (rte.valid.jsonl: rte_valid), and other settings are given as evaluate.benchmarks.NAME.max_rows=100
+or datasets.NAME.kind=text.
 """
 
 
@@ -157,20 +160,22 @@ def _tree(words: Sequence[str]) -> dict[str, Any]:
     """A config with a data set and a benchmark for each `KIND=PATH`, and no stage."""
     from tempering.evaluation.benchmarks import BENCHMARKS
 
+    kinds = [name for name, benchmark in BENCHMARKS.items() if not benchmark.own_rows]
     paths: dict[str, str] = {}
     benchmarks: dict[str, dict[str, str]] = {}
     for word in words:
         kind, sign, path = word.partition("=")
         if not sign or not path:
             raise UserError(f"--benchmark {word}: no kind and path", expected="KIND=PATH")
-        if kind not in BENCHMARKS:
-            near = difflib.get_close_matches(kind, BENCHMARKS, n=1)
+        if kind not in kinds:
+            near = difflib.get_close_matches(kind, kinds, n=1)
+            own = f"{kind} brings its rows itself: write it into a config, and name that by --config"
             raise UserError(
-                f"--benchmark {word}: there is no kind of benchmark {kind!r}",
-                expected=f"one of {', '.join(BENCHMARKS)}",
-                fix=f"did you mean {near[0]!r}?" if near else "",
+                f"--benchmark {word}: there is no kind of benchmark {kind!r} on a file or folder",
+                expected=f"one of {', '.join(kinds)}",
+                fix=own if kind in BENCHMARKS else f"did you mean {near[0]!r}?" if near else "",
             )
-        name = Path(path).stem or kind
+        name = _name(path) or kind
         if name in paths:
             raise UserError(
                 f"--benchmark {word}: two benchmarks would be called {name}, that of {paths[name]} too",
@@ -186,3 +191,8 @@ def _tree(words: Sequence[str]) -> dict[str, Any]:
         "tokenizer": {"kind": "train", "datasets": list(paths)},  # no stage asks for it
         "evaluate": {"benchmarks": benchmarks, "reward_model": None, "baseline": None},
     }
+
+
+def _name(path: str) -> str:
+    """A benchmark's name, of which an override can be made: without ending, dots and other signs."""
+    return re.sub(r"[^\w-]+", "_", stem(Path(path).name)).strip("_")

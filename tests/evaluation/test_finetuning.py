@@ -313,8 +313,8 @@ def test_rows_that_do_not_do_are_refused_before_a_model_is_loaded(toys: Any, tmp
 
     assert "all 30 training rows have the label 1" in fault({"test": test, "x": one_label}, "x")
     assert "7 training rows, 1 of them to choose the epoch" in fault({"test": test, "x": few}, "x")
-    assert "has only a eval part" in fault({"test": test}, None)
-    assert "has only a eval part" in fault({"test": test}, "test")
+    assert "has only an eval part" in fault({"test": test}, None)
+    assert "has only an eval part" in fault({"test": test}, "test")
     FinetuningBenchmark(kind="finetuning", dataset="test", batch_size=8).check(
         "task", Tools(datasets={"test": both})
     )

@@ -87,6 +87,14 @@ def test_a_model_does_not_differ_from_itself(models: Any, monkeypatch: pytest.Mo
         assert (metric.low, metric.value, metric.high) == pytest.approx((0, 0, 0), abs=1e-6)
 
 
+def test_the_reference_itself_has_no_row() -> None:
+    """Else its zero would be the best of all."""
+    benchmark = KLDivergenceBenchmark(kind="kl_divergence", dataset="x")
+    one, other = (SimpleNamespace(payload_digest="same") for _ in range(2))
+    tools = Tools(model=one, models={"sft": other})  # type: ignore[arg-type, dict-item]
+    assert run_benchmark("x", benchmark, ROWS, tools).metrics == []
+
+
 def test_another_tokenizer_or_a_reward_model_is_refused_before_anything_is_loaded() -> None:
     benchmark = KLDivergenceBenchmark(kind="kl_divergence", dataset="x")
     model, twin, other, scorer = (

@@ -20,6 +20,7 @@ from tempering.errors import DataError
 
 if TYPE_CHECKING:
     from tempering.artifacts.draft import Draft
+    from tempering.data.builders.base import BuilderConfig
     from tempering.evaluation.findings import Findings
     from tempering.generation.language_model import LanguageModel
     from tempering.rewards.learned import LearnedReward
@@ -118,6 +119,13 @@ class Benchmark(Config):
 
     def check_machine(self, name: str) -> None:
         """Refuse what cannot run here (a package, a task): called when a run is planned, and by the stage.
+
+        Args:
+            name: its own, for messages.
+        """
+
+    def check_split(self, name: str, datasets: Mapping[str, "BuilderConfig"]) -> None:
+        """Refuse data sets without the parts that it needs, as they are configured: called when planning.
 
         Args:
             name: its own, for messages.

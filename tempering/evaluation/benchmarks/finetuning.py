@@ -17,10 +17,11 @@ from pydantic import Field
 from tempering.artifacts.kinds import DatasetArtifact
 from tempering.config import MOST_LENGTH, MOST_SEQUENCES, Readers
 from tempering.data.rows import RowType
-from tempering.errors import DataError
+from tempering.errors import ConfigError, DataError
 from tempering.evaluation.benchmarks.base import Benchmark, Measure, Row, Tools
 
 if TYPE_CHECKING:
+    from tempering.data.builders.base import BuilderConfig
     from tempering.evaluation.findings import Findings
     from tempering.evaluation.finetune import Outcome, Part
 
@@ -78,6 +79,24 @@ class FinetuningBenchmark(Benchmark):
     def dataset_names(self) -> tuple[str, ...]:
         """Test rows, then training rows where another data set holds them."""
         return tuple(dict.fromkeys((self.dataset, self.train_dataset or self.dataset)))
+
+    def check_split(self, name: str, datasets: Mapping[str, "BuilderConfig"]) -> None:
+        """Refuse to train and test on one data set that has one part only.
+
+        Raises:
+            ConfigError: with the settings that mend it.
+        """
+        shares = [share for _, share in datasets[self.dataset].passes()]
+        if len(self.dataset_names) > 1 or (any(shares) and min(shares) < 1):
+            return
+        lack = "all rows of {} are held out: none is left to train on"
+        raise ConfigError(
+            f"benchmark {name}: "
+            + (lack if any(shares) else "no row of {} is held out to test on").format(self.dataset),
+            expected="rows to train on and others to test on",
+            fix=f"set datasets.{self.dataset}.eval_fraction=0.5, or name the data set to train on: "
+            f"evaluate.benchmarks.{name}.train_dataset",
+        )
 
     def check(self, name: str, tools: Tools) -> None:
         """Refuse training rows of another sort, too few of them, or only one label.
@@ -147,7 +166,7 @@ class FinetuningBenchmark(Benchmark):
         rows = [row for part in parts for row in iter_rows(dataset.rows_path(part))]
         if not apart and not (rows and count_rows(dataset.rows_path("eval"))):
             raise DataError(
-                f"benchmark {name}: {dataset.id} has only a {'train' if rows else 'eval'} part",
+                f"benchmark {name}: {dataset.id} has only {'a train' if rows else 'an eval'} part",
                 expected="rows to train on and others to test on",
                 fix="name the rows to train on in train_dataset, or set eval_fraction of the data set",
             )

@@ -30,6 +30,7 @@ class KLDivergenceBenchmark(Benchmark):
         "exact", description="exact: summed over the vocabulary; k1, k3: from the sampled tokens alone"
     )
 
+    version = 2
     row_types = (RowType.PROMPT, RowType.PROMPT_COMPLETION)
     convention = (
         "One completion per prompt at temperature 1; both models read the same tokens, EOS included. "
@@ -70,10 +71,17 @@ class KLDivergenceBenchmark(Benchmark):
         from tempering.generation.sampling import Sampling
         from tempering.rewards.speaker import open_speaker
 
+        # The reference itself has no distance.
+        artifact = tools.models[self.reference]
+        if tools.model is not None and tools.model.payload_digest == artifact.payload_digest:
+            if tools.out is not None:
+                tools.out.warn(f"benchmark {findings.name}: this is the reference itself, nothing to measure")
+            return
+
         # The reference, and prompts that fit into both.
         assert tools.policy is not None
         model = tools.policy
-        reference = open_speaker(tools.models[self.reference], model.model.device)
+        reference = open_speaker(artifact, model.model.device)
         taken = self.max_new_tokens + max(0, model.room - reference.room)
         prompts = [model.fitting(model.prompt([dict(turn) for turn in row["prompt"]]), taken) for row in rows]
 

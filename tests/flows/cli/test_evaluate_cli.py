@@ -1,5 +1,6 @@
 """`temper evaluate`: every kind of model by one code, cached as a pipeline's evaluations are."""
 
+import argparse
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -136,6 +137,7 @@ def test_every_model_side_by_side(
         (["sft@latest", "sft@latest", "--benchmark", PAIRS], "are the same model"),
         (["sft@latest", "--benchmark", "minimal_pair=x"], "did you mean 'minimal_pairs'"),
         (["sft@latest", "--benchmark", "minimal_pairs"], "no kind and path"),
+        (["sft@latest", "--benchmark", "harness=my_tasks"], "harness brings its rows itself"),
         (["sft@latest", "--benchmark", "minimal_pairs=/no/such.jsonl"], "does not exist"),
         (
             ["sft@latest", "--benchmark", f"minimal_pairs={FIXTURES}/multiple_choice.jsonl"],
@@ -145,6 +147,14 @@ def test_every_model_side_by_side(
         (["sft@latest", "--benchmark", PAIRS, "--benchmark", PAIRS], "two benchmarks would be called"),
         (["reward_model@latest", "--benchmark", PAIRS], "none of the benchmarks measures"),
         (["sft@latest", "--benchmark", f"preferences={FIXTURES}/preference.json"], "none of the benchmarks"),
+        (
+            ["sft@latest", "--benchmark", f"finetuning={FIXTURES}/glue.jsonl"],
+            "set datasets.glue.eval_fraction=0.5",
+        ),
+        (
+            ["dpo@latest", "--benchmark", f"kl_divergence={FIXTURES}/prompts.jsonl"],
+            "evaluate.benchmarks.prompts.reference=sft@latest",
+        ),
         (["sft@latest"], "one of the arguments --config --benchmark is required"),
         (["sft@latest", "--config", "/no/such.yaml"], "cannot read the config"),
         (["sft@latest", "--benchmark", PAIRS, "evaluate.no=1"], "unknown key"),
@@ -221,3 +231,23 @@ def test_what_is_part_of_no_number_is_shown(capsys: pytest.CaptureFixture[str]) 
     assert "acc[task]" in out
     assert "hidden]" not in out
     assert "2 numbers of parts" in out
+
+
+@pytest.mark.parametrize(
+    ("path", "name"),
+    [
+        ("data/entity_tracking_regular.jsonl.gz", "entity_tracking_regular"),
+        ("rte.valid.jsonl", "rte_valid"),
+        ("childes.dev", "childes_dev"),
+        ("a=b [c].csv.zst", "a_b_c"),
+        ("blimp/", "blimp"),
+    ],
+)
+def test_a_benchmark_has_a_name_for_overrides(path: str, name: str) -> None:
+    """Overrides end a key at a dot, and the key itself at an equals sign."""
+    from flows.cli.evaluate import _config
+
+    settings = argparse.Namespace(config=None, benchmark=[f"minimal_pairs={path}"])
+    overrides = [f"evaluate.benchmarks.{name}.max_rows=7", f"datasets.{name}.kind=minimal_pairs"]
+    config = _config(settings, overrides)
+    assert [(key, item.max_rows) for key, item in config.evaluate.benchmarks.items()] == [(name, 7)]
