@@ -61,7 +61,9 @@ def _check(name: str, gate: GateConfig, evaluation: Node) -> None:
                 expected=f"BENCHMARK.METRIC with one of these benchmarks: {names}",
             )
         key = max(fitting, key=len)
-        _check_metric(f"gates.{name}", key, benchmarks[key], condition[len(key) + 1 :])
+        metric = condition[len(key) + 1 :]
+        _check_metric(f"gates.{name}", key, benchmarks[key], metric)
+        _check_needs(f"gates.{name}: {condition}", benchmarks[key], metric, evaluation.config)
 
 
 def _check_metric(place: str, key: str, benchmark: Benchmark, metric: str) -> None:
@@ -72,6 +74,24 @@ def _check_metric(place: str, key: str, benchmark: Benchmark, metric: str) -> No
             f"{place}: the benchmark {key} ({benchmark.kind_name()}) has no metric {metric!r}",
             expected=f"one of {', '.join(names)}",
             fix=f"did you mean {key}.{near[0]}?" if near else "",
+        )
+
+
+def _check_needs(place: str, benchmark: Benchmark, metric: str, config: EvaluateConfig) -> None:
+    """Refuse a metric that this evaluation leaves out: it lacks a baseline, or a reward model."""
+    measure = benchmark.measure(metric)
+    assert measure is not None
+    if measure.relative and benchmark.compared and config.baseline is None:
+        raise ConfigError(
+            f"{place} compares with evaluate.baseline, which is this model itself or not set",
+            expected="a metric that this model gets: the gate could never be passed",
+            fix="gate another metric, or a model that is compared with the baseline",
+        )
+    if measure.judged and config.reward_model is None:
+        raise ConfigError(
+            f"{place} is given by evaluate.reward_model, which is not set",
+            expected="a metric that this model gets: the gate could never be passed",
+            fix="gate another metric, or set evaluate.reward_model",
         )
 
 

@@ -4,6 +4,7 @@ A gate compares the number itself; its 95% interval stands beside it in the mess
 sure the number is. A number that was not measured, or has no value, does not pass.
 """
 
+import difflib
 import math
 import operator
 import re
@@ -95,7 +96,7 @@ class Check:
     condition: Condition
     figure: Mapping[str, Any] | None
     measured: tuple[str, ...] = ()
-    """All that was."""
+    """What the same benchmark did measure."""
 
     @property
     def passes(self) -> bool:
@@ -112,7 +113,8 @@ class Check:
 
     def _found(self) -> str:
         if self.figure is None:
-            return f"was not measured (but {', '.join(sorted(self.measured)) or 'nothing'} was)"
+            near = difflib.get_close_matches(self.condition.metric, self.measured, n=3, cutoff=0)
+            return f"was not measured (but {', '.join(near) or 'nothing of its benchmark'} was)"
         value, low, high, n = (self.figure[key] for key in _NUMBERS)
         if value is None or math.isnan(value):
             return "has no value: no row could be scored"
@@ -129,7 +131,11 @@ def checks(config: GateConfig, metrics: Iterable[Mapping[str, Any]]) -> list[Che
     """
     figures = {f"{row['benchmark']}.{row['metric']}": row for row in metrics}
     return [
-        Check(Condition.read(name, text), figures.get(name), tuple(figures))
+        Check(
+            Condition.read(name, text),
+            figures.get(name),
+            tuple(key for key, row in figures.items() if name.startswith(f"{row['benchmark']}.")),
+        )
         for name, text in config.conditions.items()
     ]
 

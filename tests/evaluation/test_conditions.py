@@ -74,7 +74,11 @@ def test_the_numbers_of_a_gate_that_is_passed() -> None:
             "blimp.accuracy[islands] is 0.5 (n 8), and the gate wants > 0.5",
         ),
         ({"held_out.nothing": "< 1"}, "held_out.nothing has no value: no row could be scored, and the gate"),
-        ({"stories.reward": "> 0"}, "stories.reward was not measured (but blimp.accuracy[islands], held_out"),
+        (  # not all that was measured
+            {"stories.reward": "> 0"},
+            "stories.reward was not measured (but stories.gold_score was), and the gate wants",
+        ),
+        ({"stories": "> 0"}, "stories was not measured (but nothing of its benchmark was), and"),
     ],
 )
 def test_a_failing_gate_names_number_and_interval(conditions: dict[str, str], message: str) -> None:

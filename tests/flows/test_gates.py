@@ -62,11 +62,19 @@ def test_a_gate_changes_no_fingerprint_but_the_reports(tmp_path: Path) -> None:
         ('{sft: {stories.golden: "> 1"}}', "has no metric 'golden'.*\n.*\n.*did you mean stories.gold_score"),
         ("{sft: {stories.gold_score: 0.6}}", "expected a sign and a number"),
         ("{sft: {}}", "gates.sft"),
+        # What the baseline is not compared with could never be passed.
+        ('{sft: {stories.win_rate: "> 0.5"}}', "compares with evaluate.baseline, which is this model itself"),
     ],
 )
 def test_mistakes_in_gates(gates: str, message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         planned(f"gates={gates}")
+
+
+def test_a_gate_on_what_nobody_judges() -> None:
+    with pytest.raises(ConfigError, match="which is not set"):
+        planned("evaluate.reward_model=null", "gates.dpo.stories.reward='> 1'")
+    assert "gate[dpo]" in planned("gates.dpo.stories.win_rate='> 0.5'")
 
 
 def test_a_gate_on_what_is_not_evaluated() -> None:
