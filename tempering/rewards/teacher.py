@@ -22,6 +22,7 @@ from tempering.artifacts.kinds import ModelArtifact
 from tempering.artifacts.row_log import RowLog
 from tempering.data.prompt_format import plain_text
 from tempering.errors import ConfigError, UserError
+from tempering.printable import shown_name
 from tempering.rewards.base import Parts
 from tempering.rewards.endpoint.client import Endpoint
 from tempering.rewards.endpoint.exchange import Answer
@@ -83,9 +84,11 @@ class Teacher:
         if asked < _ENOUGH or len(silent) < asked:
             return
         statuses = Counter(answer.status for answer in silent.values())
+        reply = next((answer.reply for answer in silent.values() if answer.reply), "")
         raise UserError(
             f"the teacher answered none of {asked} questions: "
-            + ", ".join(f"{count} x {status}" for status, count in statuses.most_common()),
+            + ", ".join(f"{count} x {status}" for status, count in statuses.most_common())
+            + (f"; it said, for example: {shown_name(reply, 100)}" if reply else ""),
             expected="a teacher that answers",
             fix="see to the server and run again: answers so far are kept, these questions are asked again",
         )

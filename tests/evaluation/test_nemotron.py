@@ -68,7 +68,7 @@ def test_nemotron_rates_the_last_message_and_compares_within_a_prompt(judge: Any
         verdicts = made.compare([PROMPT] * 3, ["good", "bad", "odd"], ["bad", "bad", "good"])
         assert [verdict.preference for verdict in verdicts] == [1.0, 0.5, None]
         assert (verdicts[0].score_first, verdicts[0].score_second) == (1.25, -25.6)
-        assert verdicts[2].status == ("no rating in the answer" if number == 0 else "malformed")
+        assert verdicts[2].status == ("no rating in the answer" if number == 0 else "the answer is empty")
         assert verdicts[2].score_second == 1.25
         body = next(body for body in judge.asked if body["messages"][-1]["content"] == "good")
         assert body == {"model": "m", "messages": [*PROMPT, {"role": "assistant", "content": "good"}]}

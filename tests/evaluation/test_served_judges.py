@@ -67,22 +67,27 @@ def test_one_order_without_an_answer_is_no_verdict(judge: Any) -> None:
         (says("I would rather not say."), "no choice in the answer"),
         (says("nan"), "no choice in the answer"),
         ((200, {}, {"choices": [{"message": {"content": "A"}, "finish_reason": "length"}]}), "cut off"),
-        ((200, {}, {"choices": []}), "malformed"),
+        ((200, {}, {"choices": []}), "no answer in the reply"),
         ((503, {}, {}), "http 503"),
-        (None, "RemoteProtocolError"),
+        (None, "the connection broke"),
+        ((200, {}, b"<html>sign in</html>"), "the reply is not JSON"),
     ],
 )
 def test_a_judge_that_refuses_fails_the_stage_by_name(judge: Any, reply: Any, status: str) -> None:
     judge.replies = [reply]
     (verdict,) = build(judge, max_unjudged=1.0).compare([PROMPT], ["a"], ["b"])
     assert (verdict.preference, verdict.status) == (None, status)
-    with pytest.raises(UserError, match=rf"(?s)1 x {status}.*at most 10% \(max_unjudged\)"):
+    with pytest.raises(UserError, match=rf"(?s)1 x {status}.*at most 10% \(max_unjudged\)") as error:
         build(judge).compare([PROMPT], ["a"], ["b"])
+    # Where it is, and what it said where it said something else than a choice.
+    assert f"the judge endpoint at {judge.url}" in str(error.value)
+    said = {"no choice in the answer": "for example: ", "the reply is not JSON": "<html>sign in</html>"}
+    assert said.get(status, "") in str(error.value)
 
 
 def test_a_refused_key_ends_the_stage(judge: Any) -> None:
     judge.replies = [says("A"), (401, {}, {})]
-    with pytest.raises(UserError, match="401"):
+    with pytest.raises(UserError, match=r"the judge at .* answers 401"):
         build(judge, max_unjudged=1.0).compare([PROMPT] * 9, list("abcdefghi"), ["z"] * 9)
     assert len(judge.asked) <= 3, "one more may have been on its way"
 

@@ -15,6 +15,7 @@ from pydantic import Field
 
 from tempering.config import Config
 from tempering.errors import ConfigError, UserError
+from tempering.printable import shown_name
 
 if TYPE_CHECKING:
     from tempering.artifacts.kinds import ModelArtifact
@@ -89,8 +90,11 @@ class JudgeConfig(Config):
         """The models that it names (stage, artifact, folder or Hub name), each an input of the stage."""
         return ()
 
-    def accepted(self, verdicts: list[Verdict]) -> list[Verdict]:
+    def accepted(self, verdicts: list[Verdict], example: str = "") -> list[Verdict]:
         """The verdicts, where enough of the pairs could be judged.
+
+        Args:
+            example: what a server said that was no verdict, for the message.
 
         Raises:
             UserError: more than `max_unjudged` of them could not.
@@ -99,8 +103,11 @@ class JudgeConfig(Config):
         failed = statuses.total()
         if failed > self.max_unjudged * len(verdicts):
             reasons = ", ".join(f"{count} x {status}" for status, count in statuses.most_common(5))
+            endpoint = getattr(self, "endpoint", None)
+            place = self.kind if endpoint is None else f"{self.kind} at {endpoint.base_url}"
+            said = f"; it said, for example: {shown_name(example, 100)}" if example else ""
             raise UserError(
-                f"the judge {self.kind} could not judge {failed} of {len(verdicts)} pairs: {reasons}",
+                f"the judge {place} could not judge {failed} of {len(verdicts)} pairs: {reasons}{said}",
                 expected=f"at most {self.max_unjudged:.0%} (max_unjudged)",
                 fix="see to the judge and run again, or raise max_unjudged",
             )

@@ -43,6 +43,8 @@ class WordJudge:
         self.config, self.out = config, out
         self.question = Question(template_file(config.template))
         self.facts: Mapping[str, float] = {}
+        self.example = ""
+        """What the server said that was no choice."""
 
     def compare(
         self,
@@ -58,7 +60,7 @@ class WordJudge:
         self.facts = _facts([choices[question] for question in questions], pairs)
         if self.out is not None and self.facts:
             self.out.log("judge: " + ", ".join(f"{name} {value:.3f}" for name, value in self.facts.items()))
-        return self.config.accepted([_verdict(*pair) for pair in pairs])
+        return self.config.accepted([_verdict(*pair) for pair in pairs], self.example)
 
     def _choices(self, questions: Iterable[str]) -> dict[str, str]:
         """Question -> A, B or tie; or why there is no choice."""
@@ -76,9 +78,10 @@ class WordJudge:
         with closing(endpoint):
             for place, answer in endpoint(texts):
                 cut = answer.text is None or answer.status != "ok"
-                choices[texts[place]] = (
-                    answer.status if cut else parse_choice(answer.text or "") or _NO_CHOICE
-                )
+                choice = None if cut else parse_choice(answer.text or "")
+                choices[texts[place]] = choice or (answer.status if cut else _NO_CHOICE)
+                if choice is None:
+                    self.example = self.example or answer.text or answer.reply
         return choices
 
 

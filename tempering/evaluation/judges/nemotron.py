@@ -104,7 +104,8 @@ class RatingJudge:
         """By the ratings of both answers to a prompt; see `Judge`."""
         answers, pairs = answers_of(prompts, first, second)
         ratings = dict(self.rate(answers))
-        return self.config.accepted([_verdict(ratings[one], ratings[other]) for one, other in pairs])
+        verdicts = [_verdict(ratings[one], ratings[other]) for one, other in pairs]
+        return self.config.accepted(verdicts, self.rate.example)
 
 
 class ServedRatings:
@@ -112,6 +113,8 @@ class ServedRatings:
 
     def __init__(self, config: EndpointConfig, attribute: str | None, out: "Draft | None") -> None:
         self.config, self.attribute, self.out = config, attribute, out
+        self.example = ""
+        """What the server said that was no rating."""
 
     def __call__(self, answers: Sequence[Answer]) -> Iterator[tuple[int, Rating]]:
         from tempering.rewards.endpoint.client import Endpoint
@@ -128,7 +131,10 @@ class ServedRatings:
         with closing(endpoint):
             for place, answer in endpoint(conversations):
                 failed = answer.text is None
-                yield place, Rating(None, answer.status) if failed else self._rating(answer.text or "")
+                rating = Rating(None, answer.status) if failed else self._rating(answer.text or "")
+                if rating.score is None:
+                    self.example = self.example or answer.text or answer.reply
+                yield place, rating
 
     def _rating(self, text: str) -> Rating:
         ratings = parse_ratings(text)
@@ -143,7 +149,7 @@ class LocalRatings:
     """Callable: (prompt, answer) pairs -> (place, rating), the logit of token 0 after the conversation."""
 
     def __init__(self, speaker: "LanguageModel") -> None:
-        self.speaker = speaker
+        self.speaker, self.example = speaker, ""
 
     def __call__(self, answers: Sequence[Answer]) -> Iterator[tuple[int, Rating]]:
         from tempering.data.prompt_format import Unfit

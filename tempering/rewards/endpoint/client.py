@@ -60,7 +60,7 @@ class Endpoint:
         # Whom and what to ask.
         self.config, self.max_tokens, self.pause = config, max_tokens, pause
         self.name, self.expected, self.usable = name, expected, usable
-        self._exchange = Exchange(config, read)
+        self._exchange = Exchange(config, read, name)
         # What is kept, and what may be spent.
         self._say: Callable[[str], None] = out.log if out is not None else _silent
         self._warn: Callable[[str], None] = out.warn if out is not None else _silent

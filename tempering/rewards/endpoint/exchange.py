@@ -26,6 +26,8 @@ _REFUSED = {
     404: "no such model or path",
 }
 _TEMPORARY = (408, 409, 425, 429)
+_SHOWN = 100  # letters of a reply without an answer
+_NOT_JSON, _NO_ANSWER, _EMPTY = "the reply is not JSON", "no answer in the reply", "the answer is empty"
 
 Read = Callable[[Mapping[str, Any]], Any]
 """A reply's choice -> its answer; anything but a text with words in it is malformed."""
@@ -33,10 +35,11 @@ Read = Callable[[Mapping[str, Any]], Any]
 
 @dataclass(frozen=True)
 class Answer:
-    """`text` is None without an answer; `status` says why, or ok."""
+    """`text` is None without an answer; `status` says why, or ok; `reply` is how one began that had none."""
 
     text: str | None
     status: str
+    reply: str = ""
 
 
 @dataclass(frozen=True)
@@ -67,8 +70,8 @@ class Exchange:
         UserError: the server refuses the key or the model, or redirects.
     """
 
-    def __init__(self, config: EndpointConfig, read: Read = content_of) -> None:
-        self.config, self.read = config, read
+    def __init__(self, config: EndpointConfig, read: Read = content_of, name: str = "teacher") -> None:
+        self.config, self.read, self.name = config, read, name
         self._key = config.key()
         headers = {"Authorization": f"Bearer {self._key}"} if self._key else {}
         self._client = httpx.Client(timeout=config.timeout, headers=headers, follow_redirects=False)
@@ -78,7 +81,7 @@ class Exchange:
         try:
             status, header, content = self._post(body, seconds)
         except httpx.HTTPError as error:
-            return Reply(Answer(None, type(error).__name__), temporary=True)
+            return Reply(Answer(None, _fault(error)), temporary=True)
         if status in _REFUSED or 300 <= status < 400:
             raise self._refused(status)
         if status == 200:
@@ -102,7 +105,7 @@ class Exchange:
     def _refused(self, status: int) -> UserError:
         redirect = "it redirects to another address, which must not get the key"
         return UserError(
-            f"the teacher at {self.config.base_url} answers {status}: {_REFUSED.get(status, redirect)}",
+            f"the {self.name} at {self.config.base_url} answers {status}: {_REFUSED.get(status, redirect)}",
             expected=f"a server with the model {self.config.model!r}",
             fix="check base_url, model and api_key_env",
         )
@@ -111,20 +114,37 @@ class Exchange:
         """The answer in a 200, which may still be empty: then another attempt may bring one."""
         try:
             tree: Any = json.loads(content)
+        except (ValueError, RecursionError):
+            return self._without(content, _NOT_JSON)
+        try:
             choice = tree["choices"][0]
             text, cut = self.read(choice), choice.get("finish_reason") == "length"
-        except (ValueError, LookupError, TypeError, AttributeError, ArithmeticError, RecursionError):
-            return Reply(Answer(None, "malformed"), temporary=True)
+        except (ValueError, LookupError, TypeError, AttributeError, ArithmeticError):
+            return self._without(content, _NO_ANSWER)
         usage = _usage(tree)
         if not isinstance(text, str) or not text.strip():
-            return Reply(Answer(None, "malformed"), temporary=True, usage=usage)
+            is_empty = text is None or isinstance(text, str)
+            return self._without(content, _EMPTY if is_empty else _NO_ANSWER, usage)
         text = text.encode("utf-8", "replace").decode()  # a table cannot store lone surrogates
         text = text.replace(self._key, "[key]") if self._key else text
         return Reply(Answer(text, "cut off" if cut else "ok"), usage=usage)
 
+    def _without(self, content: bytes, status: str, usage: tuple[int, int] | None = None) -> Reply:
+        """No answer, and how the reply begins, of which the key is no part."""
+        text = content[: 10 * _SHOWN].decode("utf-8", "replace")
+        text = text.replace(self._key, "[key]") if self._key else text
+        return Reply(Answer(None, status, " ".join(text.split())[:_SHOWN]), temporary=True, usage=usage)
+
     def close(self) -> None:
         """Close the connections."""
         self._client.close()
+
+
+def _fault(error: httpx.HTTPError) -> str:
+    """What went wrong on the way, in words."""
+    if isinstance(error, httpx.ConnectError | httpx.ConnectTimeout):
+        return "the server cannot be reached"
+    return "no answer in time" if isinstance(error, httpx.TimeoutException) else "the connection broke"
 
 
 def _usage(tree: Any) -> tuple[int, int] | None:
