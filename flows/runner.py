@@ -251,4 +251,6 @@ class Runner:
         else:
             state = "failed" if outcome.action == "failed" else "not run"
             spent = outcome.seconds if state == "failed" else None
-            self.display.end(outcome.node, state, seconds=spent, shown=outcome.reason)
+            # Why, once: the failed stage's own line says it.
+            shown = outcome.reason if outcome.root == outcome.node else f"{outcome.root} failed"
+            self.display.end(outcome.node, state, seconds=spent, shown=shown)

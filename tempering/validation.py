@@ -34,14 +34,14 @@ def validate(
     try:
         return kind.model_validate(tree)
     except ValidationError as error:
-        lines = [shown_name(_explain(kind, classes, item), _LONGEST) for item in error.errors()]
+        lines = [shown_name(_explain(kind, classes, item, tree), _LONGEST) for item in error.errors()]
         raise ConfigError(
             f"{source}: " + "\n".join(lines), fix="correct these settings and run again"
         ) from None
 
 
-def _explain(kind: type[Config], classes: Mapping[str, type[Config]], item: Any) -> str:
-    path = ".".join(str(part) for part in item["loc"])
+def _explain(kind: type[Config], classes: Mapping[str, type[Config]], item: Any, tree: Tree) -> str:
+    path = _path(item["loc"], tree)
     if item["type"] == "section":
         return f"{path}: {item['msg']}"
     if item["type"] == "setting":  # it begins with the setting's name
@@ -61,7 +61,23 @@ def _explain(kind: type[Config], classes: Mapping[str, type[Config]], item: Any)
         return f"{path}.kind: there is no kind {item['ctx']['tag']!r}; {hint}"
     if item["type"] == "missing":
         return f"{path}: it is not set; expected a value"  # what is found is all that stands around it
-    return f"{path}: found {_shown(path, item.get('input'))}: {item['msg'].removeprefix('Value error, ')}"
+    message = item["msg"].removeprefix("Value error, ")
+    message = re.sub("^Input should (?:be )?", "expected ", message)
+    return f"{path}: found {_shown(path, item.get('input'))}: {message}"
+
+
+def _path(loc: tuple[Any, ...], tree: Any) -> str:
+    """A setting's place, as an override names it: pydantic puts the kind of a section into it as well."""
+    parts = []
+    for part in loc:
+        if isinstance(tree, Mapping) and part not in tree and tree.get("kind") == part:
+            continue
+        parts.append(str(part))
+        is_there = (
+            part in tree if isinstance(tree, Mapping) else isinstance(tree, list) and part in range(len(tree))
+        )
+        tree = tree[part] if is_there else None
+    return ".".join(parts)
 
 
 def _shown(path: str, value: Any) -> str:

@@ -9,6 +9,7 @@ from pydantic import Field
 from flows.reasons import differences, in_words
 from tempering.config import Config, added_field, identity
 from tempering.config_file import apply_override, load
+from tempering.errors import ConfigError
 
 
 @pytest.mark.parametrize(
@@ -78,3 +79,18 @@ def test_the_plan_names_two_modules_and_counts_the_rest() -> None:
     many = [why("config", "beta"), *(why("code", name) for name in ("a", "b", "c", "d"))]
     assert in_words(many) == ["beta 1 → 2", "note: its code has changed since: a, b and 2 more modules"]
     assert in_words([why("code", "a")]) == ["note: its code has changed since: a"]
+
+
+def test_a_setting_is_named_as_an_override_names_it() -> None:
+    """Mutations: the kind within the path; pydantic's words; null as a benchmark."""
+    from tempering.evaluation.config import EvaluateConfig
+    from tempering.validation import validate
+
+    pairs = {"kind": "minimal_pairs", "dataset": "x", "max_rows": 0}
+    tree: dict[str, Any] = {"benchmarks": {"ok": pairs, "gone": None}}
+    with pytest.raises(ConfigError) as error:
+        validate(EvaluateConfig, tree, "t.yaml")
+    place = "t.yaml: benchmarks.ok.max_rows"
+    assert error.value.found == f"{place}: found 0: expected greater than or equal to 1"
+    pairs["max_rows"] = 1
+    assert list(validate(EvaluateConfig, tree, "t.yaml").benchmarks) == ["ok"]

@@ -154,8 +154,8 @@ def check_totals(totals: Totals, config: BuilderConfig) -> None:
         lines = [f"    {row.file}:{row.line}: {row.reason}: {row.excerpt[:60]}" for row in totals.first]
         reasons = ", ".join(f"{count} x {reason}" for reason, count in totals.dropped.most_common(5))
         raise DataError(
-            f"{dropped} of {rows + dropped + totals.filtered.total()} rows were rejected ({reasons}). "
-            "The first:\n" + "\n".join(map(visible, lines)),
+            f"{dropped} of {rows + dropped + totals.filtered.total()} rows were rejected ({reasons})\n"
+            "  The first:\n" + "\n".join(map(visible, lines)),
             expected=f"at most {config.max_rejected_fraction:.2%} (max_rejected_fraction)",
             fix="correct these rows, choose another `kind` or `encoding`, or raise max_rejected_fraction",
         )

@@ -1,9 +1,9 @@
 """What to measure, on which data sets. A benchmark is an evaluation set with its metric."""
 
 from collections.abc import Mapping
-from typing import ClassVar
+from typing import Any, ClassVar
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from tempering.config import MOST_SEED, MOST_SEQUENCES, SET, Config, Readers, added_field, runtime_field
 from tempering.evaluation.benchmarks import AnyBenchmark
@@ -40,6 +40,14 @@ class EvaluateConfig(Config):
         le=MOST_SEQUENCES,
         description="sequences per forward pass; changes which samples are drawn",
     )
+
+    @field_validator("benchmarks", mode="before")
+    @classmethod
+    def _those_on(cls, benchmarks: Any) -> Any:
+        """Those that are not null: one of an extended config is taken away so."""
+        if not isinstance(benchmarks, dict):
+            return benchmarks
+        return {name: benchmark for name, benchmark in benchmarks.items() if benchmark is not None}
 
     @property
     def judged_benchmarks(self) -> list[str]:

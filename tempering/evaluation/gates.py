@@ -39,6 +39,8 @@ class GateConfig(Config):
     @classmethod
     def _alone(cls, tree: Any) -> Any:
         """In a config they stand alone; an override's dots have made mappings of mappings."""
+        if tree == {}:
+            raise ValueError('no condition; expected BENCHMARK.METRIC: ">= 0.6", or null for no gate')
         return tree if not isinstance(tree, dict) or "conditions" in tree else {"conditions": _flat(tree)}
 
     @field_validator("conditions")

@@ -61,7 +61,7 @@ def test_a_gate_changes_no_fingerprint_but_the_reports(tmp_path: Path) -> None:
         ('{sft: {preferences.accuracy: "> 1"}}', "names no benchmark that sft gets"),
         ('{sft: {stories.golden: "> 1"}}', "has no metric 'golden'.*\n.*\n.*did you mean stories.gold_score"),
         ("{sft: {stories.gold_score: 0.6}}", "expected a sign and a number"),
-        ("{sft: {}}", "gates.sft"),
+        ("{sft: {}}", "gates.sft: no condition; expected BENCHMARK.METRIC"),
         # What the baseline is not compared with could never be passed.
         ('{sft: {stories.win_rate: "> 0.5"}}', "compares with evaluate.baseline, which is this model itself"),
     ],
