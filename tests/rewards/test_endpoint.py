@@ -83,7 +83,7 @@ def test_a_deadline_ends_the_attempts_of_a_question(judge: Any) -> None:
 
 def test_a_reply_without_end_is_cut(judge: Any) -> None:
     judge.trickles = b"x" * (1 << 20)
-    assert answers(endpoint(judge, retries=0), "x") == [Answer(None, "ReadError")]
+    assert answers(endpoint(judge, retries=0), "x") == [Answer(None, "the reply is too long")]
 
 
 def test_no_more_questions_are_in_flight_than_allowed(judge: Any) -> None:

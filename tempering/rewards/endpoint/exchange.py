@@ -26,6 +26,7 @@ _REFUSED = {
     404: "no such model or path",
 }
 _TEMPORARY = (408, 409, 425, 429)
+_TOO_LONG = "the reply is too long"
 _SHOWN = 100  # letters of a reply without an answer
 _NOT_JSON, _NO_ANSWER, _EMPTY = "the reply is not JSON", "no answer in the reply", "the answer is empty"
 
@@ -99,7 +100,7 @@ class Exchange:
                 if time.monotonic() > deadline:
                     raise httpx.ReadTimeout("the reply does not end")
                 if len(content) > _LONGEST_REPLY:
-                    raise httpx.ReadError("the reply is too long")
+                    raise httpx.ReadError(_TOO_LONG)
             return reply.status_code, reply.headers.get("Retry-After", ""), content
 
     def _refused(self, status: int) -> UserError:
@@ -144,7 +145,9 @@ def _fault(error: httpx.HTTPError) -> str:
     """What went wrong on the way, in words."""
     if isinstance(error, httpx.ConnectError | httpx.ConnectTimeout):
         return "the server cannot be reached"
-    return "no answer in time" if isinstance(error, httpx.TimeoutException) else "the connection broke"
+    if isinstance(error, httpx.TimeoutException):
+        return "no answer in time"
+    return _TOO_LONG if str(error) == _TOO_LONG else "the connection broke"
 
 
 def _usage(tree: Any) -> tuple[int, int] | None:
