@@ -67,9 +67,9 @@ def write_predictions(rows: Iterable[Row], path: Path) -> int:
 
 def _official(row: Row) -> Row:
     """A prediction with the keys and types of the official format."""
-    if _number(row.get("surprisal")) is not None:
+    if "surprisal" in row and row.get("pred") is None:
         before = _number(row.get("previous_surprisal"))
-        return {"id": int(row["id"]), "pred": row["surprisal"], "prev_pred": before}
+        return {"id": int(row["id"]), "pred": _number(row["surprisal"]), "prev_pred": before}
     probability = _number(row.get("prob"))
     return {"id": row["id"], "pred": row["pred"], **({} if probability is None else {"prob": probability})}
 

@@ -81,7 +81,11 @@ def evaluate_model(
                 out.progress(done, total, unit="benchmarks")
         policy = toolbox.policy
         if policy is not None and policy.cut and point is finished:
-            out.warn(f"{policy.cut} prompts lost their beginning: the model has {policy.room} positions")
+            room = f"the model has {policy.room} positions, and a benchmark may read less (`max_length`)"
+            out.warn(f"{policy.cut} prompts lost their beginning: {room}")
+        if toolbox.scorer is not None and point is finished:
+            for message in toolbox.scorer.cuts("the model" if is_scorer else "the reward model"):
+                out.warn(message)
         if len(points) > 1:
             piece = keep_piece(out, key, {finding.name: finding.piece() for finding in findings})
             findings = findings_of(piece, benchmarks)

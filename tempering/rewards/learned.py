@@ -43,6 +43,7 @@ class LearnedReward:
         self.room: int = (
             getattr(self.model.config.get_text_config(), "max_position_embeddings", None) or 1 << 30
         )
+        self.cut_prompts = self.cut_answers = 0
 
     classifies = False
     """Whether a score is the logit of a label, so that above 0 says yes."""
@@ -75,7 +76,17 @@ class LearnedReward:
             prompt_ids = format_prompt(self.tokenizer, prompt, self.prompt_format)
             ids = [self.tokenizer.eos_token_id]
         ids = ids if ended else ids[:-1]
-        return [*prompt_ids[-max(1, self.room - len(ids)) :], *ids][-self.room :]
+        room = max(1, self.room - len(ids))
+        self.cut_prompts += len(prompt_ids) > room
+        self.cut_answers += len(ids) >= self.room
+        return [*prompt_ids[-room:], *ids][-self.room :]
+
+    def cuts(self, who: str) -> Iterator[str]:
+        """What was scored without its beginning, as messages."""
+        for name, count in (("prompts", self.cut_prompts), ("answers", self.cut_answers)):
+            if count:
+                where = f"{who} reads {self.room} tokens"
+                yield f"{count} {name} lost their beginning before they were scored: {where}"
 
     @torch.no_grad()
     def _score(self, rows: list[list[int]]) -> list[float]:

@@ -171,6 +171,9 @@ def test_predictions_are_written_as_the_official_pipeline_reads_them(tmp_path: P
         {**heard, "id": "8", "surprisal": 3.5, "previous_surprisal": math.nan},
     ]
     path = tmp_path / "predictions.json"
+    # A word that could not be scored has no surprisal, in a table without any other benchmark too.
+    assert write_predictions([{**heard, "id": "9", "surprisal": math.nan}], path) == 1
+    assert json.loads(path.read_text("utf-8"))["reading"]["reading"]["predictions"][0]["pred"] is None
     assert write_predictions(rows, path) == 5
     assert json.loads(path.read_text("utf-8")) == {
         "blimp": {

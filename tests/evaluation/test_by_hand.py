@@ -61,6 +61,7 @@ def surprise(model: LanguageModel, ids: list[int], start: int = 1) -> list[float
 def test_perplexity_of_texts(model: LanguageModel) -> None:
     """Mutations: BOS or an added EOS scored; a mean of means called a mean over tokens."""
     texts = TEXTS[: 2 if "Unigram" in str(type(model.tokenizer.backend_tokenizer.model)) else 3]
+    texts = [*texts, f"{texts[0]}\n"]  # outer white space is no word
     findings = run_benchmark(
         "x",
         PerplexityBenchmark(kind="perplexity", dataset="x"),

@@ -18,7 +18,9 @@ class Longer:
     model_names = ("the judge",)
 
     def __init__(self, across_prompts: bool = False) -> None:
-        self.across_prompts, self.facts, self.asked = across_prompts, {"first_place_share": 0.75}, 0
+        # Four of its six questions had an answer other than a tie.
+        self.facts = {"first_place_share": 0.75, "first_place_questions": 4}
+        self.across_prompts, self.asked = across_prompts, 0
 
     def build(self, tools: Tools) -> Any:
         return self
@@ -53,7 +55,7 @@ def test_outcomes_by_hand() -> None:
         5,
         4,
     )
-    assert (found["first_place_share"], counts(findings)["first_place_share"]) == (0.75, 6)
+    assert (found["first_place_share"], counts(findings)["first_place_share"]) == (0.75, 4)
     assert found["length_ratio"] == 11 / 13
     assert "score" not in found
     assert judge.asked == 4

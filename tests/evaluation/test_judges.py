@@ -166,7 +166,8 @@ def test_a_causal_judge_reads_what_transformers_says_of_the_letters(tiny: Any) -
     assert verdicts[0].score_second == pytest.approx((b + c) / 2, abs=1e-4)
     assert verdicts[0].preference == float(a + d > b + c)
     assert verdicts[1].preference == 0.5, "the same text on both sides"
-    assert judge.facts == {"first_place_share": sum([a > b, c > d, *[verdicts[1].note[4] == "+"] * 2]) / 4}
+    leads = [a > b, c > d, *[verdicts[1].note[4] == "+"] * 2]
+    assert judge.facts == {"first_place_share": sum(leads) / 4, "first_place_questions": 4}
     swapped = judge.compare([PROMPT], second[:1], first[:1])
     assert swapped[0].preference == 1 - verdicts[0].preference
     # What does not fit is no verdict.

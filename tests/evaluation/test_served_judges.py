@@ -42,8 +42,11 @@ def test_both_orders_count_and_a_judge_of_places_gives_ties(judge: Any, tmp_path
         "A, swapped B", "B, swapped A", "A, swapped A", "tie, swapped tie", "A, swapped A"
     ]  # fmt: skip
     # Of the choices of a letter A B, B A, A A, A A six are the first place; of five pairs two disagree.
-    assert made.facts == {"first_place_share": 6 / 8, "disagreement": 2 / 5}
-    assert "first_place_share 0.750, disagreement 0.400" in (draft.path / LOG_FILE).read_text()
+    assert made.facts == {"first_place_share": 6 / 8, "first_place_questions": 8, "disagreement": 2 / 5}
+    assert (
+        "first_place_share 0.750, first_place_questions 8.000, disagreement 0.400"
+        in (draft.path / LOG_FILE).read_text()
+    )
     assert len(judge.asked) == 7, "the first two pairs ask the same, and so do the orders of the last"
     assert {(body["temperature"], body["max_tokens"]) for body in judge.asked} == {(0.0, 64)}
 

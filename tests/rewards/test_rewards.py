@@ -279,6 +279,18 @@ def test_learned_reward_reads_eos_as_in_its_training(tiny: Any) -> None:
     assert reward.encode(prompt, text, ended=True)[-1] == eos
     assert reward.encode(prompt, text, ended=False) == reward.encode(prompt, text, ended=True)[:-1]
     assert reward.encode(prompt, "", ended=True)[-1] == eos
+    # What does not fit is counted: a prompt, or an answer, that loses its beginning.
+    assert not [*reward.cuts("it")]
+    whole = reward.encode(prompt, text, ended=True)
+    reward.room = len(whole) - 1
+    assert reward.encode(prompt, text, ended=True) == whole[1:]
+    assert (reward.cut_prompts, reward.cut_answers) == (1, 0)
+    reward.room = 2
+    assert reward.encode(prompt, text, ended=True) == whole[-2:]
+    assert [message.split(" before")[0] for message in reward.cuts("it")] == [
+        "2 prompts lost their beginning",
+        "1 answers lost their beginning",
+    ]
 
 
 @pytest.mark.slow

@@ -106,7 +106,9 @@ class BestOfNBenchmark(Benchmark):
         model = tools.policy
         assert model is not None
         sampling = Sampling(self.max_new_tokens, temperature=self.temperature)
+        cut = model.cut
         answers = model.complete([model.prompt(prompt) for prompt in prompts], sampling, tools.seed)
+        model.cut = cut + (model.cut - cut) // self.samples  # a prompt that is cut counts once
         return [text for text, _ in answers], [ended for _, ended in answers]
 
     def _scores(

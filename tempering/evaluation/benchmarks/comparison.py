@@ -120,7 +120,7 @@ class ComparisonBenchmark(Benchmark):
             findings.add("judged_share", [float(item.preference is not None) for item in verdicts.values()])
             if self.judge.across_prompts:
                 _scores(verdicts, len(pairs), findings)
-            _facts(facts, verdicts, findings)
+            _facts(facts, findings)
         add_lengths(findings, pairs)
         findings.keep("completions", table)
         findings.keep(
@@ -176,11 +176,10 @@ def _scores(verdicts: Mapping[int, Verdict], count: int, findings: "Findings") -
         add_mean(findings, metric, [column.get(place) for place in range(count)])
 
 
-def _facts(facts: Mapping[str, float], verdicts: Mapping[int, Verdict], findings: "Findings") -> None:
-    """How often the judge preferred what stood first, of two questions a pair."""
+def _facts(facts: Mapping[str, float], findings: "Findings") -> None:
+    """How often the judge preferred what stood first, of the questions that it decided."""
     from tempering.evaluation.metrics import wilson
 
-    share = facts.get("first_place_share")
-    asked = 2 * sum(verdict.status == "ok" for verdict in verdicts.values())
-    if share is not None and asked:
+    share, asked = facts.get("first_place_share"), int(facts.get("first_place_questions", 0))
+    if share is not None:
         findings.add_value("first_place_share", share, wilson(share * asked, asked), asked)

@@ -42,7 +42,7 @@ class PerplexityBenchmark(Benchmark):
         "honest", description="convention; lmeval: loglikelihood_rolling of lm-evaluation-harness"
     )
 
-    version = 3
+    version = 4
     row_types = (RowType.TEXT, RowType.PROMPT_COMPLETION, RowType.PREFERENCE)
     convention = (
         "`loss`: over all tokens; `loss_per_row`: the mean over rows of each row's mean. EOS or the "
@@ -95,7 +95,9 @@ class PerplexityBenchmark(Benchmark):
 
         # The same nats over words and bytes, which do not depend on the tokenizer.
         texts = [_scored_text(row) for row in rows]
-        words = [len(re.split(r"\s+", text)) for text in texts]
+        # The harness counts outer white space as words.
+        lmeval = self.scoring == "lmeval"
+        words = [len(re.split(r"\s+", text) if lmeval else text.split()) for text in texts]
         sizes = [len(text.encode()) for text in texts]
         per_word, per_byte = (
             [
@@ -121,6 +123,7 @@ class PerplexityBenchmark(Benchmark):
             for turns in (row["prompt"], row.get("completion") or row["chosen"])
         )
         prompt, completion = model.pair(messages, answer)
+        model.cut += len(prompt) > self.max_length
         return prompt[-self.max_length :], completion[:-1] if self.scoring == "lmeval" else completion
 
 

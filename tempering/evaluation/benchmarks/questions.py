@@ -92,7 +92,7 @@ class QuestionsBenchmark(Benchmark):
             ids = model.prompt([question], self.prompt_format)
             excess = len(ids) - min(self.max_length, room)
             if cut == 0:
-                model.cut += len(ids) > room
+                model.cut += excess > 0
             if excess <= 0 or cut >= len(context):
                 return ids
             cut += excess

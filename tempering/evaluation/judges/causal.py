@@ -82,7 +82,11 @@ class LetterJudge:
         # The first completion stands for A in the first question and for B in the second.
         verdicts = [_verdict(*answers[at : at + 2]) for at in range(0, len(answers), 2)]
         leads = [answer[0] > answer[1] for answer in answers if answer is not None]
-        self.facts = {"first_place_share": sum(leads) / len(leads)} if leads else {}
+        if leads:
+            self.facts = {
+                "first_place_share": sum(leads) / len(leads),
+                "first_place_questions": len(leads),
+            }
         return self.config.accepted(verdicts)
 
     def _logprobs(self, logits: "Tensor") -> tuple[float, float]:

@@ -99,6 +99,7 @@ def _facts(choices: Sequence[str], pairs: Sequence[tuple[str, str]]) -> dict[str
     facts = {}
     if places:
         facts["first_place_share"] = places.count("A") / len(places)
+        facts["first_place_questions"] = len(places)
     if both:
         facts["disagreement"] = sum(one != _TURNED[other] for one, other in both) / len(both)
     return facts

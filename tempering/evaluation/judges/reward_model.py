@@ -39,7 +39,7 @@ class RewardModelJudge(JudgeConfig):
         """The judge."""
         from tempering.rewards.learned import LearnedReward
 
-        return ScoreJudge(self, LearnedReward.of(model_of(tools, self.model), device_of(tools)))
+        return ScoreJudge(self, LearnedReward.of(model_of(tools, self.model), device_of(tools)), tools)
 
 
 class ScoreJudge:
@@ -47,8 +47,10 @@ class ScoreJudge:
 
     facts: Mapping[str, float] = {}
 
-    def __init__(self, config: RewardModelJudge, score: "LearnedReward") -> None:
-        self.config, self.score = config, score
+    def __init__(
+        self, config: RewardModelJudge, score: "LearnedReward", tools: "Tools | None" = None
+    ) -> None:
+        self.config, self.score, self.tools = config, score, tools
 
     def compare(
         self,
@@ -64,6 +66,7 @@ class ScoreJudge:
             [answer.text for answer in answers],
             ended=[answer.ended for answer in answers],
         )
+        warn_of_cuts(self.score, self.tools)
         return self.config.accepted([verdict_of_scores(scores[one], scores[other]) for one, other in pairs])
 
 
@@ -73,4 +76,14 @@ def scores_by(
     """Raw scores of completions by the reward model `name`, which the stage was given."""
     from tempering.rewards.learned import LearnedReward
 
-    return LearnedReward.of(model_of(tools, name), device_of(tools))(prompts, texts, ended=ended)
+    reward = LearnedReward.of(model_of(tools, name), device_of(tools))
+    scores = reward(prompts, texts, ended=ended)
+    warn_of_cuts(reward, tools)
+    return scores
+
+
+def warn_of_cuts(reward: "LearnedReward", tools: "Tools | None") -> None:
+    """Say how many prompts and answers were longer than the judge can read."""
+    if tools is not None and tools.out is not None:
+        for message in reward.cuts("the judge"):
+            tools.out.warn(message)
