@@ -83,8 +83,9 @@ def make_report(contents: Contents, config: ReportConfig) -> Report:
     if line is not None:
         deltas = differences(contents.evaluations, parents, line.benchmark, line.metric, line.better)
         deltas = {key: deltas[key] for key in models if key in deltas}
-    verdict = judge(line, models, deltas, score_lines)
     judged = _judged(contents, models)
+    named = any("reward_model" in evaluation.manifest.inputs for evaluation in evaluations.values())
+    verdict = judge(line, models, deltas, score_lines, learned=bool(judged) or not named)
     values = dict(
         title=visible(config.title),
         facts=_facts(contents),

@@ -31,8 +31,14 @@ def judge(
     cast: Mapping[str, Model],
     deltas: Mapping[str, Difference],
     every: Sequence[Line] = (),
+    *,
+    learned: bool = True,
 ) -> Verdict:
-    """The verdict on the headline metric; of `every` other metric, where no model is better than guessing."""
+    """The verdict on the headline metric; of `every` other metric, where no model is better than guessing.
+
+    Args:
+        learned: models were trained on what gives the headline metric, if a judge does.
+    """
     if line is None:
         return Verdict(_NOTHING)
     policies = [key for key in cast if key in line.figures]
@@ -43,7 +49,9 @@ def judge(
     base = _start(best.model, [key for key in policies if key not in aligned], cast)
     sentence = _sentence(line, best, len(aligned), line.figures[base] if base else None, cast, deltas)
     others = [other for other in every if other is not line]
-    return Verdict(sentence, _notes(line, cast, deltas, best) + _guesses([line, *others], cast), best)
+    caveat = line.measure.caveat if learned else ""
+    notes = [*_notes(line, cast, deltas, best), *([caveat] if caveat else [])]
+    return Verdict(sentence, notes + _guesses([line, *others], cast), best)
 
 
 def _start(key: str, starts: Sequence[str], cast: Mapping[str, Model]) -> str | None:
@@ -101,7 +109,7 @@ def _against(
 def _notes(
     line: Line, cast: Mapping[str, Model], deltas: Mapping[str, Difference], best: Figure
 ) -> list[str]:
-    """Stages that did not help, plainly; and the limits of the metric."""
+    """Stages that did not help, plainly."""
     # Stages that made it worse, or not clearly better.
     notes = []
     for key, delta in deltas.items():
@@ -119,9 +127,6 @@ def _notes(
     if rivals and cast[best.model].aligned:
         name = cast[best.model].label
         notes.append(f"{name} is not clearly ahead of {_listed(rivals)}: their intervals overlap.")
-    # What the metric cannot see.
-    if line.measure.caveat:
-        notes.append(line.measure.caveat)
     return notes
 
 

@@ -9,6 +9,7 @@ from fabricate import artifact, contents
 
 import tasks  # noqa: F401  stages say how they are called
 from tempering.artifacts.kinds import EvaluationArtifact, ModelArtifact
+from tempering.evaluation.benchmarks.completions import CompletionsBenchmark as Completions
 from tempering.evaluation.benchmarks.preferences import PreferencesBenchmark as Pairs
 from tempering.evaluation.metrics import Metric
 from tempering.report.names import cast
@@ -44,6 +45,14 @@ def test_a_clear_gain() -> None:
     text = said(figure("sft", 0.70), figure("ppo", 0.80), figure("rloo", 0.90))
     assert "RLOO is the best of 2 aligned models in gold score: 0.900 (95% interval 0.890 to 0.910)" in text
     assert "wholly above SFT’s 0.700 (0.690 to 0.710)" in text
+
+
+def test_a_judge_that_nobody_learned_from_needs_no_caveat() -> None:
+    rewards = figure("sft", 0.1, metric="reward"), figure("ppo", 0.9, metric="reward")
+    line = Line("b", "reward", {item.model: item for item in rewards}, Completions)
+    for learned in (True, False):
+        notes = judge(line, cast(line.figures), {}, learned=learned).notes
+        assert any("what the aligned stages were trained on" in note for note in notes) == learned
 
 
 def test_lower_is_better() -> None:

@@ -61,7 +61,7 @@ class CompletionsBenchmark(Benchmark):
             ),
         ),
         Measure("judge_score", "Score by the second judge", "logit per completion"),
-        Measure("positive_share", "Positive", "share of completions", judged=True),
+        Measure("positive_share", "Positive share", "share of completions", rank=0, judged=True),
         Measure(
             "reference_reward", "Reward of the baseline", "logit per completion", judged=True, relative=True
         ),
