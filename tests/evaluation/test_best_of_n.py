@@ -15,6 +15,8 @@ from tempering.evaluation.findings import Findings, run_benchmark
 class Counts:
     """A policy that writes 0, 1, 2, ... to a prompt."""
 
+    cut = 0
+
     def prompt(self, messages: Any) -> list[int]:
         return [len(messages)]
 

@@ -84,7 +84,7 @@ def test_a_name_that_people_give(name: str, tmp_path: Path, capsys: pytest.Captu
         ("ppo.rollout_batch_size=100000000", "ppo.rollout_batch_size"),
         ("ppo.ppo_epochs=1000000000", "ppo.ppo_epochs"),
         ("ppo.num_epochs=1e300", "ppo.num_epochs"),
-        ("tokenizer.vocab_size=1000000000000", "tokenizer.train.vocab_size"),
+        ("tokenizer.vocab_size=1000000000000", "tokenizer.vocab_size"),
         ("samples.sft.max_length=1000000000000", "samples.sft.max_length"),
         (f"samples.sft.token_limit={2**63}", "more than 64 bits"),
         ("samples.sft.token_limit=0", "samples.sft.token_limit"),
